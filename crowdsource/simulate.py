@@ -381,12 +381,15 @@ def _header(config):
     wcs.wcs.crval = c.position
     wcs.wcs.cdelt = -c.pixel_scale/3600, c.pixel_scale/3600
     header = wcs.to_header()
+    del header["MJDREF"]
     for key, value, comment in (
-            ("GAIN", c.gain, "electrons per count"), ("RDNOISE", c.readnoise, "read noise, electrons"),
+            ("OBJECT", f"simulated-{c.seed}", "a simulated field"), ("GAIN", c.gain, "electrons per count"),
+            ("RDNOISE", c.readnoise, "read noise, electrons"),
             ("SATURATE", c.saturation, "saturation level, counts"), ("EXPTIME", 1., "s"),
             ("MAGZERO", c.zeropoint, "magnitude of one count"), ("BUNIT", "count", ""),
             ("SEEING", c.fwhm, "FWHM at the middle, pixels"), ("SIMSTARS", c.stars, "stars above 5 sigma expected"),
             ("SIMSLOPE", c.slope, "stars per flux go as flux^-slope"), ("SIMBETA", c.beta, "Moffat power"),
+            ("SIMNEB", c.nebulosity, "rms of structure in the sky, counts"), ("SIMCOLS", c.bad_columns, "dead columns"),
             ("SIMSEED", c.seed, "seed of the simulation")):
         header[key] = (value, comment)
     return header

@@ -1,8 +1,11 @@
 """Simulated fields in files."""
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
 
-from ..errors import OutputError
+from ..errors import DataFileError, OutputError
+from ..image import Image
 from ..simulate import SIMULATED
 from .atomic import atomic_path
 
@@ -36,6 +39,32 @@ def write_simulation(sim, path, overwrite=False):
             fits.HDUList(first+hdus).writeto(temporary, output_verify="exception")
     except OSError as problem:
         raise problem if isinstance(problem, OutputError) else OutputError(f"{path}: {problem}") from problem
+
+
+def read_simulation(path):
+    """Read a field that `write_simulation` wrote.
+
+    Returns
+    -------
+    image : crowdsource.image.Image
+    truth : astropy.table.Table
+        x, y, flux and more; ``meta["FLUX5"]`` is the 5 sigma flux.
+
+    Raises
+    ------
+    DataFileError
+        When the file cannot be read or is no such field.
+    """
+    try:
+        with fits.open(path) as hdus:
+            data, ivar, dq = (hdus[name].data for name in ("IMAGE", "IVAR", "DQ"))
+            header = hdus["IMAGE"].header
+            truth = Table.read(hdus["TRUTH"])
+    except (OSError, KeyError) as problem:
+        raise DataFileError(path, f"not a simulated field: {problem}; crowdsource simulate makes one") from problem
+    image = Image.from_arrays(data, ivar, dq, wcs=WCS(header), gain=header["GAIN"], saturation=header["SATURATE"],
+                              zeropoint=header["MAGZERO"], exptime=header["EXPTIME"], exposure=header["OBJECT"])
+    return image, truth
 
 
 def _plane(array, header, name, compressed):

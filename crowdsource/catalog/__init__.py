@@ -1,0 +1,1 @@
+"""Catalogs: the columns of one image's catalog and how it is put together."""

@@ -1,0 +1,59 @@
+"""The catalog of one image from the last state of a fit."""
+import numpy as np
+
+from ..flags import combine
+from ..measure import measure
+from ..stars import select
+from .schema import magnitudes, make_catalog
+
+HUGE_ERROR = 1e30
+
+
+def image_catalog(state):
+    """The catalog of one image.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+        After the last pass.
+
+    Returns
+    -------
+    astropy.table.QTable
+        Columns as in `crowdsource.catalog.schema`; positions in the parent image's pixels.
+    """
+    s, image = state.sources, state.image
+    columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=s.flux, passno=s.passno)
+    columns.update(_errors(state))
+    columns.update(measure(image, state.residual, state.model, state.psf, s.x, s.y, s.flux))
+    columns.update(_at_centre(state))
+    columns["psf_star"] = np.isin(np.arange(len(s)), select(state))
+    if state.forced:
+        columns.update(deltx=s.shift[:, 0], delty=s.shift[:, 1])
+    if image.wcs is not None:
+        columns["ra"], columns["dec"] = image.wcs.all_pix2world(columns["x"], columns["y"], 0)
+        columns["detection_id"] = np.arange(len(s))
+    if np.isfinite(image.zeropoint):
+        columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
+    return make_catalog(columns, forced=state.forced, world=image.wcs is not None,
+                        magnitude=bool(np.isfinite(image.zeropoint)))
+
+
+def _errors(state):
+    """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known."""
+    variance = np.diagonal(state.covariance, axis1=1, axis2=2)
+    known = np.isfinite(variance) & (variance > 0)
+    sigma = np.where(known, np.sqrt(np.where(known, variance, 1)), HUGE_ERROR)
+    flux = np.maximum(np.abs(state.flux), sigma[:, 0]*1e-3)
+    flux = np.where(flux > 0, flux, 1)
+    isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
+    return dict(dflux=sigma[:, 0], dx=np.minimum(sigma[:, 1]/flux, HUGE_ERROR), dy=np.minimum(sigma[:, 2]/flux, HUGE_ERROR),
+                dflux_iso=isolated)
+
+
+def _at_centre(state):
+    """Flags and sky of the pixel that holds each source; sources off the image take the nearest pixel's."""
+    ny, nx = state.image.shape
+    px, py = state.sources.pixels
+    at = np.clip(py, 0, ny-1), np.clip(px, 0, nx-1)
+    return dict(flags=combine(state.image.dq[at], state.image.mask[at]), sky=state.sky[at])

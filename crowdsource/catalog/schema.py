@@ -1,0 +1,132 @@
+"""The columns of one image's catalog: the only place where names, types, units and definitions stand."""
+from dataclasses import dataclass
+
+import numpy as np
+
+FLUX = "flux"
+"""Stands for the image's unit in a column's unit."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes
+    ----------
+    name : str
+    dtype : str
+        NumPy dtype.
+    unit : str
+        Unit, "" for none, `FLUX` for the image's.
+    description : str
+        Definition.
+    """
+    name: str
+    dtype: str
+    unit: str
+    description: str
+
+
+DETECTION = (
+    Column("x", "f8", "pix", "position along FITS axis 1, 0-based, pixel centres whole"),
+    Column("y", "f8", "pix", "position along FITS axis 2, 0-based, pixel centres whole"),
+    Column("flux", "f8", FLUX, "flux from the joint fit of all sources"),
+    Column("dflux", "f4", FLUX, "error of flux with the position and the neighbours marginalised"),
+    Column("dx", "f4", "pix", "error of x, neighbours marginalised"),
+    Column("dy", "f4", "pix", "error of y, neighbours marginalised"),
+    Column("dflux_iso", "f4", FLUX, "error of flux for an isolated star at a known position"),
+    Column("passno", "i2", "", "pass in which the source was found, from 0"),
+    Column("qf", "f4", "", "PSF-weighted fraction of good pixels"),
+    Column("rchi2", "f4", "", "PSF-weighted reduced chi2 of the residual"),
+    Column("fracflux", "f4", "", "PSF-weighted fraction of the flux at the star that is its own"),
+    Column("fluxlbs", "f4", FLUX, "flux from the neighbour-subtracted stamp with a local constant sky fitted along"),
+    Column("dfluxlbs", "f4", FLUX, "error of fluxlbs"),
+    Column("fwhm", "f4", "pix", "width of the PSF at the star, 1.18/sqrt(pi sum p^2)"),
+    Column("spread_model", "f4", "", "extent after SExtractor: against the PSF convolved with a disc of FWHM/16"),
+    Column("dspread_model", "f4", "", "error of spread_model"),
+    Column("fluxiso", "f4", FLUX, "flux from a fit of flux and position to the neighbour-subtracted stamp alone"),
+    Column("xiso", "f4", "pix", "offset of that fit's position from x"),
+    Column("yiso", "f4", "pix", "offset of that fit's position from y"),
+    Column("flags", "i8", "", "centre pixel: instrument bits, and engine bits from bit 32"),
+    Column("sky", "f4", FLUX, "sky at the star, per pixel"),
+    Column("psf_star", "?", "", "the star helped to make the PSF"),
+)
+FORCED = (
+    Column("deltx", "f4", "pix", "offset in x that the fit would prefer"),
+    Column("delty", "f4", "pix", "offset in y that the fit would prefer"),
+)
+WORLD = (
+    Column("ra", "f8", "deg", "right ascension"),
+    Column("dec", "f8", "deg", "declination"),
+    Column("detection_id", "i8", "", "identifier of the detection"),
+)
+MAGNITUDE = (
+    Column("mag", "f4", "mag", "magnitude with the image's zero point, NaN for fluxes not positive"),
+    Column("dmag", "f4", "mag", "error of mag, from dflux"),
+)
+
+
+def columns_of(forced=False, world=False, magnitude=False):
+    """The columns of a catalog, in order.
+
+    Parameters
+    ----------
+    forced, world, magnitude : bool
+        A forced fit; an image with a WCS; one with a zero point.
+    """
+    return DETECTION+FORCED*forced+WORLD*world+MAGNITUDE*magnitude
+
+
+def make_catalog(values, forced=False, world=False, magnitude=False, unit="ct"):
+    """A table of values with the schema's dtypes, units and descriptions.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray, shape (n,)
+        Every column of the schema.
+    forced, world, magnitude : bool
+        As `columns_of`.
+    unit : str
+        The image's unit.
+
+    Returns
+    -------
+    astropy.table.QTable
+    """
+    from astropy.table import Column as TableColumn
+    from astropy.table import QTable
+    table = QTable()
+    for c in columns_of(forced, world, magnitude):
+        name_of_unit = unit if c.unit == FLUX else c.unit
+        table[c.name] = TableColumn(np.asarray(values[c.name]).astype(c.dtype), unit=name_of_unit or None,
+                                    description=c.description)
+    for c in columns_of(forced, world, magnitude):
+        table[c.name].info.description = c.description
+    return table
+
+
+def documentation():
+    """The columns as a Markdown table."""
+    rows = [f"| `{c.name}` | {np.dtype(c.dtype).name} | {'image' if c.unit == FLUX else c.unit} | {c.description} |"
+            for c in columns_of(True, True, True)]
+    return "\n".join(["| column | type | unit | definition |", "|---|---|---|---|", *rows])
+
+
+def magnitudes(flux, dflux, zeropoint):
+    """Magnitudes and errors of fluxes.
+
+    Parameters
+    ----------
+    flux, dflux : ndarray, shape (n,)
+    zeropoint : float
+        Magnitude of one unit of flux.
+
+    Returns
+    -------
+    mag, dmag : ndarray, shape (n,)
+        NaN where the flux is not positive.
+    """
+    positive = np.asarray(flux) > 0
+    safe = np.where(positive, flux, 1.)
+    mag = np.where(positive, zeropoint-2.5*np.log10(safe), np.nan)
+    return mag, np.where(positive, 2.5/np.log(10)*np.asarray(dflux)/safe, np.nan)

@@ -1,0 +1,343 @@
+"""Configuration of a fit: frozen dataclasses, one per stage, each field with its unit.
+
+`FitConfig()` is the default; `described` and `released` are presets that follow the published description and the
+published code. `from_mapping` reads the same structure from a TOML table, and `as_mapping` gives it back.
+"""
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SkyConfig:
+    """How the sky is estimated on the model-subtracted image.
+
+    Attributes
+    ----------
+    estimator : str
+        Of a block's pixels: "mean" (weighted by inverse variance, clipped; it takes the light of undetected stars into
+        the sky), "median", or "mode" (an estimate of the peak of their distribution, which undetected stars pull least).
+    clip : float
+        Clipping of the mean, in sigma.
+    block : int
+        Size of a block in pixels, from the pass `global_passes` on.
+    global_passes : int
+        So many passes at the start use one block for the whole image.
+    first_block_fwhm : float
+        When not 0, the passes at the start use blocks of so many FWHM instead of one for the whole image.
+    min_good : float
+        Smallest fraction of good pixels for a block to be used; others are filled from neighbours.
+    smooth : int
+        Size in blocks of the median filter run over the blocks; 1 for none.
+    """
+    estimator: str = "mean"
+    clip: float = 3.
+    block: int = 20
+    global_passes: int = 2
+    first_block_fwhm: float = 10.
+    min_good: float = 0.25
+    smooth: int = 1
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """Which peaks become sources.
+
+    Attributes
+    ----------
+    threshold : float
+        PSF-convolved significance of a faint peak, in sigma.
+    bright_pixel : float
+        Single-pixel significance of a bright peak, in sigma.
+    blend_ratio_first, blend_ratio : float
+        A peak's significance must exceed this times the convolved significance of the model there: in the first
+        `blend_passes` passes, and afterwards.
+    pixel_flux_ratio : float
+        The residual's pixel value must exceed this times the model's.
+    pixel_significance_ratio : float
+        The residual's pixel significance must exceed this times the model's convolved significance.
+    blend_passes : int
+        So many passes at the start do not split blends.
+    nodeblend_ratio : float
+        The blend ratio where the mask says nodeblend.
+    sharpness : float
+        Where the mask says sharp, a peak's curvature must be at least this times that of the PSF's autocorrelation.
+    min_separation : float
+        Smallest distance of a new peak from a known source, pixels.
+    edge : int
+        Bright peaks within so many pixels of a masked one are not accepted, pixels.
+    """
+    threshold: float = 5.
+    bright_pixel: float = 5/0.3
+    blend_ratio_first: float = 2.
+    blend_ratio: float = 0.2
+    pixel_flux_ratio: float = 0.1
+    pixel_significance_ratio: float = 0.
+    blend_passes: int = 2
+    nodeblend_ratio: float = 1.
+    sharpness: float = 0.7
+    min_separation: float = 1.
+    edge: int = 1
+
+
+@dataclass(frozen=True)
+class SolveConfig:
+    """The linear problem and its solver.
+
+    Attributes
+    ----------
+    method : str
+        "normal" (normal equations, preconditioned conjugate gradients) or "lsqr" (explicit sparse matrix).
+    stamp_sizes : tuple of int
+        Odd sizes of the stamps in pixels, smallest first.
+    stamp_levels : tuple of float
+        Peak value, in units of the sky noise, from which each further size is used; one fewer than sizes.
+    bright_size : int
+        Stamp size of listed bright stars, pixels.
+    max_stamp_pixels : int
+        Guard on memory: when all stamps of one tile hold more pixels, bright stars get the next smaller size.
+    position_prior : float
+        Width of the Gaussian prior on a position's step in one pass, pixels.
+    error_prior : float
+        Width of the prior on a position that the reported errors assume, pixels.
+    tolerance : float
+        Solver stops when the preconditioned residual fell by this factor.
+    max_iterations : int
+        Solver iterations in one solve.
+    sky_spacing : float
+        Spacing in pixels of the knots of a smooth sky fitted together with the sources; 0 for none.
+    tile : int
+        Core size of a tile in pixels; the image is one tile when it is not larger than 1.5 times this.
+    overlap : int
+        How far a tile is padded on each side, pixels.
+    """
+    method: str = "normal"
+    stamp_sizes: tuple = (19, 59, 149)
+    stamp_levels: tuple = (20., 1000.)
+    bright_size: int = 299
+    max_stamp_pixels: int = 60_000_000
+    position_prior: float = 0.3
+    error_prior: float = 1.
+    tolerance: float = 1e-3
+    max_iterations: int = 200
+    sky_spacing: float = 0.
+    tile: int = 1024
+    overlap: int = 30
+
+
+@dataclass(frozen=True)
+class CentroidConfig:
+    """How positions move from pass to pass.
+
+    Attributes
+    ----------
+    method : str
+        "derivative" (the fit's own derivative terms) or "moment" (weighted moments of the neighbour-subtracted stamp).
+    max_step : float
+        Largest step in one pass, pixels.
+    """
+    method: str = "derivative"
+    max_step: float = 0.5
+
+
+@dataclass(frozen=True)
+class CullConfig:
+    """Which sources are removed between passes.
+
+    Attributes
+    ----------
+    min_significance : float
+        Sources with flux below so many times their error are removed.
+    min_separation : float
+        The fainter of two sources closer than this is removed, pixels.
+    keep_flux : float
+        Sources brighter than this are never removed for being close; image units.
+    """
+    min_significance: float = 3.
+    min_separation: float = 1.
+    keep_flux: float = float("inf")
+
+
+@dataclass(frozen=True)
+class PSFConfig:
+    """How the PSF is refitted.
+
+    Attributes
+    ----------
+    refit : bool
+        Refit the PSF in every pass.
+    method : str
+        "fit" (least squares with robust weights over the image) or "median" (median of the shifted stamps).
+    order : int
+        Order of the polynomial that the PSF follows over the image; lowered when there are too few stars.
+    core : int
+        Size of the pixel core, odd, pixels.
+    stamp : int
+        Size of the stamps that the wings are fitted on, odd, pixels.
+    norm_size : int
+        The PSF sums to 1 over this box, odd, pixels.
+    max_stars : int
+        At most so many stars, the brightest.
+    min_stars : int
+        With fewer stars the PSF is not refitted.
+    stars_per_term : int
+        Stars needed for each term of the polynomial.
+    min_snr : float
+        Smallest flux over error of a PSF star.
+    max_shift : float
+        Largest centroid shift of a PSF star in the pass, pixels.
+    min_fracflux : float
+        Smallest PSF-weighted fraction of the flux that is the star's own.
+    min_lbs_ratio : float
+        Smallest ratio of the flux with a local sky removed to the flux.
+    """
+    refit: bool = True
+    method: str = "fit"
+    order: int = 2
+    core: int = 19
+    stamp: int = 39
+    norm_size: int = 59
+    max_stars: int = 400
+    min_stars: int = 5
+    stars_per_term: int = 5
+    min_snr: float = 20.
+    max_shift: float = 0.5
+    min_fracflux: float = 0.5
+    min_lbs_ratio: float = 0.2
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """All of a fit's configuration.
+
+    Attributes
+    ----------
+    min_passes, max_passes : int
+        Bounds on the number of passes, the last forced one included.
+    stop_new : float
+        The loop ends when a pass finds fewer new sources than this per million good pixels ...
+    stop_fraction : float
+        ... or fewer than this fraction of all sources.
+    max_sources : int
+        Guard: detection stops adding sources at this number.
+    sky, detect, solve, centroid, cull, psf
+        The stages.
+    """
+    min_passes: int = 4
+    max_passes: int = 10
+    stop_new: float = 20.
+    stop_fraction: float = 0.01
+    max_sources: int = 5_000_000
+    sky: SkyConfig = field(default_factory=SkyConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    solve: SolveConfig = field(default_factory=SolveConfig)
+    centroid: CentroidConfig = field(default_factory=CentroidConfig)
+    cull: CullConfig = field(default_factory=CullConfig)
+    psf: PSFConfig = field(default_factory=PSFConfig)
+
+
+def from_mapping(mapping, base=None):
+    """A FitConfig from nested mappings, as a TOML file gives them.
+
+    Parameters
+    ----------
+    mapping : mapping
+        Values by name; a stage's values in a mapping of its own. ``preset`` names the base.
+    base : FitConfig, optional
+        What is not in the mapping comes from here; the default config when not given.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown, a value has the wrong type or is out of range.
+    """
+    mapping = dict(mapping)
+    preset = mapping.pop("preset", None)
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"preset {preset!r} is unknown: choose one of {', '.join(PRESETS)}")
+        base = PRESETS[preset]()
+    return checked(_merge(FitConfig() if base is None else base, mapping, ""))
+
+
+def as_mapping(config):
+    """Nested dicts of plain values, for TOML or a FITS header."""
+    return asdict(config)
+
+
+def _merge(config, mapping, prefix):
+    known = {f.name: f for f in fields(config)}
+    changes = {}
+    for name, value in mapping.items():
+        if name not in known:
+            raise ConfigError(f"option {prefix}{name} is unknown: choose one of {', '.join(known)}")
+        old = getattr(config, name)
+        changes[name] = _merge(old, value, f"{prefix}{name}.") if is_dataclass(old) else _converted(prefix+name, value, old)
+    return replace(config, **changes)
+
+
+def _converted(name, value, old):
+    """The value in the type of the one it replaces; ints serve as floats, nothing else is converted."""
+    if isinstance(old, tuple) and isinstance(value, (list, tuple)):
+        return tuple(value)
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(old):
+        raise ConfigError(f"option {name} is {value!r}: a value of type {type(old).__name__} is needed, such as {old!r}")
+    return value
+
+
+def checked(config):
+    """The same config, or an error that names the first value out of range.
+
+    Raises
+    ------
+    ConfigError
+        When a value is out of range.
+    """
+    s, d, p = config.solve, config.detect, config.psf
+    rules = [
+        (1 <= config.min_passes <= config.max_passes, "min_passes must be at least 1 and at most max_passes"),
+        (config.sky.estimator in ("mean", "median", "mode"), "sky.estimator must be mean, median or mode"),
+        (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
+        (d.threshold > 0, "detect.threshold must be positive"),
+        (s.method in ("normal", "lsqr"), "solve.method must be normal or lsqr"),
+        (len(s.stamp_levels) == len(s.stamp_sizes)-1, "solve.stamp_levels must have one value fewer than stamp_sizes"),
+        (all(n % 2 and n >= 5 for n in (*s.stamp_sizes, s.bright_size)), "solve.stamp_sizes must be odd and at least 5"),
+        (list(s.stamp_sizes) == sorted(s.stamp_sizes), "solve.stamp_sizes must grow"),
+        (s.position_prior > 0, "solve.position_prior must be positive"),
+        (config.centroid.method in ("derivative", "moment"), "centroid.method must be derivative or moment"),
+        (p.method in ("fit", "median"), "psf.method must be fit or median"),
+        (p.order in (0, 1, 2), "psf.order must be 0, 1 or 2"),
+        (all(n % 2 for n in (p.core, p.stamp, p.norm_size)), "psf.core, psf.stamp and psf.norm_size must be odd"),
+    ]
+    for holds, message in rules:
+        if not holds:
+            raise ConfigError(message)
+    return config
+
+
+def described():
+    """The published description to the letter."""
+    return FitConfig(
+        sky=SkyConfig(estimator="median", first_block_fwhm=0., smooth=1),
+        detect=DetectConfig(threshold=5., bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
+                            pixel_significance_ratio=0.4, min_separation=0.),
+        centroid=CentroidConfig(method="moment"),
+        cull=CullConfig(min_significance=0., min_separation=0.),
+        psf=PSFConfig(method="median", order=0),
+    )
+
+
+def released():
+    """What version 0.5.9 of the published code does."""
+    return FitConfig(
+        sky=SkyConfig(estimator="median", first_block_fwhm=50., smooth=1),
+        detect=DetectConfig(threshold=5., bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
+                            pixel_significance_ratio=0.4, min_separation=1.5),
+        cull=CullConfig(min_significance=3., min_separation=1., keep_flux=1e5),
+        psf=PSFConfig(method="median", order=1, max_stars=200),
+    )
+
+
+PRESETS = {"default": FitConfig, "described": described, "released": released}

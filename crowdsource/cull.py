@@ -1,0 +1,45 @@
+"""Removal of sources that are too faint, too close to a brighter one, or have left the image."""
+import numpy as np
+from scipy.spatial import cKDTree
+
+OUTSIDE = 2.
+
+
+def cull(sources, config, shape):
+    """The sources worth keeping.
+
+    Parameters
+    ----------
+    sources : crowdsource.sources.Sources
+    config : crowdsource.config.CullConfig
+    shape : tuple of int
+        (ny, nx) of the image.
+
+    Returns
+    -------
+    Sources
+    """
+    ny, nx = shape
+    keep = sources.flux > config.min_significance*sources.error
+    keep &= (sources.x > -OUTSIDE) & (sources.x < nx-1+OUTSIDE) & (sources.y > -OUTSIDE) & (sources.y < ny-1+OUTSIDE)
+    keep |= sources.bright
+    sources = sources.subset(keep)
+    if config.min_separation <= 0 or len(sources) < 2:
+        return sources
+    return sources.subset(~_fainter_of_close(sources, config))
+
+
+def _fainter_of_close(sources, config):
+    """The fainter of each pair closer than allowed, brightest first; exempt ones stay."""
+    pairs = cKDTree(np.c_[sources.x, sources.y]).query_pairs(config.min_separation, output_type="ndarray")
+    drop = np.zeros(len(sources), bool)
+    if not len(pairs):
+        return drop
+    flux = sources.flux
+    fainter = np.where(flux[pairs[:, 0]] < flux[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    brighter = pairs.sum(axis=1)-fainter
+    exempt = sources.bright | (flux > config.keep_flux)
+    for k in np.argsort(-flux[brighter], kind="stable"):
+        if not drop[brighter[k]] and not exempt[fainter[k]]:
+            drop[fainter[k]] = True
+    return drop

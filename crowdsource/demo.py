@@ -1,0 +1,66 @@
+"""The main job on the packaged field, with a picture and a comparison with the truth."""
+import time
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from astropy.io import fits
+
+from .errors import DataFileError
+from .evaluate import compare
+from .fit import fit
+from .io.simulation import read_simulation
+from .report import plot_fit
+from .simulate import SIMULATED
+
+FIELD = "demo.fits.fz"
+
+
+def demo_field():
+    """The packaged field.
+
+    Returns
+    -------
+    image : crowdsource.image.Image
+    truth : astropy.table.Table
+
+    Raises
+    ------
+    DataFileError
+        When the installation lacks it.
+    """
+    with as_file(files("crowdsource.data")/"demo"/FIELD) as path:
+        if not path.exists():
+            raise DataFileError(path, "the packaged field is missing: install the package again")
+        return read_simulation(path)
+
+
+def run_demo(folder="demo-output", threads=1, progress=None):
+    """Fit the packaged field, write its catalog and picture, and compare with the truth.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made when it does not exist; files of an earlier demo are replaced.
+    threads : int
+        As `crowdsource.fit.fit`.
+    progress : callable, optional
+        As `crowdsource.fit.fit`.
+
+    Returns
+    -------
+    list of str
+        What to tell: the comparison, and the files written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    image, truth = demo_field()
+    start, cpu = time.perf_counter(), time.process_time()
+    result = fit(image, threads=threads, progress=progress)
+    took = f"{time.perf_counter()-start:.1f} s ({time.process_time()-cpu:.1f} s of CPU)"
+    catalog, picture = folder/"demo.cat.fits", folder/"demo.png"
+    write_result(result, catalog)
+    plot_fit(image, result, picture, title="A simulated field of 3,000 stars")
+    comparison = compare(result.catalog, truth, avoid=image.dq & SIMULATED.saturated > 0)
+    size = " x ".join(str(n) for n in image.shape[::-1])
+    return [f"fitted {len(result.catalog)} sources in {size} pixels, {len(result.history)} passes, in {took}",
+            *comparison.lines(), f"catalog: {catalog}", f"picture: {picture}"]

@@ -1,0 +1,182 @@
+"""The design matrix: stamps of all sources of a box, and what is computed from them pixel by pixel."""
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from .cython_ext import design as kernel
+from .psf.base import pixel
+
+log = logging.getLogger(__name__)
+CHUNK_PIXELS = 400_000
+
+
+@dataclass(frozen=True)
+class StampSet:
+    """Rendered stamps of sources, in the layout of the design kernels.
+
+    Attributes
+    ----------
+    buffer : ndarray, float32
+        Planes of all stamps.
+    layout : ndarray, shape (n, 5), intp
+        offset, size, stride, x0, y0 of each source.
+    """
+    buffer: np.ndarray
+    layout: np.ndarray
+
+    def __len__(self):
+        return len(self.layout)
+
+
+def chunks_by_size(size):
+    """Index arrays of sources of one stamp size, each small enough to render at once.
+
+    Parameters
+    ----------
+    size : ndarray of int, shape (n,)
+
+    Yields
+    ------
+    ndarray of int
+        Indices, ascending.
+    """
+    for s in np.unique(size):
+        members = np.flatnonzero(size == s)
+        step = max(1, CHUNK_PIXELS//int(s)**2)
+        for start in range(0, len(members), step):
+            yield members[start:start+step]
+
+
+def render_stamps(psf, x, y, size, origin=(0, 0)):
+    """Stamps of PSF and derivatives for many sources of different sizes.
+
+    Parameters
+    ----------
+    psf : crowdsource.psf.base.PSF
+    x, y : ndarray, shape (n,)
+        Positions in the image, pixels.
+    size : ndarray of int, shape (n,)
+        Odd stamp sizes, pixels.
+    origin : tuple of int
+        (x0, y0) of the box in the image to which the layout refers.
+
+    Returns
+    -------
+    StampSet
+    """
+    size = np.asarray(size, dtype=np.intp)
+    stride = (size+7)//8*8
+    length = 3*size*stride
+    offset = np.r_[0, np.cumsum(length)].astype(np.intp)
+    half = size//2
+    layout = np.stack([offset[:-1], size, stride, pixel(x)-half-origin[0], pixel(y)-half-origin[1]], axis=1).astype(np.intp)
+    buffer = np.zeros(offset[-1]+8, np.float32)
+    for members in chunks_by_size(size):
+        s, t = int(size[members[0]]), int(stride[members[0]])
+        for plane, stamps in enumerate(psf.render(x[members], y[members], s, derivatives=True)):
+            kernel.pack(stamps, buffer, offset[members]+plane*s*t, t)
+    return StampSet(buffer, layout)
+
+
+def model_image(psf, x, y, flux, size, shape, out=None):
+    """The sources' model image.
+
+    Parameters
+    ----------
+    psf : crowdsource.psf.base.PSF
+    x, y, flux : ndarray, shape (n,), float64
+    size : ndarray of int, shape (n,)
+        Odd stamp sizes, pixels.
+    shape : tuple of int
+        (ny, nx).
+    out : ndarray, shape (ny, nx), float32, optional
+        Added to, and returned.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    out = np.zeros(shape, np.float32) if out is None else out
+    for m in chunks_by_size(size):
+        half = int(size[m[0]])//2
+        stamps = psf.render(x[m], y[m], 2*half+1)
+        kernel.add_stamps(out, stamps, pixel(x[m])-half, pixel(y[m])-half, np.ascontiguousarray(flux[m], dtype=np.float64))
+    return out
+
+
+def stamp_sizes(flux, peak, noise, config, bright=None):
+    """Stamp sizes by brightness, from the table in the config.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (n,)
+    peak : float
+        Central pixel of the PSF.
+    noise : float
+        Typical sky noise of a pixel.
+    config : crowdsource.config.SolveConfig
+    bright : ndarray of bool, shape (n,), optional
+        Listed bright stars, which get `bright_size`.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+    """
+    sizes = np.array(config.stamp_sizes)
+    level = np.searchsorted(np.array(config.stamp_levels), np.abs(flux)*peak/noise, side="right")
+    chosen = sizes[level]
+    while (chosen.astype(np.int64)**2).sum() > config.max_stamp_pixels and level.max(initial=0) > 0:
+        top = level.max()
+        log.warning("stamps of %d bright stars would hold %.0f million pixels: they get %d px stamps instead of %d",
+                    (level == top).sum(), (chosen.astype(np.int64)**2).sum()/1e6, sizes[top-1], sizes[top])
+        level = np.minimum(level, top-1)
+        chosen = sizes[level]
+    return chosen if bright is None else np.where(bright, config.bright_size, chosen)
+
+
+def sparse_matrix(stamps, inverse_sigma, planes):
+    """The explicit design matrix.
+
+    Parameters
+    ----------
+    stamps : StampSet
+    inverse_sigma : ndarray, shape (ny, nx), float32
+        Root of the inverse variance.
+    planes : int
+        3 for PSF and derivatives, 1 for the PSF alone.
+
+    Returns
+    -------
+    scipy.sparse.csc_array, shape (ny*nx, n*planes)
+    """
+    values, rows, indptr = kernel.sparse_columns(stamps.buffer, stamps.layout, inverse_sigma, planes)
+    return sparse.csc_array((values, rows, indptr), shape=(inverse_sigma.size, len(indptr)-1))
+
+
+def sky_basis(shape, spacing):
+    """Bilinear hat functions on a grid of knots, as a sparse matrix.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (ny, nx).
+    spacing : float
+        Distance of knots, pixels.
+
+    Returns
+    -------
+    scipy.sparse.csr_array, shape (ny*nx, knots)
+        Each row sums to 1.
+    """
+    return sparse.kron(*(_hats(n, spacing) for n in shape), format="csr").astype(np.float32)
+
+
+def _hats(n, spacing):
+    knots = max(2, int(np.ceil(n/spacing))+1)
+    at = np.arange(n)*(knots-1)/max(1, n-1)
+    low = np.minimum(at.astype(int), knots-2)
+    part = at-low
+    row = np.arange(n)
+    return sparse.csr_array((np.r_[1-part, part], (np.r_[row, row], np.r_[low, low+1])), shape=(n, knots))

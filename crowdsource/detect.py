@@ -1,0 +1,190 @@
+"""Peaks: local maxima of the residual's significance that deserve to become sources."""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from .cython_ext import detect as kernel
+from .flags import ENGINE
+
+SMALLEST_BLOB = 4
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Proposed sources.
+
+    Attributes
+    ----------
+    x, y : ndarray, shape (n,), float64
+        Positions, pixels.
+    flux : ndarray, shape (n,), float64
+        Matched-filter fluxes.
+    bright : ndarray, shape (n,), bool
+        Kind: seen in a single pixel, or only convolved with the PSF.
+    """
+    x: np.ndarray
+    y: np.ndarray
+    flux: np.ndarray
+    bright: np.ndarray
+
+    def __len__(self):
+        return len(self.x)
+
+    def subset(self, which):
+        """The peaks that an index or boolean array selects."""
+        return Peaks(*(v[which] for v in (self.x, self.y, self.flux, self.bright)))
+
+
+class MatchedFilter:
+    """The PSF as a filter on an image of given inverse variance.
+
+    Parameters
+    ----------
+    psf_stamp : ndarray, shape (size, size)
+        PSF at the middle of the image, odd side, unit flux.
+    ivar : ndarray, shape (ny, nx), float32
+    """
+
+    def __init__(self, psf_stamp, ivar):
+        self.kernel = np.ascontiguousarray(psf_stamp, dtype=np.float32)
+        self.ivar = ivar
+        # the variance of a flux with position known is 1/(ivar * psf^2)
+        information = kernel.correlate(ivar, self.kernel**2)
+        self.error = 1/np.sqrt(np.maximum(information, 1e-20*max(float(information.max()), 1e-20)))
+
+    def significance(self, image):
+        """Flux over its error for a star centred on each pixel; float32, shape of the image."""
+        return kernel.correlate(image*self.ivar, self.kernel)*self.error
+
+
+def find_peaks(residual, model, mask, matched, config, passno):
+    """Peaks of the residual that are accepted as new sources.
+
+    Parameters
+    ----------
+    residual, model : ndarray, shape (ny, nx), float32
+        Data less sky and model; the sources' model.
+    mask : ndarray, shape (ny, nx), uint16
+        Engine bits.
+    matched : MatchedFilter
+        Made with the current PSF.
+    config : crowdsource.config.DetectConfig
+    passno : int
+        Number of this pass, from 0.
+
+    Returns
+    -------
+    Peaks
+        Brightest first.
+    """
+    significance = matched.significance(residual)
+    model_significance = matched.significance(model) if model.any() else np.zeros_like(model)
+    y, x = kernel.local_maxima(significance, config.threshold)
+    root = np.sqrt(matched.ivar)
+    bright = residual[y, x]*root[y, x] > config.bright_pixel
+    keep = _acceptable(y, x, bright, residual, model, root, significance, model_significance, mask, config, passno)
+    if (mask[y, x] & ENGINE.sharp).any():
+        keep &= _sharp_enough(y, x, significance, mask, matched, config)
+    y, x, bright = y[keep], x[keep], bright[keep]
+    peaks = Peaks(*_refined(significance, y, x), significance[y, x].astype(float)*matched.error[y, x], bright)
+    if passno == 0:
+        peaks = _with_saturated(peaks, significance, mask, matched, config)
+    return peaks.subset(np.argsort(-peaks.flux, kind="stable"))
+
+
+def _acceptable(y, x, bright, residual, model, root, significance, model_significance, mask, config, passno):
+    """The rules of acceptance, one line each."""
+    ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
+    ratio = np.where(mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
+    under = np.maximum(model_significance[y, x], 0)
+    masked = root[y, x] == 0
+    edge = ndimage.binary_dilation(root == 0, iterations=config.edge)[y, x] & ~masked if masked.any() or (root == 0).any() \
+        else np.zeros(len(x), bool)
+    keep = significance[y, x] > ratio*under
+    keep &= residual[y, x] >= config.pixel_flux_ratio*model[y, x]
+    keep &= residual[y, x]*root[y, x] >= config.pixel_significance_ratio*under
+    keep &= ~(bright & edge)
+    keep &= ~masked | (passno == 0)
+    return keep
+
+
+def curvature(image, y, x):
+    """Relative drop from a pixel to the mean of its four neighbours.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+    y, x : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+    """
+    padded = np.pad(image, 1, mode="edge")
+    around = padded[y, x+1]+padded[y+2, x+1]+padded[y+1, x]+padded[y+1, x+2]
+    centre = image[y, x].astype(float)
+    return (centre-around/4)/np.where(centre == 0, 1, centre)
+
+
+def _sharp_enough(y, x, significance, mask, matched, config):
+    size = len(matched.kernel)
+    own = kernel.correlate(np.pad(matched.kernel, 2), matched.kernel)
+    middle = np.array([size//2+2])
+    wanted = config.sharpness*curvature(own, middle, middle)[0]
+    return ((mask[y, x] & ENGINE.sharp) == 0) | (curvature(significance, y, x) > wanted)
+
+
+def _refined(significance, y, x):
+    """Peak positions from parabolas through the peak and its neighbours, within half a pixel."""
+    padded = np.pad(significance, 1, mode="edge")
+    shifts = []
+    for before, after in (((y+1, x), (y+1, x+2)), ((y, x+1), (y+2, x+1))):
+        a, c, b = padded[before].astype(float), padded[y+1, x+1].astype(float), padded[after].astype(float)
+        bend = 2*c-a-b
+        shifts.append(np.clip(np.where(bend > 0, 0.5*(b-a)/np.where(bend > 0, bend, 1), 0), -0.5, 0.5))
+    return x+shifts[0], y+shifts[1]
+
+
+def _with_saturated(peaks, significance, mask, matched, config):
+    """One source for each saturated blob, at its centre, instead of the peaks on its rim."""
+    label, count = ndimage.label(mask & ENGINE.saturated, structure=np.ones((3, 3)))
+    if not count:
+        return peaks
+    number = np.arange(1, count+1)
+    area = ndimage.sum_labels(np.ones(label.shape, np.float32), label, number)
+    centre = np.array(ndimage.center_of_mass(label > 0, label, number))
+    at = tuple(np.clip(np.round(centre).astype(int), 0, np.array(label.shape)-1).T)
+    blob = (area >= SMALLEST_BLOB) & (significance[at] > config.threshold)
+    if not blob.any():
+        return peaks
+    centre, area = centre[blob], area[blob]
+    flux = significance[at][blob].astype(float)*matched.error[at][blob]
+    # a blob's rim is steep and its wings noisy: peaks within its radius and a PSF core belong to it
+    reach = np.sqrt(area/np.pi)+3
+    tree = cKDTree(np.c_[peaks.x, peaks.y]) if len(peaks) else None
+    rim = np.zeros(len(peaks), bool)
+    for (cy, cx), radius in zip(centre, reach):
+        if tree is not None:
+            rim[tree.query_ball_point((cx, cy), radius)] = True
+    kept = peaks.subset(~rim)
+    return Peaks(np.r_[kept.x, centre[:, 1]], np.r_[kept.y, centre[:, 0]], np.r_[kept.flux, flux],
+                 np.r_[kept.bright, np.ones(len(flux), bool)])
+
+
+def apart(peaks, x, y, separation):
+    """Peaks farther than a separation from all known sources; which, as a boolean array.
+
+    Parameters
+    ----------
+    peaks : Peaks
+    x, y : ndarray
+        Known sources, pixels.
+    separation : float
+        Pixels.
+    """
+    if not len(x) or not len(peaks) or separation <= 0:
+        return np.ones(len(peaks), bool)
+    distance, _ = cKDTree(np.c_[x, y]).query(np.c_[peaks.x, peaks.y], distance_upper_bound=separation)
+    return ~np.isfinite(distance)

@@ -1,0 +1,99 @@
+"""The errors that crowdsource raises, and which one to raise when.
+
+=====================  ==================================================================
+`InputError`           arrays handed to the engine cannot be used (shape, dtype, content)
+`ConfigError`          an option or configuration value is unknown, of the wrong type or
+                       out of range
+`DataFileError`        a file cannot be read, or does not hold what is asked of it
+`OutputError`          an output exists already or cannot be written
+`InstrumentError`      no instrument, or more than one, claims a file
+`MissingExtraError`    a feature needs an optional package that is not installed
+=====================  ==================================================================
+
+Every message says what was wrong, where, and what to do.
+"""
+
+
+class CrowdsourceError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class InputError(CrowdsourceError, ValueError):
+    """Arrays or values handed to the engine cannot be used."""
+
+
+class ConfigError(CrowdsourceError, ValueError):
+    """A configuration value is unknown, of the wrong type or out of range."""
+
+
+class DataFileError(CrowdsourceError, OSError):
+    """A file cannot be read, or does not hold what is asked of it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    problem : str
+        What is wrong and what to do.
+    hdu : int or str, optional
+        The HDU in which it was found.
+    """
+
+    def __init__(self, path, problem, hdu=None):
+        self.path, self.problem, self.hdu = path, problem, hdu
+        where = f"{path}" if hdu is None else f"{path}[{hdu}]"
+        super().__init__(f"{where}: {problem}")
+
+
+class OutputError(CrowdsourceError, OSError):
+    """An output exists already or cannot be written."""
+
+
+class InstrumentError(CrowdsourceError):
+    """No instrument, or more than one, claims a file."""
+
+
+class MissingExtraError(CrowdsourceError, ImportError):
+    """A feature needs an optional package that is not installed.
+
+    Parameters
+    ----------
+    package : str
+        The package that is missing.
+    extra : str
+        The extra of this distribution that brings it.
+    purpose : str
+        What it is needed for.
+    """
+
+    def __init__(self, package, extra, purpose):
+        super().__init__(f"{purpose} needs {package}: pip install 'crowdsourcephoto[{extra}]'")
+
+
+def need(module, extra, purpose):
+    """Import an optional package or say which extra brings it.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the module to import.
+    extra : str
+        The extra of this distribution that brings it.
+    purpose : str
+        What it is needed for, as the subject of a sentence.
+
+    Returns
+    -------
+    module
+        The imported module.
+
+    Raises
+    ------
+    MissingExtraError
+        When the package is not installed.
+    """
+    import importlib
+    try:
+        return importlib.import_module(module)
+    except ImportError as problem:
+        raise MissingExtraError(module.partition(".")[0], extra, purpose) from problem

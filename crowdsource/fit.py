@@ -1,0 +1,257 @@
+"""The loop: sky, peaks, fit, centroids, PSF, again, until the whole image is modelled.
+
+One loop serves free fits, which find their sources, and forced fits, whose positions are given.
+"""
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import stages
+from .catalog.assemble import image_catalog
+from .config import FitConfig, checked
+from .cull import cull
+from .errors import InputError
+from .psf.initial import initial_psf
+from .sources import Sources
+from .tiles import make_tiles
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit gives.
+
+    Attributes
+    ----------
+    catalog : astropy.table.QTable
+        One row a source, columns as in `crowdsource.catalog.schema`.
+    model : ndarray, shape (ny, nx), float32
+        Model of the sources alone.
+    sky : ndarray, shape (ny, nx), float32
+    psf : crowdsource.psf.base.PSF
+    history : list of dict
+        Figures of each pass.
+    config : crowdsource.config.FitConfig
+    """
+    catalog: object
+    model: np.ndarray
+    sky: np.ndarray
+    psf: object
+    history: list
+    config: FitConfig
+
+
+@dataclass(frozen=True)
+class PassState:
+    """Everything that a pass starts from, and leaves for the next one; arrays are not changed in place.
+
+    Attributes
+    ----------
+    image : crowdsource.image.Image
+    config : crowdsource.config.FitConfig
+    psf : crowdsource.psf.base.PSF
+    sources : crowdsource.sources.Sources
+    sky, model : ndarray, shape (ny, nx), float32
+    passno : int
+        Passes done.
+    new : int
+        Sources found in the last pass.
+    forced : bool
+        Positions are given and stay.
+    history : tuple of dict
+    tiles : tuple of crowdsource.tiles.Tile
+    noise : float
+        Typical sky noise of a pixel, image units.
+    covariance : ndarray, shape (n, 3, 3), or None
+        After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
+    """
+    image: object
+    config: FitConfig
+    psf: object
+    sources: Sources
+    sky: np.ndarray
+    model: np.ndarray
+    passno: int
+    new: int
+    forced: bool
+    history: tuple
+    tiles: tuple
+    noise: float
+    covariance: np.ndarray = None
+
+    @property
+    def residual(self):
+        """Data less sky and model, float32."""
+        return self.image.data-self.sky-self.model
+
+    @property
+    def x(self):
+        """Positions of the sources along axis 1, pixels."""
+        return self.sources.x
+
+    @property
+    def y(self):
+        """Positions of the sources along axis 0, pixels."""
+        return self.sources.y
+
+    @property
+    def flux(self):
+        """Fluxes of the sources."""
+        return self.sources.flux
+
+
+def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, threads=1, progress=None, observer=None):
+    """Fit all sources of an image at once.
+
+    Parameters
+    ----------
+    image : crowdsource.image.Image
+    psf : crowdsource.psf.base.PSF, optional
+        The starting PSF; found from the image when not given.
+    config : crowdsource.config.FitConfig, optional
+    sources : mapping or Table with x and y, optional
+        Makes it a forced fit: positions in the parent image's pixels, which stay as they are.
+    bright : mapping or Table with x and y, optional
+        Stars to add where no peak lies, with very large stamps.
+    sky : ndarray, shape (ny, nx), optional
+        Sky of the first pass.
+    threads : int
+        Tiles are fitted in so many threads; the result does not depend on it.
+    progress : callable, optional
+        Called as ``progress(stage, passno, total, info)``.
+    observer : callable, optional
+        Called with the `PassState` after each pass.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    InputError
+        When sources or sky do not suit the image.
+    ConfigError
+        When a value of the config is out of range.
+    """
+    tell = progress or (lambda *_: None)
+    state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky)
+    with ThreadPoolExecutor(threads) as pool:
+        run = map if threads == 1 else pool.map
+        while True:
+            last = finished(state)
+            tell("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
+            state = single_pass(state, run, last=last, start_sky=sky)
+            if observer:
+                observer(state)
+            if last:
+                break
+        tell("measure", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=0))
+        return finish(state)
+
+
+def initialize(image, psf, config, sources, bright, sky):
+    """The state before the first pass. Parameters as `fit`."""
+    if sky is not None and np.shape(sky) != image.shape:
+        raise InputError(f"sky has shape {np.shape(sky)} but the image has {image.shape}")
+    psf = initial_psf(image) if psf is None else psf
+    tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
+    noise = float(1/np.sqrt(np.median(image.ivar[image.ivar > 0])))
+    rows = Sources.new([], [])
+    for table, listed in ((sources, False), (bright, True)):
+        if table is not None:
+            rows = rows.joined(_given(table, image, listed))
+    zeros = np.zeros(image.shape, np.float32)
+    return PassState(image, config, psf, rows, zeros, zeros, 0, 0, sources is not None, (), tiles, noise)
+
+
+def _given(table, image, listed):
+    """Sources from a user's table, in the cut-out's pixels."""
+    x, y = (np.atleast_1d(np.array(table[c], dtype=np.float64))-o for c, o in zip("xy", image.origin))
+    if not (np.isfinite(x) & np.isfinite(y)).all():
+        raise InputError("positions of given sources must be finite: remove the rows with NaN")
+    rows = Sources.new(x, y, bright=listed)
+    if not listed:
+        return rows
+    half = 149
+    ny, nx = image.shape
+    return rows.subset((x > -half) & (x < nx+half) & (y > -half) & (y < ny+half))
+
+
+def finished(state):
+    """Whether the next pass is the last: too few new sources to go on, or as many passes as allowed."""
+    c = state.config
+    if state.passno >= c.max_passes-1:
+        return True
+    if state.passno < c.min_passes-1:
+        return False
+    area = state.image.good.sum()/1e6
+    return state.forced or state.new < max(c.stop_new*area, c.stop_fraction*len(state.sources))
+
+
+def single_pass(state, run=map, last=False, start_sky=None):
+    """One turn of the loop.
+
+    Parameters
+    ----------
+    state : PassState
+    run : callable
+        ``map`` or an executor's.
+    last : bool
+        The last pass is forced: fluxes alone, at the final positions, and no new source.
+    start_sky : ndarray, optional
+        Sky of the first pass.
+
+    Returns
+    -------
+    PassState
+    """
+    clock = _Clock()
+    state = stages.with_sky(state, start_sky)
+    clock("sky")
+    if not last and not state.forced:
+        state = stages.with_peaks(state)
+        clock("peaks")
+    planes = 1 if last or state.forced else 3
+    state, figures = stages.fitted(state, run, planes, with_errors=last)
+    clock("fit")
+    if not last:
+        if not state.forced:
+            state = replace(state, sources=cull(state.sources, state.config.cull, state.image.shape))
+        state = stages.with_model(state)
+        clock("model")
+        if state.config.psf.refit:
+            state = stages.with_psf(state)
+            clock("psf")
+    state = stages.with_model(state)
+    clock("model")
+    good = state.image.good
+    chi2 = float(np.mean((state.residual**2*state.image.ivar)[good]))
+    record = dict(passno=state.passno, sources=len(state.sources), new=state.new, chi2=chi2, fwhm=float(state.psf.fwhm()),
+                  sky=float(np.median(state.sky)), **figures, **clock.seconds)
+    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *list(record.values())[:5])
+    return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+class _Clock:
+    """CPU seconds of this process, by stage."""
+
+    def __init__(self):
+        self.seconds, self.last = {}, time.process_time()
+
+    def __call__(self, stage):
+        now = time.process_time()
+        self.seconds[f"cpu_{stage}"] = self.seconds.get(f"cpu_{stage}", 0.)+now-self.last
+        self.last = now
+
+
+def finish(state):
+    """The result: the catalog with all measurements, and the images. Parameters as `single_pass`."""
+    start = time.process_time()
+    catalog = image_catalog(state)
+    history = [dict(h) for h in state.history]
+    history[-1]["cpu_measure"] = time.process_time()-start
+    return FitResult(catalog, state.model, state.sky, state.psf, history, state.config)

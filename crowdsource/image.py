@@ -1,0 +1,231 @@
+"""Image: the pixels of one detector or coadd with all that the engine may know of them.
+
+This is the validation border: arrays are checked and brought into the engine's form here, once, and nowhere else.
+"""
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from .errors import InputError
+from .flags import ENGINE
+
+
+def native(array, name, dtype):
+    """A finite-agnostic, native, C-contiguous copy or view of a 2-D array in the wanted dtype.
+
+    Parameters
+    ----------
+    array : array_like, shape (ny, nx)
+        Any byte order, integer or floating.
+    name : str
+        What it is, for messages.
+    dtype : dtype
+        The wanted dtype.
+
+    Raises
+    ------
+    InputError
+        When it is not two-dimensional, empty, or of a dtype that has no such form.
+    """
+    array = np.asanyarray(array)
+    if np.ma.isMaskedArray(array):
+        raise InputError(f"{name} is a masked array: pass array.data and give its mask as dq")
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} has dtype {array.dtype}: convert it to a real number type, as in array.astype('f4')")
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"{name} has shape {array.shape}: a plane of shape (ny, nx) is needed; choose one of the cube's")
+    if np.issubdtype(dtype, np.integer) and array.dtype.kind == "f":
+        raise InputError(f"{name} has dtype {array.dtype}: flags are integers, as in array.astype('u4')")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels of one detector, validated; make it with `Image.from_arrays`.
+
+    Attributes
+    ----------
+    data : ndarray, shape (ny, nx), float32
+        Pixel values in the image's units, 0 where not finite.
+    ivar : ndarray, shape (ny, nx), float32
+        Inverse variance of `data` in units^-2; 0 where the pixel must not be used.
+    dq : ndarray, shape (ny, nx), uint32
+        The instrument's flag bits.
+    mask : ndarray, shape (ny, nx), uint16
+        The engine's flag bits (`crowdsource.flags.ENGINE`).
+    wcs : astropy.wcs.WCS or None
+        World coordinates of the *parent* image's 0-based pixels.
+    origin : tuple of int
+        (x0, y0) of this cut-out in its parent; catalogs are in the parent's pixels.
+    band : str
+        Filter name; empty when not known.
+    mjd : float
+        Modified Julian date of mid-exposure; NaN when not known.
+    exptime : float
+        Exposure time in seconds; NaN when not known.
+    zeropoint : float
+        Magnitude of one unit of flux; NaN when not known.
+    magnitude_system : str
+        "AB" or "Vega"; empty when not known.
+    gain : float
+        Electrons per unit; NaN when not known.
+    saturation : float
+        Level from which pixels are saturated; inf when not known.
+    ivar_estimated : bool
+        The inverse variance was estimated from the image, not given.
+    exposure, detector : str
+        Identity of the exposure and of the detector in it.
+    meta : mapping
+        Anything else; read-only.
+    """
+    data: np.ndarray
+    ivar: np.ndarray
+    dq: np.ndarray
+    mask: np.ndarray
+    wcs: object = None
+    origin: tuple = (0, 0)
+    band: str = ""
+    mjd: float = np.nan
+    exptime: float = np.nan
+    zeropoint: float = np.nan
+    magnitude_system: str = ""
+    gain: float = np.nan
+    saturation: float = np.inf
+    ivar_estimated: bool = False
+    exposure: str = ""
+    detector: str = ""
+    meta: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, readnoise=None, **metadata):
+        """Validate arrays and make an Image of them.
+
+        Parameters
+        ----------
+        data : array_like, shape (ny, nx)
+            Pixel values; NaN and infinite ones get ivar 0 and a flag.
+        ivar : array_like, shape (ny, nx), optional
+            Inverse variance; estimated from the background noise and the gain when not given.
+        dq : array_like of integers, shape (ny, nx), optional
+            Instrument bits; they mask nothing by themselves (an adapter sets ivar to 0 where its bits say so).
+        mask : array_like of integers, shape (ny, nx), optional
+            Engine bits.
+        readnoise : float, optional
+            Electrons; used only where ivar is estimated.
+        **metadata
+            The remaining attributes.
+
+        Raises
+        ------
+        InputError
+            When the arrays differ in shape, cannot be converted, ivar is negative or NaN on a finite pixel, or no
+            pixel is good.
+        """
+        data = native(data, "data", np.float32)
+        planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape), mask=_plane(mask, "mask", np.uint16, data.shape).copy())
+        finite = np.isfinite(data)
+        estimated = ivar is None
+        if estimated:
+            from .noise import estimate_ivar
+            ivar = estimate_ivar(np.where(finite, data, np.nan), metadata.get("gain", np.nan), readnoise)
+        ivar = _checked_ivar(ivar, data, finite)
+        planes["mask"][~finite] |= ENGINE.nonfinite
+        planes["mask"][ivar == 0] |= ENGINE.bad
+        if not (ivar > 0).any():
+            raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "
+                             "check the bad bits and the weight map")
+        arrays = dict(data=np.where(finite, data, np.float32(0)), ivar=ivar, **planes)
+        for a in arrays.values():
+            a.flags.writeable = False
+        metadata["meta"] = MappingProxyType(dict(metadata.get("meta", {})))
+        return cls(**arrays, ivar_estimated=estimated, **metadata)
+
+    @classmethod
+    def from_nddata(cls, nddata, **metadata):
+        """Make an Image from an `astropy.nddata.NDData` or ``CCDData``.
+
+        Its uncertainty of any kind becomes ivar, masked pixels get ivar 0, its wcs is kept.
+
+        Raises
+        ------
+        InputError
+            As `from_arrays`.
+        """
+        from astropy.nddata import InverseVariance
+        ivar = None
+        if nddata.uncertainty is not None:
+            ivar = np.array(nddata.uncertainty.represent_as(InverseVariance).array, dtype=np.float32)
+        data = np.array(nddata.data, dtype=np.float32)
+        if nddata.mask is not None:
+            bad = np.broadcast_to(nddata.mask, data.shape)
+            if ivar is None:
+                data[bad] = np.nan
+            else:
+                ivar[bad] = 0
+        return cls.from_arrays(data, ivar, wcs=nddata.wcs, **metadata)
+
+    @property
+    def shape(self):
+        """(ny, nx)."""
+        return self.data.shape
+
+    @property
+    def good(self):
+        """Boolean plane: pixels with weight."""
+        return self.ivar > 0
+
+    def with_mask(self, mask):
+        """A new Image with another engine mask; nothing else changes."""
+        return replace(self, mask=_frozen(native(mask, "mask", np.uint16)))
+
+    def masked(self, where, bit):
+        """A new Image with ivar 0 and the given engine bit set where `where` holds."""
+        return replace(self, ivar=_frozen(np.where(where, np.float32(0), self.ivar)),
+                       mask=_frozen(np.where(where, self.mask | np.uint16(bit | ENGINE.bad), self.mask)))
+
+    def cutout(self, x0, x1, y0, y1):
+        """The part x0 <= x < x1, y0 <= y < y1 as a new Image that remembers its origin.
+
+        Raises
+        ------
+        InputError
+            When the box is empty or leaves the image.
+        """
+        ny, nx = self.shape
+        if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
+            raise InputError(f"cut-out {x0}:{x1},{y0}:{y1} is empty or leaves the image of {nx} x {ny} pixels")
+        box = np.s_[y0:y1, x0:x1]
+        part = {n: _frozen(np.ascontiguousarray(getattr(self, n)[box])) for n in ("data", "ivar", "dq", "mask")}
+        return replace(self, **part, origin=(self.origin[0]+x0, self.origin[1]+y0))
+
+
+def _frozen(array):
+    array.flags.writeable = False
+    return array
+
+
+def _plane(array, name, dtype, shape):
+    """A flag plane, zeros when not given, checked against the data's shape."""
+    if array is None:
+        return np.zeros(shape, dtype)
+    array = np.asanyarray(array)
+    if array.dtype.kind == "b":
+        array = array.astype(dtype)
+    array = native(array, name, dtype)
+    if array.shape != shape:
+        raise InputError(f"{name} has shape {array.shape} but data has {shape}: cut them to the same pixels")
+    return array
+
+
+def _checked_ivar(ivar, data, finite):
+    ivar = native(ivar, "ivar", np.float32)
+    if ivar.shape != data.shape:
+        raise InputError(f"ivar has shape {ivar.shape} but data has {data.shape}: cut them to the same pixels")
+    if np.isnan(ivar[finite]).any():
+        raise InputError("ivar is NaN on finite pixels: set it to 0 where a pixel must not be used")
+    if (ivar[finite] < 0).any():
+        raise InputError("ivar is negative somewhere: set it to 0 where a pixel must not be used")
+    if np.isinf(ivar[finite]).any():
+        raise InputError("ivar is infinite somewhere: a variance of 0 cannot be right; mask those pixels with ivar 0")
+    return np.where(finite, ivar, np.float32(0))

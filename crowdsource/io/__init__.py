@@ -1,0 +1,1 @@
+"""Files: FITS, tables, and how outputs are written."""

@@ -1,0 +1,52 @@
+"""Outputs that are whole or not there: written under a temporary name, then moved into place."""
+import os
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputError
+
+
+@contextmanager
+def atomic_path(path, overwrite=False):
+    """A temporary path beside the wanted one that takes its place when the block ends well.
+
+    Parameters
+    ----------
+    path : path-like
+        The wanted file.
+    overwrite : bool
+        Replace an existing file.
+
+    Yields
+    ------
+    pathlib.Path
+        Write here; it ends as the wanted name does, so that writers which look at endings work.
+
+    Raises
+    ------
+    OutputError
+        When the file exists and may not be replaced, or its folder cannot be written.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    temporary = path.with_name(f".{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path, overwrite=False):
+    """Raise `OutputError` when a file could not be written there, before any work is done."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; choose another name or allow overwriting (--overwrite)")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: {folder} is not a folder; make it or choose another place")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{path}: no permission to write into {folder}")

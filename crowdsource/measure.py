@@ -1,0 +1,39 @@
+"""Measurements of sources on the neighbour-subtracted image."""
+import numpy as np
+
+from .cython_ext import measure as kernel
+from .design import chunks_by_size
+from .psf.base import CENTROID_SIZE, pixel
+
+SPREAD_SCALE = 1/16
+"""Scale length of the disc that spread_model compares with, in FWHM (Desai et al. 2012)."""
+
+
+def measure(image, residual, model, psf, x, y, flux):
+    """Every measured column of a catalog; definitions are in `crowdsource.catalog.schema`.
+
+    Parameters
+    ----------
+    image : crowdsource.image.Image
+    residual : ndarray, shape (ny, nx), float32
+        Data less sky and model.
+    model : ndarray, shape (ny, nx), float32
+        Model of all sources.
+    psf : crowdsource.psf.base.PSF
+    x, y, flux : ndarray, shape (n,), float64
+        Positions in the image's own pixels, fluxes in its units.
+
+    Returns
+    -------
+    dict of ndarray, shape (n,), float64
+        Finite everywhere; a source without a good pixel has 0 in all but fwhm.
+    """
+    out = np.zeros((len(x), len(kernel.COLUMNS)))
+    residual, model = (np.ascontiguousarray(a, dtype=np.float32) for a in (residual, model))
+    half = CENTROID_SIZE//2
+    scale = SPREAD_SCALE*float(psf.fwhm()) if len(x) else 1.
+    for m in chunks_by_size(np.full(len(x), CENTROID_SIZE)):
+        planes = (*psf.render(x[m], y[m], CENTROID_SIZE, derivatives=True), psf.render_smeared(x[m], y[m], CENTROID_SIZE, scale))
+        out[m] = kernel.measure(residual, model, image.ivar, planes, pixel(x[m])-half, pixel(y[m])-half,
+                                np.ascontiguousarray(flux[m], dtype=np.float64))
+    return dict(zip(kernel.COLUMNS, out.T))

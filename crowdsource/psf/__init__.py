@@ -1,0 +1,1 @@
+"""Point-spread functions: the contract, the models, their refit, import and export."""

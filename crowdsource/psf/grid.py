@@ -1,0 +1,118 @@
+"""Planes: pixel grids whose linear combination, by polynomials of the position, is the PSF at that position."""
+import numpy as np
+from scipy import ndimage
+
+from ..cython_ext import render as kernel
+
+EXPONENTS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+SPLINE_ORDER = 5
+
+
+def terms(order):
+    """Number of terms of a polynomial of the position: 1, 3 or 6 for order 0, 1 or 2."""
+    return (order+1)*(order+2)//2
+
+
+def basis(x, y, shape, order):
+    """Polynomial terms at positions, in coordinates that run from -1 to 1 over the image.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,)
+        Pixels; positions outside the image take the values at its edge.
+    shape : tuple of int
+        (ny, nx) of the image.
+    order : int
+        0, 1 or 2.
+
+    Returns
+    -------
+    ndarray, shape (n, terms(order)), float64
+    """
+    u = np.clip(2*np.asarray(x, dtype=np.float64)/max(1, shape[1]-1)-1, -1, 1)
+    v = np.clip(2*np.asarray(y, dtype=np.float64)/max(1, shape[0]-1)-1, -1, 1)
+    return np.stack([u**a*v**b for a, b in EXPONENTS[:terms(order)]], axis=-1)
+
+
+def nodes(shape, order):
+    """Positions (x, y) on a grid over the image that determine a polynomial of the given order."""
+    if order == 0:
+        return np.array([(shape[1]-1)/2]), np.array([(shape[0]-1)/2])
+    x, y = np.meshgrid(np.linspace(0, shape[1]-1, order+1), np.linspace(0, shape[0]-1, order+1))
+    return x.ravel(), y.ravel()
+
+
+def planes_through(stamps, x, y, shape, order):
+    """Planes whose combination comes closest to given stamps at given positions.
+
+    Parameters
+    ----------
+    stamps : ndarray, shape (n, m, m)
+    x, y : ndarray, shape (n,)
+    shape : tuple of int
+    order : int
+
+    Returns
+    -------
+    ndarray, shape (terms(order), m, m), float64
+    """
+    inverse = np.linalg.pinv(basis(x, y, shape, order))
+    return np.tensordot(inverse, stamps, axes=1)
+
+
+def coefficients(planes):
+    """Quintic B-spline coefficients of planes, float32, with a border of zeros so that their ends fade out."""
+    padded = np.pad(planes, ((0, 0), (4, 4), (4, 4)))
+    for axis in (1, 2):
+        padded = ndimage.spline_filter1d(padded, SPLINE_ORDER, axis=axis, mode="mirror")
+    return np.ascontiguousarray(padded, dtype=np.float32)
+
+
+def render(coefficient_planes, factors, x, y, size, oversampling=1, derivatives=False):
+    """Stamps from coefficient planes; see `crowdsource.cython_ext.render`.
+
+    Returns
+    -------
+    ndarray, shape (n, size, size), float32, or a triple of them
+    """
+    result = kernel.render(coefficient_planes, np.ascontiguousarray(factors, dtype=np.float32),
+                           np.ascontiguousarray(x, dtype=np.float64), np.ascontiguousarray(y, dtype=np.float64), size,
+                           oversampling, derivatives)
+    return result if derivatives else result[0]
+
+
+def middle(planes, size, oversampling=1):
+    """Native-pixel values of the central size x size pixels of sampled planes."""
+    m = planes.shape[-1]//2
+    reach = size//2*oversampling
+    cut = np.s_[..., m-reach:m+reach+1:oversampling, m-reach:m+reach+1:oversampling]
+    return planes[cut]
+
+
+def resampled(samples, old, new):
+    """A sampled stamp at another sampling.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (m, m)
+        `old` samples a pixel, odd side.
+    old, new : int
+        Samples in a pixel.
+
+    Returns
+    -------
+    ndarray, shape (k, k), float64
+        `new` samples a pixel over the same whole pixels.
+    """
+    if old == new:
+        return samples
+    reach = samples.shape[0]//2//old
+    side = 2*reach+1
+    planes, one = coefficients(samples[None]), np.ones((1, 1))
+    out = np.zeros((2*reach*new+1,)*2)
+    for j in range(new):
+        for i in range(new):
+            stamp = render(planes, one, np.array([-i/new+1e-12]), np.array([-j/new+1e-12]), side, old)[0]
+            part = out[j::new, i::new]
+            part[...] = stamp[:part.shape[0], :part.shape[1]]
+    return out

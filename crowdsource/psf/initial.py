@@ -1,0 +1,89 @@
+"""A starting PSF from the image alone."""
+import logging
+
+import numpy as np
+from scipy import ndimage
+
+from ..cython_ext import detect as kernel
+from .model import FieldPSF
+
+log = logging.getLogger(__name__)
+FALLBACK_FWHM = 4.
+REACH = 20
+MOST = 200
+START_BETA = 3.
+
+
+def initial_psf(image, fwhm=None, norm_size=59):
+    """A Moffat profile of the image's own width.
+
+    Parameters
+    ----------
+    image : crowdsource.image.Image
+    fwhm : float, optional
+        Full width at half maximum in pixels; measured on bright stars when not given.
+    norm_size : int
+        The PSF sums to 1 over this box.
+
+    Returns
+    -------
+    FieldPSF
+    """
+    return FieldPSF.moffat(image.shape, fwhm or measure_fwhm(image), START_BETA, norm_size=norm_size)
+
+
+def measure_fwhm(image):
+    """Width of the image's bright stars, pixels; a fallback, logged, where there are none.
+
+    The highest peaks are taken, those next to masked pixels left out. Blends only widen a star and hot pixels are
+    thinner than any, so the answer is a low quantile over stars that are not single pixels.
+    """
+    data, good = image.data, image.good
+    sky = np.median(data[good])
+    noise = 1/np.sqrt(np.median(image.ivar[good]))
+    smooth = kernel.correlate(np.where(good, data-sky, 0).astype(np.float32), np.full((3, 3), 1/9, np.float32))
+    y, x = kernel.local_maxima(smooth, float(10*noise))
+    near_bad = ndimage.maximum_filter((~good).astype(np.uint8), 7)[y, x] > 0
+    y, x = y[~near_bad], x[~near_bad]
+    order = np.argsort(-smooth[y, x], kind="stable")[:MOST]
+    widths = half_widths(data-sky, y[order], x[order])
+    widths = widths[np.isfinite(widths)]
+    if len(widths) < 1:
+        log.warning("no star bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)
+        return FALLBACK_FWHM
+    fwhm = float(np.quantile(widths, 0.3))
+    log.info("FWHM of %d bright stars: %.2f px", len(widths), fwhm)
+    return fwhm
+
+
+def half_widths(image, y, x):
+    """Widths of peaks at half of their height above a local background, in four directions; NaN where undefined.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+    y, x : ndarray of int, shape (n,)
+        Peaks.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Pixels.
+    """
+    padded = np.pad(image, REACH, mode="reflect" if min(image.shape) > REACH else "edge")
+    # the highest of the nine pixels around a peak of the smoothed image is the star's own
+    box = np.stack([padded[y+REACH+j, x+REACH+i] for j in (-1, 0, 1) for i in (-1, 0, 1)])
+    best = box.argmax(axis=0)
+    y, x = y+best//3-1, x+best % 3-1
+    steps = np.arange(REACH)
+    arms = np.stack([padded[(y+REACH)[:, None]+j*steps, (x+REACH)[:, None]+i*steps]
+                     for j, i in ((0, 1), (0, -1), (1, 0), (-1, 0))])
+    background = np.minimum(np.median(arms[:, :, REACH//2:], axis=(0, 2)), arms[:, :, 0].min(axis=0)/4)
+    arms = (arms-background[:, None])/np.maximum(arms[:1, :, :1]-background[:, None], 1e-30)
+    below = arms < 0.5
+    first = np.where(below.any(axis=2), below.argmax(axis=2), 0)
+    rows = np.arange(4)[:, None], np.arange(len(y))[None, :]
+    high, low = arms[(*rows, np.maximum(first-1, 0))], arms[(*rows, first)]
+    distance = np.where(first > 0, first-1+(high-0.5)/np.maximum(high-low, 1e-30), np.nan)
+    width = (distance[0]+distance[1]+distance[2]+distance[3])/2
+    return np.where(width > 1.2, width, np.nan)

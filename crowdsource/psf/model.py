@@ -1,0 +1,175 @@
+"""The PSF of the engine: wings, a Moffat profile or a stamp, and a pixel core, each varying over the image."""
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from .base import CENTROID_SIZE, PSF
+from .grid import basis, coefficients, middle, nodes, render, resampled, terms
+from .moffat import MoffatWings
+
+LEVELS = (33, 73, 163, 323, 643, 1283)
+WELL_SAMPLED = 3.5
+
+
+@dataclass(frozen=True)
+class FieldPSF(PSF):
+    """Wings plus a pixel core over an image.
+
+    Attributes
+    ----------
+    wings : MoffatWings or StampWings
+    shape : tuple of int
+        (ny, nx) of the image.
+    core : ndarray, shape (terms, size, size), float64
+        Planes added to the wings, native pixels; their order may differ from that of the wings.
+    norm_size : int
+        The PSF sums to 1 over this box.
+    oversampling : int
+        Samples of the planes in a pixel.
+    """
+    wings: object
+    shape: tuple
+    core: np.ndarray
+    norm_size: int = 59
+    oversampling: int = 1
+    _cache: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def moffat(cls, shape, fwhm, beta=3., e1=0., e2=0., norm_size=59):
+        """A Moffat profile, the same over the image."""
+        return cls.of(MoffatWings.constant(shape, fwhm, beta, e1, e2), norm_size=norm_size)
+
+    @classmethod
+    def of(cls, wings, core=None, norm_size=59):
+        """A PSF of given wings and core; the sampling follows from their width."""
+        core = np.zeros((1, 1, 1)) if core is None else core
+        fwhm = _width(wings)
+        return cls(wings, tuple(wings.shape), core, norm_size, 1 if fwhm >= WELL_SAMPLED else 2 if fwhm >= 1.6 else 3)
+
+    @property
+    def order(self):
+        """Order of the polynomials over the image."""
+        core_order = {1: 0, 3: 1, 6: 2}[len(self.core)]
+        return max(self.wings.order, core_order)
+
+    @property
+    def centre(self):
+        """(x, y) of the middle of the image, pixels."""
+        return (self.shape[1]-1)/2, (self.shape[0]-1)/2
+
+    def render(self, x, y, size, derivatives=False):
+        """Stamps of unit flux; see `PSF.render`."""
+        x, y = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
+        return render(self._coefficients(size), basis(x, y, self.shape, self.order), x, y, size, self.oversampling,
+                      derivatives)
+
+    def render_smeared(self, x, y, size, scale):
+        """Stamps of the PSF convolved with a circular exponential disc; see `PSF.render_smeared`."""
+        x, y = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
+        level = next((s for s in LEVELS if s >= size+4), size+4-size % 2+1)
+        if (level, scale) not in self._cache:
+            self._cache[level, scale] = coefficients(smeared(self.samples(level), scale*self.oversampling))
+        return render(self._cache[level, scale], basis(x, y, self.shape, self.order), x, y, size, self.oversampling)
+
+    def fwhm(self, x=None, y=None):
+        """Full width at half maximum in pixels of a circle with the area above half of the central value."""
+        stamp = self.stamp(33, x, y)
+        return area_width(stamp)
+
+    def samples(self, size):
+        """The planes on their sampled grid, with norm and centre as the contract has them.
+
+        Returns
+        -------
+        ndarray, shape (terms(order), m, m), float64
+        """
+        planes = np.zeros((terms(self.order), *(2*(size//2*self.oversampling)+1,)*2))
+        wings = self.wings.planes(size, self.oversampling, self.norm_size)
+        planes[:len(wings)] = wings
+        if self.core.any():
+            wide = max(size, self.norm_size)
+            core = self._core_samples(wide)
+            if wide != size:
+                reach, m = size//2*self.oversampling, core.shape[-1]//2
+                core = core[:, m-reach:m+reach+1, m-reach:m+reach+1]
+            planes[:len(core)] += core
+        return planes
+
+    def refit(self, stamps, config):
+        """A new PSF fitted to stars; see `PSF.refit`."""
+        from .refit import refit
+        return refit(self, stamps, config)
+
+    def to_hdus(self, name="PSF"):
+        """See `PSF.to_hdus`."""
+        from .storage import to_hdus
+        return to_hdus(self, name)
+
+    def to_group(self, group):
+        """See `PSF.to_group`."""
+        from .storage import to_group
+        to_group(self, group)
+
+    def _coefficients(self, size):
+        """Spline coefficients wide enough for a stamp; made once for each of a few widths."""
+        level = next((s for s in LEVELS if s >= size+4), size+4-size % 2+1)
+        if level not in self._cache:
+            self._cache[level] = coefficients(self.samples(level))
+        return self._cache[level]
+
+    def _core_samples(self, size):
+        """The core on the sampled grid, compensated by the mean wings so that it holds no flux and moves no centroid."""
+        reach, edge = size//2*self.oversampling, self.oversampling
+        sampled = np.array([resampled(plane, 1, self.oversampling) for plane in self.core])
+        half = sampled.shape[-1]//2
+        core = np.zeros((len(self.core), 2*reach+1, 2*reach+1))
+        core[:, reach-half:reach+half+1, reach-half:reach+half+1] = sampled
+        mean = self.wings.planes(size+2, self.oversampling, self.norm_size)[0]
+        slopes = [(np.roll(mean, -1, axis)-np.roll(mean, 1, axis))[edge:-edge, edge:-edge] for axis in (1, 0)]
+        mean = mean[edge:-edge, edge:-edge]
+        flux = middle(core, self.norm_size, self.oversampling).sum(axis=(1, 2))
+        core -= flux[:, None, None]*mean
+        for axis, slope in zip((1, 0), slopes):
+            shift = first_moment(middle(core, CENTROID_SIZE, self.oversampling), axis)
+            core -= (shift/first_moment(middle(slope, CENTROID_SIZE, self.oversampling), axis))[:, None, None]*slope
+        return core
+
+
+def smeared(planes, scale):
+    """Planes convolved with a circular exponential disc of unit flux, by its Fourier transform.
+
+    Parameters
+    ----------
+    planes : ndarray, shape (k, m, m)
+    scale : float
+        Scale length in samples.
+    """
+    m = planes.shape[-1]
+    ky, kx = np.fft.fftfreq(m)[:, None], np.fft.rfftfreq(m)[None, :]
+    transform = (1+(2*np.pi*scale)**2*(kx**2+ky**2))**-1.5
+    return np.fft.irfft2(np.fft.rfft2(planes)*transform, s=(m, m))
+
+
+def first_moment(stamps, axis):
+    """Sum of stamps times the offset from their middle; axis 1 for x, 0 for y; pixels times the stamps' unit."""
+    at = np.arange(stamps.shape[-1])-stamps.shape[-1]//2
+    return (stamps*(at[None, :] if axis == 1 else at[:, None])).sum(axis=(-2, -1))
+
+
+def _width(wings):
+    """Width of wings at the middle of the image, pixels."""
+    if isinstance(wings, MoffatWings):
+        x, y = nodes(wings.shape, 0)
+        return wings.at(x, y)[0, 0]
+    return area_width(wings.samples)/wings.oversampling
+
+
+def area_width(stamp):
+    """Diameter of the circle with the area where a stamp exceeds half of its central value, pixels.
+
+    Pixels at the rim count in part, in proportion to how far they and their neighbours pass the level.
+    """
+    m = stamp.shape[0]//2
+    fine = ndimage.zoom(stamp[max(0, m-16):m+17, max(0, m-16):m+17].astype(np.float64), 5, order=3, mode="grid-constant", grid_mode=True)
+    return float(2*np.sqrt((fine > 0.5*stamp[m, m]).sum()/25/np.pi))

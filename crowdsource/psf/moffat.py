@@ -1,0 +1,128 @@
+"""Moffat wings whose width, shape and power follow polynomials of the position."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from .grid import basis, middle, nodes, planes_through, terms
+
+PARAMETERS = ("fwhm", "e1", "e2", "beta")
+CLOSE = 12
+LIMITS = dict(fwhm=(0.8, 60.), e=0.6, beta=(1.3, 12.))
+
+
+def moffat(dx, dy, fwhm, e1, e2, beta):
+    """Moffat profile of unit flux over the plane, not integrated over pixels.
+
+    Moffat (1969), with an ellipse of equal area: a shear (e1, e2)/2 of a circular profile.
+
+    Parameters
+    ----------
+    dx, dy : ndarray
+        Offsets from the centre, pixels.
+    fwhm : float
+        Full width at half maximum of the circular profile, pixels.
+    e1, e2 : float
+        Ellipticity along the axes and along the diagonals, twice the shear.
+    beta : float
+        Power.
+
+    Returns
+    -------
+    ndarray
+    """
+    g1, g2 = 0.5*e1, 0.5*e2
+    scale = 1/(1-g1*g1-g2*g2)
+    a2 = fwhm**2/(4*(2**(1/beta)-1))
+    u, v = (1-g1)*dx-g2*dy, (1+g1)*dy-g2*dx
+    return (beta-1)/(np.pi*a2)*np.exp(-beta*np.log1p(scale*(u*u+v*v)/a2))
+
+
+def pixel_moffat(size, parameters, oversampling=1):
+    """Moffat integrated over pixels, sampled around its centre.
+
+    Gauss-Legendre points in each pixel near the centre; the middle of the pixel where the profile is smooth.
+
+    Parameters
+    ----------
+    size : int
+        Odd side in pixels.
+    parameters : sequence of float
+        fwhm, e1, e2, beta.
+    oversampling : int
+        Samples in a pixel; each is an integral over a whole pixel.
+
+    Returns
+    -------
+    ndarray, shape (m, m), float64
+        m = oversampling*(size-1)+1.
+    """
+    reach = size//2*oversampling
+    at = np.arange(-reach, reach+1)/oversampling
+    out = moffat(at[None, :], at[:, None], *parameters)
+    close = np.flatnonzero(np.abs(at) <= CLOSE)
+    point, weight = np.polynomial.legendre.leggauss(3 if parameters[0] > 3 else 5)
+    near = at[close]
+    total = 0.
+    for p, w in zip(point/2, weight/2):
+        for q, v in zip(point/2, weight/2):
+            total = total+w*v*moffat(near[None, :]+p, near[:, None]+q, *parameters)
+    out[np.ix_(close, close)] = total
+    return out
+
+
+@dataclass(frozen=True)
+class MoffatWings:
+    """A Moffat profile over an image.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (4, terms), float64
+        Polynomials of fwhm (pixels), e1, e2, beta.
+    shape : tuple of int
+        (ny, nx) of the image.
+    order : int
+        Order of the polynomials.
+    """
+    coefficients: np.ndarray
+    shape: tuple
+    order: int
+
+    @classmethod
+    def constant(cls, shape, fwhm, beta=3., e1=0., e2=0.):
+        """The same profile everywhere."""
+        return cls(np.array([[fwhm], [e1], [e2], [beta]], dtype=np.float64), tuple(shape), 0)
+
+    def at(self, x, y):
+        """Parameters at positions, shape (n, 4), kept within sane limits."""
+        values = basis(x, y, self.shape, self.order)@self.coefficients.T
+        values[:, 0] = np.clip(values[:, 0], *LIMITS["fwhm"])
+        values[:, 1:3] = np.clip(values[:, 1:3], -LIMITS["e"], LIMITS["e"])
+        values[:, 3] = np.clip(values[:, 3], *LIMITS["beta"])
+        return values
+
+    def raised(self, order):
+        """The same polynomials written with the terms of another order; higher terms are dropped."""
+        coefficients = np.zeros((4, terms(order)))
+        n = min(terms(order), self.coefficients.shape[1])
+        coefficients[:, :n] = self.coefficients[:, :n]
+        return MoffatWings(coefficients, self.shape, order)
+
+    def planes(self, size, oversampling, norm_size):
+        """Planes of the profile, normalised over the box of norm_size pixels at each node.
+
+        Returns
+        -------
+        ndarray, shape (terms, m, m), float64
+        """
+        x, y = nodes(self.shape, self.order)
+        stamps = []
+        for parameters in self.at(x, y):
+            stamp = pixel_moffat(max(size, norm_size), parameters, oversampling)
+            stamps.append(middle_samples(stamp/middle(stamp, norm_size, oversampling).sum(), size, oversampling))
+        return planes_through(np.array(stamps), x, y, self.shape, self.order)
+
+
+def middle_samples(samples, size, oversampling):
+    """The samples of the central size pixels, at full sampling."""
+    m, reach = samples.shape[-1]//2, size//2*oversampling
+    return samples[..., m-reach:m+reach+1, m-reach:m+reach+1]

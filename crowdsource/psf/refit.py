@@ -1,0 +1,322 @@
+"""Refit of a PSF on stars: the wings' parameters first, then a pixel core on what they leave.
+
+Each star's flux, position and a constant sky are fitted along and projected out, so that the shape alone is learnt.
+"""
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from .base import StarStamps, pixel
+from .grid import basis, coefficients, render, terms
+from .model import FieldPSF
+from .moffat import MoffatWings
+
+log = logging.getLogger(__name__)
+MODEL_ERROR = 0.005
+"""Pixel errors are never taken smaller than this part of the star's own light: no model is better everywhere."""
+STEPS = dict(fwhm=0.02, e=0.02, beta=0.05)
+"""Finite differences for the shape's derivatives: relative for fwhm and beta."""
+LARGEST = np.array([0.3, 0.1, 0.1, 0.5])
+"""Largest change of fwhm (relative), e1, e2 and beta (relative) in one iteration."""
+ITERATIONS = 3
+OUTLIER = 3.
+NUISANCE = 4
+
+
+def refit(psf, stamps, config):
+    """A new PSF fitted to stars.
+
+    Parameters
+    ----------
+    psf : FieldPSF
+    stamps : StarStamps
+    config : crowdsource.config.PSFConfig
+
+    Returns
+    -------
+    FieldPSF
+        The same where there are too few stars.
+    """
+    if len(stamps) < config.min_stars:
+        log.warning("PSF not refitted: %d stars, %d are needed", len(stamps), config.min_stars)
+        return psf
+    if config.method == "median":
+        from .median import median_refit
+        return median_refit(psf, stamps, config)
+    order = affordable_order(len(stamps), config)
+    if isinstance(psf.wings, MoffatWings):
+        psf = fit_wings(psf, stamps, order)
+    return fit_core(psf, stamps, order, config.core)
+
+
+def affordable_order(stars, config):
+    """The largest order of the polynomials that so many stars determine, at most the config's."""
+    order = config.order
+    while order > 0 and stars < config.stars_per_term*terms(order):
+        order -= 1
+    if order < config.order:
+        log.info("PSF varies with order %d instead of %d: %d stars", order, config.order, stars)
+    return order
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Stars ready for linear fits.
+
+    Attributes
+    ----------
+    data, weight : ndarray, shape (n, pixels), float64
+        Stamps over fluxes, and inverse variances of that with outliers weighted down.
+    scale : ndarray, shape (n,)
+        Fluxes.
+    """
+    data: np.ndarray
+    weight: np.ndarray
+    scale: np.ndarray
+
+
+def prepared(stamps, model):
+    """Stamps over fluxes with weights that know the model's own error.
+
+    Parameters
+    ----------
+    stamps : StarStamps
+    model : ndarray, shape (n, size, size)
+        The PSF at each star.
+
+    Returns
+    -------
+    Problem
+    """
+    flux = stamps.flux[:, None]
+    own = model.reshape(len(stamps), -1)
+    ivar = stamps.ivar.reshape(own.shape).astype(np.float64)*flux**2
+    weight = np.where(ivar > 0, 1/(1/np.maximum(ivar, 1e-300)+(MODEL_ERROR*own)**2), 0)
+    return Problem(stamps.data.reshape(own.shape)/flux, weight, stamps.flux)
+
+
+def toned_down(weight, residual):
+    """Weights lowered where a residual is larger than its error allows (Cauchy)."""
+    return weight/(1+residual**2*weight/OUTLIER**2)
+
+
+def fit_wings(psf, stamps, order):
+    """Gauss-Newton on the polynomials of the Moffat profile's parameters.
+
+    Parameters
+    ----------
+    psf : FieldPSF
+        Its wings are the start; its core plays no part.
+    stamps : StarStamps
+    order : int
+
+    Returns
+    -------
+    FieldPSF
+        Without a core.
+    """
+    wings = psf.wings.raised(order)
+    design = basis(stamps.x, stamps.y, psf.shape, order)
+    # the power varies slowly and is the least certain: one value for the image
+    free = [terms(order)]*3+[1]
+    for _ in range(ITERATIONS):
+        current = FieldPSF.of(wings, norm_size=psf.norm_size)
+        matrix, rhs = normal_of_shape(current, stamps, wings, design, free)
+        step = np.linalg.lstsq(matrix, rhs, rcond=1e-10)[0]
+        wings = stepped(wings, step, free)
+    return FieldPSF.of(wings, norm_size=psf.norm_size)
+
+
+def shape_templates(psf, stamps, wings):
+    """Derivatives of each star's stamp with respect to fwhm, e1, e2 and beta, at the mean shape."""
+    middle = wings.at(*(np.atleast_1d(c) for c in psf.centre))[0]
+    templates = []
+    for k, delta in enumerate((STEPS["fwhm"]*middle[0], STEPS["e"], STEPS["e"], STEPS["beta"]*middle[3])):
+        planes = []
+        for sign in (1, -1):
+            p = middle.copy()
+            p[k] += sign*delta
+            varied = MoffatWings.constant(psf.shape, p[0], p[3], p[1], p[2])
+            planes.append(varied.planes(stamps.size+4, psf.oversampling, psf.norm_size))
+        difference = coefficients((planes[0]-planes[1])/(2*delta))
+        one = np.ones((len(stamps), 1))
+        templates.append(render(difference, one, stamps.x, stamps.y, stamps.size, psf.oversampling))
+    return templates
+
+
+def normal_of_shape(psf, stamps, wings, design, free):
+    """Normal equations of the shape's polynomials with each star's nuisances eliminated."""
+    value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
+    problem = prepared(stamps, value)
+    n = len(stamps)
+    columns = np.stack([value, ddx, ddy, np.ones_like(value), *shape_templates(psf, stamps, wings)], axis=1)
+    columns = columns.reshape(n, NUISANCE+4, -1).astype(np.float64)
+    weight = problem.weight
+    for _ in range(2):
+        nuisance, left = solve_each(columns[:, :NUISANCE], weight, problem.data)
+        weight = toned_down(problem.weight, left)
+    weighted = columns*weight[:, None]
+    normal = weighted@columns.transpose(0, 2, 1)
+    right = (weighted@(problem.data-value.reshape(n, -1))[:, :, None])[:, :, 0]
+    inner = np.linalg.inv(normal[:, :NUISANCE, :NUISANCE]+1e-9*scaled_identity(normal[:, :NUISANCE, :NUISANCE]))
+    cross = normal[:, NUISANCE:, :NUISANCE]@inner
+    information = normal[:, NUISANCE:, NUISANCE:]-cross@normal[:, :NUISANCE, NUISANCE:]
+    gradient = right[:, NUISANCE:]-(cross@right[:, :NUISANCE, None])[:, :, 0]
+    # a star's shape steps are its place in the polynomials
+    place = np.zeros((n, 4, sum(free)))
+    start = 0
+    for k, count in enumerate(free):
+        place[:, k, start:start+count] = design[:, :count]
+        start += count
+    matrix = np.einsum("nka,nkl,nlb->ab", place, information, place, optimize=True)
+    return matrix+1e-9*np.diag(np.diag(matrix)), np.einsum("nka,nk->a", place, gradient)
+
+
+def scaled_identity(matrices):
+    """Diagonal matrices with the diagonals of others."""
+    return np.einsum("nii->ni", matrices)[:, :, None]*np.eye(matrices.shape[-1])
+
+
+def solve_each(columns, weight, data):
+    """Weighted least squares of each star's stamp on its own columns.
+
+    Returns
+    -------
+    parameters : ndarray, shape (n, k)
+    left : ndarray, shape (n, pixels)
+        What the fit leaves.
+    """
+    weighted = columns*weight[:, None]
+    normal = weighted@columns.transpose(0, 2, 1)
+    normal = normal+1e-9*scaled_identity(normal)+1e-30*np.eye(normal.shape[-1])
+    parameters = np.linalg.solve(normal, weighted@data[:, :, None])[:, :, 0]
+    return parameters, data-np.einsum("nk,nkp->np", parameters, columns)
+
+
+def stepped(wings, step, free):
+    """Wings after a step, limited so that a bad start cannot run away."""
+    change = np.zeros_like(wings.coefficients)
+    start = 0
+    for k, count in enumerate(free):
+        change[k, :count] = step[start:start+count]
+        start += count
+    limit = LARGEST*np.array([wings.coefficients[0, 0], 1, 1, wings.coefficients[3, 0]])
+    change *= np.minimum(1, limit/np.maximum(np.abs(change).sum(axis=1), 1e-30))[:, None]
+    return MoffatWings(wings.coefficients+change, wings.shape, wings.order)
+
+
+def fit_core(psf, stamps, order, size):
+    """A pixel core: what the wings leave, shifted to the stars' centres, as a polynomial of the position per pixel.
+
+    A coefficient stays only as far as it stands out of its own noise, so that a core fitted to a good wing model adds
+    nothing; towards the core's rim it fades out.
+
+    Parameters
+    ----------
+    psf : FieldPSF
+    stamps : StarStamps
+    order : int
+    size : int
+        Side of the core, pixels.
+
+    Returns
+    -------
+    FieldPSF
+    """
+    bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size)
+    value, ddx, ddy = bare.render(stamps.x, stamps.y, stamps.size, derivatives=True)
+    problem = prepared(stamps, value)
+    columns = np.stack([value, ddx, ddy, np.ones_like(value)], axis=1).reshape(len(stamps), NUISANCE, -1).astype(np.float64)
+    weight = problem.weight
+    for _ in range(2):
+        parameters, left = solve_each(columns, weight, problem.data)
+        weight = toned_down(problem.weight, left)
+    dx = stamps.x-pixel(stamps.x)+parameters[:, 1]/np.maximum(parameters[:, 0], 0.1)
+    dy = stamps.y-pixel(stamps.y)+parameters[:, 2]/np.maximum(parameters[:, 0], 0.1)
+    side = stamps.size
+    centred, certainty = shifted_back(left.reshape(-1, side, side), weight.reshape(-1, side, side), dx, dy, min(size, side-6))
+    planes = pixel_polynomials(centred, certainty, basis(stamps.x, stamps.y, psf.shape, order))
+    return FieldPSF.of(psf.wings, planes*taper(planes.shape[-1]), psf.norm_size)
+
+
+def shifted_back(stamps, weight, dx, dy, size):
+    """Stamps sampled at whole-pixel offsets from each star's own centre.
+
+    Six-point Lagrange interpolation along each axis; weights are taken from the nearest pixel.
+
+    Parameters
+    ----------
+    stamps, weight : ndarray, shape (n, side, side)
+    dx, dy : ndarray, shape (n,)
+        The stars' offsets from the middle pixel, pixels.
+    size : int
+        Odd side of the result, at most side-6.
+
+    Returns
+    -------
+    values, weight : ndarray, shape (n, size, size)
+    """
+    along_y, along_x = (lagrange_matrix(d, stamps.shape[-1], size) for d in (dy, dx))
+    values = along_y@np.where(weight > 0, stamps, 0)@along_x.transpose(0, 2, 1)
+    margin = (stamps.shape[-1]-size)//2
+    return values, weight[:, margin:margin+size, margin:margin+size]
+
+
+def lagrange_matrix(shift, side, size):
+    """Matrices, shape (n, size, side), that sample at the middle `size` pixels plus a shift, by six-point Lagrange."""
+    shift = np.clip(shift, -1.5, 1.5)
+    low = np.floor(shift).astype(int)
+    t = (shift-low)[:, None]
+    knots = np.arange(-2, 4)
+    weights = np.ones((len(shift), 6))
+    for k in range(6):
+        for other in range(6):
+            if other != k:
+                weights[:, k] *= ((t-knots[other])/(knots[k]-knots[other]))[:, 0]
+    matrix = np.zeros((len(shift), size, side))
+    rows = np.arange(size)
+    margin = (side-size)//2
+    for k in range(6):
+        at = np.clip(rows[None, :]+margin+low[:, None]+knots[k], 0, side-1)
+        np.add.at(matrix, (np.arange(len(shift))[:, None], rows[None, :], at), weights[:, k][:, None])
+    return matrix
+
+
+def pixel_polynomials(values, weight, design):
+    """Weighted polynomial of the position in each pixel, shrunk by its significance.
+
+    Parameters
+    ----------
+    values, weight : ndarray, shape (n, size, size)
+    design : ndarray, shape (n, k)
+
+    Returns
+    -------
+    ndarray, shape (k, size, size)
+    """
+    n, size, _ = values.shape
+    v, w = values.reshape(n, -1), weight.reshape(n, -1)
+    matrix = np.einsum("np,na,nb->pab", w, design, design, optimize=True)
+    matrix += (1e-9*np.trace(matrix, axis1=1, axis2=2)[:, None, None]+1e-30)*np.eye(design.shape[1])
+    inverse = np.linalg.inv(matrix)
+    solution = np.einsum("pab,np,nb->ap", inverse, w*v, design, optimize=True)
+    chi2 = (w*(v-design@solution)**2).sum(axis=0)/max(1, n-design.shape[1])
+    variance = np.einsum("paa->ap", inverse)*np.maximum(chi2, 1)
+    planes, noise = solution.reshape(-1, size, size), variance.reshape(-1, size, size)
+    power, expected = smoothed(planes**2), smoothed(noise)
+    return planes*np.clip(1-expected/np.maximum(power, 1e-300), 0, 1)
+
+
+def smoothed(planes):
+    """Means over 3x3 pixels, plane by plane."""
+    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    n = planes.shape[-1]
+    return sum(padded[:, j:j+n, i:i+n] for j in range(3) for i in range(3))/9
+
+
+def taper(size):
+    """A factor that is 1 in the middle of a stamp and falls to 0 at its rim, shape (size, size)."""
+    at = np.arange(size)-size//2
+    radius = np.hypot(at[None, :], at[:, None])/(size/2)
+    return np.cos(np.pi/2*np.clip((radius-0.6)/0.4, 0, 1))**2

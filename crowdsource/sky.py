@@ -1,0 +1,101 @@
+"""The sky: order statistics of blocks of the model-subtracted image, smoothly interpolated."""
+import numpy as np
+from scipy import ndimage
+from scipy.interpolate import make_interp_spline
+
+from .cython_ext import sky as kernel
+
+
+
+def estimate_sky(image, ivar, config, block):
+    """Sky of a model-subtracted image.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx), float32
+        Data less the sources' model.
+    ivar : ndarray, shape (ny, nx), float32
+        Pixels with ivar 0 are not used.
+    config : crowdsource.config.SkyConfig
+    block : int
+        Block size in pixels; 0 for one block of the whole image.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    ny, nx = image.shape
+    edges = [_edges(n, block) for n in (ny, nx)]
+    values, count = kernel.block_statistics(image, ivar, *edges, config.clip)
+    level = ESTIMATORS[config.estimator](values)
+    area = np.multiply.outer(*(np.diff(e) for e in edges))
+    level = fill_from_neighbours(np.where(count >= np.maximum(1, config.min_good*area), level, np.nan))
+    if np.isnan(level).all():
+        level = np.full(level.shape, np.median(image[ivar > 0]))
+    if config.smooth > 1:
+        level = ndimage.median_filter(level, config.smooth, mode="nearest")
+    weights = [_interpolation(e) for e in edges]
+    return (weights[0]@level.astype(np.float32)@weights[1].T).astype(np.float32)
+
+
+def mode(values):
+    """Estimate of the most frequent value of each block.
+
+    Undetected stars stretch the upper half of the distribution of a block's pixels, and the median moves by part of that.
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., 4)
+        From `crowdsource.cython_ext.sky.block_statistics`.
+
+    Returns
+    -------
+    ndarray, shape (...)
+    """
+    low, middle, high, _ = np.moveaxis(values, -1, 0)
+    return middle-0.5*np.maximum((high-middle)-(middle-low), 0)
+
+
+ESTIMATORS = {
+    "median": lambda values: values[..., 1],
+    "mean": lambda values: values[..., 3],
+    "mode": mode,
+}
+
+
+def fill_from_neighbours(level):
+    """Replace NaN by the mean of the nearest good blocks around, ring by ring.
+
+    Parameters
+    ----------
+    level : ndarray, shape (blocks_y, blocks_x)
+
+    Returns
+    -------
+    ndarray
+        Without NaN, except where every block is NaN.
+    """
+    level = level.copy()
+    while np.isnan(level).any() and not np.isnan(level).all():
+        good = ~np.isnan(level)
+        total = ndimage.uniform_filter(np.where(good, level, 0), 3, mode="constant")
+        weight = ndimage.uniform_filter(good.astype(float), 3, mode="constant")
+        fill = ~good & (weight > 0.05)
+        level[fill] = total[fill]/weight[fill]
+    return level
+
+
+def _edges(n, block):
+    blocks = max(1, round(n/block)) if block else 1
+    return np.linspace(0, n, blocks+1).astype(np.intp)
+
+
+def _interpolation(edges):
+    """Matrix from block values to pixels along one axis: cubic between block centres, constant outside them."""
+    centres = (edges[:-1]+edges[1:]-1)/2
+    blocks = len(centres)
+    if blocks == 1:
+        return np.ones((edges[-1], 1), np.float32)
+    at = np.clip(np.arange(edges[-1]), centres[0], centres[-1])
+    degree = 3 if blocks > 3 else 1
+    return make_interp_spline(centres, np.eye(blocks), k=degree)(at).astype(np.float32)

@@ -1,0 +1,211 @@
+"""Solvers of the linear problem: steps of all parameters that bring the model closest to a residual.
+
+Two methods, one answer: `normal_step` builds the normal equations from overlapping stamps and runs preconditioned
+conjugate gradients; `lsqr_step` builds the explicit sparse matrix and runs LSQR. Parameters of a source are its flux
+and its flux times the shift in x and in y; a Gaussian prior keeps the shifts of one step small.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import lsqr
+
+from .cython_ext import design as design_kernel
+from .cython_ext import solve as kernel
+from .design import sky_basis, sparse_matrix
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """The normal matrix in 3x3 blocks, without any prior.
+
+    Attributes
+    ----------
+    diagonal : ndarray, shape (n, 3, 3), float64
+    blocks : ndarray, shape (m, 3, 3), float32
+        One for each overlapping pair; rows belong to the owner.
+    indptr, indices : ndarray
+        Partners of each owner.
+    rhs : ndarray, shape (n, 3), float64
+    """
+    diagonal: np.ndarray
+    blocks: np.ndarray
+    indptr: np.ndarray
+    indices: np.ndarray
+    rhs: np.ndarray
+
+    def with_prior(self, precision):
+        """Diagonal blocks, shape (n, 9), with a precision added to the two derivative terms of each source."""
+        diagonal = self.diagonal.copy()
+        diagonal[:, 1, 1] += precision
+        diagonal[:, 2, 2] += precision
+        return diagonal.reshape(-1, 9)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A solver's answer.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (n, 3), float64
+        Changes of flux, and flux times shift in x and y.
+    iterations : int
+    reduction : float
+        Final over initial residual norm of the solver.
+    sky : ndarray or None
+        Changes of the sky at the knots, where a sky is fitted.
+    normal : NormalEquations or None
+    """
+    parameters: np.ndarray
+    iterations: int
+    reduction: float
+    sky: np.ndarray = None
+    normal: NormalEquations = None
+
+
+def prior_precision(flux, error, width):
+    """Precision of the prior on flux times shift: 1/(flux width)^2.
+
+    Where a flux is fainter than its error the error stands in for it, so that a faint source is neither frozen nor free.
+    """
+    return 1/(np.maximum(np.abs(flux), error)*width)**2
+
+
+def build_normal(stamps, ivar, residual):
+    """The normal equations of a set of stamps.
+
+    Parameters
+    ----------
+    stamps : crowdsource.design.StampSet
+    ivar, residual : ndarray, shape (ny, nx), float32
+
+    Returns
+    -------
+    NormalEquations
+    """
+    indptr, indices = design_kernel.overlaps(stamps.layout)
+    return NormalEquations(*_reordered(design_kernel.normal_equations(
+        stamps.buffer, stamps.layout, ivar, residual, indptr, indices), indptr, indices))
+
+
+def _reordered(result, indptr, indices):
+    diagonal, blocks, rhs = result
+    return diagonal, blocks, indptr, indices, rhs
+
+
+def normal_step(stamps, ivar, residual, precision, config, planes=3):
+    """Solve by normal equations and conjugate gradients.
+
+    Parameters
+    ----------
+    stamps : crowdsource.design.StampSet
+    ivar, residual : ndarray, shape (ny, nx), float32
+        Inverse variance; data less sky and model.
+    precision : ndarray, shape (n,)
+        Prior precision of the derivative terms.
+    config : crowdsource.config.SolveConfig
+    planes : int
+        3 to let positions move, 1 for fluxes alone.
+
+    Returns
+    -------
+    Step
+    """
+    normal = build_normal(stamps, ivar, residual)
+    diagonal = normal.with_prior(precision)
+    if config.sky_spacing > 0:
+        return _normal_step_with_sky(stamps, ivar, residual, diagonal, normal, config, planes)
+    x, iterations, reduction = kernel.conjugate_gradients(
+        diagonal, normal.blocks.reshape(-1, 9), normal.indptr, normal.indices, normal.rhs, planes, config.tolerance,
+        config.max_iterations)
+    return Step(x, iterations, reduction, normal=normal)
+
+
+def _normal_step_with_sky(stamps, ivar, residual, diagonal, normal, config, planes):
+    """Sources and sky knots together; the sources' blocks are made a sparse matrix, as knots couple to all of them."""
+    root = np.sqrt(ivar)
+    design = sparse_matrix(stamps, root, 3)
+    hats = sparse.diags_array(root.ravel())@sky_basis(ivar.shape, config.sky_spacing)
+    n, knots = design.shape[1], hats.shape[1]
+    used = np.arange(n) % 3 < planes
+    extra = np.r_[diagonal.reshape(-1, 9)[:, ::4].ravel()-normal.diagonal.reshape(-1, 9)[:, ::4].ravel(), np.zeros(knots)]
+    matrix = sparse.hstack([design, hats], format="csc")
+    matrix = matrix[:, np.r_[used, np.ones(knots, bool)]].astype(np.float64)
+    extra = extra[np.r_[used, np.ones(knots, bool)]]
+    product = (matrix.T@matrix+sparse.diags_array(extra)).tocsr()
+    scale = 1/np.sqrt(np.maximum(product.diagonal(), 1e-300))
+    scaled = sparse.diags_array(scale)@product@sparse.diags_array(scale)
+    rhs = scale*(matrix.T@(root*residual).ravel())
+    count = [0]
+    x, _ = sparse.linalg.cg(scaled, rhs, rtol=config.tolerance*0.1, maxiter=10*config.max_iterations,
+                            callback=lambda _: count.__setitem__(0, count[0]+1))
+    reduction = np.linalg.norm(rhs-scaled@x)/max(np.linalg.norm(rhs), 1e-300)
+    parameters = np.zeros(n)
+    parameters[used] = (scale*x)[:used.sum()]
+    return Step(parameters.reshape(-1, 3), count[0], reduction, sky=(scale*x)[used.sum():], normal=normal)
+
+
+def lsqr_step(stamps, ivar, residual, precision, config, planes=3):
+    """Solve by the explicit sparse matrix and LSQR, columns scaled to unit norm.
+
+    The prior enters as further rows. The residual holds what the model of the last pass left, so that starting from a
+    zero step is the warm start. Parameters and result as `normal_step`.
+    """
+    root = np.sqrt(ivar)
+    design = sparse_matrix(stamps, root, planes)
+    n = len(stamps)
+    prior = np.zeros((n, planes))
+    prior[:, 1:] = np.sqrt(precision)[:, None]
+    parts = [sparse.vstack([design, sparse.diags_array(prior.ravel())], format="csc")]
+    if config.sky_spacing > 0:
+        hats = sparse.diags_array(root.ravel())@sky_basis(ivar.shape, config.sky_spacing)
+        parts.append(sparse.vstack([hats, sparse.csr_array((n*planes, hats.shape[1]))], format="csc"))
+    matrix = sparse.hstack(parts, format="csc") if len(parts) > 1 else parts[0]
+    norm = np.sqrt(np.asarray((matrix*matrix).sum(axis=0)).ravel())
+    scale = np.where(norm > 0, 1/np.maximum(norm, 1e-300), 0)
+    matrix = (matrix@sparse.diags_array(scale)).tocsc()
+    rhs = np.r_[(root*residual).ravel(), np.zeros(n*planes)].astype(np.float64)
+    answer = lsqr(matrix, rhs, atol=config.tolerance*0.01, btol=0., iter_lim=10*config.max_iterations)
+    x = answer[0]*scale
+    parameters = np.zeros((n, 3))
+    parameters[:, :planes] = x[:n*planes].reshape(n, planes)
+    sky = x[n*planes:] if config.sky_spacing > 0 else None
+    return Step(parameters, answer[2], answer[7]/max(np.linalg.norm(matrix.T@rhs), 1e-300), sky=sky)
+
+
+STEPS = {"normal": normal_step, "lsqr": lsqr_step}
+
+
+def covariances(normal, precision, least=0.03, most=12):
+    """Covariance of flux, and flux times shift in x and y, of each source with its neighbours marginalised.
+
+    Diagonal blocks of the inverse of the normal matrix, inverted locally with the strongest neighbours.
+
+    Parameters
+    ----------
+    normal : NormalEquations
+    precision : ndarray, shape (n,)
+        Prior precision of the derivative terms.
+    least : float
+        Neighbours with a smaller flux correlation are taken as known.
+    most : int
+        Largest number of neighbours.
+
+    Returns
+    -------
+    ndarray, shape (n, 3, 3)
+        Infinite where a source has no good pixel.
+    """
+    n = len(normal.rhs)
+    owner = np.repeat(np.arange(n), np.diff(normal.indptr))
+    number = np.arange(len(owner), dtype=np.int32)
+    source = np.r_[owner, normal.indices]
+    order = np.argsort(source, kind="stable")
+    indptr = np.searchsorted(source[order], np.arange(n+1)).astype(np.int64)
+    partner = np.r_[normal.indices, owner].astype(np.int32)[order]
+    near = np.r_[number, ~number].astype(np.int32)[order]
+    blocks = normal.blocks.reshape(-1, 9)
+    if not len(blocks):
+        blocks = np.zeros((1, 9), np.float32)
+    return kernel.local_covariance(normal.with_prior(precision), blocks, indptr, partner, near, least, most).reshape(n, 3, 3)

@@ -1,0 +1,67 @@
+"""PSF stars: which sources show the PSF, and their stamps with neighbours removed."""
+import numpy as np
+
+from .measure import measure
+from .psf.base import StarStamps, pixel
+
+CANDIDATES = 2
+
+
+def psf_stars(state):
+    """Stamps of the sources that pass every test for a PSF star.
+
+    Rejected are sources with any masked pixel near, faint ones, those whose position still moves, whose light is mostly
+    their neighbours', or whose flux a local sky would take away.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+
+    Returns
+    -------
+    crowdsource.psf.base.StarStamps
+    """
+    chosen = select(state)
+    return stamps_of(state, chosen, state.config.psf.stamp)
+
+
+def select(state):
+    """Indices of the PSF stars, brightest first. Parameters as `psf_stars`."""
+    c, s = state.config.psf, state.sources
+    ny, nx = state.image.shape
+    px, py = s.pixels
+    candidate = (s.flux > c.min_snr*s.error) & (np.abs(s.shift).max(axis=1, initial=0) <= c.max_shift)
+    candidate &= (px >= 0) & (py >= 0) & (px < nx) & (py < ny)
+    candidate[candidate] &= state.image.good[py[candidate], px[candidate]]
+    index = np.flatnonzero(candidate)
+    index = index[np.argsort(-s.flux[index], kind="stable")][:CANDIDATES*c.max_stars]
+    if not len(index):
+        return index
+    m = measure(state.image, state.residual, state.model, state.psf, s.x[index], s.y[index], s.flux[index])
+    good = (m["qf"] > 0.999) & (m["fracflux"] > c.min_fracflux) & (m["fluxlbs"] > c.min_lbs_ratio*s.flux[index])
+    return index[good][:c.max_stars]
+
+
+def stamps_of(state, index, size):
+    """Stamps of stars with everything else removed.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+    index : ndarray of int
+    size : int
+        Odd side, pixels.
+
+    Returns
+    -------
+    crowdsource.psf.base.StarStamps
+    """
+    s = state.sources.subset(index)
+    half = size//2
+    padded = np.pad(state.residual, half), np.pad(state.image.ivar, half)
+    rows = pixel(s.y)[:, None, None]+np.arange(size)[None, :, None]
+    columns = pixel(s.x)[:, None, None]+np.arange(size)[None, None, :]
+    residual, ivar = (p[rows, columns] for p in padded)
+    own = state.psf.render(s.x, s.y, size)
+    data = residual+own*s.flux[:, None, None].astype(np.float32)
+    return StarStamps(s.x, s.y, s.flux, data, ivar, state.image.shape)

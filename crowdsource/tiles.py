@@ -1,0 +1,65 @@
+"""Tiles: frozen pairs of boxes; a source belongs to the tile whose core holds it."""
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels x0 <= x < x1, y0 <= y < y1."""
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    @property
+    def slices(self):
+        """Index of the box in an image ``[y, x]``."""
+        return np.s_[self.y0:self.y1, self.x0:self.x1]
+
+    @property
+    def shape(self):
+        """(ny, nx)."""
+        return self.y1-self.y0, self.x1-self.x0
+
+    def holds(self, x, y):
+        """Whether pixels lie in the box; x, y are integer arrays."""
+        return (x >= self.x0) & (x < self.x1) & (y >= self.y0) & (y < self.y1)
+
+    def touches(self, x, y, size):
+        """Whether stamps of odd `size` centred on pixels x, y share a pixel with the box."""
+        half = size//2
+        return (x+half >= self.x0) & (x-half < self.x1) & (y+half >= self.y0) & (y-half < self.y1)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A core box, and the padded box on which its sources are fitted."""
+    core: Box
+    padded: Box
+
+
+def make_tiles(shape, core, overlap):
+    """Cut an image into tiles.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (ny, nx) of the image.
+    core : int
+        Wanted core size, pixels; an axis up to 1.5 times as long is not cut.
+    overlap : int
+        Padding on each side, pixels.
+
+    Returns
+    -------
+    list of Tile
+        In reading order; the cores cover each pixel once.
+    """
+    edges = [np.linspace(0, n, max(1, round(n/core))+1).astype(int) for n in shape]
+    tiles = []
+    for y0, y1 in zip(edges[0][:-1], edges[0][1:]):
+        for x0, x1 in zip(edges[1][:-1], edges[1][1:]):
+            padded = Box(max(0, x0-overlap), min(shape[1], x1+overlap), max(0, y0-overlap), min(shape[0], y1+overlap))
+            tiles.append(Tile(Box(int(x0), int(x1), int(y0), int(y1)), Box(*(int(v) for v in vars(padded).values()))))
+    return tiles

@@ -1,0 +1,1 @@
+"""Kernels in Cython: arrays in, arrays out; they import numpy only."""

@@ -1,0 +1,291 @@
+"""Design matrix and normal equations of many overlapping stamps.
+
+Stamps live in one flat float32 buffer. Source k owns three planes (PSF, d/dx, d/dy), each of ``size[k]`` rows that are
+``stride[k]`` floats apart, a multiple of eight; the floats past the size are zero. Its lower left pixel is
+``(x0[k], y0[k])`` of the image, which it may leave on any side. No global mutable state.
+"""
+import numpy as np
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cdef extern from "simd.h" nogil:
+    void cs_products(const float *t, Py_ssize_t t_plane, Py_ssize_t t_row, const float *p, Py_ssize_t p_plane,
+                     Py_ssize_t p_row, int rows, int vectors, double *sums) noexcept
+
+
+def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1] offset, Py_ssize_t stride):
+    """Copy one plane of stamps of one size into the flat buffer.
+
+    Parameters
+    ----------
+    stamps : memoryview, shape (n, size, size), float32
+    buffer : memoryview, float32
+        Changed; what is not written must be zero already.
+    offset : memoryview, shape (n,)
+        Where each stamp starts.
+    stride : int
+        Distance of rows, at least size.
+
+    Raises
+    ------
+    ValueError
+        When lengths differ or a stamp would leave the buffer.
+    """
+    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], k, j
+    if offset.shape[0] != n or stamps.shape[2] != size:
+        raise ValueError("stamps must be square and as many as offsets")
+    if stride < size or (n and (np.min(offset) < 0 or np.max(offset)+size*stride > buffer.shape[0])):
+        raise ValueError("the stamps do not fit into the buffer")
+    with nogil:
+        for k in range(n):
+            for j in range(size):
+                memcpy(&buffer[offset[k]+j*stride], &stamps[k, j, 0], size*sizeof(float))
+
+
+def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssize_t[::1] x0, const Py_ssize_t[::1] y0,
+               const double[::1] flux):
+    """Add stamps times fluxes to an image, in place; what leaves the image is cut.
+
+    Parameters
+    ----------
+    image : memoryview, shape (ny, nx), float32
+        Changed.
+    stamps : memoryview, shape (n, size, size), float32
+    x0, y0 : memoryview, shape (n,)
+        Lower left pixels.
+    flux : memoryview, shape (n,), float64
+
+    Raises
+    ------
+    ValueError
+        When lengths differ.
+    """
+    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = image.shape[0], nx = image.shape[1], k, j, i
+    cdef const float *p
+    cdef float *out
+    cdef float f
+    if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n:
+        raise ValueError("stamps, x0, y0 and flux must be as many")
+    with nogil:
+        for k in range(n):
+            f = <float> flux[k]
+            for j in range(max(0, -y0[k]), min(size, ny-y0[k])):
+                p = &stamps[k, j, 0]
+                out = &image[y0[k]+j, 0]+x0[k]
+                for i in range(max(0, -x0[k]), min(size, nx-x0[k])):
+                    out[i] += f*p[i]
+
+
+cdef inline bint overlap(const Py_ssize_t[:, ::1] layout, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    """Whether the stamps of two sources share a pixel."""
+    return (layout[a, 3] < layout[b, 3]+layout[b, 1] and layout[b, 3] < layout[a, 3]+layout[a, 1]
+            and layout[a, 4] < layout[b, 4]+layout[b, 1] and layout[b, 4] < layout[a, 4]+layout[a, 1])
+
+
+cdef Py_ssize_t partners(const Py_ssize_t[:, ::1] layout, const Py_ssize_t[::1] start, const Py_ssize_t[::1] member,
+                         Py_ssize_t cells_x, Py_ssize_t cells_y, Py_ssize_t cell, const Py_ssize_t[::1] origin, Py_ssize_t a,
+                         int *found) noexcept nogil:
+    """Count, and list where `found` is not NULL, the partners that source `a` owns: smaller, or as large and later."""
+    cdef Py_ssize_t count = 0, cx, cy, m, b, half = layout[a, 1]//2
+    cdef Py_ssize_t x = layout[a, 3]+half-origin[0], y = layout[a, 4]+half-origin[1], reach = layout[a, 1]
+    for cy in range(max(0, (y-reach)//cell), min(cells_y, (y+reach)//cell+1)):
+        for cx in range(max(0, (x-reach)//cell), min(cells_x, (x+reach)//cell+1)):
+            for m in range(start[cy*cells_x+cx], start[cy*cells_x+cx+1]):
+                b = member[m]
+                if layout[b, 1] > layout[a, 1] or (layout[b, 1] == layout[a, 1] and b <= a):
+                    continue
+                if overlap(layout, a, b):
+                    if found != NULL:
+                        found[count] = <int> b
+                    count += 1
+    return count
+
+
+def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t cell=16):
+    """Pairs of sources whose stamps share pixels.
+
+    Each pair is listed once, at its owner: the source with the larger stamp, the earlier one where they are equal.
+
+    Parameters
+    ----------
+    layout : memoryview, shape (n, 5)
+        offset, size, stride, x0, y0 of each source.
+    cell : int
+        Size of the search grid's cells, pixels.
+
+    Returns
+    -------
+    indptr : ndarray, shape (n+1,), int64
+    indices : ndarray, int32
+        Partners of source k are ``indices[indptr[k]:indptr[k+1]]``.
+    """
+    cdef Py_ssize_t n = layout.shape[0], k
+    table = np.asarray(layout)
+    centre_x, centre_y = table[:, 3]+table[:, 1]//2, table[:, 4]+table[:, 1]//2
+    low = np.array([centre_x.min(), centre_y.min()] if n else [0, 0], dtype=np.intp)
+    cx, cy = (centre_x-low[0])//cell, (centre_y-low[1])//cell
+    shape = (int(cx.max())+1, int(cy.max())+1) if n else (1, 1)
+    key = cy*shape[0]+cx
+    members = np.argsort(key, kind="stable").astype(np.intp)
+    starts = np.searchsorted(key[members], np.arange(shape[0]*shape[1]+1)).astype(np.intp)
+    indptr = np.zeros(n+1, np.int64)
+    cdef const Py_ssize_t[::1] start = starts, member = members, origin = low
+    cdef Py_ssize_t cells_x = shape[0], cells_y = shape[1]
+    cdef long long[::1] ptr = indptr
+    with nogil:
+        for k in range(n):
+            ptr[k+1] = ptr[k]+partners(layout, start, member, cells_x, cells_y, cell, origin, k, NULL)
+    indices = np.zeros(max(1, int(indptr[n])), np.int32)
+    cdef int[::1] index = indices
+    with nogil:
+        for k in range(n):
+            if ptr[k+1] > ptr[k]:
+                partners(layout, start, member, cells_x, cells_y, cell, origin, k, &index[ptr[k]])
+    return indptr, indices[:indptr[n]]
+
+
+cdef void weigh(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, Py_ssize_t k, const float[:, ::1] ivar,
+                float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin) noexcept nogil:
+    """Stamps times inverse variance into a buffer with zeros around; pixels off the image are zero."""
+    cdef Py_ssize_t size = layout[k, 1], stride = layout[k, 2], x0 = layout[k, 3], y0 = layout[k, 4], j, i, q
+    cdef Py_ssize_t first = max(0, -x0), last = min(size, <Py_ssize_t> ivar.shape[1]-x0)
+    cdef const float *p
+    cdef const float *w
+    cdef float *t
+    memset(padded, 0, 3*plane*sizeof(float))
+    for j in range(max(0, -y0), min(size, <Py_ssize_t> ivar.shape[0]-y0)):
+        w = &ivar[y0+j, 0]+x0
+        for q in range(3):
+            p = &buffer[layout[k, 0]+q*size*stride+j*stride]
+            t = padded+q*plane+j*row+margin
+            for i in range(first, last):
+                t[i] = w[i]*p[i]
+
+
+cdef void project(const float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin, const Py_ssize_t[:, ::1] layout,
+                  Py_ssize_t k, const float[:, ::1] residual, double *rhs) noexcept nogil:
+    """Sums over pixels of the weighted planes times the residual."""
+    cdef Py_ssize_t size = layout[k, 1], x0 = layout[k, 3], y0 = layout[k, 4], j, i, q
+    cdef Py_ssize_t first = max(0, -x0), last = min(size, <Py_ssize_t> residual.shape[1]-x0)
+    cdef const float *r
+    cdef const float *t
+    cdef float s
+    for q in range(3):
+        rhs[q] = 0
+        for j in range(max(0, -y0), min(size, <Py_ssize_t> residual.shape[0]-y0)):
+            r = &residual[y0+j, 0]+x0
+            t = padded+q*plane+j*row+margin
+            s = 0
+            for i in range(first, last):
+                s += t[i]*r[i]
+            rhs[q] += s
+
+
+cdef inline void couple(const float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin, const float[::1] buffer,
+                        const Py_ssize_t[:, ::1] layout, Py_ssize_t a, Py_ssize_t b, double *sums) noexcept nogil:
+    """The 3x3 block of weighted products of the planes of a (rows) and b (columns)."""
+    cdef Py_ssize_t shift = layout[b, 3]-layout[a, 3], rise = layout[b, 4]-layout[a, 4]
+    cdef Py_ssize_t first = max(0, rise), last = min(layout[a, 1], rise+layout[b, 1])
+    cs_products(padded+first*row+margin+shift, plane, row, &buffer[layout[b, 0]+(first-rise)*layout[b, 2]],
+                layout[b, 1]*layout[b, 2], layout[b, 2], <int> (last-first), <int> (layout[b, 2]//8), sums)
+
+
+def normal_equations(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] ivar,
+                     const float[:, ::1] residual, const long long[::1] indptr, const int[::1] indices):
+    """Blocks of the normal matrix and its right-hand side.
+
+    Parameters
+    ----------
+    buffer, layout
+        The stamps, see the module.
+    ivar, residual : memoryview, shape (ny, nx), float32
+        Inverse variance, and data less sky and model.
+    indptr, indices
+        From `overlaps`.
+
+    Returns
+    -------
+    diagonal : ndarray, shape (n, 3, 3), float64
+        Sums over pixels of ivar times products of each source's own planes.
+    blocks : ndarray, shape (m, 3, 3), float32
+        The same for each pair; rows belong to the owner.
+    rhs : ndarray, shape (n, 3), float64
+        Sums of ivar times plane times residual.
+
+    Raises
+    ------
+    ValueError
+        When ivar and residual differ in shape.
+    MemoryError
+        When a scratch stamp cannot be had.
+    """
+    cdef Py_ssize_t n = layout.shape[0], k, m, q, largest, margin, row, plane
+    if ivar.shape[0] != residual.shape[0] or ivar.shape[1] != residual.shape[1]:
+        raise ValueError("ivar and residual must have the same shape")
+    diagonal, rhs = np.zeros((n, 9)), np.zeros((n, 3))
+    blocks = np.zeros((max(1, indices.shape[0]), 9), np.float32)
+    cdef double[:, ::1] diag = diagonal, right = rhs
+    cdef float[:, ::1] block = blocks
+    cdef double[9] sums
+    largest = max(np.max(layout[:, 1]), 1) if n else 1
+    cdef float *padded = <float *> calloc(3*largest*(largest+2*(largest+8))+16, sizeof(float))
+    if padded == NULL:
+        raise MemoryError(f"no memory for a scratch stamp of {largest} pixels")
+    with nogil:
+        for k in range(n):
+            # a partner is never larger than its owner, so a margin of one stride holds every shift
+            margin = layout[k, 2]
+            row = layout[k, 1]+2*margin
+            plane = row*layout[k, 1]
+            weigh(buffer, layout, k, ivar, padded, plane, row, margin)
+            project(padded, plane, row, margin, layout, k, residual, &right[k, 0])
+            couple(padded, plane, row, margin, buffer, layout, k, k, &diag[k, 0])
+            for m in range(indptr[k], indptr[k+1]):
+                couple(padded, plane, row, margin, buffer, layout, k, indices[m], sums)
+                for q in range(9):
+                    block[m, q] = <float> sums[q]
+    free(padded)
+    return diagonal.reshape(n, 3, 3), blocks[:indices.shape[0]].reshape(-1, 3, 3), rhs
+
+
+def sparse_columns(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] inverse_sigma, int planes):
+    """The explicit design matrix in compressed sparse columns.
+
+    Parameters
+    ----------
+    buffer, layout
+        The stamps.
+    inverse_sigma : memoryview, shape (ny, nx), float32
+        Root of the inverse variance.
+    planes : int
+        3 for PSF and derivatives, 1 for the PSF alone; column ``k*planes+q`` is plane q of source k.
+
+    Returns
+    -------
+    values : ndarray, float32
+    rows : ndarray, int32
+        Pixel numbers ``y*nx+x``.
+    indptr : ndarray, shape (n*planes+1,), int64
+    """
+    cdef Py_ssize_t n = layout.shape[0], ny = inverse_sigma.shape[0], nx = inverse_sigma.shape[1], k, q, j, i, at, p
+    table = np.asarray(layout)
+    wide = np.minimum(table[:, 1], nx-table[:, 3])-np.maximum(0, -table[:, 3])
+    high = np.minimum(table[:, 1], ny-table[:, 4])-np.maximum(0, -table[:, 4])
+    count = np.repeat(np.maximum(wide, 0)*np.maximum(high, 0), planes)
+    indptr = np.r_[0, np.cumsum(count)].astype(np.int64)
+    total = int(indptr[n*planes])
+    values, rows = np.zeros(max(1, total), np.float32), np.zeros(max(1, total), np.int32)
+    cdef float[::1] value = values
+    cdef int[::1] pixel = rows
+    at = 0
+    with nogil:
+        for k in range(n):
+            for q in range(planes):
+                for j in range(max(0, -layout[k, 4]), min(layout[k, 1], ny-layout[k, 4])):
+                    p = layout[k, 0]+(q*layout[k, 1]+j)*layout[k, 2]
+                    for i in range(max(0, -layout[k, 3]), min(layout[k, 1], nx-layout[k, 3])):
+                        pixel[at] = <int> ((layout[k, 4]+j)*nx+layout[k, 3]+i)
+                        value[at] = buffer[p+i]*inverse_sigma[layout[k, 4]+j, layout[k, 3]+i]
+                        at += 1
+    return values[:total], rows[:total], indptr

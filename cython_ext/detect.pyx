@@ -1,0 +1,90 @@
+"""Correlation with a small kernel, and local maxima. No global mutable state."""
+import numpy as np
+
+cdef extern from "simd.h" nogil:
+    void cs_correlate32(const float *image, Py_ssize_t row, const float *kernel, int size, float *out) noexcept
+
+
+def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
+    """Correlate an image with a small odd kernel; pixels outside the image count as zero.
+
+    Parameters
+    ----------
+    image : memoryview, shape (ny, nx), float32
+    kernel : memoryview, shape (size, size), float32
+        size odd.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+        ``out[y, x] = sum kernel[j, i] image[y+j-r, x+i-r]`` with r = size//2.
+
+    Raises
+    ------
+    ValueError
+        When the kernel is not square with an odd side.
+    """
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, j, blocks = (nx+31)//32
+    cdef int size = <int> kernel.shape[0], r = size//2
+    if kernel.shape[1] != size or size % 2 == 0:
+        raise ValueError("the kernel must be square with an odd side")
+    cdef Py_ssize_t row = 32*blocks+2*r+8
+    rows, out, line = np.zeros((size, row), np.float32), np.empty((ny, nx), np.float32), np.empty(32*blocks, np.float32)
+    cdef float[:, ::1] window = rows, result = out
+    cdef float[::1] strip = line
+    with nogil:
+        for y in range(-r, ny+r):
+            # a sliding window of padded rows: move up by one, bring in row y+r
+            for j in range(size-1):
+                window[j, :] = window[j+1, :]
+            if y+r < ny and y+r >= 0:
+                window[size-1, r:r+nx] = image[y+r, :]
+            else:
+                window[size-1, :] = 0
+            if y < 0 or y >= ny:
+                continue
+            for x in range(blocks):
+                cs_correlate32(&window[0, 32*x], row, &kernel[0, 0], size, &strip[32*x])
+            result[y, :] = strip[:nx]
+    return out
+
+
+def local_maxima(const float[:, ::1] image, float threshold):
+    """Pixels above a threshold that are the largest of their 3x3 box.
+
+    Of equal neighbours the first in reading order counts; NaN never does.
+
+    Parameters
+    ----------
+    image : memoryview, shape (ny, nx), float32
+    threshold : float
+        Only pixels above it.
+
+    Returns
+    -------
+    y, x : ndarray, int64
+    """
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, j, i, count = 0
+    cdef float v, w
+    cdef bint top
+    found = np.empty((ny*((nx+1)//2)+1, 2), np.int64) if ny*nx < 4096 else np.empty((ny*nx//4+nx+ny+1, 2), np.int64)
+    cdef long long[:, ::1] peak = found
+    with nogil:
+        for y in range(ny):
+            for x in range(nx):
+                v = image[y, x]
+                if not v > threshold:
+                    continue
+                top = True
+                for j in range(max(0, y-1), min(ny, y+2)):
+                    for i in range(max(0, x-1), min(nx, x+2)):
+                        w = image[j, i]
+                        if w > v or (w == v and (j < y or (j == y and i < x))):
+                            top = False
+                            break
+                    if not top:
+                        break
+                if top and count < peak.shape[0]:
+                    peak[count, 0], peak[count, 1] = y, x
+                    count += 1
+    return found[:count, 0].copy(), found[:count, 1].copy()

@@ -1,0 +1,127 @@
+"""Measurements of each source on its own stamp. No global mutable state."""
+import numpy as np
+
+from libc.math cimport M_PI, sqrt
+from libc.string cimport memset
+from crowdsource.cython_ext.smallchol cimport invert3
+
+COLUMNS = ("qf", "rchi2", "fracflux", "fluxlbs", "dfluxlbs", "fwhm", "spread_model", "dspread_model", "fluxiso", "xiso", "yiso")
+
+
+cdef struct Sums:
+    double p, pp, pq, pr, wp, w, wr, wpp, wpt, wpg, wpx, wpy, wxx, wxy, wyy, wdp, wdx, wdy, wd, wdg, wgg
+
+
+cdef inline void gather(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m,
+                        const float *w, Py_ssize_t n, double flux, Sums *s) noexcept nogil:
+    """Add one row of pixels: PSF p, smeared PSF g, gradient dx, dy, residual r, model m, inverse variance w."""
+    cdef Py_ssize_t i
+    cdef double v, d, wp
+    for i in range(n):
+        v = p[i]
+        s.p += v
+        s.pp += v*v
+        if not w[i] > 0:
+            continue
+        d = r[i]+flux*v
+        wp = w[i]*v
+        s.pq += v
+        s.pr += v*r[i]*r[i]*w[i]
+        s.w += w[i]
+        s.wp += wp
+        s.wd += w[i]*d
+        s.wpp += wp*v
+        s.wpt += wp*(r[i]+m[i])
+        s.wpg += wp*g[i]
+        s.wgg += w[i]*g[i]*g[i]
+        s.wdp += wp*d
+        s.wdg += w[i]*g[i]*d
+        s.wpx += wp*dx[i]
+        s.wpy += wp*dy[i]
+        s.wxx += w[i]*dx[i]*dx[i]
+        s.wxy += w[i]*dx[i]*dy[i]
+        s.wyy += w[i]*dy[i]*dy[i]
+        s.wdx += w[i]*dx[i]*d
+        s.wdy += w[i]*dy[i]*d
+
+
+cdef inline void conclude(const Sums *s, double *out) noexcept nogil:
+    """The measurements from the sums; all 0 for a source without a good pixel, but fwhm."""
+    cdef double determinant, f
+    cdef double[9] normal, inverse
+    out[5] = 1.18*s.p/sqrt(M_PI*s.pp) if s.pp > 0 else 0
+    if not (s.wpp > 0 and s.pq > 0):
+        return
+    out[0] = s.pq/s.p
+    out[1] = s.pr/s.pq
+    out[2] = s.wdp/s.wpt if s.wpt != 0 else 0
+    determinant = s.wpp*s.w-s.wp*s.wp
+    if determinant > 1e-12*s.wpp*s.w:
+        out[3] = (s.w*s.wdp-s.wp*s.wd)/determinant
+        out[4] = sqrt(s.w/determinant)
+    if s.wdp != 0:
+        # ratio of projections on the smeared and the sharp PSF, less the same for the PSF itself
+        out[6] = s.wdg/s.wdp-s.wpg/s.wpp
+        f = s.wgg*s.wdp*s.wdp+s.wpp*s.wdg*s.wdg-2*s.wdp*s.wdg*s.wpg
+        out[7] = sqrt(f if f > 0 else 0)/(s.wdp*s.wdp)
+    normal[0], normal[1], normal[2] = s.wpp, s.wpx, s.wpy
+    normal[3], normal[4], normal[5] = s.wpx, s.wxx, s.wxy
+    normal[6], normal[7], normal[8] = s.wpy, s.wxy, s.wyy
+    if invert3(normal, inverse) == 0:
+        out[8] = inverse[0]*s.wdp+inverse[1]*s.wdx+inverse[2]*s.wdy
+        if out[8] > 0:
+            out[9] = (inverse[3]*s.wdp+inverse[4]*s.wdx+inverse[5]*s.wdy)/out[8]
+            out[10] = (inverse[6]*s.wdp+inverse[7]*s.wdx+inverse[8]*s.wdy)/out[8]
+
+
+def measure(const float[:, ::1] residual, const float[:, ::1] model, const float[:, ::1] ivar, planes,
+            const Py_ssize_t[::1] x0, const Py_ssize_t[::1] y0, const double[::1] flux):
+    """Measure sources on stamps of one size; pixels off the image do not count as good.
+
+    Parameters
+    ----------
+    residual, model, ivar : memoryview, shape (ny, nx), float32
+        Data less sky and model; the model of all sources; inverse variance.
+    planes : tuple of four arrays, shape (n, size, size), float32
+        PSF, its derivatives in x and y, and the PSF smeared by a small disc.
+    x0, y0 : memoryview, shape (n,)
+        Lower left pixels of the stamps.
+    flux : memoryview, shape (n,), float64
+
+    Returns
+    -------
+    ndarray, shape (n, len(COLUMNS)), float64
+
+    Raises
+    ------
+    ValueError
+        When lengths or shapes differ.
+    """
+    cdef const float[:, :, ::1] p = planes[0], dx = planes[1], dy = planes[2], g = planes[3]
+    cdef Py_ssize_t n = p.shape[0], size = p.shape[1], ny = residual.shape[0], nx = residual.shape[1], k, j, i, y, first, last
+    if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n or dx.shape[0] != n or dy.shape[0] != n or g.shape[0] != n:
+        raise ValueError("planes, x0, y0 and flux must be as many")
+    if model.shape[0] != ny or model.shape[1] != nx or ivar.shape[0] != ny or ivar.shape[1] != nx:
+        raise ValueError("residual, model and ivar must have the same shape")
+    result = np.zeros((n, len(COLUMNS)))
+    cdef double[:, ::1] out = result
+    cdef Sums s
+    with nogil:
+        for k in range(n):
+            memset(&s, 0, sizeof(Sums))
+            first = min(size, max(0, -x0[k]))
+            last = max(first, min(size, nx-x0[k]))
+            for j in range(size):
+                y = y0[k]+j
+                if 0 <= y < ny and last > first:
+                    gather(&p[k, j, first], &g[k, j, first], &dx[k, j, first], &dy[k, j, first], &residual[y, x0[k]+first],
+                           &model[y, x0[k]+first], &ivar[y, x0[k]+first], last-first, flux[k], &s)
+                    for i in range(first):
+                        s.p += p[k, j, i]
+                    for i in range(last, size):
+                        s.p += p[k, j, i]
+                else:
+                    for i in range(size):
+                        s.p += p[k, j, i]
+            conclude(&s, &out[k, 0])
+    return result

@@ -1,0 +1,236 @@
+"""Conjugate gradients on block normal equations, and local blocks of their inverse. No global mutable state."""
+import numpy as np
+
+from libc.math cimport fabs, sqrt
+from libc.stdlib cimport free, malloc
+from crowdsource.cython_ext.smallchol cimport cholesky, invert3
+
+
+cdef void multiply(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                   const int[::1] indices, const double[:, ::1] x, double[:, ::1] y) noexcept nogil:
+    """y = N x for the symmetric matrix of which each off-diagonal block is stored once, at its row's owner."""
+    cdef Py_ssize_t n = diagonal.shape[0], k, m, b
+    cdef double x0, x1, x2, y0, y1, y2
+    cdef const float *c
+    for k in range(n):
+        x0, x1, x2 = x[k, 0], x[k, 1], x[k, 2]
+        y[k, 0] = diagonal[k, 0]*x0+diagonal[k, 1]*x1+diagonal[k, 2]*x2
+        y[k, 1] = diagonal[k, 3]*x0+diagonal[k, 4]*x1+diagonal[k, 5]*x2
+        y[k, 2] = diagonal[k, 6]*x0+diagonal[k, 7]*x1+diagonal[k, 8]*x2
+    for k in range(n):
+        x0, x1, x2 = x[k, 0], x[k, 1], x[k, 2]
+        y0 = y1 = y2 = 0
+        for m in range(indptr[k], indptr[k+1]):
+            b = indices[m]
+            c = &blocks[m, 0]
+            y0 += c[0]*x[b, 0]+c[1]*x[b, 1]+c[2]*x[b, 2]
+            y1 += c[3]*x[b, 0]+c[4]*x[b, 1]+c[5]*x[b, 2]
+            y2 += c[6]*x[b, 0]+c[7]*x[b, 1]+c[8]*x[b, 2]
+            y[b, 0] += c[0]*x0+c[3]*x1+c[6]*x2
+            y[b, 1] += c[1]*x0+c[4]*x1+c[7]*x2
+            y[b, 2] += c[2]*x0+c[5]*x1+c[8]*x2
+        y[k, 0] += y0
+        y[k, 1] += y1
+        y[k, 2] += y2
+
+
+cdef void precondition(const double[:, ::1] inverse, const double[:, ::1] r, double[:, ::1] z) noexcept nogil:
+    """z = M^-1 r with 3x3 diagonal blocks."""
+    cdef Py_ssize_t k
+    cdef double a, b, c
+    for k in range(r.shape[0]):
+        a, b, c = r[k, 0], r[k, 1], r[k, 2]
+        z[k, 0] = inverse[k, 0]*a+inverse[k, 1]*b+inverse[k, 2]*c
+        z[k, 1] = inverse[k, 3]*a+inverse[k, 4]*b+inverse[k, 5]*c
+        z[k, 2] = inverse[k, 6]*a+inverse[k, 7]*b+inverse[k, 8]*c
+
+
+cdef double dot(const double[:, ::1] a, const double[:, ::1] b) noexcept nogil:
+    cdef double s = 0
+    cdef Py_ssize_t k
+    for k in range(a.shape[0]):
+        s += a[k, 0]*b[k, 0]+a[k, 1]*b[k, 1]+a[k, 2]*b[k, 2]
+    return s
+
+
+cdef void block_inverse(const double[:, ::1] diagonal, double[:, ::1] inverse, int planes) noexcept nogil:
+    """Inverse of each diagonal block, of its first entry alone where planes is 1; zeros where it is singular."""
+    cdef Py_ssize_t k, q
+    for k in range(diagonal.shape[0]):
+        if planes == 3 and invert3(&diagonal[k, 0], &inverse[k, 0]) == 0:
+            continue
+        for q in range(9):
+            inverse[k, q] = 0
+        if diagonal[k, 0] > 0:
+            inverse[k, 0] = 1/diagonal[k, 0]
+
+
+def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                        const int[::1] indices, const double[:, ::1] rhs, int planes, double tolerance, int max_iterations):
+    """Solve N x = rhs with a 3x3 block Jacobi preconditioner, from x = 0.
+
+    Parameters
+    ----------
+    diagonal : memoryview, shape (n, 9), float64
+        Diagonal blocks, any prior added.
+    blocks : memoryview, shape (m, 9), float32
+        Off-diagonal blocks, each pair once.
+    indptr, indices
+        Partners of each owner, as in `design.overlaps`.
+    rhs : memoryview, shape (n, 3), float64
+        Right-hand side.
+    planes : int
+        3 to solve for all, 1 for the first of each three alone, the other two staying 0.
+    tolerance : float
+        Stop when the preconditioned residual norm fell by this factor.
+    max_iterations : int
+        Stop after so many iterations.
+
+    Returns
+    -------
+    x : ndarray, shape (n, 3), float64
+    iterations : int
+    reduction : float
+        Final over first preconditioned residual norm.
+    """
+    cdef Py_ssize_t n = diagonal.shape[0], k, q
+    if rhs.shape[0] != n or rhs.shape[1] != 3 or diagonal.shape[1] != 9 or blocks.shape[1] != 9:
+        raise ValueError("diagonal and blocks need nine columns, rhs three")
+    solution, work = np.zeros((n, 3)), np.zeros((4, n, 3))
+    inverses = np.zeros((n, 9))
+    work[0] = rhs
+    cdef double[:, ::1] x = solution, r = work[0], z = work[1], p = work[2], w = work[3], inverse = inverses
+    cdef double rz, first, alpha, beta, fresh
+    cdef int iteration = 0
+    with nogil:
+        block_inverse(diagonal, inverse, planes)
+        precondition(inverse, r, z)
+        p[:, :] = z
+        rz = first = dot(r, z)
+        while iteration < max_iterations and rz > tolerance*tolerance*first:
+            multiply(diagonal, blocks, indptr, indices, p, w)
+            alpha = rz/dot(p, w)
+            for k in range(n):
+                for q in range(3):
+                    x[k, q] += alpha*p[k, q]
+                    r[k, q] -= alpha*w[k, q]
+            precondition(inverse, r, z)
+            fresh = dot(r, z)
+            beta = fresh/rz
+            rz = fresh
+            for k in range(n):
+                for q in range(3):
+                    p[k, q] = z[k, q]+beta*p[k, q]
+            iteration += 1
+    return solution, iteration, (rz/first)**0.5 if first > 0 else 0.
+
+
+cdef inline Py_ssize_t block_of(int near) noexcept nogil:
+    """Number of a pair's block; partners that own it hold its complement."""
+    return near if near >= 0 else ~near
+
+
+cdef int strongest(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                   const int[::1] indices, const int[::1] near, Py_ssize_t k, double least, int most, int *chosen) noexcept nogil:
+    """The `most` partners of k with the largest flux correlation above `least`; gives their number."""
+    cdef int count = 0, j, worst
+    cdef double[64] weight
+    cdef double c
+    cdef Py_ssize_t m, b
+    for m in range(indptr[k], indptr[k+1]):
+        b = indices[m]
+        c = fabs(blocks[block_of(near[m]), 0])/sqrt(diagonal[k, 0]*diagonal[b, 0]+1e-300)
+        if c < least:
+            continue
+        if count < most:
+            weight[count], chosen[count] = c, <int> b
+            count += 1
+            continue
+        worst = 0
+        for j in range(1, count):
+            if weight[j] < weight[worst]:
+                worst = j
+        if c > weight[worst]:
+            weight[worst], chosen[worst] = c, <int> b
+    return count
+
+
+cdef Py_ssize_t find(const long long[::1] indptr, const int[::1] indices, Py_ssize_t k, int b) noexcept nogil:
+    """Position of partner b among those of k, or -1."""
+    cdef Py_ssize_t m
+    for m in range(indptr[k], indptr[k+1]):
+        if indices[m] == b:
+            return m
+    return -1
+
+
+cdef void put(double *dense, int stride, int row, int column, const float *block, bint transposed) noexcept nogil:
+    """Write a 3x3 block below the diagonal of a dense matrix."""
+    cdef int i, j
+    for i in range(3):
+        for j in range(3):
+            dense[(row+i)*stride+column+j] = block[3*j+i] if transposed else block[3*i+j]
+
+
+def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                     const int[::1] indices, const int[::1] near, double least, int most):
+    """Diagonal 3x3 blocks of the inverse of N, each with its strongest neighbours marginalised.
+
+    For source k the normal matrix of k and its neighbours is inverted densely; every other source is taken as known.
+
+    Parameters
+    ----------
+    diagonal, blocks
+        The matrix, each off-diagonal block stored once, at its owner.
+    indptr, indices, near
+        All partners of each source, owned or not, and the number of each pair's block: itself where the source owns it,
+        its complement ``~number`` where the partner does.
+    least : float
+        Neighbours with a smaller flux correlation are taken as known.
+    most : int
+        At most so many neighbours, 64 at most.
+
+    Returns
+    -------
+    ndarray, shape (n, 9), float64
+        Covariance blocks; infinite where the local matrix is singular.
+    """
+    cdef Py_ssize_t n = diagonal.shape[0], k, m
+    cdef int count, size, stride = 3*(most+1), i, j, q
+    if most < 0 or most > 64:
+        raise ValueError("most must be between 0 and 64")
+    result = np.full((n, 9), np.inf)
+    cdef double[:, ::1] out = result
+    cdef int[64] chosen
+    cdef double[9] tail
+    cdef double *dense = <double *> malloc(stride*stride*sizeof(double))
+    if dense == NULL:
+        raise MemoryError("no memory for a local matrix")
+    with nogil:
+        for k in range(n):
+            if not diagonal[k, 0] > 0:
+                continue
+            count = strongest(diagonal, blocks, indptr, indices, near, k, least, most, chosen)
+            size = 3*(count+1)
+            for i in range(size):
+                for j in range(size):
+                    dense[i*stride+j] = 0
+            for i in range(count+1):
+                m = chosen[i] if i < count else k
+                for q in range(9):
+                    dense[(3*i+q//3)*stride+3*i+q % 3] = diagonal[m, q]
+                for j in range(i):
+                    m = find(indptr, indices, chosen[i] if i < count else k, chosen[j])
+                    if m >= 0:
+                        put(dense, stride, 3*i, 3*j, &blocks[block_of(near[m]), 0], near[m] < 0)
+            if cholesky(dense, size, stride):
+                continue
+            # the last block of L holds the Schur complement's factor: its inverse is the marginal covariance
+            i = size-3
+            for q in range(9):
+                tail[q] = 0
+                for j in range(min(q//3, q % 3)+1):
+                    tail[q] += dense[(i+q//3)*stride+i+j]*dense[(i+q % 3)*stride+i+j]
+            invert3(tail, &out[k, 0])
+    free(dense)
+    return result

@@ -1,0 +1,60 @@
+"""Maps the rooms to one import namespace and lists the kernels; everything else stands in pyproject.toml."""
+import shutil
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOMS = {"crowdsource": "crowdsource", "crowdsource.instruments": "instruments", "crowdsource.cython_ext": "cython_ext",
+         "crowdsource.data": "data"}
+KERNELS = sorted(path.stem for path in Path("cython_ext").glob("*.pyx"))
+CYTHON_ROOT = Path("build/cython_root")
+FLAGS = {
+    # sums may be reordered, so that they vectorise; NaN and infinity keep their meaning
+    "unix": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"],
+    "mingw32": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"],
+    "msvc": ["/O2"],
+}
+DIRECTIVES = dict(language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False,
+                  embedsignature=True, freethreading_compatible=True)
+
+
+def packages():
+    """Every package of every room under its import name."""
+    return sorted(name+("."+sub if sub else "") for name, room in ROOMS.items() for sub in ["", *find_packages(room)])
+
+
+def shared_declarations():
+    """A folder in which Cython finds the rooms' .pxd files by their import names."""
+    target = CYTHON_ROOT/"crowdsource"/"cython_ext"
+    target.mkdir(parents=True, exist_ok=True)
+    for folder in (target.parent, target):
+        (folder/"__init__.py").touch()
+    for declaration in Path("cython_ext").glob("*.pxd"):
+        shutil.copy(declaration, target)
+    return str(CYTHON_ROOT)
+
+
+class BuildKernels(build_ext):
+    """Adds the flags of whatever compiler is at hand."""
+
+    def build_extensions(self):
+        """Compile all kernels."""
+        for extension in self.extensions:
+            extension.extra_compile_args += FLAGS.get(self.compiler.compiler_type, [])
+        super().build_extensions()
+
+
+extensions = [Extension(f"crowdsource.cython_ext.{name}", [f"cython_ext/{name}.pyx"], include_dirs=["cython_ext", numpy.get_include()],
+                        depends=["cython_ext/simd.h"], define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")])
+              for name in KERNELS]
+
+setup(
+    packages=packages(),
+    package_dir=ROOMS,
+    package_data={"crowdsource.cython_ext": ["*.pxd", "*.pyx", "*.h"], "crowdsource.data": ["**/*"]},
+    ext_modules=cythonize(extensions, include_path=[shared_declarations()], compiler_directives=DIRECTIVES),
+    cmdclass={"build_ext": BuildKernels},
+)
