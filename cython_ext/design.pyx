@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 cdef extern from "simd.h" nogil:
     void cs_products(const float *t, Py_ssize_t t_plane, Py_ssize_t t_row, const float *p, Py_ssize_t p_plane,
                      Py_ssize_t p_row, int rows, int vectors, double *sums) noexcept
+    void cs_add(const float *a, float f, int n, float *out) noexcept
 
 
 def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1] offset, Py_ssize_t stride):
@@ -61,20 +62,16 @@ def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssiz
     ValueError
         When lengths differ.
     """
-    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = image.shape[0], nx = image.shape[1], k, j, i
-    cdef const float *p
-    cdef float *out
-    cdef float f
+    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = image.shape[0], nx = image.shape[1], k, j, first, last
     if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n:
         raise ValueError("stamps, x0, y0 and flux must be as many")
     with nogil:
         for k in range(n):
-            f = <float> flux[k]
+            first, last = max(0, -x0[k]), min(size, nx-x0[k])
+            if last <= first:
+                continue
             for j in range(max(0, -y0[k]), min(size, ny-y0[k])):
-                p = &stamps[k, j, 0]
-                out = &image[y0[k]+j, 0]+x0[k]
-                for i in range(max(0, -x0[k]), min(size, nx-x0[k])):
-                    out[i] += f*p[i]
+                cs_add(&stamps[k, j, first], <float> flux[k], <int> (last-first), &image[y0[k]+j, x0[k]+first])
 
 
 cdef inline bint overlap(const Py_ssize_t[:, ::1] layout, Py_ssize_t a, Py_ssize_t b) noexcept nogil:

@@ -2,7 +2,7 @@
 import numpy as np
 
 cdef extern from "simd.h" nogil:
-    void cs_correlate32(const float *image, Py_ssize_t row, const float *kernel, int size, float *out) noexcept
+    void cs_correlate64(const float *image, Py_ssize_t row, const float *kernel, int size, float *out) noexcept
 
 
 def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
@@ -24,12 +24,12 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
     ValueError
         When the kernel is not square with an odd side.
     """
-    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, j, blocks = (nx+31)//32
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, j, blocks = (nx+63)//64
     cdef int size = <int> kernel.shape[0], r = size//2
     if kernel.shape[1] != size or size % 2 == 0:
         raise ValueError("the kernel must be square with an odd side")
-    cdef Py_ssize_t row = 32*blocks+2*r+8
-    rows, out, line = np.zeros((size, row), np.float32), np.empty((ny, nx), np.float32), np.empty(32*blocks, np.float32)
+    cdef Py_ssize_t row = 64*blocks+2*r+8
+    rows, out, line = np.zeros((size, row), np.float32), np.empty((ny, nx), np.float32), np.empty(64*blocks, np.float32)
     cdef float[:, ::1] window = rows, result = out
     cdef float[::1] strip = line
     with nogil:
@@ -44,7 +44,7 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
             if y < 0 or y >= ny:
                 continue
             for x in range(blocks):
-                cs_correlate32(&window[0, 32*x], row, &kernel[0, 0], size, &strip[32*x])
+                cs_correlate64(&window[0, 64*x], row, &kernel[0, 0], size, &strip[64*x])
             result[y, :] = strip[:nx]
     return out
 

@@ -10,6 +10,10 @@ from libc.math cimport floor
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+cdef extern from "simd.h" nogil:
+    void cs_six_taps(const float *a, Py_ssize_t step, const float *w, int n, float *out) noexcept
+    void cs_add(const float *a, float f, int n, float *out) noexcept
+
 
 cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
     """Values and slopes of the six quintic B-splines that reach a point t in [0, 1) past the third knot.
@@ -34,19 +38,14 @@ cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
 cdef void combine(const float[:, :, ::1] planes, const float *factors, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t side,
                   float *out) noexcept nogil:
     """The star's own coefficients on a box of the planes; zero where the box leaves them."""
-    cdef Py_ssize_t count = planes.shape[0], m = planes.shape[1], k, j, i
+    cdef Py_ssize_t count = planes.shape[0], m = planes.shape[1], k, j
     cdef Py_ssize_t first = max(0, -x0), last = min(side, m-x0)
-    cdef const float *p
-    cdef float *o
-    cdef float f
     memset(out, 0, side*side*sizeof(float))
+    if last <= first:
+        return
     for j in range(max(0, -y0), min(side, m-y0)):
-        o = out+j*side
         for k in range(count):
-            f = factors[k]
-            p = &planes[k, y0+j, 0]+x0
-            for i in range(first, last):
-                o[i] += f*p[i]
+            cs_add(&planes[k, y0+j, 0]+x0+first, factors[k], <int> (last-first), out+j*side+first)
 
 
 cdef void filter_rows(const float *c, Py_ssize_t side, Py_ssize_t size, Py_ssize_t step, const float *w, const float *d,
@@ -59,11 +58,9 @@ cdef void filter_rows(const float *c, Py_ssize_t side, Py_ssize_t size, Py_ssize
     for r in range(side):
         a, v, g = c+r*side, value+r*size, slope+r*size
         if step == 1:
-            for i in range(size):
-                v[i] = w[0]*a[i]+w[1]*a[i+1]+w[2]*a[i+2]+w[3]*a[i+3]+w[4]*a[i+4]+w[5]*a[i+5]
+            cs_six_taps(a, 1, w, <int> size, v)
             if slopes:
-                for i in range(size):
-                    g[i] = d[0]*a[i]+d[1]*a[i+1]+d[2]*a[i+2]+d[3]*a[i+3]+d[4]*a[i+4]+d[5]*a[i+5]
+                cs_six_taps(a, 1, d, <int> size, g)
         else:
             for i in range(size):
                 v[i] = w[0]*a[0]+w[1]*a[1]+w[2]*a[2]+w[3]*a[3]+w[4]*a[4]+w[5]*a[5]
@@ -75,14 +72,13 @@ cdef void filter_rows(const float *c, Py_ssize_t side, Py_ssize_t size, Py_ssize
 cdef void filter_columns(const float *rows, Py_ssize_t size, Py_ssize_t step, const float *w, float factor,
                          float *out) noexcept nogil:
     """Six-tap filter along y."""
-    cdef Py_ssize_t j, i
-    cdef const float *a
-    cdef float *o
-    cdef float w0 = factor*w[0], w1 = factor*w[1], w2 = factor*w[2], w3 = factor*w[3], w4 = factor*w[4], w5 = factor*w[5]
+    cdef Py_ssize_t j
+    cdef int q
+    cdef float[6] taps
+    for q in range(6):
+        taps[q] = factor*w[q]
     for j in range(size):
-        a, o = rows+j*step*size, out+j*size
-        for i in range(size):
-            o[i] = (w0*a[i]+w1*a[i+size]+w2*a[i+2*size]+w3*a[i+3*size]+w4*a[i+4*size]+w5*a[i+5*size])
+        cs_six_taps(rows+j*step*size, size, taps, <int> size, out+j*size)
 
 
 def render(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
