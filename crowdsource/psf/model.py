@@ -5,7 +5,7 @@ import numpy as np
 from scipy import ndimage
 
 from .base import CENTROID_SIZE, PSF
-from .grid import basis, coefficients, middle, nodes, render, resampled, terms
+from .grid import basis, coefficients, middle, render, resampled, terms
 from .moffat import MoffatWings
 
 LEVELS = (33, 73, 163, 323, 643, 1283)
@@ -33,7 +33,7 @@ class FieldPSF(PSF):
     core: np.ndarray
     norm_size: int = 59
     oversampling: int = 1
-    _cache: dict = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def moffat(cls, shape, fwhm, beta=3., e1=0., e2=0., norm_size=59):
@@ -56,7 +56,7 @@ class FieldPSF(PSF):
     @property
     def centre(self):
         """(x, y) of the middle of the image, pixels."""
-        return (self.shape[1]-1)/2, (self.shape[0]-1)/2
+        return middle_of(self.shape)
 
     def render(self, x, y, size, derivatives=False):
         """Stamps of unit flux; see `PSF.render`."""
@@ -157,12 +157,18 @@ def first_moment(stamps, axis):
     return (stamps*(at[None, :] if axis == 1 else at[:, None])).sum(axis=(-2, -1))
 
 
+def middle_of(shape):
+    """(x, y) of the middle of an image of shape (ny, nx), pixels."""
+    return (shape[1]-1)/2, (shape[0]-1)/2
+
+
 def _width(wings):
     """Width of wings at the middle of the image, pixels."""
+    x, y = middle_of(wings.shape)
     if isinstance(wings, MoffatWings):
-        x, y = nodes(wings.shape, 0)
-        return wings.at(x, y)[0, 0]
-    return area_width(wings.samples)/wings.oversampling
+        return wings.at([x], [y])[0, 0]
+    stamp = np.tensordot(basis(x, y, wings.shape, wings.order), wings.samples, axes=1)
+    return area_width(stamp)/wings.oversampling
 
 
 def area_width(stamp):
