@@ -10,13 +10,14 @@ from setuptools.command.build_ext import build_ext
 ROOMS = {"crowdsource": "crowdsource", "crowdsource.instruments": "instruments", "crowdsource.cython_ext": "cython_ext",
          "crowdsource.data": "data"}
 KERNELS = sorted(path.stem for path in Path("cython_ext").glob("*.pyx"))
+SHARED = sorted(str(path) for ending in ("h", "pxd") for path in Path("cython_ext").glob(f"*.{ending}"))
 CYTHON_ROOT = Path("build/cython_root")
-FLAGS = {
-    # sums may be reordered, so that they vectorise; NaN and infinity keep their meaning
-    "unix": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"],
-    "mingw32": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"],
-    "msvc": ["/O2"],
-}
+# sums may be reordered, so that they vectorise; NaN and infinity keep their meaning. No flag names a processor: a build
+# runs on any of its architecture, and wide instructions are chosen at run time in simd.h
+GNU = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+FLAGS = {"unix": GNU, "mingw32": GNU, "msvc": ["/O2"]}
+# the last one is what MSVC's math.h wants before it tells M_PI
+MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_USE_MATH_DEFINES", None)]
 DIRECTIVES = dict(language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False,
                   embedsignature=True, freethreading_compatible=True)
 
@@ -33,7 +34,7 @@ def shared_declarations():
     for folder in (target.parent, target):
         (folder/"__init__.py").touch()
     for declaration in Path("cython_ext").glob("*.pxd"):
-        shutil.copy(declaration, target)
+        shutil.copy2(declaration, target)  # with its date, which tells Cython whether to compile again
     return str(CYTHON_ROOT)
 
 
@@ -47,14 +48,14 @@ class BuildKernels(build_ext):
         super().build_extensions()
 
 
-extensions = [Extension(f"crowdsource.cython_ext.{name}", [f"cython_ext/{name}.pyx"], include_dirs=["cython_ext", numpy.get_include()],
-                        depends=["cython_ext/simd.h"], define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")])
-              for name in KERNELS]
+extensions = [Extension(f"crowdsource.cython_ext.{name}", [f"cython_ext/{name}.pyx"], define_macros=MACROS, depends=SHARED,
+                        include_dirs=["cython_ext", numpy.get_include()]) for name in KERNELS]
 
 setup(
     packages=packages(),
     package_dir=ROOMS,
     package_data={"crowdsource.cython_ext": ["*.pxd", "*.pyx", "*.h"], "crowdsource.data": ["**/*"]},
+    exclude_package_data={"": ["*.c", "*.py[co]"]},
     ext_modules=cythonize(extensions, include_path=[shared_declarations()], compiler_directives=DIRECTIVES),
     cmdclass={"build_ext": BuildKernels},
 )

@@ -100,10 +100,21 @@ def model_image(psf, x, y, flux, size, shape, out=None):
     """
     out = np.zeros(shape, np.float32) if out is None else out
     for m in chunks_by_size(size):
-        half = int(size[m[0]])//2
-        stamps = psf.render(x[m], y[m], 2*half+1)
-        kernel.add_stamps(out, stamps, pixel(x[m])-half, pixel(y[m])-half, np.ascontiguousarray(flux[m], dtype=np.float64))
+        add_stamps(out, psf.render(x[m], y[m], int(size[m[0]])), x[m], y[m], flux[m])
     return out
+
+
+def add_stamps(image, stamps, x, y, factor):
+    """Add stamps around positions to an image, in place, each times a factor; what leaves the image is cut.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx), float32
+    stamps : ndarray, shape (n, size, size), float32
+    x, y, factor : ndarray, shape (n,), float64
+    """
+    half = stamps.shape[1]//2
+    kernel.add_stamps(image, stamps, pixel(x)-half, pixel(y)-half, np.ascontiguousarray(factor, dtype=np.float64))
 
 
 def stamp_sizes(flux, peak, noise, config, bright=None):

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import detect as detection
 from .centroid import moment_centroids
-from .design import chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
+from .design import add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
 from .sky import estimate_sky
 from .solve import STEPS, build_normal, covariances, prior_precision
 from .sources import Sources
@@ -176,16 +176,13 @@ def _moved(state, sources, parameters, size):
 
 def _moment_shifts(state, sources, parameters, size):
     """Weighted-moment centroids on the image with the other sources removed, relative to the positions."""
-    from .cython_ext import design as kernel
-    from .psf.base import pixel
     full = np.c_[sources.flux, parameters[:, 1:]]
     left = state.residual
     shifts = np.zeros((len(sources), 2))
     for m in chunks_by_size(size):
-        half = int(size[m[0]])//2
-        planes = state.psf.render(sources.x[m], sources.y[m], 2*half+1, derivatives=True)
+        planes = state.psf.render(sources.x[m], sources.y[m], int(size[m[0]]), derivatives=True)
         for plane, factor in zip(planes, -parameters[m].T):
-            kernel.add_stamps(left, plane, pixel(sources.x[m])-half, pixel(sources.y[m])-half, np.ascontiguousarray(factor))
+            add_stamps(left, plane, sources.x[m], sources.y[m], factor)
     core = state.config.solve.stamp_sizes[0]
     for m in chunks_by_size(np.full(len(sources), core)):
         planes = state.psf.render(sources.x[m], sources.y[m], core, derivatives=True)

@@ -6,6 +6,8 @@ from ..cython_ext import render as kernel
 
 EXPONENTS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
 SPLINE_ORDER = 5
+BORDER = 4
+"""Zeros around planes, samples, so that their ends fade out."""
 
 
 def terms(order):
@@ -62,7 +64,7 @@ def planes_through(stamps, x, y, shape, order):
 
 def coefficients(planes):
     """Quintic B-spline coefficients of planes, float32, with a border of zeros so that their ends fade out."""
-    padded = np.pad(planes, ((0, 0), (4, 4), (4, 4)))
+    padded = np.pad(planes, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)))
     for axis in (1, 2):
         padded = ndimage.spline_filter1d(padded, SPLINE_ORDER, axis=axis, mode="mirror")
     return np.ascontiguousarray(padded, dtype=np.float32)
@@ -106,13 +108,10 @@ def resampled(samples, old, new):
     """
     if old == new:
         return samples
-    reach = samples.shape[0]//2//old
-    side = 2*reach+1
-    planes, one = coefficients(samples[None]), np.ones((1, 1))
-    out = np.zeros((2*reach*new+1,)*2)
-    for j in range(new):
-        for i in range(new):
-            stamp = render(planes, one, np.array([-i/new+1e-12]), np.array([-j/new+1e-12]), side, old)[0]
-            part = out[j::new, i::new]
-            part[...] = stamp[:part.shape[0], :part.shape[1]]
-    return out
+    reach, m = samples.shape[0]//2//old, samples.shape[0]//2
+    spline = np.pad(samples, BORDER)
+    for axis in (0, 1):
+        spline = ndimage.spline_filter1d(spline, SPLINE_ORDER, axis=axis, mode="mirror")
+    at = m+BORDER+np.arange(-reach*new, reach*new+1)*old/new
+    grid = np.meshgrid(at, at, indexing="ij")
+    return ndimage.map_coordinates(spline, grid, order=SPLINE_ORDER, prefilter=False, mode="mirror")

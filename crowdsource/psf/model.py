@@ -5,7 +5,7 @@ import numpy as np
 from scipy import ndimage
 
 from .base import CENTROID_SIZE, PSF
-from .grid import basis, coefficients, middle, nodes, render, resampled, terms
+from .grid import basis, coefficients, middle, render, resampled, terms
 from .moffat import MoffatWings
 
 LEVELS = (33, 73, 163, 323, 643, 1283)
@@ -33,7 +33,7 @@ class FieldPSF(PSF):
     core: np.ndarray
     norm_size: int = 59
     oversampling: int = 1
-    _cache: dict = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def moffat(cls, shape, fwhm, beta=3., e1=0., e2=0., norm_size=59):
@@ -56,7 +56,7 @@ class FieldPSF(PSF):
     @property
     def centre(self):
         """(x, y) of the middle of the image, pixels."""
-        return (self.shape[1]-1)/2, (self.shape[0]-1)/2
+        return middle_of(self.shape)
 
     def render(self, x, y, size, derivatives=False):
         """Stamps of unit flux; see `PSF.render`."""
@@ -74,8 +74,7 @@ class FieldPSF(PSF):
 
     def fwhm(self, x=None, y=None):
         """Full width at half maximum in pixels of a circle with the area above half of the central value."""
-        stamp = self.stamp(33, x, y)
-        return area_width(stamp)
+        return area_width(self.stamp(self.norm_size, x, y))
 
     def samples(self, size):
         """The planes on their sampled grid, with norm and centre as the contract has them.
@@ -120,20 +119,24 @@ class FieldPSF(PSF):
 
     def _core_samples(self, size):
         """The core on the sampled grid, compensated by the mean wings so that it holds no flux and moves no centroid."""
-        reach, edge = size//2*self.oversampling, self.oversampling
+        reach = size//2*self.oversampling
         sampled = np.array([resampled(plane, 1, self.oversampling) for plane in self.core])
         half = sampled.shape[-1]//2
         core = np.zeros((len(self.core), 2*reach+1, 2*reach+1))
         core[:, reach-half:reach+half+1, reach-half:reach+half+1] = sampled
-        mean = self.wings.planes(size+2, self.oversampling, self.norm_size)[0]
-        slopes = [(np.roll(mean, -1, axis)-np.roll(mean, 1, axis))[edge:-edge, edge:-edge] for axis in (1, 0)]
-        mean = mean[edge:-edge, edge:-edge]
-        flux = middle(core, self.norm_size, self.oversampling).sum(axis=(1, 2))
-        core -= flux[:, None, None]*mean
-        for axis, slope in zip((1, 0), slopes):
-            shift = first_moment(middle(core, CENTROID_SIZE, self.oversampling), axis)
-            core -= (shift/first_moment(middle(slope, CENTROID_SIZE, self.oversampling), axis))[:, None, None]*slope
-        return core
+        return core-self._bias_of(core, self.wings.planes(size+2, self.oversampling, self.norm_size)[0])
+
+    def _bias_of(self, core, mean):
+        """The mix of mean wings and their slopes that holds as much flux and first moments as each plane of a core."""
+        edge = self.oversampling
+        inner = np.s_[edge:-edge, edge:-edge]
+        templates = np.array([mean[inner], *((np.roll(mean, -1, axis)-np.roll(mean, 1, axis))[inner] for axis in (1, 0))])
+        return np.tensordot(self._integrals(core)@np.linalg.inv(self._integrals(templates)), templates, axes=1)
+
+    def _integrals(self, planes):
+        """Flux in the norm box, and first moments in x and y of the central 19x19 pixels, shape (planes, 3)."""
+        box, heart = (middle(planes, n, self.oversampling) for n in (self.norm_size, CENTROID_SIZE))
+        return np.stack([box.sum(axis=(1, 2)), first_moment(heart, 1), first_moment(heart, 0)], axis=1)
 
 
 def smeared(planes, scale):
@@ -157,19 +160,28 @@ def first_moment(stamps, axis):
     return (stamps*(at[None, :] if axis == 1 else at[:, None])).sum(axis=(-2, -1))
 
 
+def middle_of(shape):
+    """(x, y) of the middle of an image of shape (ny, nx), pixels."""
+    return (shape[1]-1)/2, (shape[0]-1)/2
+
+
 def _width(wings):
     """Width of wings at the middle of the image, pixels."""
+    x, y = middle_of(wings.shape)
     if isinstance(wings, MoffatWings):
-        x, y = nodes(wings.shape, 0)
-        return wings.at(x, y)[0, 0]
-    return area_width(wings.samples)/wings.oversampling
+        return wings.at([x], [y])[0, 0]
+    stamp = np.tensordot(basis(x, y, wings.shape, wings.order), wings.samples, axes=1)
+    return area_width(stamp)/wings.oversampling
 
 
 def area_width(stamp):
     """Diameter of the circle with the area where a stamp exceeds half of its central value, pixels.
 
-    Pixels at the rim count in part, in proportion to how far they and their neighbours pass the level.
+    The stamp is refined five times, and pieces of noise that do not touch the middle do not count.
     """
     m = stamp.shape[0]//2
-    fine = ndimage.zoom(stamp[max(0, m-16):m+17, max(0, m-16):m+17].astype(np.float64), 5, order=3, mode="grid-constant", grid_mode=True)
+    label, _ = ndimage.label(stamp > 0.3*stamp[m, m])
+    reach = min(m, int(np.abs(np.argwhere(label == label[m, m])-m).max())+2)
+    box = stamp[m-reach:m+reach+1, m-reach:m+reach+1].astype(np.float64)
+    fine = ndimage.zoom(box, 5, order=3, mode="grid-constant", grid_mode=True)
     return float(2*np.sqrt((fine > 0.5*stamp[m, m]).sum()/25/np.pi))

@@ -6,7 +6,8 @@ import numpy as np
 from .grid import basis, middle, nodes, planes_through, terms
 
 PARAMETERS = ("fwhm", "e1", "e2", "beta")
-CLOSE = 12
+CLOSE = 12, 3
+"""Pixels so far from the centre are integrated over, in pixels or in FWHM, whichever is more."""
 LIMITS = dict(fwhm=(0.8, 60.), e=0.6, beta=(1.3, 12.))
 
 
@@ -59,7 +60,7 @@ def pixel_moffat(size, parameters, oversampling=1):
     reach = size//2*oversampling
     at = np.arange(-reach, reach+1)/oversampling
     out = moffat(at[None, :], at[:, None], *parameters)
-    close = np.flatnonzero(np.abs(at) <= CLOSE)
+    close = np.flatnonzero(np.abs(at) <= max(CLOSE[0], CLOSE[1]*parameters[0]))
     point, weight = np.polynomial.legendre.leggauss(3 if parameters[0] > 3 else 5)
     near = at[close]
     total = 0.

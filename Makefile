@@ -1,0 +1,73 @@
+# The two commands of a new user are `make demo` and `make test`. Both make an environment in .venv from a plain python3 and
+# a C compiler; it is made anew only when what it is built from has changed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO_OUTPUT ?= demo-output
+KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd cython_ext/*.h)
+# the engine's kernels and NumPy's library must not compete for cores
+ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+define PREREQUISITES
+import os, shutil, sys, sysconfig
+def stop(what):
+    sys.stderr.write("crowdsource: "+what+"\n")
+    sys.exit(1)
+if sys.version_info < (3, 11):
+    stop("$(PYTHON) is Python %d.%d, but 3.11 or newer is needed: name one, as in 'make demo PYTHON=python3.12'" % sys.version_info[:2])
+compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+if not shutil.which(compiler):
+    stop("no C compiler: there is no '%s' on the path; install one (Debian: build-essential, macOS: xcode-select --install) or name one, as in 'make demo CC=clang'" % compiler)
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+    stop("the headers of Python are missing (no Python.h in %s): install them (Debian: python3-dev)" % sysconfig.get_path("include"))
+try:
+    import ensurepip, venv
+except ImportError:
+    stop("this Python cannot make environments: install its venv module (Debian: python3-venv)")
+endef
+export PREREQUISITES
+
+.PHONY: demo test bench lint docs field clean help
+help:
+	@echo "make demo    fit the packaged field; writes a catalog and a picture to $(DEMO_OUTPUT)/"
+	@echo "make test    run the tests"
+	@echo "make bench   time and score the command on simulated fields"
+	@echo "make lint    look for faults of style"
+	@echo "make docs    write the generated parts of the documentation"
+	@echo "make field   simulate the packaged field again"
+	@echo "make clean   remove everything that was made"
+
+demo: $(VENV)/.installed
+	@$(ONE_THREAD) $(BIN)/crowdsource demo --out $(DEMO_OUTPUT)
+
+test: $(VENV)/.installed
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q
+
+bench: $(VENV)/.installed
+	@$(ONE_THREAD) $(BIN)/python benchmarks/run.py
+
+lint: $(VENV)/.installed $(VENV)/.linter
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest -q tests/test_house.py
+
+docs: $(VENV)/.installed
+	@$(ONE_THREAD) $(BIN)/python docs/generate.py
+
+field: $(VENV)/.installed
+	@$(BIN)/python data/demo/make.py
+
+$(VENV)/.installed: pyproject.toml setup.py $(KERNELS)
+	@command -v $(PYTHON) >/dev/null || { echo "crowdsource: there is no $(PYTHON): install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c "$$PREREQUISITES"
+	@echo "making the environment in $(VENV): this takes a minute or two"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.linter: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist $(DEMO_OUTPUT) *.egg-info .pytest_cache .ruff_cache .hypothesis cython_ext/*.c cython_ext/*.so
+	find crowdsource instruments cython_ext data tests docs benchmarks -name __pycache__ -type d -exec rm -rf {} +
