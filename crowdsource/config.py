@@ -147,13 +147,17 @@ class CullConfig:
     Attributes
     ----------
     min_significance : float
-        Sources with flux below so many times their error are removed.
+        Sources with flux below so many times their isolated error are removed.
+    prune : float
+        After the last search, sources with flux below so many times their error, neighbours and position marginalised,
+        are removed, the least significant of each crowd first: the model does not need them.
     min_separation : float
         The fainter of two sources closer than this is removed, pixels.
     keep_flux : float
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 3.
+    prune: float = 4.
     min_separation: float = 1.
     keep_flux: float = float("inf")
 
@@ -214,6 +218,8 @@ class FitConfig:
     ----------
     min_passes, max_passes : int
         Bounds on the number of passes, the last forced one included.
+    prune_passes : int
+        So many passes between the last search and the forced pass remove sources that the model does not need.
     stop_new : float
         The loop ends when a pass finds fewer new sources than this per million good pixels ...
     stop_fraction : float
@@ -225,6 +231,7 @@ class FitConfig:
     """
     min_passes: int = 4
     max_passes: int = 10
+    prune_passes: int = 2
     stop_new: float = 20.
     stop_fraction: float = 0.01
     max_sources: int = 5_000_000
@@ -298,6 +305,7 @@ def checked(config):
     s, d, p = config.solve, config.detect, config.psf
     rules = [
         (1 <= config.min_passes <= config.max_passes, "min_passes must be at least 1 and at most max_passes"),
+        (0 <= config.prune_passes < config.max_passes, "prune_passes must not be negative and below max_passes"),
         (config.sky.estimator in ("mean", "median", "mode"), "sky.estimator must be mean, median or mode"),
         (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
         (d.threshold > 0, "detect.threshold must be positive"),
@@ -324,7 +332,8 @@ def described():
         detect=DetectConfig(threshold=5., bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=0.),
         centroid=CentroidConfig(method="moment"),
-        cull=CullConfig(min_significance=0., min_separation=0.),
+        cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
+        prune_passes=0,
         psf=PSFConfig(method="median", order=0),
     )
 
@@ -335,7 +344,8 @@ def released():
         sky=SkyConfig(estimator="median", first_block_fwhm=50., smooth=1),
         detect=DetectConfig(threshold=5., bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=1.5),
-        cull=CullConfig(min_significance=3., min_separation=1., keep_flux=1e5),
+        cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
+        prune_passes=0,
         psf=PSFConfig(method="median", order=1, max_stars=200),
     )
 

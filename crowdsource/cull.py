@@ -29,6 +29,36 @@ def cull(sources, config, shape):
     return sources.subset(~_fainter_of_close(sources, config))
 
 
+def prune(sources, covariance, least, reach):
+    """The sources that the model needs: those significant with position and neighbours marginalised.
+
+    The flux over its marginal error is the root of the chi2 that the model would lose without the source. Two sources on
+    one star rob each other of significance, so that of sources close together only the least significant goes at a time.
+
+    Parameters
+    ----------
+    sources : crowdsource.sources.Sources
+    covariance : ndarray, shape (n, 3, 3)
+    least : float
+        Smallest flux over error.
+    reach : float
+        Sources nearer than this compete, pixels.
+
+    Returns
+    -------
+    Sources
+    """
+    significance = sources.flux/np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
+    doomed = np.flatnonzero((significance < least) & ~sources.bright)
+    pairs = cKDTree(np.c_[sources.x[doomed], sources.y[doomed]]).query_pairs(reach, output_type="ndarray")
+    spared = np.zeros(len(doomed), bool)
+    first = np.where(significance[doomed][pairs[:, 0]] < significance[doomed][pairs[:, 1]], pairs[:, 1], pairs[:, 0])
+    spared[first] = True
+    keep = np.ones(len(sources), bool)
+    keep[doomed[~spared]] = False
+    return sources.subset(keep)
+
+
 def _fainter_of_close(sources, config):
     """The fainter of each pair closer than allowed, brightest first; exempt ones stay."""
     pairs = cKDTree(np.c_[sources.x, sources.y]).query_pairs(config.min_separation, output_type="ndarray")

@@ -12,13 +12,16 @@ import numpy as np
 from . import stages
 from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
-from .cull import cull
+from .cull import cull, prune
 from .errors import InputError
 from .psf.initial import initial_psf
 from .sources import Sources
 from .tiles import make_tiles
 
 log = logging.getLogger(__name__)
+SEARCH, PRUNE, LAST = "search", "prune", "last"
+PRUNE_REACH = 1.5
+"""Sources within so many FWHM of each other compete when some have to go."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class PassState:
     tiles : tuple of crowdsource.tiles.Tile
     noise : float
         Typical sky noise of a pixel, image units.
+    kind : str
+        What this pass does: `SEARCH`, `PRUNE` or `LAST`.
     covariance : ndarray, shape (n, 3, 3), or None
         After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
     """
@@ -81,6 +86,7 @@ class PassState:
     history: tuple
     tiles: tuple
     noise: float
+    kind: str = SEARCH
     covariance: np.ndarray = None
 
     @property
@@ -141,14 +147,11 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky)
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
-        while True:
-            last = finished(state)
+        while state.kind != LAST:
             tell("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
-            state = single_pass(state, run, last=last, start_sky=sky)
+            state = single_pass(replace(state, kind=next_kind(state)), run, start_sky=sky)
             if observer:
                 observer(state)
-            if last:
-                break
         tell("measure", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=0))
         return finish(state)
 
@@ -181,27 +184,37 @@ def _given(table, image, listed):
     return rows.subset((x > -half) & (x < nx+half) & (y > -half) & (y < ny+half))
 
 
-def finished(state):
-    """Whether the next pass is the last: too few new sources to go on, or as many passes as allowed."""
+def next_kind(state):
+    """What the next pass does: search, prune, or close the fit.
+
+    The search ends when it finds too few new sources to go on; all passes together are as many as allowed.
+    """
     c = state.config
+    prunes = 0 if state.forced else c.prune_passes
+    done = sum(h["kind"] == PRUNE for h in state.history)
     if state.passno >= c.max_passes-1:
-        return True
-    if state.passno < c.min_passes-1:
-        return False
+        return LAST
+    if done or state.passno >= c.max_passes-1-prunes:
+        return PRUNE if done < prunes else LAST
+    if state.passno < max(1, c.min_passes-1-prunes):
+        return SEARCH
     area = state.image.good.sum()/1e6
-    return state.forced or state.new < max(c.stop_new*area, c.stop_fraction*len(state.sources))
+    if state.forced or state.new < max(c.stop_new*area, c.stop_fraction*len(state.sources)):
+        return PRUNE if prunes else LAST
+    return SEARCH
 
 
-def single_pass(state, run=map, last=False, start_sky=None):
-    """One turn of the loop.
+def single_pass(state, run=map, start_sky=None):
+    """One turn of the loop, of the state's kind.
+
+    A search finds new sources. A pruning pass removes those that the model does not need. The last pass is forced: fluxes
+    alone, at the final positions.
 
     Parameters
     ----------
     state : PassState
     run : callable
         ``map`` or an executor's.
-    last : bool
-        The last pass is forced: fluxes alone, at the final positions, and no new source.
     start_sky : ndarray, optional
         Sky of the first pass.
 
@@ -209,18 +222,19 @@ def single_pass(state, run=map, last=False, start_sky=None):
     -------
     PassState
     """
-    clock = _Clock()
+    clock, kind = _Clock(), state.kind
     state = stages.with_sky(state, start_sky)
     clock("sky")
-    if not last and not state.forced:
+    state = replace(state, new=0)
+    if kind == SEARCH and not state.forced:
         state = stages.with_peaks(state)
         clock("peaks")
-    planes = 1 if last or state.forced else 3
-    state, figures = stages.fitted(state, run, planes, with_errors=last)
+    planes = 1 if kind == LAST or state.forced else 3
+    state, figures = stages.fitted(state, run, planes, with_errors=kind != SEARCH)
     clock("fit")
-    if not last:
+    if kind != LAST:
         if not state.forced:
-            state = replace(state, sources=cull(state.sources, state.config.cull, state.image.shape))
+            state = culled(state)
         state = stages.with_model(state)
         clock("model")
         if state.config.psf.refit:
@@ -230,10 +244,19 @@ def single_pass(state, run=map, last=False, start_sky=None):
     clock("model")
     good = state.image.good
     chi2 = float(np.mean((state.residual**2*state.image.ivar)[good]))
-    record = dict(passno=state.passno, sources=len(state.sources), new=state.new, chi2=chi2, fwhm=float(state.psf.fwhm()),
+    record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=chi2, fwhm=float(state.psf.fwhm()),
                   sky=float(np.median(state.sky)), **figures, **clock.seconds)
-    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *list(record.values())[:5])
+    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in ("passno", "sources", "new", "chi2", "fwhm")))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+def culled(state):
+    """The state without the sources that are too faint, too close, or, in a pruning pass, not needed."""
+    c = state.config.cull
+    sources = state.sources
+    if state.kind == PRUNE and c.prune > 0:
+        sources = prune(sources, state.covariance, c.prune, PRUNE_REACH*float(state.psf.fwhm()))
+    return replace(state, sources=cull(sources, c, state.image.shape), covariance=None)
 
 
 class _Clock:

@@ -1,6 +1,7 @@
 """The catalog of one image from the last state of a fit."""
 import numpy as np
 
+from ..confusion import confusion_noise, response
 from ..flags import combine
 from ..measure import measure
 from ..stars import select
@@ -47,8 +48,11 @@ def _errors(state):
     flux = np.maximum(np.abs(state.flux), sigma[:, 0]*1e-3)
     flux = np.where(flux > 0, flux, 1)
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
-    return dict(dflux=sigma[:, 0], dx=np.minimum(sigma[:, 1]/flux, HUGE_ERROR), dy=np.minimum(sigma[:, 2]/flux, HUGE_ERROR),
-                dflux_iso=isolated)
+    reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]))
+    confusion = confusion_noise(state.sources, state.image.good, reply, state.config.detect)
+    shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
+    return dict(dflux=np.hypot(sigma[:, 0], confusion), dx=np.minimum(shift[0], HUGE_ERROR),
+                dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
 
 
 def _at_centre(state):

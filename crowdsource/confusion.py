@@ -1,0 +1,124 @@
+"""Confusion: the noise that stars too faint, or too close to another, to be sources of their own add to every measurement.
+
+No fit sees it in its own residual, because each source absorbs the light around it. What the image does tell is how many
+stars there are: the counts of the sources that are bright enough to be found everywhere follow a power law, and its
+continuation to fluxes that escape detection gives the variance of their light under a matched filter (Scheuer 1957;
+Condon 1974, with a power law cut off at the limit of detection).
+"""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .cython_ext import detect as kernel
+
+COMPLETE = 15.
+"""Isolated signal to noise above which sources are counted: they are found in any crowd that can be fitted at all."""
+SLOPE, SLOPE_WEIGHT = 1.8, 30
+"""Power of the counts of a common field, and the number of sources that outweighs it."""
+SLOPES = 1.2, 2.6
+CELL = 64
+"""Side of the cells in which sources are counted, pixels; each takes its eight neighbours in."""
+CELL_WEIGHT = 4
+"""Number of sources at which a cell's own count and the image's mean weigh the same."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """How a matched filter answers to the light of other stars.
+
+    Attributes
+    ----------
+    area : float
+        Sum of the squared PSF autocorrelation over its squared peak, pixels: variance of the filter's flux over the sum of
+        squared fluxes per pixel.
+    arm : float
+        Ratio of the position error to the relative flux error that the same light brings, pixels.
+    """
+    area: float
+    arm: float
+
+
+def response(stamp):
+    """The `Response` of a PSF.
+
+    Parameters
+    ----------
+    stamp : ndarray, shape (size, size)
+        PSF at the middle of the image, odd side.
+    """
+    size = stamp.shape[0]
+    p = np.pad(stamp, size//2).astype(np.float32)
+    slope = np.zeros_like(p)
+    slope[:, 1:-1] = (p[:, 2:]-p[:, :-2])/2
+    inner = np.s_[size//2:-(size//2), size//2:-(size//2)]
+    flux = kernel.correlate(p, np.ascontiguousarray(p[inner])).astype(np.float64)/float((p**2).sum())
+    shift = kernel.correlate(p, np.ascontiguousarray(slope[inner])).astype(np.float64)/float((slope**2).sum())
+    return Response(float((flux**2).sum()), float(np.sqrt((shift**2).sum()/(flux**2).sum())))
+
+
+def confusion_noise(sources, good, reply, detect):
+    """Flux noise from stars that are no sources, at each source.
+
+    The faintest star that becomes a source of its own lies at the threshold of detection, or where the splitting of blends
+    begins next to a bright star.
+
+    Parameters
+    ----------
+    sources : crowdsource.sources.Sources
+        With isolated errors.
+    good : ndarray of bool, shape (ny, nx)
+        Pixels with weight.
+    reply : Response
+    detect : crowdsource.config.DetectConfig
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+        Image units; 0 where there are no sources to count.
+    """
+    flux, error = sources.flux, sources.error
+    usable = np.isfinite(error) & (error > 0)
+    if not usable.any():
+        return np.zeros(len(flux))
+    sigma = float(np.median(error[usable]))
+    limit = COMPLETE*sigma
+    counted = usable & (flux > limit)
+    slope = power_law_slope(flux[counted]/limit)
+    density = local_density(sources.x[counted], sources.y[counted], good)
+    faintest = np.hypot(detect.threshold*np.where(usable, error, sigma), detect.blend_ratio*np.maximum(flux, 0))
+    per_pixel = (slope-1)/(3-slope)*limit**(slope-1)*faintest**(3-slope)
+    ny, nx = good.shape
+    px, py = sources.pixels
+    return np.sqrt(reply.area*density[np.clip(py, 0, ny-1)//CELL, np.clip(px, 0, nx-1)//CELL]*per_pixel)
+
+
+def power_law_slope(ratio):
+    """Power s of counts dN/dF ~ F^-s from fluxes over their lower limit, drawn to `SLOPE` where they are few.
+
+    Maximum likelihood (Crawford, Jauncey and Murdoch 1970).
+    """
+    n = len(ratio)
+    return float(np.clip(1+(n+SLOPE_WEIGHT)/(np.log(ratio).sum()+SLOPE_WEIGHT/(SLOPE-1)), *SLOPES))
+
+
+def local_density(x, y, good):
+    """Sources per good pixel in cells of `CELL` pixels and their neighbours, drawn to the mean where they are few.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    good : ndarray of bool, shape (ny, nx)
+
+    Returns
+    -------
+    ndarray, shape (cells_y, cells_x)
+    """
+    ny, nx = good.shape
+    edges = [np.arange(0, n+CELL, CELL)-0.5 for n in (ny, nx)]
+    count, _, _ = np.histogram2d(y, x, bins=edges)
+    area = np.add.reduceat(np.add.reduceat(good.astype(np.int64), np.arange(0, ny, CELL), axis=0), np.arange(0, nx, CELL), axis=1)
+    mean = len(x)/max(1, int(good.sum()))
+    around = [ndimage.uniform_filter(a.astype(np.float64), 3, mode="constant")*9 for a in (count, area)]
+    expected = mean*around[1]
+    return mean*(around[0]+CELL_WEIGHT)/(expected+CELL_WEIGHT)
