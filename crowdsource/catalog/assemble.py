@@ -51,7 +51,7 @@ def _errors(state):
     reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]))
     confusion = confusion_noise(state.sources, state.image.good, reply, state.config.detect)
     shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
-    return dict(dflux=np.hypot(sigma[:, 0], confusion), dx=np.minimum(shift[0], HUGE_ERROR),
+    return dict(dflux=np.hypot(sigma[:, 0], confusion), dflux_joint=sigma[:, 0], dx=np.minimum(shift[0], HUGE_ERROR),
                 dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
 
 

@@ -32,6 +32,7 @@ DETECTION = (
     Column("y", "f8", "pix", "position along FITS axis 2, 0-based, pixel centres whole"),
     Column("flux", "f8", FLUX, "flux from the joint fit of all sources"),
     Column("dflux", "f4", FLUX, "error of flux with the position and the neighbours marginalised"),
+    Column("dflux_joint", "f4", FLUX, "error of flux from photon noise alone, with the position and the neighbours marginalised"),
     Column("dx", "f4", "pix", "error of x, neighbours marginalised"),
     Column("dy", "f4", "pix", "error of y, neighbours marginalised"),
     Column("dflux_iso", "f4", FLUX, "error of flux for an isolated star at a known position"),
