@@ -46,7 +46,13 @@ class DetectConfig:
     Attributes
     ----------
     threshold : float
-        PSF-convolved significance of a faint peak, in sigma.
+        Significance of a new source, in sigma: the PSF-convolved one of a faint peak and, where `split` is "chi2", the
+        root of the improvement in chi2 with its neighbours giving way.
+    split : str
+        How a peak near a source is judged: "chi2" (one star against two by the improvement in chi2) or "ratio" (by the
+        ratios below alone, as the published description does).
+    candidate : float
+        PSF-convolved significance of a peak near a source from which "chi2" judges it, in sigma.
     bright_pixel : float
         Single-pixel significance of a bright peak, in sigma.
     blend_ratio_first, blend_ratio : float
@@ -67,11 +73,13 @@ class DetectConfig:
     edge : int
         Bright peaks within so many pixels of a masked one are not accepted, pixels.
     """
-    threshold: float = 5.
+    threshold: float = 3.5
+    split: str = "chi2"
+    candidate: float = 2.
     bright_pixel: float = 5/0.3
     blend_ratio_first: float = 2.
-    blend_ratio: float = 0.2
-    pixel_flux_ratio: float = 0.1
+    blend_ratio: float = 0.05
+    pixel_flux_ratio: float = 0.02
     pixel_significance_ratio: float = 0.
     blend_passes: int = 2
     nodeblend_ratio: float = 1.
@@ -156,7 +164,7 @@ class CullConfig:
     keep_flux : float
         Sources brighter than this are never removed for being close; image units.
     """
-    min_significance: float = 3.
+    min_significance: float = 2.
     prune: float = 4.
     min_separation: float = 1.
     keep_flux: float = float("inf")
@@ -309,6 +317,8 @@ def checked(config):
         (config.sky.estimator in ("mean", "median", "mode"), "sky.estimator must be mean, median or mode"),
         (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
         (d.threshold > 0, "detect.threshold must be positive"),
+        (d.split in ("chi2", "ratio"), "detect.split must be chi2 or ratio"),
+        (0 < d.candidate <= d.threshold, "detect.candidate must be positive and at most detect.threshold"),
         (s.method in ("normal", "lsqr"), "solve.method must be normal or lsqr"),
         (len(s.stamp_levels) == len(s.stamp_sizes)-1, "solve.stamp_levels must have one value fewer than stamp_sizes"),
         (all(n % 2 and n >= 5 for n in (*s.stamp_sizes, s.bright_size)), "solve.stamp_sizes must be odd and at least 5"),
@@ -329,7 +339,7 @@ def described():
     """The published description to the letter."""
     return FitConfig(
         sky=SkyConfig(estimator="median", first_block_fwhm=0., smooth=1),
-        detect=DetectConfig(threshold=5., bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
+        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=0.),
         centroid=CentroidConfig(method="moment"),
         cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
@@ -342,7 +352,7 @@ def released():
     """What version 0.5.9 of the published code does."""
     return FitConfig(
         sky=SkyConfig(estimator="median", first_block_fwhm=50., smooth=1),
-        detect=DetectConfig(threshold=5., bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
+        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=1.5),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
         prune_passes=0,

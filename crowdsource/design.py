@@ -29,6 +29,10 @@ class StampSet:
     def __len__(self):
         return len(self.layout)
 
+    def subset(self, keep):
+        """The stamps that a boolean array selects; the buffer is shared."""
+        return StampSet(self.buffer, np.ascontiguousarray(self.layout[keep]))
+
 
 def chunks_by_size(size):
     """Index arrays of sources of one stamp size, each small enough to render at once.

@@ -81,7 +81,9 @@ def find_peaks(residual, model, mask, matched, config, passno):
     """
     significance = matched.significance(residual)
     model_significance = matched.significance(model) if model.any() else np.zeros_like(model)
-    y, x = kernel.local_maxima(significance, config.threshold)
+    y, x = kernel.local_maxima(significance, config.candidate if config.split == "chi2" else config.threshold)
+    worthy = (significance[y, x] > config.threshold) | (model_significance[y, x] > config.candidate)
+    y, x = y[worthy], x[worthy]
     root = np.sqrt(matched.ivar)
     bright = residual[y, x]*root[y, x] > config.bright_pixel
     keep = _acceptable(y, x, bright, residual, model, root, significance, model_significance, mask, config, passno)

@@ -58,6 +58,8 @@ class PassState:
     config : crowdsource.config.FitConfig
     psf : crowdsource.psf.base.PSF
     sources : crowdsource.sources.Sources
+    candidates : crowdsource.sources.Sources
+        Peaks that wait for the fit to accept them; in the model they are not.
     sky, model : ndarray, shape (ny, nx), float32
     passno : int
         Passes done.
@@ -78,6 +80,7 @@ class PassState:
     config: FitConfig
     psf: object
     sources: Sources
+    candidates: Sources
     sky: np.ndarray
     model: np.ndarray
     passno: int
@@ -168,7 +171,7 @@ def initialize(image, psf, config, sources, bright, sky):
         if table is not None:
             rows = rows.joined(_given(table, image, listed))
     zeros = np.zeros(image.shape, np.float32)
-    return PassState(image, config, psf, rows, zeros, zeros, 0, 0, sources is not None, (), tiles, noise)
+    return PassState(image, config, psf, rows, Sources.new([], []), zeros, zeros, 0, 0, sources is not None, (), tiles, noise)
 
 
 def _given(table, image, listed):

@@ -41,6 +41,42 @@ class NormalEquations:
         diagonal[:, 2, 2] += precision
         return diagonal.reshape(-1, 9)
 
+    def subset(self, keep):
+        """The equations of some of the sources, the others left out of the problem.
+
+        Parameters
+        ----------
+        keep : ndarray of bool, shape (n,)
+        """
+        owner = np.repeat(np.arange(len(keep)), np.diff(self.indptr))
+        pair = keep[owner] & keep[self.indices]
+        number = np.cumsum(keep)-1
+        count = np.bincount(number[owner[pair]], minlength=int(keep.sum()))
+        return NormalEquations(self.diagonal[keep], self.blocks[pair], np.r_[0, np.cumsum(count)].astype(np.int64),
+                               number[self.indices[pair]].astype(np.int32), self.rhs[keep])
+
+    def neighbours(self):
+        """All partners of each source, owned or not.
+
+        Returns
+        -------
+        indptr : ndarray, shape (n+1,), int64
+        partner : ndarray, int32
+        near : ndarray, int32
+            Number of each pair's block, its complement where the partner owns it.
+        """
+        n = len(self.rhs)
+        owner = np.repeat(np.arange(n), np.diff(self.indptr))
+        number = np.arange(len(owner), dtype=np.int32)
+        source = np.r_[owner, self.indices]
+        order = np.argsort(source, kind="stable")
+        indptr = np.searchsorted(source[order], np.arange(n+1)).astype(np.int64)
+        return indptr, np.r_[self.indices, owner].astype(np.int32)[order], np.r_[number, ~number].astype(np.int32)[order]
+
+    def flat_blocks(self):
+        """The blocks as a kernel takes them, shape (m, 9), never empty."""
+        return self.blocks.reshape(-1, 9) if len(self.blocks) else np.zeros((1, 9), np.float32)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -94,7 +130,7 @@ def _reordered(result, indptr, indices):
     return diagonal, blocks, indptr, indices, rhs
 
 
-def normal_step(stamps, ivar, residual, precision, config, planes=3):
+def normal_step(stamps, ivar, residual, precision, config, planes=3, normal=None):
     """Solve by normal equations and conjugate gradients.
 
     Parameters
@@ -107,17 +143,19 @@ def normal_step(stamps, ivar, residual, precision, config, planes=3):
     config : crowdsource.config.SolveConfig
     planes : int
         3 to let positions move, 1 for fluxes alone.
+    normal : NormalEquations, optional
+        Those of the stamps, where they are known already.
 
     Returns
     -------
     Step
     """
-    normal = build_normal(stamps, ivar, residual)
+    normal = normal or build_normal(stamps, ivar, residual)
     diagonal = normal.with_prior(precision)
     if config.sky_spacing > 0:
         return _normal_step_with_sky(stamps, ivar, residual, diagonal, normal, config, planes)
     x, iterations, reduction = kernel.conjugate_gradients(
-        diagonal, normal.blocks.reshape(-1, 9), normal.indptr, normal.indices, normal.rhs, planes, config.tolerance,
+        diagonal, normal.flat_blocks(), normal.indptr, normal.indices, normal.rhs, planes, config.tolerance,
         config.max_iterations)
     return Step(x, iterations, reduction, normal=normal)
 
@@ -146,7 +184,7 @@ def _normal_step_with_sky(stamps, ivar, residual, diagonal, normal, config, plan
     return Step(parameters.reshape(-1, 3), count[0], reduction, sky=(scale*x)[used.sum():], normal=normal)
 
 
-def lsqr_step(stamps, ivar, residual, precision, config, planes=3):
+def lsqr_step(stamps, ivar, residual, precision, config, planes=3, normal=None):
     """Solve by the explicit sparse matrix and LSQR, columns scaled to unit norm.
 
     The prior enters as further rows. The residual holds what the model of the last pass left, so that starting from a
@@ -171,7 +209,8 @@ def lsqr_step(stamps, ivar, residual, precision, config, planes=3):
     parameters = np.zeros((n, 3))
     parameters[:, :planes] = x[:n*planes].reshape(n, planes)
     sky = x[n*planes:] if config.sky_spacing > 0 else None
-    return Step(parameters, answer[2], answer[7]/max(np.linalg.norm(matrix.T@rhs), 1e-300), sky=sky)
+    reduction = answer[7]/max(np.linalg.norm(matrix.T@rhs), 1e-300)
+    return Step(parameters, answer[2], reduction, sky=sky, normal=normal or build_normal(stamps, ivar, residual))
 
 
 STEPS = {"normal": normal_step, "lsqr": lsqr_step}
@@ -197,15 +236,29 @@ def covariances(normal, precision, least=0.03, most=12):
     ndarray, shape (n, 3, 3)
         Infinite where a source has no good pixel.
     """
-    n = len(normal.rhs)
-    owner = np.repeat(np.arange(n), np.diff(normal.indptr))
-    number = np.arange(len(owner), dtype=np.int32)
-    source = np.r_[owner, normal.indices]
-    order = np.argsort(source, kind="stable")
-    indptr = np.searchsorted(source[order], np.arange(n+1)).astype(np.int64)
-    partner = np.r_[normal.indices, owner].astype(np.int32)[order]
-    near = np.r_[number, ~number].astype(np.int32)[order]
-    blocks = normal.blocks.reshape(-1, 9)
-    if not len(blocks):
-        blocks = np.zeros((1, 9), np.float32)
-    return kernel.local_covariance(normal.with_prior(precision), blocks, indptr, partner, near, least, most).reshape(n, 3, 3)
+    covariance = kernel.local_covariance(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), least, most)
+    return covariance.reshape(-1, 3, 3)
+
+
+def gains(normal, precision, first, least=0.03, most=8):
+    """What each candidate would bring to the fit, its neighbours giving way.
+
+    Parameters
+    ----------
+    normal : NormalEquations
+        Of sources and, behind them, candidates.
+    precision : ndarray, shape (n,)
+        Prior precision of the derivative terms.
+    first : int
+        Number of the first candidate.
+    least, most
+        As `covariances`.
+
+    Returns
+    -------
+    ndarray, shape (n-first,)
+        Flux over its error: the root of the improvement in chi2, with the flux's sign.
+    """
+    flux, variance = kernel.trial_fluxes(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), normal.rhs,
+                                         first, least, most).T
+    return flux/np.sqrt(variance)

@@ -8,7 +8,7 @@ from . import detect as detection
 from .centroid import moment_centroids
 from .design import add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
 from .sky import estimate_sky
-from .solve import STEPS, build_normal, covariances, prior_precision
+from .solve import STEPS, build_normal, covariances, gains, prior_precision
 from .sources import Sources
 from .stars import psf_stars
 
@@ -34,7 +34,7 @@ def with_sky(state, start_sky=None):
 
 
 def with_peaks(state):
-    """New sources at the residual's peaks, with matched-filter fluxes, in the sources and in the model."""
+    """Candidates at the residual's peaks, with matched-filter fluxes; the fit decides which become sources."""
     image, c = state.image, state.config.detect
     matched = detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), image.ivar)
     peaks = detection.find_peaks(state.residual, state.model, image.mask, matched, c, state.passno)
@@ -45,21 +45,18 @@ def with_peaks(state):
         peaks = peaks.subset(slice(room))
     ny, nx = image.shape
     at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
-    new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno)
-    size = sizes(replace(state, sources=new))
-    model = model_image(state.psf, new.x, new.y, new.flux, size, image.shape, out=state.model.copy())
-    return replace(state, sources=state.sources.joined(new), new=len(new), model=model)
+    return replace(state, candidates=Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno))
 
 
-def sizes(state):
-    """Stamp sizes of the state's sources."""
+def sizes(state, sources):
+    """Stamp sizes of sources."""
     peak = state.psf.stamp(5)[2, 2]
-    return stamp_sizes(state.flux, peak, state.noise, state.config.solve, state.sources.bright)
+    return stamp_sizes(sources.flux, peak, state.noise, state.config.solve, sources.bright)
 
 
 def with_model(state):
     """The model image of the sources as they are."""
-    return replace(state, model=model_image(state.psf, state.x, state.y, state.flux, sizes(state), state.image.shape))
+    return replace(state, model=model_image(state.psf, state.x, state.y, state.flux, sizes(state, state.sources), state.image.shape))
 
 
 def with_psf(state):
@@ -74,48 +71,92 @@ class TileFit:
 
     Attributes
     ----------
-    members : ndarray of int
-        Sources in the problem.
-    core : ndarray of bool
-        Which of them the tile's core owns.
-    step : crowdsource.solve.Step
-    error : ndarray
+    own : ndarray of int
+        Sources that the tile's core owns, candidates that it turned down left out.
+    parameters : ndarray, shape (n, 3)
+        Their changes of flux, and flux times shift in x and y.
+    error : ndarray, shape (n,)
         Isolated flux errors.
     covariance : ndarray, shape (n, 3, 3), or None
+    step : crowdsource.solve.Step
     """
-    members: np.ndarray
-    core: np.ndarray
-    step: object
+    own: np.ndarray
+    parameters: np.ndarray
     error: np.ndarray
     covariance: np.ndarray
+    step: object
 
 
-def fit_tile(state, tile, size, planes, with_errors):
-    """Solve one tile. Parameters as `fitted`, and the stamp sizes."""
-    members, core = tile_members(state, tile, size)
-    s, c, box = state.sources.subset(members), state.config.solve, tile.padded
+def fit_tile(state, tile, sources, size, planes, with_errors):
+    """Solve one tile.
+
+    Parameters
+    ----------
+    state : PassState
+    tile : crowdsource.tiles.Tile
+    sources : crowdsource.sources.Sources
+        The state's sources and, behind them, its candidates.
+    size : ndarray of int
+        Their stamp sizes.
+    planes, with_errors
+        As `fitted`.
+
+    Returns
+    -------
+    TileFit
+    """
+    c, box = state.config.solve, tile.padded
+    members, core = tile_members(state.image.shape, tile, sources, size)
+    s = sources.subset(members)
     stamps = render_stamps(state.psf, s.x, s.y, size[members], origin=(box.x0, box.y0))
     ivar = np.ascontiguousarray(state.image.ivar[box.slices])
     residual = np.ascontiguousarray(state.residual[box.slices])
+    normal = build_normal(stamps, ivar, residual)
     precision = prior_precision(s.flux, s.error, c.position_prior)
-    step = STEPS[c.method](stamps, ivar, residual, precision, c, planes)
-    normal = step.normal or build_normal(stamps, ivar, residual)
+    first = int(np.searchsorted(members, len(state.sources)))
+    if first < len(members):
+        keep = accepted(normal, s, first, state)
+        members, core, precision = members[keep], core[keep], precision[keep]
+        s, stamps, normal = s.subset(keep), stamps.subset(keep), normal.subset(keep)
+    step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
     information = normal.diagonal[:, 0, 0]
     error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
-    covariance = covariances(normal, prior_precision(s.flux, error, c.error_prior)) if with_errors else None
-    return TileFit(members, core, replace(step, normal=None), error, covariance)
+    covariance = covariances(normal, prior_precision(s.flux, error, c.error_prior))[core] if with_errors else None
+    return TileFit(members[core], step.parameters[core], error[core], covariance, replace(step, parameters=None, normal=None))
 
 
-def tile_members(state, tile, size):
+def accepted(normal, sources, first, state):
+    """Which sources stay: all, and the candidates that improve chi2 enough.
+
+    Parameters
+    ----------
+    normal : crowdsource.solve.NormalEquations
+    sources : crowdsource.sources.Sources
+    first : int
+        Number of the first candidate.
+    state : PassState
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    keep = np.ones(len(sources), bool)
+    if state.config.detect.split == "chi2":
+        gain = gains(normal, prior_precision(sources.flux, sources.error, state.config.solve.position_prior), first)
+        keep[first:] = gain > state.config.detect.threshold
+    return keep
+
+
+def tile_members(shape, tile, sources, size):
     """Sources whose stamps reach into a tile's padded box, and which of them its core owns."""
-    px, py = state.sources.pixels
+    px, py = sources.pixels
     members = np.flatnonzero(tile.padded.touches(px, py, size))
-    ny, nx = state.image.shape
+    ny, nx = shape
     return members, tile.core.holds(np.clip(px[members], 0, nx-1), np.clip(py[members], 0, ny-1))
 
 
 def fitted(state, run, planes, with_errors=False):
-    """All parameters improved by one solve in each tile.
+    """All parameters improved by one solve in each tile, and candidates made sources or turned down.
 
     Parameters
     ----------
@@ -133,22 +174,24 @@ def fitted(state, run, planes, with_errors=False):
     figures : dict
         Solver's iterations and residual reduction, the worst over tiles.
     """
-    n, size = len(state.sources), sizes(state)
-    fits = list(run(lambda tile: fit_tile(state, tile, size, planes, with_errors), state.tiles))
-    parameters, error = np.zeros((n, 3)), state.sources.error.copy()
-    covariance = np.full((n, 3, 3), np.inf) if with_errors else None
+    every = state.sources.joined(state.candidates)
+    size = sizes(state, every)
+    fits = list(run(lambda tile: fit_tile(state, tile, every, size, planes, with_errors), state.tiles))
+    own = np.concatenate([f.own for f in fits])
+    order = np.argsort(own)
+    own = own[order]
+    parameters, error = (np.concatenate([getattr(f, n) for f in fits])[order] for n in ("parameters", "error"))
+    covariance = np.concatenate([f.covariance for f in fits])[order] if with_errors else None
     sky = state.sky.copy()
     for tile, f in zip(state.tiles, fits):
-        own = f.members[f.core]
-        parameters[own], error[own] = f.step.parameters[f.core], f.error[f.core]
-        if with_errors:
-            covariance[own] = f.covariance[f.core]
         if f.step.sky is not None:
             _add_sky(sky, tile, f.step.sky, state.config.solve.sky_spacing)
-    sources = state.sources.with_values(flux=state.flux+parameters[:, 0], error=error)
-    moved = replace(state, sources=sources, sky=sky, covariance=covariance)
+    start = np.where(own < len(state.sources), every.flux[own], 0)
+    sources = every.subset(own).with_values(flux=start+parameters[:, 0], error=error)
+    moved = replace(state, sources=sources, candidates=Sources.new([], []), sky=sky, covariance=covariance,
+                    new=int((own >= len(state.sources)).sum()))
     if planes == 3:
-        moved = replace(moved, sources=_moved(state, moved.sources, parameters, size))
+        moved = replace(moved, sources=_moved(state, moved.sources, parameters, size[own]))
     figures = dict(iterations=max((f.step.iterations for f in fits), default=0),
                    reduction=float(max((f.step.reduction for f in fits), default=0.)))
     return moved, figures

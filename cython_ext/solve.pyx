@@ -131,14 +131,17 @@ cdef inline Py_ssize_t block_of(int near) noexcept nogil:
 
 
 cdef int strongest(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
-                   const int[::1] indices, const int[::1] near, Py_ssize_t k, double least, int most, int *chosen) noexcept nogil:
-    """The `most` partners of k with the largest flux correlation above `least`; gives their number."""
+                   const int[::1] indices, const int[::1] near, Py_ssize_t k, Py_ssize_t end, double least, int most,
+                   int *chosen) noexcept nogil:
+    """The `most` partners of k, of those below `end`, with the largest flux correlation above `least`; gives their number."""
     cdef int count = 0, j, worst
     cdef double[64] weight
     cdef double c
     cdef Py_ssize_t m, b
     for m in range(indptr[k], indptr[k+1]):
         b = indices[m]
+        if b >= end:
+            continue
         c = fabs(blocks[block_of(near[m]), 0])/sqrt(diagonal[k, 0]*diagonal[b, 0]+1e-300)
         if c < least:
             continue
@@ -172,6 +175,24 @@ cdef void put(double *dense, int stride, int row, int column, const float *block
             dense[(row+i)*stride+column+j] = block[3*j+i] if transposed else block[3*i+j]
 
 
+cdef void fill_local(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                     const int[::1] indices, const int[::1] near, const int *chosen, int count, double *dense,
+                     int stride) noexcept nogil:
+    """The lower triangle of the dense normal matrix of a few sources."""
+    cdef int i, j, q
+    cdef Py_ssize_t m
+    for i in range(3*count):
+        for j in range(i+1):
+            dense[i*stride+j] = 0
+    for i in range(count):
+        for q in range(9):
+            dense[(3*i+q//3)*stride+3*i+q % 3] = diagonal[chosen[i], q]
+        for j in range(i):
+            m = find(indptr, indices, chosen[i], chosen[j])
+            if m >= 0:
+                put(dense, stride, 3*i, 3*j, &blocks[block_of(near[m]), 0], near[m] < 0)
+
+
 def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
                      const int[::1] indices, const int[::1] near, double least, int most):
     """Diagonal 3x3 blocks of the inverse of N, each with its strongest neighbours marginalised.
@@ -195,13 +216,13 @@ def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, 
     ndarray, shape (n, 9), float64
         Covariance blocks; infinite where the local matrix is singular.
     """
-    cdef Py_ssize_t n = diagonal.shape[0], k, m
+    cdef Py_ssize_t n = diagonal.shape[0], k
     cdef int count, size, stride = 3*(most+1), i, j, q
     if most < 0 or most > 64:
         raise ValueError("most must be between 0 and 64")
     result = np.full((n, 9), np.inf)
     cdef double[:, ::1] out = result
-    cdef int[64] chosen
+    cdef int[65] chosen
     cdef double[9] tail
     cdef double *dense = <double *> malloc(stride*stride*sizeof(double))
     if dense == NULL:
@@ -210,19 +231,10 @@ def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, 
         for k in range(n):
             if not diagonal[k, 0] > 0:
                 continue
-            count = strongest(diagonal, blocks, indptr, indices, near, k, least, most, chosen)
+            count = strongest(diagonal, blocks, indptr, indices, near, k, n, least, most, chosen)
+            chosen[count] = <int> k
             size = 3*(count+1)
-            for i in range(size):
-                for j in range(size):
-                    dense[i*stride+j] = 0
-            for i in range(count+1):
-                m = chosen[i] if i < count else k
-                for q in range(9):
-                    dense[(3*i+q//3)*stride+3*i+q % 3] = diagonal[m, q]
-                for j in range(i):
-                    m = find(indptr, indices, chosen[i] if i < count else k, chosen[j])
-                    if m >= 0:
-                        put(dense, stride, 3*i, 3*j, &blocks[block_of(near[m]), 0], near[m] < 0)
+            fill_local(diagonal, blocks, indptr, indices, near, chosen, count+1, dense, stride)
             if cholesky(dense, size, stride):
                 continue
             # the last block of L holds the Schur complement's factor: its inverse is the marginal covariance
@@ -232,5 +244,74 @@ def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, 
                 for j in range(min(q//3, q % 3)+1):
                     tail[q] += dense[(i+q//3)*stride+i+j]*dense[(i+q % 3)*stride+i+j]
             invert3(tail, &out[k, 0])
+    free(dense)
+    return result
+
+
+def trial_fluxes(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                 const int[::1] indices, const int[::1] near, const double[:, ::1] rhs, Py_ssize_t first, double least, int most):
+    """Flux, and its variance, that each candidate would have if it joined the sources and they gave way.
+
+    The flux over the root of its variance is the root of the improvement in chi2. Candidates do not see each other.
+
+    Parameters
+    ----------
+    diagonal, blocks, indptr, indices, near
+        The normal matrix of sources and candidates, as for `local_covariance`.
+    rhs : memoryview, shape (n, 3), float64
+        Right-hand side for the residual.
+    first : int
+        Rows from here on are candidates.
+    least : float
+        Neighbours with a smaller flux correlation do not give way.
+    most : int
+        At most so many neighbours do, 64 at most.
+
+    Returns
+    -------
+    ndarray, shape (n-first, 2), float64
+        Flux and variance; 0 and infinite for a candidate that its neighbours can stand for.
+    """
+    cdef Py_ssize_t n = diagonal.shape[0], k, m
+    cdef int count, size, stride = 3*max(1, most), i, j
+    cdef double information, projection, t
+    if most < 0 or most > 64:
+        raise ValueError("most must be between 0 and 64")
+    result = np.zeros((n-first, 2))
+    result[:, 1] = np.inf
+    cdef double[:, ::1] out = result
+    cdef int[65] chosen
+    cdef double *dense = <double *> malloc((stride*stride+2*stride)*sizeof(double))
+    if dense == NULL:
+        raise MemoryError("no memory for a local matrix")
+    cdef double *column = dense+stride*stride
+    cdef double *right = column+stride
+    with nogil:
+        for k in range(first, n):
+            if not diagonal[k, 0] > 0:
+                continue
+            count = strongest(diagonal, blocks, indptr, indices, near, k, first, least, most, chosen)
+            size = 3*count
+            fill_local(diagonal, blocks, indptr, indices, near, chosen, count, dense, stride)
+            if cholesky(dense, size, stride):
+                continue
+            for i in range(count):
+                m = find(indptr, indices, k, chosen[i])
+                for j in range(3):
+                    # the candidate's flux against the neighbour's three parameters
+                    column[3*i+j] = blocks[block_of(near[m]), 3*j if near[m] < 0 else j]
+                    right[3*i+j] = rhs[chosen[i], j]
+            information, projection = diagonal[k, 0], rhs[k, 0]
+            for i in range(size):
+                for j in range(i):
+                    t = dense[i*stride+j]
+                    column[i] -= t*column[j]
+                    right[i] -= t*right[j]
+                column[i] /= dense[i*stride+i]
+                right[i] /= dense[i*stride+i]
+                information -= column[i]*column[i]
+                projection -= column[i]*right[i]
+            if information > 1e-6*diagonal[k, 0]:
+                out[k-first, 0], out[k-first, 1] = projection/information, 1/information
     free(dense)
     return result
