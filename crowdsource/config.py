@@ -99,7 +99,10 @@ class SolveConfig:
     stamp_sizes : tuple of int
         Odd sizes of the stamps in pixels, smallest first.
     stamp_levels : tuple of float
-        Peak value, in units of the sky noise, from which each further size is used; one fewer than sizes.
+        Peak value, in units of the sky noise, from which each further size is used; one fewer than sizes. Empty: from
+        the PSF, where what is cut off comes to `cut_off`.
+    cut_off : float
+        Largest value at the edge of a stamp of given size, in units of the sky noise.
     bright_size : int
         Stamp size of listed bright stars, pixels.
     max_stamp_pixels : int
@@ -120,8 +123,9 @@ class SolveConfig:
         How far a tile is padded on each side, pixels.
     """
     method: str = "normal"
-    stamp_sizes: tuple = (19, 59, 149)
-    stamp_levels: tuple = (20., 1000.)
+    stamp_sizes: tuple = (19, 31, 59, 149)
+    stamp_levels: tuple = ()
+    cut_off: float = 0.1
     bright_size: int = 299
     max_stamp_pixels: int = 60_000_000
     position_prior: float = 0.3
@@ -320,7 +324,9 @@ def checked(config):
         (d.split in ("chi2", "ratio"), "detect.split must be chi2 or ratio"),
         (0 < d.candidate <= d.threshold, "detect.candidate must be positive and at most detect.threshold"),
         (s.method in ("normal", "lsqr"), "solve.method must be normal or lsqr"),
-        (len(s.stamp_levels) == len(s.stamp_sizes)-1, "solve.stamp_levels must have one value fewer than stamp_sizes"),
+        (not s.stamp_levels or len(s.stamp_levels) == len(s.stamp_sizes)-1,
+         "solve.stamp_levels must be empty or have one value fewer than stamp_sizes"),
+        (s.cut_off > 0, "solve.cut_off must be positive"),
         (all(n % 2 and n >= 5 for n in (*s.stamp_sizes, s.bright_size)), "solve.stamp_sizes must be odd and at least 5"),
         (list(s.stamp_sizes) == sorted(s.stamp_sizes), "solve.stamp_sizes must grow"),
         (s.position_prior > 0, "solve.position_prior must be positive"),
@@ -341,6 +347,7 @@ def described():
         sky=SkyConfig(estimator="median", first_block_fwhm=0., smooth=1),
         detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=0.),
+        solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         centroid=CentroidConfig(method="moment"),
         cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
         prune_passes=0,
@@ -354,6 +361,7 @@ def released():
         sky=SkyConfig(estimator="median", first_block_fwhm=50., smooth=1),
         detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=1.5),
+        solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
         prune_passes=0,
         psf=PSFConfig(method="median", order=1, max_stars=200),

@@ -121,14 +121,35 @@ def add_stamps(image, stamps, x, y, factor):
     kernel.add_stamps(image, stamps, pixel(x)-half, pixel(y)-half, np.ascontiguousarray(factor, dtype=np.float64))
 
 
-def stamp_sizes(flux, peak, noise, config, bright=None):
+def stamp_levels(psf, config):
+    """Brightness, in units of the sky noise at the peak, from which each larger stamp is used.
+
+    Parameters
+    ----------
+    psf : crowdsource.psf.base.PSF
+    config : crowdsource.config.SolveConfig
+        Its levels; where it has none, those at which the PSF at a stamp's edge comes to `cut_off` of the noise.
+
+    Returns
+    -------
+    ndarray, shape (len(stamp_sizes)-1,)
+    """
+    if config.stamp_levels or len(config.stamp_sizes) == 1:
+        return np.array(config.stamp_levels)
+    stamp = psf.stamp(config.stamp_sizes[-2])
+    middle = len(stamp)//2
+    edge = [max(stamp[middle-h, middle], stamp[middle+h, middle], stamp[middle, middle-h], stamp[middle, middle+h])
+            for h in (size//2 for size in config.stamp_sizes[:-1])]
+    return np.maximum.accumulate(config.cut_off*stamp[middle, middle]/np.maximum(edge, 1e-9*stamp[middle, middle]))
+
+
+def stamp_sizes(flux, psf, noise, config, bright=None):
     """Stamp sizes by brightness, from the table in the config.
 
     Parameters
     ----------
     flux : ndarray, shape (n,)
-    peak : float
-        Central pixel of the PSF.
+    psf : crowdsource.psf.base.PSF
     noise : float
         Typical sky noise of a pixel.
     config : crowdsource.config.SolveConfig
@@ -140,7 +161,8 @@ def stamp_sizes(flux, peak, noise, config, bright=None):
     ndarray of int, shape (n,)
     """
     sizes = np.array(config.stamp_sizes)
-    level = np.searchsorted(np.array(config.stamp_levels), np.abs(flux)*peak/noise, side="right")
+    peak = psf.stamp(5)[2, 2]
+    level = np.searchsorted(stamp_levels(psf, config), np.abs(flux)*peak/noise, side="right")
     chosen = sizes[level]
     while (chosen.astype(np.int64)**2).sum() > config.max_stamp_pixels and level.max(initial=0) > 0:
         top = level.max()

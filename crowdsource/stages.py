@@ -50,8 +50,7 @@ def with_peaks(state):
 
 def sizes(state, sources):
     """Stamp sizes of sources."""
-    peak = state.psf.stamp(5)[2, 2]
-    return stamp_sizes(sources.flux, peak, state.noise, state.config.solve, sources.bright)
+    return stamp_sizes(sources.flux, state.psf, state.noise, state.config.solve, sources.bright)
 
 
 def with_model(state):
