@@ -61,8 +61,10 @@ def stamps_at(psf, stamps, size, order, x, y):
     middle = np.median(shifted, axis=0)
     if order == 0:
         return middle[None]
-    rest = shifted-middle
-    planes = pixel_polynomials(rest, toned_down(certainty, rest), basis(stamps.x, stamps.y, psf.shape, order))
+    rest, design = shifted-middle, basis(stamps.x, stamps.y, psf.shape, order)
+    planes = pixel_polynomials(rest, certainty, design)
+    outlying = toned_down(certainty, rest-np.tensordot(design, planes, axes=1))
+    planes = pixel_polynomials(rest, outlying, design)
     return middle+np.tensordot(basis(x, y, psf.shape, order), planes, axes=1)
 
 
