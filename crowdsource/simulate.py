@@ -26,7 +26,10 @@ SIMULATED = FlagTable("simulated", [
     FlagDefinition(0, "saturated", "at the saturation level"),
     FlagDefinition(1, "bad_column", "a dead column: the value is meaningless"),
 ])
-NEAR, MIDDLE = (5, 5), (12, 2)
+NEAR = 5, 5
+"""Pixels within so many of the star's are integrated with so many points along each axis ..."""
+MIDDLE = 4, 2
+"""... and those within so many FWHM with so many: past it a pixel's middle is right to 1e-5 of the flux."""
 CHUNK_VALUES = 1_000_000
 SMALL_STAMP, LARGE_STAMP = 51, 801
 TRUNCATION = 0.002
@@ -294,8 +297,9 @@ def star_stamps(parameters, fx, fy, size):
     columns = [p[:, None, None] for p in np.transpose(parameters)]
     at = np.arange(-half, half+1.)
     dx, dy = at[None, None, :]-fx[:, None, None], at[None, :, None]-fy[:, None, None]
-    out = moffat(dx, dy, *columns) if half > MIDDLE[0] else np.empty((len(fx), size, size))
-    for reach, points in (MIDDLE, NEAR):
+    middle = int(np.ceil(MIDDLE[0]*np.max(parameters[:, 0], initial=0)))
+    out = moffat(dx, dy, *columns) if half > middle else np.empty((len(fx), size, size))
+    for reach, points in ((middle, MIDDLE[1]), NEAR):
         box = np.s_[max(0, half-reach):half+reach+1]
         point, weight = np.polynomial.legendre.leggauss(points)
         out[:, box, box] = sum(w*v/4*moffat(dx[:, :, box]+p/2, dy[:, box]+q/2, *columns)

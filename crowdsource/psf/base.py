@@ -79,7 +79,8 @@ class PSF(ABC):
         -------
         stamps : ndarray, shape (n, size, size), float32
             Or, with derivatives, the triple (stamps, d/dx, d/dy) of such arrays. The derivatives are the true gradient
-            of the rendered model with respect to the position, units 1/pixel.
+            of the rendered model with respect to the position, units 1/pixel; a varying PSF's own change with the position,
+            some 1e-4 in a pixel, is left out.
         """
 
     @abstractmethod

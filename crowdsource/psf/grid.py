@@ -6,6 +6,7 @@ from ..cython_ext import render as kernel
 
 EXPONENTS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
 SPLINE_ORDER = 5
+TINY = 1e-30
 BORDER = 4
 """Zeros around planes, samples, so that their ends fade out."""
 
@@ -67,6 +68,8 @@ def coefficients(planes):
     padded = np.pad(planes, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)))
     for axis in (1, 2):
         padded = ndimage.spline_filter1d(padded, SPLINE_ORDER, axis=axis, mode="mirror")
+    # what fades out must end at 0: numbers too small for float32's full precision are slow
+    padded[np.abs(padded) < TINY] = 0
     return np.ascontiguousarray(padded, dtype=np.float32)
 
 

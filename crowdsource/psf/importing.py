@@ -1,9 +1,11 @@
 """PSFs from users' files: stamps, this project's own, PSFEx models and gridded STDPSF cubes."""
 import logging
+import warnings
 from dataclasses import replace
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 from scipy import ndimage
 
 from ..errors import CrowdsourceError, DataFileError, InputError
@@ -50,7 +52,8 @@ def psf_from_fits(path, shape, hdu=None, norm_size=59):
         When the file cannot be read or holds no usable PSF.
     """
     try:
-        with fits.open(path, memmap=False) as hdus:
+        # a file cut short warns here and fails below, with a better message
+        with warnings.catch_warnings(action="ignore", category=AstropyUserWarning), fits.open(path, memmap=False) as hdus:
             number = _chosen(path, hdus, hdu)
             try:
                 return _converted(path, hdus, number, tuple(shape), norm_size)
@@ -69,11 +72,11 @@ def _label(hdus, number):
 def _chosen(path, hdus, hdu):
     """Number of the HDU to use: the one asked for, else the first that may hold a PSF."""
     if hdu is not None:
-        try:
-            return hdus.index_of(int(hdu) if str(hdu).isdigit() else hdu)
-        except (KeyError, IndexError):
-            names = ", ".join(f"{k} {h.name or 'PRIMARY'}".strip() for k, h in enumerate(hdus))
-            raise DataFileError(path, f"there is no such HDU; it has {names}", hdu) from None
+        known = {**{str(k): k for k in range(len(hdus))}, **{h.name: k for k, h in reversed(list(enumerate(hdus)))}}
+        if str(hdu).upper() in known:
+            return known[str(hdu).upper()]
+        names = ", ".join(f"{k} {h.name or 'PRIMARY'}" for k, h in enumerate(hdus))
+        raise DataFileError(path, f"there is no such HDU; it has {names}", hdu)
     for k, candidate in enumerate(hdus):
         if f"{candidate.name}_MODEL" in hdus or _is_psfex(candidate) or (candidate.is_image and candidate.header["NAXIS"] in (2, 3)):
             return k

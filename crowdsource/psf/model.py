@@ -49,9 +49,9 @@ class FieldPSF(PSF):
 
     @property
     def order(self):
-        """Order of the polynomials over the image."""
+        """Order of the planes' polynomials over the image."""
         core_order = {1: 0, 3: 1, 6: 2}[len(self.core)]
-        return max(self.wings.order, core_order)
+        return max(self.wings.plane_order, core_order)
 
     @property
     def centre(self):

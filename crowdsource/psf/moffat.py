@@ -108,19 +108,24 @@ class MoffatWings:
         coefficients[:, :n] = self.coefficients[:, :n]
         return MoffatWings(coefficients, self.shape, order)
 
+    @property
+    def plane_order(self):
+        """Order of the planes: pixels are no linear functions of the parameters, so a slope needs a curvature."""
+        return 2 if self.order else 0
+
     def planes(self, size, oversampling, norm_size):
         """Planes of the profile, normalised over the box of norm_size pixels at each node.
 
         Returns
         -------
-        ndarray, shape (terms, m, m), float64
+        ndarray, shape (terms of the plane order, m, m), float64
         """
-        x, y = nodes(self.shape, self.order)
+        x, y = nodes(self.shape, self.plane_order)
         stamps = []
         for parameters in self.at(x, y):
             stamp = pixel_moffat(max(size, norm_size), parameters, oversampling)
             stamps.append(middle_samples(stamp/middle(stamp, norm_size, oversampling).sum(), size, oversampling))
-        return planes_through(np.array(stamps), x, y, self.shape, self.order)
+        return planes_through(np.array(stamps), x, y, self.shape, self.plane_order)
 
 
 def middle_samples(samples, size, oversampling):

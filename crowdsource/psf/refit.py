@@ -45,9 +45,8 @@ def refit(psf, stamps, config):
         from .median import median_refit
         return median_refit(psf, stamps, config)
     order = affordable_order(len(stamps), config)
-    if isinstance(psf.wings, MoffatWings):
-        psf = fit_wings(psf, stamps, order)
-    return fit_core(psf, stamps, order, config.core)
+    wings = fit_wings(psf, stamps, order) if isinstance(psf.wings, MoffatWings) else psf.wings
+    return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core)
 
 
 def affordable_order(stars, config):
@@ -113,8 +112,7 @@ def fit_wings(psf, stamps, order):
 
     Returns
     -------
-    FieldPSF
-        Without a core.
+    MoffatWings
     """
     wings = psf.wings.raised(order)
     design = basis(stamps.x, stamps.y, psf.shape, order)
@@ -125,7 +123,7 @@ def fit_wings(psf, stamps, order):
         matrix, rhs = normal_of_shape(current, stamps, wings, design, free)
         step = np.linalg.lstsq(matrix, rhs, rcond=1e-10)[0]
         wings = stepped(wings, step, free)
-    return FieldPSF.of(wings, norm_size=psf.norm_size)
+    return wings
 
 
 def shape_templates(psf, stamps, wings):
@@ -209,12 +207,14 @@ def stepped(wings, step, free):
 def fit_core(psf, stamps, order, size):
     """A pixel core: what the wings leave, shifted to the stars' centres, as a polynomial of the position per pixel.
 
-    A coefficient stays only as far as it stands out of its own noise, so that a core fitted to a good wing model adds
-    nothing; towards the core's rim it fades out.
+    Each star is fitted with the present core, so that its flux and centre are those of the whole PSF. A coefficient stays only
+    as far as it stands out of its own noise, so that a core fitted to a good wing model adds nothing; towards the core's rim
+    it fades out.
 
     Parameters
     ----------
     psf : FieldPSF
+        New wings, and the core as it was.
     stamps : StarStamps
     order : int
     size : int
@@ -224,18 +224,21 @@ def fit_core(psf, stamps, order, size):
     -------
     FieldPSF
     """
-    bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size)
-    value, ddx, ddy = bare.render(stamps.x, stamps.y, stamps.size, derivatives=True)
+    value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     problem = prepared(stamps, value)
     columns = np.stack([value, ddx, ddy, np.ones_like(value)], axis=1).reshape(len(stamps), NUISANCE, -1).astype(np.float64)
     weight = problem.weight
     for _ in range(2):
         parameters, left = solve_each(columns, weight, problem.data)
         weight = toned_down(problem.weight, left)
-    dx = stamps.x-pixel(stamps.x)+parameters[:, 1]/np.maximum(parameters[:, 0], 0.1)
-    dy = stamps.y-pixel(stamps.y)+parameters[:, 2]/np.maximum(parameters[:, 0], 0.1)
+    flux = np.maximum(parameters[:, :1], 0.1)
+    px, py = pixel(stamps.x), pixel(stamps.y)
+    dx, dy = stamps.x-px+parameters[:, 1]/flux[:, 0], stamps.y-py+parameters[:, 2]/flux[:, 0]
     side = stamps.size
-    centred, certainty = shifted_back(left.reshape(-1, side, side), weight.reshape(-1, side, side), dx, dy, min(size, side-6))
+    centred, certainty = shifted_back((left/flux).reshape(-1, side, side), weight.reshape(-1, side, side), dx, dy, min(size, side-6))
+    if psf.core.any():
+        bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size)
+        centred = centred+psf.render(px, py, centred.shape[-1])-bare.render(px, py, centred.shape[-1])
     planes = pixel_polynomials(centred, certainty, basis(stamps.x, stamps.y, psf.shape, order))
     return FieldPSF.of(psf.wings, planes*taper(planes.shape[-1]), psf.norm_size)
 

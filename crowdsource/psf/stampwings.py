@@ -65,6 +65,11 @@ class StampWings:
         centred = np.array([_centred(validated(s), oversampling) for s in stamps])
         return cls(planes_through(centred, x, y, shape, order), oversampling, tuple(shape), order)
 
+    @property
+    def plane_order(self):
+        """Order of the planes."""
+        return self.order
+
     def planes(self, size, oversampling, norm_size):
         """Planes as `MoffatWings.planes`; zero where the stamps do not reach."""
         x, y = nodes(self.shape, self.order)

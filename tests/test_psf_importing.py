@@ -1,0 +1,196 @@
+"""PSFs from users' files of every form, and what is said of files that hold none."""
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from crowdsource.errors import DataFileError
+from crowdsource.psf.importing import psf_from_fits
+from crowdsource.psf.model import FieldPSF
+from crowdsource.psf.moffat import MoffatWings
+
+SHAPE = (200, 160)
+SIDE = 45
+
+
+def profile(step, fwhm=4., e1=0., side=SIDE, aside=0.):
+    """An elliptical Gaussian sampled every `step` pixels, unit flux in the plane."""
+    at = (np.arange(side)-side//2)*step
+    s = fwhm/2.3548
+    return np.exp(-(((at[None, :]-aside)/(s*(1+e1)))**2+(at[:, None]/s)**2)/2)
+
+
+def native(fwhm=4., e1=0., fx=0., fy=0., size=15):
+    at = np.arange(size)-size//2
+    s = fwhm/2.3548
+    stamp = np.exp(-(((at[None, :]-fx)/(s*(1+e1)))**2+((at[:, None]-fy)/s)**2)/2)
+    return stamp/(2*np.pi*s*s*(1+e1))
+
+
+def psfex(path, sampling=0.5, names=("X_IMAGE", "Y_IMAGE"), degree=2, groups=1):
+    """A .psf file whose profile is elongated linearly and quadratically with the position."""
+    zero, scale = (81., 101.), (160., 200.)
+    if names[0] == "Y_IMAGE":
+        zero, scale = zero[::-1], scale[::-1]
+    round_, long_ = profile(sampling), profile(sampling, e1=0.1)
+    planes = np.zeros(((degree+1)*(degree+2)//2, SIDE, SIDE), np.float32)
+    planes[0] = round_
+    # terms 1, a, a^2, b, ab, b^2 of the two variables: x-slope, and y^2
+    if names[0] == "Y_IMAGE":
+        planes[degree+1], planes[2] = long_-round_, 0.5*(long_-round_)
+    else:
+        planes[1], planes[2*degree+1] = long_-round_, 0.5*(long_-round_)
+    columns = [fits.Column("PSF_MASK", f"{planes.size}E", dim=f"({SIDE},{SIDE},{len(planes)})", array=planes[None])]
+    table = fits.BinTableHDU.from_columns(columns, name="PSF_DATA")
+    cards = dict(POLNAXIS=2, POLNAME1=names[0], POLNAME2=names[1], POLZERO1=zero[0], POLZERO2=zero[1], POLSCAL1=scale[0],
+                 POLSCAL2=scale[1], POLGRP1=1, POLGRP2=1, POLNGRP=groups, POLDEG1=degree, PSF_SAMP=sampling, PSF_FWHM=4.)
+    table.header.update(cards)
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(path)
+    return path
+
+
+def mixture(x, y):
+    """Weight of the long profile at 0-based pixels, by the header's definition."""
+    u, v = (x+1-81)/160, (y+1-101)/200
+    return u+0.5*v*v
+
+
+@pytest.mark.parametrize("sampling", [0.5, 0.77, 1.2])
+@pytest.mark.parametrize("names", [("X_IMAGE", "Y_IMAGE"), ("Y_IMAGE", "X_IMAGE")])
+def test_psfex_models_keep_shape_sampling_and_variation(tmp_path, sampling, names):
+    psf = psf_from_fits(psfex(tmp_path/"a.psf", sampling, names), SHAPE, norm_size=25)
+    assert psf.wings.order == 2
+    for x, y in ((0, 0), (159, 0), (40, 150), (80, 100), (159, 199)):
+        w = mixture(x, y)
+        for fx, fy in ((0, 0), (0.3, -0.4)):
+            one, two = native(fx=fx, fy=fy), native(e1=0.1, fx=fx, fy=fy)*1.1
+            true = ((1-w)*one+w*two)/(1-w+w*1.1)
+            stamp = psf.render([x+fx], [y+fy], 15)[0]
+            # quintic splines twice, 3e-4 each where there are 2 samples a FWHM/2.35; norms over 25 px: 1e-4
+            assert np.abs(stamp-true).max() < 2e-3*true.max()
+    assert np.abs(psf.stamp(15, 159, 199)-psf.stamp(15, 0, 0)).max() > 0.03*native().max()
+
+
+def test_psfex_model_that_depends_on_more_than_the_position(tmp_path):
+    with pytest.raises(DataFileError, match=r"b.psf\[PSF_DATA\].*MAG_AUTO.*PSFVAR_KEYS"):
+        psf_from_fits(psfex(tmp_path/"b.psf", names=("X_IMAGE", "MAG_AUTO")), SHAPE)
+    with pytest.raises(DataFileError, match="2 group"):
+        psf_from_fits(psfex(tmp_path/"c.psf", groups=2), SHAPE)
+
+
+def test_plain_stamp(tmp_path):
+    path = tmp_path/"stamp.fits"
+    fits.PrimaryHDU((7*profile(1., side=31)).astype(">f4")).writeto(path)
+    psf = psf_from_fits(path, SHAPE)
+    assert psf.shape == SHAPE and psf.stamp(59).sum() == pytest.approx(1, abs=1e-5)
+    assert np.abs(psf.render([9.3], [8.6], 15)[0]-native(fx=0.3, fy=-0.4)).max() < 1e-3*native().max()
+
+
+@pytest.mark.parametrize("keyword", ["OVERSAMP", "HIERARCH OVERSAMPLING"])
+def test_oversampled_stamp_in_a_named_hdu(tmp_path, keyword):
+    path = tmp_path/"stamp.fits"
+    fine = fits.ImageHDU(profile(1/3, fwhm=2.5, side=91, aside=0.4), name="FINE")
+    fine.header[keyword] = 3
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(profile(1., side=31), name="COARSE"), fine]).writeto(path)
+    for hdu in ("FINE", 2, "2"):
+        psf = psf_from_fits(path, SHAPE, hdu)
+        # the centroid, not the middle of the array, is the position
+        for fx, fy in ((0., 0.), (0.3, -0.4)):
+            assert np.abs(psf.render([9+fx], [9+fy], 15)[0]-native(2.5, fx=fx, fy=fy)).max() < 2e-3*native(2.5).max()
+    assert np.abs(psf_from_fits(path, SHAPE).stamp(15)-native()).max() < 1e-3*native().max()
+
+
+def test_our_own_files_come_back_exactly(tmp_path):
+    psf = FieldPSF.of(MoffatWings(np.array([[4., 0.2, 0.1], [0., 0.1, 0.], [0., 0., 0.], [3., 0., 0.]]), SHAPE, 1), norm_size=41)
+    path = tmp_path/"x.cat.fits"
+    fits.HDUList([fits.PrimaryHDU(), *psf.to_hdus()]).writeto(path)
+    again = psf_from_fits(path, SHAPE)
+    assert np.array_equal(again.stamp(41, 3, 9), psf.stamp(41, 3, 9)) and again.norm_size == 41
+    with pytest.raises(DataFileError, match=r"varies over an image of shape \(200, 160\)"):
+        psf_from_fits(path, (50, 50))
+
+
+def test_our_own_constant_psf_serves_any_image(tmp_path):
+    psf = FieldPSF.moffat(SHAPE, 3.)
+    path = tmp_path/"x.fits"
+    fits.HDUList([fits.PrimaryHDU(), *psf.to_hdus()]).writeto(path)
+    again = psf_from_fits(path, (50, 60))
+    assert again.shape == (50, 60) and again.wings.shape == (50, 60)
+    assert np.array_equal(again.stamp(19), psf.stamp(19))
+
+
+def stdpsf(path, change=None):
+    x, y = (1, 81, 160), (1, 100, 200)
+    cube = np.array([profile(0.25, fwhm=3., e1=0.1*j, side=61) for i in range(3) for j in range(3)])
+    hdu = fits.PrimaryHDU(cube.astype(np.float32))
+    hdu.header.update(dict(NXPSFS=3, NYPSFS=3, **{f"IPSFX{k:02d}": v for k, v in enumerate(x, 1)},
+                           **{f"JPSFY{k:02d}": v for k, v in enumerate(y, 1)}))
+    if change:
+        change(hdu.header)
+    hdu.writeto(path)
+    return path
+
+
+def test_gridded_cube(tmp_path):
+    psf = psf_from_fits(stdpsf(tmp_path/"STDPSF.fits"), SHAPE)
+    for x, e1 in ((0, 0.), (80, 0.1), (159, 0.2)):
+        stamp = psf.render([x+0.3], [100.], 13)[0]
+        true = native(3., e1, 0.3, 0., 13)
+        # the cut of the stamps at 7.5 px costs 1e-3 of the flux; a wrong node would be 9 % off
+        assert np.abs(stamp-true).max() < 5e-3*true.max()
+
+
+@pytest.mark.parametrize("name, hdus, message", [
+    ("even", [fits.PrimaryHDU(np.ones((8, 8)))], r"odd.*cut off or add"),
+    ("flat", [fits.PrimaryHDU(np.zeros((9, 9)))], "empty"),
+    ("nan", [fits.PrimaryHDU(np.full((9, 9), np.nan))], "NaN"),
+    ("oblong", [fits.PrimaryHDU(np.ones((9, 7)))], "square"),
+    ("none", [fits.PrimaryHDU()], "no HDU holds a PSF"),
+    ("cube", [fits.PrimaryHDU(np.ones((3, 9, 9)))], "NXPSFS"),
+    ("table", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.])], name="T")], "no HDU holds a PSF"),
+])
+def test_files_that_hold_no_psf(tmp_path, name, hdus, message):
+    path = tmp_path/f"{name}.fits"
+    fits.HDUList(hdus).writeto(path)
+    with pytest.raises(DataFileError, match=rf"{name}.fits.*{message}"):
+        psf_from_fits(path, SHAPE)
+
+
+def test_hdu_that_is_not_there_or_no_image(tmp_path):
+    path = tmp_path/"a.fits"
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.])], name="CAT")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(profile(1.), name="STAMP"), table]).writeto(path)
+    for hdu in ("PSF", 7, "9"):
+        with pytest.raises(DataFileError, match=r"a.fits\[.*no such HDU; it has 0 PRIMARY, 1 STAMP, 2 CAT"):
+            psf_from_fits(path, SHAPE, hdu)
+    for hdu in (0, "CAT"):
+        with pytest.raises(DataFileError, match="holds no PSF"):
+            psf_from_fits(path, SHAPE, hdu)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataFileError, match="missing.fits"):
+        psf_from_fits(tmp_path/"missing.fits", SHAPE)
+    (tmp_path/"text.fits").write_text("no FITS at all\n"*300)
+    with pytest.raises(DataFileError, match="text.fits.*cannot be read as FITS"):
+        psf_from_fits(tmp_path/"text.fits", SHAPE)
+    whole = tmp_path/"whole.fits"
+    fits.PrimaryHDU(np.ones((101, 101))).writeto(whole)
+    (tmp_path/"cut.fits").write_bytes(whole.read_bytes()[:20000])
+    with pytest.raises(DataFileError, match="cut.fits"):
+        psf_from_fits(tmp_path/"cut.fits", SHAPE)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, "two", True])
+def test_oversampling_that_is_no_number_of_samples(tmp_path, value):
+    hdu = fits.PrimaryHDU(profile(1.))
+    hdu.header["OVERSAMP"] = value
+    hdu.writeto(tmp_path/"a.fits")
+    with pytest.raises(DataFileError, match="OVERSAMP.*whole number"):
+        psf_from_fits(tmp_path/"a.fits", SHAPE)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda h: h.update(NXPSFS=2), "9 planes but NXPSFS x NYPSFS is 2 x 3"), (lambda h: h.remove("JPSFY02"), "JPSFY02")])
+def test_cubes_whose_header_does_not_fit(tmp_path, change, message):
+    with pytest.raises(DataFileError, match=message):
+        psf_from_fits(stdpsf(tmp_path/"a.fits", change), SHAPE)
