@@ -20,6 +20,8 @@ STEPS = dict(fwhm=0.02, e=0.02, beta=0.05)
 LARGEST = np.array([0.3, 0.1, 0.1, 0.5])
 """Largest change of fwhm (relative), e1, e2 and beta (relative) in one iteration."""
 ITERATIONS = 3
+SETTLED = np.array([0.01, 0.003, 0.003, 0.05])
+"""No further iteration when fwhm (pixels), e1, e2 and beta change by less."""
 OUTLIER = 3.
 NUISANCE = 4
 
@@ -65,7 +67,7 @@ class Problem:
 
     Attributes
     ----------
-    data, weight : ndarray, shape (n, pixels), float64
+    data, weight : ndarray, shape (n, pixels), float32
         Stamps over fluxes, and inverse variances of that with outliers weighted down.
     scale : ndarray, shape (n,)
         Fluxes.
@@ -90,14 +92,14 @@ def prepared(stamps, model):
     """
     flux = stamps.flux[:, None]
     own = model.reshape(len(stamps), -1)
-    ivar = stamps.ivar.reshape(own.shape).astype(np.float64)*flux**2
-    weight = np.where(ivar > 0, 1/(1/np.maximum(ivar, 1e-300)+(MODEL_ERROR*own)**2), 0)
-    return Problem(stamps.data.reshape(own.shape)/flux, weight, stamps.flux)
+    ivar = stamps.ivar.reshape(own.shape)*np.square(flux).astype(np.float32)
+    weight = ivar/(1+ivar*(np.float32(MODEL_ERROR)*own)**2)
+    return Problem(stamps.data.reshape(own.shape)*(1/flux).astype(np.float32), weight, stamps.flux)
 
 
 def toned_down(weight, residual):
     """Weights lowered where a residual is larger than its error allows (Cauchy)."""
-    return weight/(1+residual**2*weight/OUTLIER**2)
+    return weight/(1+residual**2*weight*np.float32(1/OUTLIER**2))
 
 
 def fit_wings(psf, stamps, order):
@@ -119,10 +121,12 @@ def fit_wings(psf, stamps, order):
     # the power varies slowly and is the least certain: one value for the image
     free = [terms(order)]*3+[1]
     for _ in range(ITERATIONS):
-        current = FieldPSF.of(wings, norm_size=psf.norm_size)
+        current, before = FieldPSF.of(wings, norm_size=psf.norm_size), wings
         matrix, rhs = normal_of_shape(current, stamps, wings, design, free)
         step = np.linalg.lstsq(matrix, rhs, rcond=1e-10)[0]
         wings = stepped(wings, step, free)
+        if (np.abs(wings.coefficients-before.coefficients).sum(axis=1) < SETTLED).all():
+            break
     return wings
 
 
@@ -149,14 +153,12 @@ def normal_of_shape(psf, stamps, wings, design, free):
     problem = prepared(stamps, value)
     n = len(stamps)
     columns = np.stack([value, ddx, ddy, np.ones_like(value), *shape_templates(psf, stamps, wings)], axis=1)
-    columns = columns.reshape(n, NUISANCE+4, -1).astype(np.float64)
+    columns = columns.reshape(n, NUISANCE+4, -1)
     weight = problem.weight
     for _ in range(2):
         nuisance, left = solve_each(columns[:, :NUISANCE], weight, problem.data)
         weight = toned_down(problem.weight, left)
-    weighted = columns*weight[:, None]
-    normal = weighted@columns.transpose(0, 2, 1)
-    right = (weighted@(problem.data-value.reshape(n, -1))[:, :, None])[:, :, 0]
+    normal, right = products(columns, weight, problem.data-value.reshape(n, -1))
     inner = np.linalg.inv(normal[:, :NUISANCE, :NUISANCE]+1e-9*scaled_identity(normal[:, :NUISANCE, :NUISANCE]))
     cross = normal[:, NUISANCE:, :NUISANCE]@inner
     information = normal[:, NUISANCE:, NUISANCE:]-cross@normal[:, :NUISANCE, NUISANCE:]
@@ -185,11 +187,17 @@ def solve_each(columns, weight, data):
     left : ndarray, shape (n, pixels)
         What the fit leaves.
     """
-    weighted = columns*weight[:, None]
-    normal = weighted@columns.transpose(0, 2, 1)
+    normal, right = products(columns, weight, data)
     normal = normal+1e-9*scaled_identity(normal)+1e-30*np.eye(normal.shape[-1])
-    parameters = np.linalg.solve(normal, weighted@data[:, :, None])[:, :, 0]
-    return parameters, data-np.einsum("nk,nkp->np", parameters, columns)
+    parameters = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
+    return parameters, data-(parameters.astype(np.float32)[:, None]@columns)[:, 0]
+
+
+def products(columns, weight, data):
+    """Normal matrices, shape (n, k, k), and right-hand sides, shape (n, k), float64, of each star's columns."""
+    weighted = columns*weight[:, None]
+    normal, right = weighted@columns.transpose(0, 2, 1), weighted@data[:, :, None]
+    return normal.astype(np.float64), right[:, :, 0].astype(np.float64)
 
 
 def stepped(wings, step, free):
@@ -226,7 +234,7 @@ def fit_core(psf, stamps, order, size):
     """
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     problem = prepared(stamps, value)
-    columns = np.stack([value, ddx, ddy, np.ones_like(value)], axis=1).reshape(len(stamps), NUISANCE, -1).astype(np.float64)
+    columns = np.stack([value, ddx, ddy, np.ones_like(value)], axis=1).reshape(len(stamps), NUISANCE, -1)
     weight = problem.weight
     for _ in range(2):
         parameters, left = solve_each(columns, weight, problem.data)
