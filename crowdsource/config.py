@@ -169,7 +169,7 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.
+    prune: float = 3.5
     min_separation: float = 1.
     keep_flux: float = float("inf")
 

@@ -2,7 +2,7 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-OUTSIDE = 2.
+OUTSIDE = 8.
 
 
 def cull(sources, config, shape):
