@@ -25,6 +25,9 @@ class SkyConfig:
         So many passes at the start use one block for the whole image.
     first_block_fwhm : float
         When not 0, the passes at the start use blocks of so many FWHM instead of one for the whole image.
+    min_significance : float
+        Sources with a flux below so many times their isolated error are not taken off before the sky is estimated: half of
+        their light is chance, and the sky would fall short of it.
     min_good : float
         Smallest fraction of good pixels for a block to be used; others are filled from neighbours.
     smooth : int
@@ -35,6 +38,7 @@ class SkyConfig:
     block: int = 20
     global_passes: int = 2
     first_block_fwhm: float = 10.
+    min_significance: float = 5.
     min_good: float = 0.25
     smooth: int = 1
 
@@ -81,7 +85,7 @@ class DetectConfig:
     blend_ratio: float = 0.05
     pixel_flux_ratio: float = 0.02
     pixel_significance_ratio: float = 0.
-    blend_passes: int = 2
+    blend_passes: int = 1
     nodeblend_ratio: float = 1.
     sharpness: float = 0.7
     min_separation: float = 1.
@@ -344,8 +348,8 @@ def checked(config):
 def described():
     """The published description to the letter."""
     return FitConfig(
-        sky=SkyConfig(estimator="median", first_block_fwhm=0., smooth=1),
-        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
+        sky=SkyConfig(estimator="median", first_block_fwhm=0., min_significance=0.),
+        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=0.),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         centroid=CentroidConfig(method="moment"),
@@ -358,8 +362,8 @@ def described():
 def released():
     """What version 0.5.9 of the published code does."""
     return FitConfig(
-        sky=SkyConfig(estimator="median", first_block_fwhm=50., smooth=1),
-        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, pixel_flux_ratio=0.1,
+        sky=SkyConfig(estimator="median", first_block_fwhm=50., min_significance=0.),
+        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=1.5),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),

@@ -30,7 +30,17 @@ def with_sky(state, start_sky=None):
     block = c.block
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*float(state.psf.fwhm()))
-    return replace(state, sky=estimate_sky(state.image.data-state.model, state.image.ivar, c, block))
+    return replace(state, sky=estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block))
+
+
+def sure_model(state):
+    """The model of the sources that are certain to be stars."""
+    least = state.config.sky.min_significance
+    s = state.sources
+    if least <= 0 or not len(s):
+        return state.model
+    unsure = s.subset((s.flux < least*s.error) & np.isfinite(s.error))
+    return model_image(state.psf, unsure.x, unsure.y, -unsure.flux, sizes(state, unsure), state.image.shape, out=state.model.copy())
 
 
 def with_peaks(state):
