@@ -38,7 +38,7 @@ class SkyConfig:
     block: int = 20
     global_passes: int = 2
     first_block_fwhm: float = 10.
-    min_significance: float = 5.
+    min_significance: float = 5.5
     min_good: float = 0.25
     smooth: int = 1
 
@@ -82,8 +82,8 @@ class DetectConfig:
     candidate: float = 2.
     bright_pixel: float = 5/0.3
     blend_ratio_first: float = 2.
-    blend_ratio: float = 0.05
-    pixel_flux_ratio: float = 0.02
+    blend_ratio: float = 0.03
+    pixel_flux_ratio: float = 0.
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
     nodeblend_ratio: float = 1.
@@ -132,7 +132,7 @@ class SolveConfig:
     cut_off: float = 0.1
     bright_size: int = 299
     max_stamp_pixels: int = 60_000_000
-    position_prior: float = 0.3
+    position_prior: float = 0.6
     error_prior: float = 1.
     tolerance: float = 1e-3
     max_iterations: int = 200
@@ -173,7 +173,7 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 3.5
+    prune: float = 4.
     min_separation: float = 1.
     keep_flux: float = float("inf")
 
