@@ -25,8 +25,8 @@ def image_catalog(state):
     """
     s, image = state.sources, state.image
     columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=s.flux, passno=s.passno)
-    columns.update(_errors(state))
     columns.update(measure(image, state.residual, state.model, state.psf, s.x, s.y, s.flux))
+    columns.update(_errors(state, extent_significance(columns)))
     columns.update(_at_centre(state))
     columns["psf_star"] = np.isin(np.arange(len(s)), select(state))
     if state.forced:
@@ -40,7 +40,13 @@ def image_catalog(state):
                         magnitude=bool(np.isfinite(image.zeropoint)))
 
 
-def _errors(state):
+def extent_significance(columns):
+    """How many sigma wider than the PSF each source is."""
+    error = columns["dspread_model"]
+    return np.where(error > 0, columns["spread_model"]/np.where(error > 0, error, 1), 0.)
+
+
+def _errors(state, extent):
     """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known."""
     variance = np.diagonal(state.covariance, axis1=1, axis2=2)
     known = np.isfinite(variance) & (variance > 0)
@@ -49,7 +55,7 @@ def _errors(state):
     flux = np.where(flux > 0, flux, 1)
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
     reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]))
-    confusion = confusion_noise(state.sources, state.image.good, reply, state.config.detect)
+    confusion = confusion_noise(state.sources, state.image.good, reply, state.config, extent)
     shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
     return dict(dflux=np.hypot(sigma[:, 0], confusion), dflux_joint=sigma[:, 0], dx=np.minimum(shift[0], HUGE_ERROR),
                 dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
