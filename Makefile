@@ -39,7 +39,7 @@ help:
 	@echo "make clean   remove everything that was made"
 
 demo: $(VENV)/.installed
-	@$(ONE_THREAD) $(BIN)/crowdsource demo $(DEMO_OUTPUT)
+	@$(ONE_THREAD) $(BIN)/crowdsource demo --out $(DEMO_OUTPUT)
 
 test: $(VENV)/.installed
 	@$(ONE_THREAD) $(BIN)/python -m pytest -q
