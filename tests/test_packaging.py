@@ -2,7 +2,7 @@
 import re
 import tomllib
 from importlib import import_module
-from importlib.metadata import distribution
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +27,12 @@ def project():
 def recipe():
     import yaml  # astropy brings it
     return yaml.safe_load((ROOT/"recipe"/"recipe.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def installed():
+    # a source folder on the path has an egg-info, which records nothing installed
+    return next(d for d in distributions(name=NAME) if d.read_text("RECORD"))
 
 
 def split(requirement):
@@ -121,21 +127,20 @@ def test_versions_agree(project):
 
 
 @source
-def test_installed_is_what_the_source_says(project):
-    installed = distribution(NAME)
+def test_installed_is_what_the_source_says(project, installed):
     assert installed.version == project["project"]["version"]
     assert {e.name: e.value for e in installed.entry_points if e.group == "console_scripts"} == project["project"]["scripts"]
 
 
-def test_entry_points_lead_somewhere():
-    points = [e for e in distribution(NAME).entry_points if e.group in ("console_scripts", "crowdsource.instruments")]
+def test_entry_points_lead_somewhere(installed):
+    points = [e for e in installed.entry_points if e.group in ("console_scripts", "crowdsource.instruments")]
     assert {"crowdsource", "crowdsource-generic", "generic"} <= {e.name for e in points}
     for point in points:
         assert callable(point.load()), point.value
 
 
-def test_generic_names_are_not_installed_at_top_level():
-    top = {p.parts[0] for p in distribution(NAME).files or [] if p.suffix in (".py", ".so", ".pyd")}
+def test_generic_names_are_not_installed_at_top_level(installed):
+    top = {p.parts[0] for p in installed.files if p.suffix in (".py", ".so", ".pyd")}
     assert not top & {"instruments", "cython_ext", "data", "tests", "docs", "benchmarks"}
     for name in ("instruments", "cython_ext"):
         spec = find_spec(name)
