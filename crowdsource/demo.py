@@ -8,6 +8,7 @@ from astropy.io import fits
 from .errors import DataFileError
 from .evaluate import compare
 from .fit import fit
+from .io.results import write_result
 from .io.simulation import read_simulation
 from .report import plot_fit
 from .simulate import SIMULATED
@@ -58,7 +59,7 @@ def run_demo(folder="demo-output", threads=1, progress=None):
     result = fit(image, threads=threads, progress=progress)
     took = f"{time.perf_counter()-start:.1f} s ({time.process_time()-cpu:.1f} s of CPU)"
     catalog, picture = folder/"demo.cat.fits", folder/"demo.png"
-    write_result(result, catalog)
+    write_result(result, catalog, overwrite=True)
     plot_fit(image, result, picture, title="A simulated field of 3,000 stars")
     comparison = compare(result.catalog, truth, avoid=image.dq & SIMULATED.saturated > 0)
     size = " x ".join(str(n) for n in image.shape[::-1])
