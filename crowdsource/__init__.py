@@ -15,7 +15,7 @@ _HOMES = {
     "described": "config", "fit": "fit", "inject": "inject", "plot_fit": "report", "read_simulation": "io.simulation",
     "released": "config", "simulate_field": "simulate", "write_result": "io.results", "write_simulation": "io.simulation",
 }
-__all__ = sorted(_HOMES)+["__version__"]
+__all__ = tuple(sorted([*_HOMES, "__version__"]))
 
 
 class _Package(ModuleType):

@@ -220,8 +220,9 @@ def _tell_profile(outcome, total):
             if name.startswith("cpu_"):
                 stages[name[4:]] = stages.get(name[4:], 0.)+seconds
     print("CPU seconds by stage")
-    for name, seconds in (*stages.items(), ("the fit, all stages and the rest", outcome.cpu["fit"]), ("reading", outcome.cpu["read"]),
-                          ("writing", outcome.cpu["write"]), ("the run", total), ("the process", time.process_time())):
+    rows = [*stages.items(), ("the fit, all stages and the rest", outcome.cpu["fit"]), ("reading", outcome.cpu["read"]),
+            ("writing", outcome.cpu["write"]), ("the run", total), ("the process", time.process_time())]
+    for name, seconds in rows:
         print(f"  {name:34s} {seconds:8.3f}")
 
 

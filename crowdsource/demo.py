@@ -3,8 +3,6 @@ import time
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from astropy.io import fits
-
 from .errors import DataFileError
 from .evaluate import compare
 from .fit import fit

@@ -10,6 +10,8 @@ import numpy as np
 from .errors import InputError
 from .flags import ENGINE
 
+LARGEST_NOISE = 1e12
+
 
 def native(array, name, dtype):
     """A finite-agnostic, native, C-contiguous copy or view of a 2-D array in the wanted dtype.
@@ -140,6 +142,7 @@ class Image:
         if not (ivar > 0).any():
             raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "
                              "check the bad bits and the weight map")
+        _check_range(ivar)
         arrays = dict(data=np.where(finite, data, np.float32(0)), ivar=ivar, **planes)
         for a in arrays.values():
             a.flags.writeable = False
@@ -211,6 +214,14 @@ def _estimated(data, weight, gain, readnoise):
     if weight is None:
         return estimate_ivar(data, gain, readnoise)
     return scaled_weight(data, _checked_ivar(weight, data, np.isfinite(data), "weight"), gain, readnoise)
+
+
+def _check_range(ivar):
+    """Refuse noise whose powers float32 does not hold."""
+    noise = 1/np.sqrt(float(np.median(ivar[ivar > 0])))
+    if not 1/LARGEST_NOISE < noise < LARGEST_NOISE:
+        raise InputError(f"the typical noise of {noise:.1e} is beyond what float32 computes with: "
+                         f"multiply the data by {10**-np.round(np.log10(noise)):.0e}")
 
 
 def _frozen(array):

@@ -13,6 +13,8 @@ ENOUGH = 25
 MAD_TO_SIGMA = 1.4826
 SIGNIFICANT = 3.
 WIDEST = 4.
+SMALLEST = 1e-36
+"""Variance that float32 still holds, and its inverse."""
 
 
 def estimate_ivar(data, gain=np.nan, readnoise=None):
@@ -35,7 +37,7 @@ def estimate_ivar(data, gain=np.nan, readnoise=None):
     data = np.asarray(data, dtype=np.float32)
     level, sigma = background(data, least_noise(data, gain, readnoise))
     variance = sigma**2+photon_variance(data, level, sigma, gain)
-    return np.where(np.isfinite(data), 1/np.clip(variance, 1e-30, 1e30), 0).astype(np.float32)
+    return np.where(np.isfinite(data), 1/np.clip(variance, SMALLEST, 1/SMALLEST), 0).astype(np.float32)
 
 
 def scaled_weight(data, weight, gain=np.nan, readnoise=None):
@@ -67,7 +69,7 @@ def scaled_weight(data, weight, gain=np.nan, readnoise=None):
     level, sigma = background(data, floor)
     variance = (float(np.median(even[use]))/np.where(use, root, 1))**2
     variance = variance+photon_variance(data, level, sigma, gain)
-    return np.where(use, 1/np.clip(variance, 1e-30, 1e30), 0).astype(np.float32)
+    return np.where(use, 1/np.clip(variance, SMALLEST, 1/SMALLEST), 0).astype(np.float32)
 
 
 def least_noise(data, gain=np.nan, readnoise=None):
@@ -81,7 +83,7 @@ def least_noise(data, gain=np.nan, readnoise=None):
     values = data[np.isfinite(data)]
     if not len(values):
         return 1.
-    least = max(1e-6*float(np.abs(values).max()), 1e-12)
+    least = 1e-6*float(np.abs(values).max()) or 1.
     # one value in a hundred tells whole numbers from others
     if (values[::101] == np.round(values[::101])).all() and np.ptp(values) > 0:
         least = max(least, 12**-0.5)

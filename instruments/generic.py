@@ -1,5 +1,6 @@
 """Any image: a FITS plane, and whatever else the user has of it."""
 import hashlib
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,16 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from crowdsource.errors import DataFileError, InputError
-from crowdsource.flags import ENGINE, MASK_SHIFT
+from crowdsource.flags import ENGINE
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete
 from crowdsource.io.fits import ImageName, read_image
 
+log = logging.getLogger(__name__)
 GROW = 2
 """Pixels by which saturated ones grow: charge spills and the neighbours are not linear."""
 ANY = 0xFFFFFFFF
 ELECTRONS = ("electron", "electrons", "e-")
-FULL_UINT16 = 65535
+CLIPPED = 3
+"""So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
+FAR_ABOVE = 50.
+"""... when it lies so many times the scatter of pixels above the median."""
 NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms")
 
 
@@ -68,7 +73,8 @@ def not_negative(value):
 OPTIONS = (
     Option("ivar", str, help="inverse variance of each pixel; 0 for pixels not to be used", metavar="FILE[:HDU]"),
     Option("inverse_sigma", str, help="root of the inverse variance of each pixel", metavar="FILE[:HDU]"),
-    Option("weight", str, help="weight map (WHT) of the background, in any scale, which the image then gives", metavar="FILE[:HDU]"),
+    Option("weight", str,
+           help="weight map (WHT) of the background in any scale, which the image gives", metavar="FILE[:HDU]"),
     Option("rms", str, help="noise of each pixel, 1 sigma; 0 for pixels not to be used", metavar="FILE[:HDU]"),
     Option("dq", str, help="flags of each pixel, integers", metavar="FILE[:HDU]"),
     Option("bad_bits", bits, ANY, help="bits of dq that forbid a pixel: numbers as 0,3,5, a mask as 0x29, any (default) or none",
@@ -79,7 +85,7 @@ OPTIONS = (
     Option("fwhm", positive, unit="pixels", help="width of the PSF to start from; measured when not given"),
     Option("gain", positive, unit="electrons per unit", help="from the header when not given"),
     Option("readnoise", not_negative, unit="electrons", help="from the header when not given"),
-    Option("saturation", float, unit="image units", help="level of saturation; from the header when not given"),
+    Option("saturation", float, unit="image units", help="level of saturation; from the header and the pixels when not given"),
     Option("zeropoint", float, unit="mag", help="magnitude of one unit of flux; from the header when not given"),
     Option("cutout", box, help="the part to fit, in pixels from 0, the second of each not included", metavar="x0:x1,y0:y1"),
 )
@@ -211,7 +217,7 @@ def _integers(plane):
     if data.dtype.kind == "f" and not (data == np.round(data)).all():
         raise DataFileError(plane.path, f"holds values of type {data.dtype}; flags are whole numbers", plane.hdu)
     if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
-        raise DataFileError(plane.path, f"holds values of type {data.dtype} beyond 32 bits; flags are integers of 32 bits", plane.hdu)
+        raise DataFileError(plane.path, f"holds values of type {data.dtype} beyond 32 bits; flags are 32-bit integers", plane.hdu)
     # a sign bit is the highest of the flags
     return (data.astype(np.int64) & ANY).astype(np.uint32)
 
@@ -221,16 +227,38 @@ def _facts(source, o):
     gain = o["gain"] or source.value("gain")
     if o["gain"] is None and str(source.header.get("BUNIT", "")).strip().lower() in ELECTRONS:
         gain = 1.
-    saturation = o["saturation"] if o["saturation"] is not None else source.value("saturation")
-    if saturation is None and source.data.dtype == np.uint16:
-        # what a 16-bit converter gives at most; a level below is the header's to tell
-        saturation = FULL_UINT16
+    saturation = o["saturation"]
+    if saturation is None:
+        saturation = min(source.value("saturation") or np.inf, plateau(source.data))
     zeropoint = o["zeropoint"] if o["zeropoint"] is not None else source.value("zeropoint")
     x0, _, y0, _ = o["cutout"] or (0, 0, 0, 0)
     return dict(gain=gain if gain and gain > 0 else np.nan, origin=(x0, y0),
-                saturation=saturation if saturation is not None and saturation > 0 else np.inf,
+                saturation=saturation if saturation > 0 else np.inf,
                 zeropoint=np.nan if zeropoint is None else zeropoint, exptime=source.value("exptime") or np.nan,
                 band=source.value("band", str) or "", mjd=source.mjd())
+
+
+def plateau(data):
+    """The level at which an image is clipped, told by its own pixels; inf where it is not.
+
+    Headers often lack the level, or give the converter's where bias and flat field have moved it.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+    """
+    values = data[np.isfinite(data)] if data.dtype.kind == "f" else data.ravel()
+    if not len(values):
+        return np.inf
+    top = data == values.max()
+    if top.sum() < CLIPPED or not ((top[1:] & top[:-1]).any() or (top[:, 1:] & top[:, :-1]).any()):
+        return np.inf
+    # one pixel in 17 tells the scatter
+    low, middle, high = np.quantile(values[::17], [0.16, 0.5, 0.84])
+    if float(values.max())-middle <= FAR_ABOVE*max((high-low)/2, 1e-30):
+        return np.inf
+    log.info("the image is clipped at %g: %d pixels are saturated", values.max(), top.sum())
+    return float(values.max())
 
 
 def _masks(data, dq, saturation, o):
@@ -278,11 +306,10 @@ def _noise(o, source, cut, used):
 
 
 def _check(values, used, kind, plane):
-    """Refuse maps that are NaN, negative or infinite on pixels with a value."""
-    name = kind.replace("_", " ")
-    if np.isnan(values[used]).any():
-        raise DataFileError(plane.path, f"the {name} is NaN on good pixels; set it to 0 where a pixel must not be used", plane.hdu)
-    if (values[used] < 0).any():
-        raise DataFileError(plane.path, f"the {name} is negative somewhere; set it to 0 where a pixel must not be used", plane.hdu)
-    if kind != "rms" and np.isinf(values[used]).any():
-        raise DataFileError(plane.path, f"the {name} is infinite somewhere; set it to 0 where a pixel must not be used", plane.hdu)
+    """Refuse maps that are NaN, negative or infinite on pixels that count."""
+    values = values[used]
+    wrong = "NaN on good pixels" if np.isnan(values).any() else "negative somewhere" if (values < 0).any() else \
+        "infinite somewhere" if kind != "rms" and np.isinf(values).any() else None
+    if wrong:
+        raise DataFileError(plane.path, f"the {kind.replace('_', ' ')} is {wrong}; set it to 0 where a pixel must not be used",
+                            plane.hdu)

@@ -10,6 +10,8 @@ from .fits import UNREADABLE, ImageName, opened
 ENDINGS = (".fits", ".fit", ".ecsv", ".parquet")
 PREFERRED = ("CAT", "OBJECTS", "LDAC_OBJECTS")
 """Table HDUs taken before the first."""
+FORMATS = {".ecsv": "ascii.ecsv", ".vot": "votable", ".xml": "votable", ".hdf5": "hdf5", ".h5": "hdf5"}
+"""astropy's names of formats by ending; text of any form otherwise."""
 MARGIN = 0.2
 """Part of the image's size around it in which positions are put through distortions."""
 
@@ -52,7 +54,7 @@ def read_table(name):
     if head.startswith((b"SIMPLE", b"\x1f\x8b")):
         return _from_fits(path, place.hdu)
     from astropy.table import Table
-    kind = {".ecsv": "ascii.ecsv", ".vot": "votable", ".xml": "votable", ".hdf5": "hdf5", ".h5": "hdf5"}.get(path.suffix.lower(), "ascii")
+    kind = FORMATS.get(path.suffix.lower(), "ascii")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -191,7 +193,8 @@ def arrow_table(table, meta=None):
     for name in table.colnames:
         info = table[name].info
         array = arrow.array(np.ascontiguousarray(getattr(table[name], "value", table[name])))
-        fields.append(arrow.field(name, array.type, metadata={"unit": str(info.unit or ""), "description": info.description or ""}))
+        notes = {"unit": str(info.unit or ""), "description": info.description or ""}
+        fields.append(arrow.field(name, array.type, metadata=notes))
         arrays.append(array)
     schema = arrow.schema(fields, metadata={str(k): str(v) for k, v in (meta or {}).items()})
     return arrow.Table.from_arrays(arrays, schema=schema)
