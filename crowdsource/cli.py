@@ -276,7 +276,7 @@ def _run_simulate(args, talk):
 
 
 def _add_demo(parser):
-    parser.add_argument("folder", nargs="?", default="demo-output", metavar="FOLDER", help="for catalog and picture")
+    parser.add_argument("--out", default="demo-output", metavar="FOLDER", help="for catalog and picture; demo-output when not given")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="default 1")
     _add_talk(parser)
     parser.set_defaults(run=_run_demo)
@@ -285,7 +285,7 @@ def _add_demo(parser):
 def _run_demo(args, talk):
     from .demo import run_demo
     with talk.progress() as progress:
-        lines = run_demo(args.folder, args.threads, progress)
+        lines = run_demo(args.out, args.threads, progress)
     print("\n".join(lines))
     return 0
 

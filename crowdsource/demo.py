@@ -3,7 +3,7 @@ import time
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from .errors import DataFileError
+from .errors import DataFileError, OutputError
 from .evaluate import compare
 from .fit import fit
 from .io.results import write_result
@@ -49,10 +49,20 @@ def run_demo(folder="demo-output", threads=1, progress=None):
     -------
     list of str
         What to tell: the comparison, and the files written.
+
+    Raises
+    ------
+    DataFileError
+        When the packaged field is missing.
+    OutputError
+        When the folder or a file in it cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     image, truth = demo_field()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"{folder}: the folder cannot be made ({problem.strerror}); choose another place") from problem
     start, cpu = time.perf_counter(), time.process_time()
     result = fit(image, threads=threads, progress=progress)
     took = f"{time.perf_counter()-start:.1f} s ({time.process_time()-cpu:.1f} s of CPU)"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .config import PRESETS, from_mapping
-from .errors import ConfigError, CrowdsourceError, DataFileError, InputError
+from .errors import ConfigError, CrowdsourceError, DataFileError, InputError, OutputError, need
 from .io.atomic import check_output
 from .io.results import Provenance, write_model, write_result
 from .io.tables import check_ending, positions, read_table
@@ -52,11 +52,18 @@ class Settings:
     bright: str = None
 
     def check_outputs(self):
-        """Raise `OutputError` when an output could not be written, before any work is done."""
+        """Raise an error when an output could not be written or needs a missing package, before any work is done."""
         check_ending(self.out)
+        if str(self.out).lower().endswith(".parquet"):
+            need("pyarrow.parquet", "parquet", "a Parquet catalog")
+        if self.plot is not None or self.debug_plots is not None:
+            need("matplotlib.figure", "plot", "a picture")
         for path in (self.out, self.model_out, self.plot):
             if path is not None:
                 check_output(path, self.overwrite)
+        named = [Path(p).absolute() for p in (self.out, self.model_out, self.plot) if p is not None]
+        if len(set(named)) < len(named):
+            raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")
 
 
 @dataclass(frozen=True)
