@@ -19,6 +19,7 @@ from ..errors import DataFileError
 from .atomic import atomic_path
 
 SHORT = "the file is truncated or damaged; fetch it again"
+BLOCK = 2880
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, VerifyError, zlib.error)
 """What astropy raises on damaged files."""
 KEYWORDS = {
@@ -253,7 +254,9 @@ def _pixels(hdu, path, label):
     try:
         if str(path).endswith((".gz", ".bz2", ".xz", ".Z", ".zip")) or place is None:
             return np.asarray(hdu.data)
-        if place["datLoc"]+hdu.size > path.stat().st_size:
+        # blocks are padded, which some writers leave out at the end
+        size = place["datSpan"]-BLOCK+1 if isinstance(hdu, fits.CompImageHDU) else hdu.size
+        if place["datLoc"]+size > path.stat().st_size:
             raise DataFileError(path, f"pixels are missing at the end: {SHORT}", label)
         return np.asarray(hdu.data)
     except DataFileError:
