@@ -170,10 +170,7 @@ def _run_fit(args, talk):
 
 def _configured(args):
     """The instrument's options and the fit's configuration: from the file, and on top of it from the command line."""
-    config = _toml(args.config) if args.config else {}
-    own = config.pop(args.instrument.name, {})
-    if not isinstance(own, dict):
-        raise ConfigError(f"{args.config}: {args.instrument.name} must be a table of the instrument's options")
+    own, config = _from_file(args.config, args.instrument) if args.config else ({}, {})
     given = {o.name: getattr(args, f"option_{o.name}") for o in args.instrument.options}
     own.update({n: v for n, v in given.items() if v is not None})
     if args.preset is not None:
@@ -183,13 +180,25 @@ def _configured(args):
     return own, config
 
 
-def _toml(path):
+def _from_file(path, instrument):
+    """The instrument's options, which stand under its name, and the fit's values of a TOML file, each checked."""
+    from .config import from_mapping
+    from .instrument import complete
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        config = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror}); check the name") from problem
     except ValueError as problem:
         raise ConfigError(f"{path}: is no TOML ({problem}); mend it") from problem
+    own = config.pop(instrument.name, {})
+    try:
+        if not isinstance(own, dict):
+            raise ConfigError(f"{instrument.name} must be a table of the instrument's options")
+        complete(instrument.options, own)
+        from_mapping(config)
+    except CrowdsourceError as problem:
+        raise ConfigError(f"{path}: {problem}") from problem
+    return own, config
 
 
 def _dry_run(instrument, exposure, settings):

@@ -196,7 +196,7 @@ def _cut(cutout, source):
 
 def _floats(plane, cut):
     if plane.data.dtype.kind not in "fiub":
-        raise DataFileError(plane.path, f"holds values of type {plane.data.dtype}; real numbers are needed", plane.hdu)
+        raise DataFileError(plane.path, f"holds values of type {plane.data.dtype.name}; real numbers are needed", plane.hdu)
     return np.ascontiguousarray(plane.data[cut], dtype=np.float32)
 
 
@@ -215,9 +215,9 @@ def _integers(plane):
     """Flags as uint32; floats are taken when they are whole numbers."""
     data = plane.data
     if data.dtype.kind == "f" and not (data == np.round(data)).all():
-        raise DataFileError(plane.path, f"holds values of type {data.dtype}; flags are whole numbers", plane.hdu)
+        raise DataFileError(plane.path, f"holds values of type {data.dtype.name}; flags are whole numbers", plane.hdu)
     if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
-        raise DataFileError(plane.path, f"holds values of type {data.dtype} beyond 32 bits; flags are 32-bit integers", plane.hdu)
+        raise DataFileError(plane.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers", plane.hdu)
     # a sign bit is the highest of the flags
     return (data.astype(np.int64) & ANY).astype(np.uint32)
 
