@@ -34,7 +34,7 @@ def main(argv=None):
         Exit status: 0 when all went well, 1 when some detectors failed, 2 for bad input.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    with _logging(_Talk()) as talk:
+    with _talking() as talk:
         try:
             args = build_parser(argv).parse_args(argv)
             talk.set(getattr(args, "verbose", False), getattr(args, "quiet", False))
@@ -315,16 +315,15 @@ def _run_flags(args, talk):
 class _Talk:
     """What is shown while a command runs: a bar on a terminal, log lines elsewhere."""
 
-    def __init__(self):
-        self.handler = logging.StreamHandler(sys.stderr)
+    def __init__(self, log):
+        self.log = log
         self.bar = False
         self.set(False, False)
 
     def set(self, verbose, quiet):
         """Choose by the user's wish and by whether there is a terminal."""
         self.bar = sys.stderr.isatty() and not quiet and not verbose
-        level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING if self.bar else logging.INFO
-        self.handler.setLevel(level)
+        self.log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING if self.bar else logging.INFO)
 
     @contextlib.contextmanager
     def progress(self):
@@ -334,7 +333,7 @@ class _Talk:
             return
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
-        with logging_redirect_tqdm([logging.getLogger("crowdsource")]), tqdm(unit="pass", leave=False) as bar:
+        with logging_redirect_tqdm([self.log]), tqdm(unit="pass", leave=False) as bar:
             def show(stage, passno, total, info):
                 bar.total, bar.n = (passno if stage == "measure" else total), passno
                 bar.set_description(stage, refresh=False)
@@ -343,14 +342,13 @@ class _Talk:
 
 
 @contextlib.contextmanager
-def _logging(talk):
+def _talking():
     """The package's log on stderr while a command runs."""
     log = logging.getLogger("crowdsource")
-    level = log.level
-    log.setLevel(logging.DEBUG)
-    log.addHandler(talk.handler)
+    level, handler = log.level, logging.StreamHandler(sys.stderr)
+    log.addHandler(handler)
     try:
-        yield talk
+        yield _Talk(log)
     finally:
-        log.removeHandler(talk.handler)
+        log.removeHandler(handler)
         log.setLevel(level)

@@ -20,6 +20,13 @@ ANY = 0xFFFFFFFF
 ELECTRONS = ("electron", "electrons", "e-")
 CLIPPED = 3
 """So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
+FAR_ABOVE, MANY_COUNTS = 20., 1000.
+"""... when it lies so many times the scatter of pixels above the median, and whole numbers so far above it: the brightest
+pixels of a faint image have equal counts by chance."""
+ANY = 0xFFFFFFFF
+ELECTRONS = ("electron", "electrons", "e-")
+CLIPPED = 3
+"""So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
 FAR_ABOVE = 50.
 """... when it lies so many times the scatter of pixels above the median."""
 NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms")
@@ -255,10 +262,12 @@ def plateau(data):
         return np.inf
     # one pixel in 17 tells the scatter
     low, middle, high = np.quantile(values[::17], [0.16, 0.5, 0.84])
-    if float(values.max())-middle <= FAR_ABOVE*max((high-low)/2, 1e-30):
+    top_value = float(values.max())
+    above = top_value-middle
+    if above <= FAR_ABOVE*max((high-low)/2, 1e-30) or (top_value.is_integer() and above < MANY_COUNTS):
         return np.inf
-    log.info("the image is clipped at %g: %d pixels are saturated", values.max(), top.sum())
-    return float(values.max())
+    log.info("the image is clipped at %g: %d pixels are saturated", top_value, top.sum())
+    return top_value
 
 
 def _masks(data, dq, saturation, o):
