@@ -155,20 +155,47 @@ def conjugate_gradients(diagonal, blocks, indptr, indices, rhs, planes, toleranc
     return x.reshape(-1, 3), 0, 0.
 
 
+def block_between(blocks, indptr, indices, near):
+    """The block of every pair of partners, rows those of the first, as a dict."""
+    return {(a, int(indices[m])): np.reshape(blocks[near[m]], (3, 3)) if near[m] >= 0 else np.reshape(blocks[~near[m]], (3, 3)).T
+            for a in range(len(indptr)-1) for m in range(indptr[a], indptr[a+1])}
+
+
+def strongest(diagonal, between, k, end, least, most):
+    """The `most` partners of k, of those below `end`, with the largest flux correlation above `least`."""
+    partners = [b for a, b in between if a == k and b < end]
+    strength = [abs(between[k, b][0, 0])/np.sqrt(diagonal[k][0]*diagonal[b][0]+1e-300) for b in partners]
+    return [partners[m] for m in np.argsort(strength)[::-1] if strength[m] >= least][:most]
+
+
+def dense_of(diagonal, between, members):
+    """The dense normal matrix of a few sources."""
+    return np.block([[np.reshape(diagonal[a], (3, 3)) if a == b else between.get((a, b), np.zeros((3, 3))) for b in members]
+                     for a in members])
+
+
 def local_covariance(diagonal, blocks, indptr, indices, near, least, most):
     """Twin of `solve.local_covariance`: the matrix of a source and its chosen neighbours inverted as a whole."""
-    n = len(diagonal)
-    block_of = {(a, indices[m]): np.reshape(blocks[near[m]], (3, 3)) if near[m] >= 0 else np.reshape(blocks[~near[m]], (3, 3)).T
-                for a in range(n) for m in range(indptr[a], indptr[a+1])}
-    result = np.full((n, 9), np.inf)
+    between = block_between(blocks, indptr, indices, near)
+    result = np.full((len(diagonal), 9), np.inf)
     for k in np.flatnonzero(np.asarray(diagonal)[:, 0] > 0):
-        partners = [b for a, b in block_of if a == k]
-        strength = [abs(block_of[k, b][0, 0])/np.sqrt(diagonal[k][0]*diagonal[b][0]+1e-300) for b in partners]
-        chosen = [partners[m] for m in np.argsort(strength)[::-1] if strength[m] >= least][:most]
-        members = [k, *chosen]
-        matrix = np.block([[np.reshape(diagonal[a], (3, 3)) if a == b else block_of.get((a, b), np.zeros((3, 3))) for b in members]
-                           for a in members])
-        result[k] = np.linalg.inv(matrix)[:3, :3].ravel()
+        members = [k, *strongest(diagonal, between, k, len(diagonal), least, most)]
+        result[k] = np.linalg.inv(dense_of(diagonal, between, members))[:3, :3].ravel()
+    return result
+
+
+def trial_fluxes(diagonal, blocks, indptr, indices, near, rhs, first, least, most):
+    """Twin of `solve.trial_fluxes`: the whole system of a candidate's flux and its neighbours solved."""
+    between = block_between(blocks, indptr, indices, near)
+    result = np.tile([0., np.inf], (len(diagonal)-first, 1))
+    for k in range(first, len(diagonal)):
+        if diagonal[k][0] > 0:
+            members = [*strongest(diagonal, between, k, first, least, most), k]
+            size = 3*len(members)-2
+            matrix = dense_of(diagonal, between, members)[:size, :size]
+            variance = np.linalg.inv(matrix)[-1, -1]
+            if variance*diagonal[k][0] < 1e6:
+                result[k-first] = np.linalg.solve(matrix, np.concatenate([rhs[m] for m in members])[:size])[-1], variance
     return result
 
 

@@ -110,3 +110,24 @@ def test_too_many_neighbours_are_refused():
     diagonal, blocks, indptr, indices = random_system()
     with pytest.raises(ValueError, match="64"):
         kernel.local_covariance(diagonal, blocks, *neighbours(indptr, indices, 25), 0., 65)
+
+
+@pytest.mark.parametrize("least, most", [(0., 64), (0., 3), (0.02, 5), (10., 5), (0., 0)])
+def test_trial_fluxes_solve_for_a_candidate_and_its_neighbours(least, most):
+    diagonal, blocks, indptr, indices = random_system(seed=3, per_source=6)
+    near, rhs = neighbours(indptr, indices, 25), np.random.default_rng(5).normal(size=(25, 3))
+    fast = kernel.trial_fluxes(diagonal, blocks, *near, rhs, 18, least, most)
+    slow = reference.trial_fluxes(diagonal, blocks, *near, rhs, 18, least, most)
+    assert fast.shape == (7, 2)
+    assert np.allclose(fast, slow, rtol=1e-8, atol=1e-12)
+
+
+def test_a_candidate_that_its_neighbour_can_stand_for_brings_nothing():
+    diagonal = np.tile(np.eye(3).ravel(), (2, 1))
+    block = np.zeros((1, 9), np.float32)
+    block[0, 0] = 1
+    near = np.array([0, 1, 2], np.int64), np.array([1, 0], np.int32), np.array([0, ~0], np.int32)
+    diagonal[0, 0] += 1e-9
+    assert kernel.trial_fluxes(diagonal, block, *near, np.ones((2, 3)), 1, 0., 5).tolist() == [[0., np.inf]]
+    diagonal[1] = 0
+    assert kernel.trial_fluxes(diagonal, block, *near, np.ones((2, 3)), 1, 0., 5).tolist() == [[0., np.inf]]
