@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_OUTPUT ?= demo-output
+FIELD = --shape 512 512 --stars 3000 --bad-columns 1 --seed 2018
 KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd cython_ext/*.h)
 # the engine's kernels and NumPy's library must not compete for cores
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -54,7 +55,7 @@ docs: $(VENV)/.installed
 	@$(ONE_THREAD) $(BIN)/python docs/generate.py
 
 field: $(VENV)/.installed
-	@$(BIN)/python data/demo/make.py
+	$(BIN)/crowdsource simulate data/demo/demo.fits.fz --overwrite $(FIELD)
 
 $(VENV)/.installed: pyproject.toml setup.py $(KERNELS)
 	@command -v $(PYTHON) >/dev/null || { echo "crowdsource: there is no $(PYTHON): install Python 3.11 or newer" >&2; exit 1; }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
-from setuptools import Extension, find_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOMS = {"crowdsource": "crowdsource", "crowdsource.instruments": "instruments", "crowdsource.cython_ext": "cython_ext",
@@ -23,8 +23,9 @@ DIRECTIVES = dict(language_level=3, boundscheck=False, wraparound=False, cdivisi
 
 
 def packages():
-    """Every package of every room under its import name."""
-    return sorted(name+("."+sub if sub else "") for name, room in ROOMS.items() for sub in ["", *find_packages(room)])
+    """Every package of every room under its import name; folders of data files count as packages."""
+    return sorted(name+("."+sub if sub else "") for name, room in ROOMS.items()
+                  for sub in ["", *find_namespace_packages(room, exclude=["*__pycache__*"])])
 
 
 def shared_declarations():
@@ -55,7 +56,7 @@ setup(
     packages=packages(),
     package_dir=ROOMS,
     package_data={"crowdsource.cython_ext": ["*.pxd", "*.pyx", "*.h"], "crowdsource.data": ["**/*"]},
-    exclude_package_data={"": ["*.c", "*.py[co]"]},
+    exclude_package_data={"": ["*.c", "**/*.py[co]", "**/__pycache__"]},
     ext_modules=cythonize(extensions, include_path=[shared_declarations()], compiler_directives=DIRECTIVES),
     cmdclass={"build_ext": BuildKernels},
 )

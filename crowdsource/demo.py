@@ -3,11 +3,10 @@ import time
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from astropy.io import fits
-
-from .errors import DataFileError
+from .errors import DataFileError, OutputError
 from .evaluate import compare
 from .fit import fit
+from .io.results import write_result
 from .io.simulation import read_simulation
 from .report import plot_fit
 from .simulate import SIMULATED
@@ -50,15 +49,25 @@ def run_demo(folder="demo-output", threads=1, progress=None):
     -------
     list of str
         What to tell: the comparison, and the files written.
+
+    Raises
+    ------
+    DataFileError
+        When the packaged field is missing.
+    OutputError
+        When the folder or a file in it cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     image, truth = demo_field()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"{folder}: the folder cannot be made ({problem.strerror}); choose another place") from problem
     start, cpu = time.perf_counter(), time.process_time()
     result = fit(image, threads=threads, progress=progress)
     took = f"{time.perf_counter()-start:.1f} s ({time.process_time()-cpu:.1f} s of CPU)"
     catalog, picture = folder/"demo.cat.fits", folder/"demo.png"
-    write_result(result, catalog)
+    write_result(result, catalog, overwrite=True)
     plot_fit(image, result, picture, title="A simulated field of 3,000 stars")
     comparison = compare(result.catalog, truth, avoid=image.dq & SIMULATED.saturated > 0)
     size = " x ".join(str(n) for n in image.shape[::-1])

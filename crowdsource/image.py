@@ -10,6 +10,8 @@ import numpy as np
 from .errors import InputError
 from .flags import ENGINE
 
+LARGEST_NOISE = 1e12
+
 
 def native(array, name, dtype):
     """A finite-agnostic, native, C-contiguous copy or view of a 2-D array in the wanted dtype.
@@ -98,7 +100,7 @@ class Image:
     meta: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
-    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, readnoise=None, **metadata):
+    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, **metadata):
         """Validate arrays and make an Image of them.
 
         Parameters
@@ -111,8 +113,12 @@ class Image:
             Instrument bits; they mask nothing by themselves (an adapter sets ivar to 0 where its bits say so).
         mask : array_like of integers, shape (ny, nx), optional
             Engine bits.
+        bad : array_like of bool, shape (ny, nx), optional
+            Pixels not to be used: they get ivar 0 and tell nothing of the noise.
+        weight : array_like, shape (ny, nx), optional
+            Instead of ivar: weights of the background on any scale, which is measured on the image.
         readnoise : float, optional
-            Electrons; used only where ivar is estimated.
+            Electrons; used only where noise is estimated.
         **metadata
             The remaining attributes.
 
@@ -125,16 +131,18 @@ class Image:
         data = native(data, "data", np.float32)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape), mask=_plane(mask, "mask", np.uint16, data.shape).copy())
         finite = np.isfinite(data)
+        use = finite if bad is None else finite & (_plane(bad, "bad", np.uint8, data.shape) == 0)
         estimated = ivar is None
         if estimated:
-            from .noise import estimate_ivar
-            ivar = estimate_ivar(np.where(finite, data, np.nan), metadata.get("gain", np.nan), readnoise)
+            ivar = _estimated(np.where(use, data, np.float32(np.nan)), weight, metadata.get("gain", np.nan), readnoise)
         ivar = _checked_ivar(ivar, data, finite)
+        ivar[~use] = 0
         planes["mask"][~finite] |= ENGINE.nonfinite
         planes["mask"][ivar == 0] |= ENGINE.bad
         if not (ivar > 0).any():
             raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "
                              "check the bad bits and the weight map")
+        _check_range(ivar)
         arrays = dict(data=np.where(finite, data, np.float32(0)), ivar=ivar, **planes)
         for a in arrays.values():
             a.flags.writeable = False
@@ -200,6 +208,22 @@ class Image:
         return replace(self, **part, origin=(self.origin[0]+x0, self.origin[1]+y0))
 
 
+def _estimated(data, weight, gain, readnoise):
+    """Inverse variance from the pixels, and from relative weights where there are some; `data` is NaN where not to be used."""
+    from .noise import estimate_ivar, scaled_weight
+    if weight is None:
+        return estimate_ivar(data, gain, readnoise)
+    return scaled_weight(data, _checked_ivar(weight, data, np.isfinite(data), "weight"), gain, readnoise)
+
+
+def _check_range(ivar):
+    """Refuse noise whose powers float32 does not hold."""
+    noise = 1/np.sqrt(float(np.median(ivar[ivar > 0])))
+    if not 1/LARGEST_NOISE < noise < LARGEST_NOISE:
+        raise InputError(f"the typical noise of {noise:.1e} is beyond what float32 computes with: "
+                         f"multiply the data by {10**-np.round(np.log10(noise)):.0e}")
+
+
 def _frozen(array):
     array.flags.writeable = False
     return array
@@ -218,14 +242,14 @@ def _plane(array, name, dtype, shape):
     return array
 
 
-def _checked_ivar(ivar, data, finite):
-    ivar = native(ivar, "ivar", np.float32)
+def _checked_ivar(ivar, data, finite, name="ivar"):
+    ivar = native(ivar, name, np.float32)
     if ivar.shape != data.shape:
-        raise InputError(f"ivar has shape {ivar.shape} but data has {data.shape}: cut them to the same pixels")
+        raise InputError(f"{name} has shape {ivar.shape} but data has {data.shape}: cut them to the same pixels")
     if np.isnan(ivar[finite]).any():
-        raise InputError("ivar is NaN on finite pixels: set it to 0 where a pixel must not be used")
+        raise InputError(f"{name} is NaN on finite pixels: set it to 0 where a pixel must not be used")
     if (ivar[finite] < 0).any():
-        raise InputError("ivar is negative somewhere: set it to 0 where a pixel must not be used")
+        raise InputError(f"{name} is negative somewhere: set it to 0 where a pixel must not be used")
     if np.isinf(ivar[finite]).any():
-        raise InputError("ivar is infinite somewhere: a variance of 0 cannot be right; mask those pixels with ivar 0")
+        raise InputError(f"{name} is infinite somewhere: a variance of 0 cannot be right; mask those pixels with {name} 0")
     return np.where(finite, ivar, np.float32(0))

@@ -150,8 +150,9 @@ def _reduced(plane):
 
 def _show(axes, plane, name, **options):
     """A plane in image orientation; masked pixels in a plain colour."""
-    shown = axes.imshow(plane, origin="lower", interpolation="nearest", **options)
-    shown.cmap.set_bad("#c9d3da") if options.get("cmap") == "RdBu_r" else shown.cmap.set_bad("#3d4f5c")
+    colours = need("matplotlib", "plot", "a picture").colormaps[options.pop("cmap")]
+    colours = colours.with_extremes(bad="#c9d3da" if colours.name == "RdBu_r" else "#3d4f5c")
+    shown = axes.imshow(plane, origin="lower", interpolation="nearest", cmap=colours, **options)
     axes.set_title(name)
     axes.tick_params(length=2)
     return shown

@@ -71,6 +71,7 @@ class SimulationConfig:
     saturated_stars : int
         At least so many stars are saturated: the brightest ones are made brighter when there are fewer.
     clusters : tuple of Cluster
+        On top of the field stars.
     fwhm, beta : float
         Moffat profile at the middle of the image: full width at half maximum in pixels, power.
     fwhm_gradient : tuple of float

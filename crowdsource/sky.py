@@ -6,7 +6,6 @@ from scipy.interpolate import make_interp_spline
 from .cython_ext import sky as kernel
 
 
-
 def estimate_sky(image, ivar, config, block):
     """Sky of a model-subtracted image.
 

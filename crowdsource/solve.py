@@ -14,6 +14,9 @@ from .cython_ext import design as design_kernel
 from .cython_ext import solve as kernel
 from .design import sky_basis, sparse_matrix
 
+UNKNOWN = 1e-15
+"""Stands for a flux of 0 in the prior: far below any noise."""
+
 
 @dataclass(frozen=True)
 class NormalEquations:
@@ -105,7 +108,8 @@ def prior_precision(flux, error, width):
 
     Where a flux is fainter than its error the error stands in for it, so that a faint source is neither frozen nor free.
     """
-    return 1/(np.maximum(np.abs(flux), error)*width)**2
+    # a given source has neither before its first solve: it stays where it is
+    return 1/(np.maximum(np.maximum(np.abs(flux), error), UNKNOWN)*width)**2
 
 
 def build_normal(stamps, ivar, residual):

@@ -19,8 +19,6 @@ cdef inline void gather(const float *p, const float *g, const float *dx, const f
     cdef double v, d, wp
     for i in range(n):
         v = p[i]
-        s.p += v
-        s.pp += v*v
         if not w[i] > 0:
             continue
         d = r[i]+flux*v
@@ -113,15 +111,12 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
             last = max(first, min(size, nx-x0[k]))
             for j in range(size):
                 y = y0[k]+j
+                # the PSF's own sums take in what lies off the image
+                for i in range(size):
+                    s.p += p[k, j, i]
+                    s.pp += <double> p[k, j, i]*p[k, j, i]
                 if 0 <= y < ny and last > first:
                     gather(&p[k, j, first], &g[k, j, first], &dx[k, j, first], &dy[k, j, first], &residual[y, x0[k]+first],
                            &model[y, x0[k]+first], &ivar[y, x0[k]+first], last-first, flux[k], &s)
-                    for i in range(first):
-                        s.p += p[k, j, i]
-                    for i in range(last, size):
-                        s.p += p[k, j, i]
-                else:
-                    for i in range(size):
-                        s.p += p[k, j, i]
             conclude(&s, &out[k, 0])
     return result

@@ -4,7 +4,7 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import CrowdsourceError, OutputError
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def atomic_path(path, overwrite=False):
     Raises
     ------
     OutputError
-        When the file exists and may not be replaced, or its folder cannot be written.
+        When the file exists and may not be replaced, its folder cannot be written, or the disk is full.
     """
     path = Path(path)
     check_output(path, overwrite)
@@ -34,6 +34,11 @@ def atomic_path(path, overwrite=False):
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as problem:
+        if isinstance(problem, CrowdsourceError):
+            raise
+        raise OutputError(f"{path}: cannot be written ({problem.strerror or problem}); free space or choose another place") \
+            from problem
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,12 +46,14 @@ def atomic_path(path, overwrite=False):
 def check_output(path, overwrite=False):
     """Raise `OutputError` when a file could not be written there, before any work is done."""
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; name a file in it")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name or allow overwriting (--overwrite)")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"{path}: {folder} is not a folder; make it or choose another place")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is a device, not a file; choose another name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; choose another name or allow overwriting (--overwrite)")
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"{path}: no permission to write into {folder}")
+        raise OutputError(f"{path}: no permission to write into {folder}; choose another place")

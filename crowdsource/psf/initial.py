@@ -46,7 +46,7 @@ def measure_fwhm(image):
     near_bad = ndimage.maximum_filter((~good).astype(np.uint8), 7)[y, x] > 0
     y, x = y[~near_bad], x[~near_bad]
     order = np.argsort(-smooth[y, x], kind="stable")[:MOST]
-    widths = half_widths(data-sky, y[order], x[order])
+    widths = half_widths(data-sky, y[order], x[order]) if len(order) else np.empty(0)
     widths = widths[np.isfinite(widths)]
     if len(widths) < 1:
         log.warning("no star bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import StarStamps, pixel
+from .base import pixel
 from .grid import basis, coefficients, render, terms
 from .model import FieldPSF
 from .moffat import MoffatWings

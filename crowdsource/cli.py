@@ -1,0 +1,354 @@
+"""The command line: the only place that parses arguments and prints."""
+import argparse
+import contextlib
+import logging
+import re
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from .errors import ConfigError, CrowdsourceError, InstrumentError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+DESCRIPTION = "Crowded-field photometry: all stars of an exposure fitted at once, with PSF, sky and honest errors."
+OWN_COMMANDS = {
+    "simulate": "make a field of stars whose truth is known",
+    "demo": "fit the packaged field and compare with its truth",
+    "flags": "names of the bits in a catalog's flags",
+}
+
+
+def main(argv=None):
+    """Run the command ``crowdsource``.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; the process's when not given.
+
+    Returns
+    -------
+    int
+        Exit status: 0 when all went well, 1 when some detectors failed, 2 for bad input.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    with _talking() as talk:
+        try:
+            args = build_parser(argv).parse_args(argv)
+            talk.set(getattr(args, "verbose", False), getattr(args, "quiet", False))
+            return args.run(args, talk)
+        except CrowdsourceError as problem:
+            print(f"crowdsource: error: {' '.join(str(problem).split())}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            print("crowdsource: interrupted, nothing written", file=sys.stderr)
+            return INTERRUPTED
+
+
+def main_generic(argv=None):
+    """Run the command ``crowdsource-generic``, which is ``crowdsource generic``."""
+    return main(["generic", *(sys.argv[1:] if argv is None else argv)])
+
+
+def build_parser(argv=()):
+    """The parser; the options of the one command that `argv` names are filled in, as adapters are loaded for them.
+
+    Raises
+    ------
+    InstrumentError
+        When the instrument that is named cannot be loaded.
+    """
+    from .instrument import registered
+    parser = argparse.ArgumentParser(prog="crowdsource", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    wanted = next((a for a in argv if not a.startswith("-")), None)
+    for name in registered():
+        instrument = _load(name) if wanted in (None, name) else None
+        summary = "" if instrument is None else instrument if isinstance(instrument, str) else instrument.summary
+        sub = commands.add_parser(name, help=f"fit {summary}", description=f"Fit {summary}.", allow_abbrev=False)
+        if wanted == name:
+            if isinstance(instrument, str):
+                raise InstrumentError(instrument)
+            _add_fit(sub, instrument)
+    adders = {"simulate": _add_simulate, "demo": _add_demo, "flags": _add_flags}
+    for name, summary in OWN_COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
+        if wanted == name:
+            adders[name](sub)
+    return parser
+
+
+def _load(name):
+    """The instrument, or why there is none."""
+    from .instrument import load
+    try:
+        return load(name)
+    except InstrumentError as problem:
+        return str(problem)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, *_):
+        from . import __version__
+        print(f"crowdsource {__version__}")
+        parser.exit()
+
+
+def _add_fit(parser, instrument):
+    """Arguments of an instrument's command: its own options, then those of all."""
+    parser.add_argument("image", metavar="IMAGE[:HDU[:PLANE]]",
+                        help="FITS image; the HDU by number from 0 or name, the first with pixels when not given")
+    own = parser.add_argument_group("the image")
+    for o in instrument.options:
+        unit = f" ({o.unit})" if o.unit else ""
+        own.add_argument("--"+o.name.replace("_", "-"), dest=f"option_{o.name}", type=_typed(o), default=None,
+                         metavar=o.metavar or o.name.upper(), help=(o.help+unit).replace("%", "%%"))
+    fit = parser.add_argument_group("the fit")
+    fit.add_argument("--force", metavar="CATALOG", help="measure at its positions (ra, dec, or x, y from 0), find none")
+    fit.add_argument("--bright-stars", metavar="CATALOG", help="stars to give very large stamps (ra, dec, or x, y from 0)")
+    fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
+    fit.add_argument("--preset", metavar="NAME", help="default, described or released")
+    fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line goes before it")
+    fit.add_argument("--threads", type=_count, default=1, metavar="N", help="default 1; results do not depend on it")
+    out = parser.add_argument_group("what is written")
+    out.add_argument("--out", metavar="FILE", help="catalog: .cat.fits, .ecsv or .parquet; <image>.cat.fits here when not given")
+    out.add_argument("--model-out", metavar="FILE", help="model of the stars, sky and flags, compressed FITS")
+    out.add_argument("--plot", metavar="FILE", help="picture of image, model, residual and PSF (PNG)")
+    out.add_argument("--debug-plots", metavar="DIR", help="pictures of the residual and the PSF of each pass")
+    out.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    out.add_argument("--dry-run", action="store_true", help="check the input, tell what would be done, write nothing")
+    _add_talk(out)
+    out.add_argument("--profile", action="store_true", help="print CPU seconds by stage")
+    parser.set_defaults(run=_run_fit, instrument=instrument)
+
+
+def _add_talk(group):
+    loud = group.add_mutually_exclusive_group()
+    loud.add_argument("--verbose", action="store_true", help="log more")
+    loud.add_argument("--quiet", action="store_true", help="only errors")
+
+
+def _typed(option):
+    """An option's type for argparse, which shows the message of ArgumentTypeError only."""
+    def typed(text):
+        try:
+            return option.type(text)
+        except ValueError as problem:
+            raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {problem}") from problem
+    return typed
+
+
+def _count(text):
+    if not re.fullmatch("[1-9][0-9]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: a whole number of at least 1 is needed")
+    return int(text)
+
+
+def _run_fit(args, talk):
+    """Fit and write, or tell what would be done."""
+    from .run import Settings, run, status
+    own, config = _configured(args)
+    exposure = args.instrument.open(args.image, **own)
+    out = args.out or re.sub(r"[^\w.+-]+", "_", exposure.identity).strip("_")+".cat.fits"
+    settings = Settings(out, args.model_out, args.plot, args.debug_plots, args.overwrite, args.threads, config, args.force,
+                        args.bright_stars)
+    if args.dry_run:
+        return _dry_run(args.instrument, exposure, settings)
+    start = time.process_time()
+    with talk.progress() as progress:
+        outcomes = run(args.instrument, exposure, settings, progress=progress)
+    for outcome in outcomes:
+        if outcome.error is None and not args.quiet:
+            _tell(outcome, settings)
+        if outcome.error is None and args.profile:
+            _tell_profile(outcome, time.process_time()-start)
+    return status(outcomes)
+
+
+def _configured(args):
+    """The instrument's options and the fit's configuration: from the file, and on top of it from the command line."""
+    own, config = _from_file(args.config, args.instrument) if args.config else ({}, {})
+    given = {o.name: getattr(args, f"option_{o.name}") for o in args.instrument.options}
+    own.update({n: v for n, v in given.items() if v is not None})
+    if args.preset is not None:
+        config["preset"] = args.preset
+    if args.threshold is not None:
+        config["detect"] = {**config.get("detect", {}), "threshold": args.threshold}
+    return own, config
+
+
+def _from_file(path, instrument):
+    """The instrument's options, which stand under its name, and the fit's values of a TOML file, each checked."""
+    from .config import from_mapping
+    from .instrument import complete
+    try:
+        config = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem.strerror}); check the name") from problem
+    except ValueError as problem:
+        raise ConfigError(f"{path}: is no TOML ({problem}); mend it") from problem
+    own = config.pop(instrument.name, {})
+    try:
+        if not isinstance(own, dict):
+            raise ConfigError(f"{instrument.name} must be a table of the instrument's options")
+        complete(instrument.options, own)
+        from_mapping(config)
+    except CrowdsourceError as problem:
+        raise ConfigError(f"{path}: {problem}") from problem
+    return own, config
+
+
+def _dry_run(instrument, exposure, settings):
+    """Read and check everything, fit and write nothing."""
+    from .run import plan
+    for line in plan(instrument, exposure, settings):
+        print(line)
+    return 0
+
+
+def _tell(outcome, settings):
+    """What was done, in a line for each file."""
+    result = outcome.result
+    last = result.history[-1]
+    print(f"{settings.out}: {len(result.catalog)} sources, {len(result.history)} passes, FWHM {float(result.psf.fwhm()):.2f} px, "
+          f"chi2 {last['chi2']:.3f}"+(", noise estimated" if outcome.image.ivar_estimated else ""))
+    for path, what in ((settings.model_out, "model, sky and flags"), (settings.plot, "picture"),
+                       (settings.debug_plots, "pictures of each pass")):
+        if path is not None:
+            print(f"{path}: {what}")
+
+
+def _tell_profile(outcome, total):
+    """CPU seconds by stage over all passes."""
+    stages = {}
+    for record in outcome.result.history:
+        for name, seconds in record.items():
+            if name.startswith("cpu_"):
+                stages[name[4:]] = stages.get(name[4:], 0.)+seconds
+    print("CPU seconds by stage")
+    rows = [*stages.items(), ("the fit, all stages and the rest", outcome.cpu["fit"]), ("reading", outcome.cpu["read"]),
+            ("writing", outcome.cpu["write"]), ("the run", total), ("the process", time.process_time())]
+    for name, seconds in rows:
+        print(f"  {name:34s} {seconds:8.3f}")
+
+
+def _add_simulate(parser):
+    """Arguments from the fields of SimulationConfig."""
+    from dataclasses import fields
+
+    from .simulate import SimulationConfig
+    parser.add_argument("out", metavar="OUT", help="FITS file; a name that ends in .fz is compressed")
+    described = _attributes(SimulationConfig)
+    for f in fields(SimulationConfig):
+        option = "--"+f.name.replace("_", "-")
+        text = described.get(f.name, "").replace("%", "%%")
+        if f.name == "clusters":
+            parser.add_argument("--cluster", dest="clusters", action="append", nargs=4, type=float, default=[],
+                                metavar=("X", "Y", "RADIUS", "STARS"), help="a cluster of stars; may be repeated")
+        elif isinstance(f.default, tuple):
+            parser.add_argument(option, nargs=len(f.default), type=type(f.default[0]), default=list(f.default),
+                                metavar=f.name.upper(), help=text)
+        else:
+            parser.add_argument(option, type=type(f.default), default=f.default, help=text, metavar=f.name.upper())
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    _add_talk(parser)
+    parser.set_defaults(run=_run_simulate)
+
+
+def _attributes(cls):
+    """Descriptions of a dataclass's fields, from its docstring; names that share an entry share its text."""
+    out = {}
+    for names, text in re.findall(r"^    (\w[\w, ]*) : [^\n]*\n((?:        [^\n]*\n)+)", cls.__doc__, flags=re.MULTILINE):
+        out.update(dict.fromkeys(re.split(", *", names), " ".join(text.split()).rstrip(".")))
+    return out
+
+
+def _run_simulate(args, talk):
+    from dataclasses import fields
+
+    from .io.atomic import check_output
+    from .io.simulation import write_simulation
+    from .simulate import Cluster, SimulationConfig, simulate_field
+    values = {f.name: getattr(args, f.name) for f in fields(SimulationConfig)}
+    values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+    values["clusters"] = tuple(Cluster(*c) for c in args.clusters)
+    check_output(args.out, args.overwrite)
+    sim = simulate_field(SimulationConfig(**values))
+    write_simulation(sim, args.out, overwrite=args.overwrite)
+    if not args.quiet:
+        ny, nx = sim.data.shape
+        print(f"{args.out}: {nx} x {ny} pixels, {len(sim.truth)} stars, 5 sigma at {sim.truth.meta['FLUX5']:.1f} counts")
+    return 0
+
+
+def _add_demo(parser):
+    parser.add_argument("--out", default="demo-output", metavar="FOLDER", help="for catalog and picture; demo-output when not given")
+    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="default 1")
+    _add_talk(parser)
+    parser.set_defaults(run=_run_demo)
+
+
+def _run_demo(args, talk):
+    from .demo import run_demo
+    with talk.progress() as progress:
+        lines = run_demo(args.out, args.threads, progress)
+    print("\n".join(lines))
+    return 0
+
+
+def _add_flags(parser):
+    parser.add_argument("value", type=lambda v: int(v, 0), metavar="N", help="a value of the column flags")
+    parser.add_argument("--instrument", default="generic", metavar="NAME", help="whose bits the lower 32 are")
+    parser.set_defaults(run=_run_flags)
+
+
+def _run_flags(args, talk):
+    from .flags import decode
+    from .instrument import load
+    print(" ".join(decode(args.value, load(args.instrument).flags)) or "none")
+    return 0
+
+
+class _Talk:
+    """What is shown while a command runs: a bar on a terminal, log lines elsewhere."""
+
+    def __init__(self, log):
+        self.log = log
+        self.bar = False
+        self.set(False, False)
+
+    def set(self, verbose, quiet):
+        """Choose by the user's wish and by whether there is a terminal."""
+        self.bar = sys.stderr.isatty() and not quiet and not verbose
+        self.log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING if self.bar else logging.INFO)
+
+    @contextlib.contextmanager
+    def progress(self):
+        """A callback for `crowdsource.fit.fit`, or None where log lines tell enough."""
+        if not self.bar:
+            yield None
+            return
+        from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
+        with logging_redirect_tqdm([self.log]), tqdm(unit="pass", leave=False) as bar:
+            def show(stage, passno, total, info):
+                bar.total, bar.n = (passno if stage == "measure" else total), passno
+                bar.set_description(stage, refresh=False)
+                bar.set_postfix(info)
+            yield show
+
+
+@contextlib.contextmanager
+def _talking():
+    """The package's log on stderr while a command runs."""
+    log = logging.getLogger("crowdsource")
+    level, handler = log.level, logging.StreamHandler(sys.stderr)
+    log.addHandler(handler)
+    try:
+        yield _Talk(log)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

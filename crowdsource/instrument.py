@@ -1,0 +1,254 @@
+"""The instrument contract: what an adapter gives, and how adapters are found.
+
+An adapter says how one kind of files becomes Images and what the engine should know of them. It is data first: its
+options, its table of flag bits; then the few methods in which it differs from the defaults here. A third party registers
+one through the entry-point group ``crowdsource.instruments``::
+
+    [project.entry-points."crowdsource.instruments"]
+    mycamera = "mypackage:MyCamera"
+
+and ``crowdsource mycamera FILE`` is a command. An adapter and its exposures hold no open files and can be pickled, so that
+tasks may run in other processes.
+"""
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from .errors import CrowdsourceError, InstrumentError
+from .flags import FlagTable
+
+GROUP = "crowdsource.instruments"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A value that a user may give an adapter; the command line and the configuration file are made from it.
+
+    Attributes
+    ----------
+    name : str
+        Identifier; the command line writes its underscores as hyphens.
+    type : callable
+        Makes the value from a string, and takes an already right value as it is; raises ValueError with a remedy.
+    default : object
+        None for an option that need not be given.
+    unit : str
+        Unit of a number; "" for none.
+    help : str
+        One line.
+    metavar : str
+        What the help shows for the value; the name in capitals when empty.
+    """
+    name: str
+    type: object = str
+    default: object = None
+    unit: str = ""
+    help: str = ""
+    metavar: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One detector of an exposure to be fitted.
+
+    Attributes
+    ----------
+    detector : str
+        Its name in the exposure; "" for the only one.
+    cost : float
+        Estimated work in megapixels, by which tasks are sorted over workers.
+    """
+    detector: str
+    cost: float
+
+
+class Exposure(ABC):
+    """One file set of an instrument: lists its detectors and reads one Image at a time.
+
+    Attributes
+    ----------
+    identity : str
+        The same for the same observation wherever its files lie; detection identifiers are made from it.
+    inputs : tuple of pathlib.Path
+        The files, whose checksums the outputs record.
+    options : tuple of (str, object)
+        Values of the instrument's options, which the outputs record.
+    """
+    identity: str
+    inputs: tuple
+    options: tuple
+
+    @abstractmethod
+    def tasks(self):
+        """The detectors, as a tuple of `Task` in the order of the output. Reads headers at most."""
+
+    @abstractmethod
+    def read(self, task):
+        """The Image of a task, masked and weighted, with `exposure` and `detector` set.
+
+        Raises
+        ------
+        DataFileError
+            When a file cannot be read or does not suit the others.
+        """
+
+
+class Instrument(ABC):
+    """An adapter. Attributes are data; methods other than `open` have defaults that suit a plain camera.
+
+    Attributes
+    ----------
+    name : str
+        As registered; the command's name.
+    summary : str
+        One line.
+    options : tuple of Option
+    flags : crowdsource.flags.FlagTable
+        Names of the bits in an Image's ``dq``.
+    """
+    name: str
+    summary: str
+    options: tuple = ()
+    flags: FlagTable = FlagTable("dq", ())
+
+    @abstractmethod
+    def open(self, path, **options):
+        """An `Exposure`.
+
+        Parameters
+        ----------
+        path : str
+            The file that stands for the exposure, as `crowdsource.io.fits.ImageName` writes it.
+        **options
+            Values of `options` by name; those not given have their defaults.
+        """
+
+    def claims(self, path, header):
+        """Whether a file is this instrument's, by its name and the header of its first HDU."""
+        return False
+
+    def psf_prior(self, image):
+        """The PSF to start from, or None to have it measured on the image."""
+        return None
+
+    def tiling(self, image):
+        """(core, overlap) of the tiles in pixels, or None for the configuration's."""
+        return None
+
+    def fit_config(self, image, config):
+        """The `crowdsource.config.FitConfig` with this instrument's defaults; a user's values are put on top of it."""
+        return config
+
+    def bright_stars(self, image, table):
+        """Stars to give very large stamps: a Table with x and y from a user's, which has those or ra and dec."""
+        from .io.tables import positions
+        return positions(table, image)
+
+    def galaxies(self, image, table):
+        """The Image with `nodeblend` and `sharp` set in its mask where a user's table says that galaxies are."""
+        return image
+
+    def finish(self, image, result):
+        """Extra columns of the catalog, as a dict of arrays with a row for each source; same names replace."""
+        return {}
+
+    def products(self, image, result):
+        """Images for the model file by name: model of the stars, sky, and flags."""
+        from .flags import combine
+        return {"MOD": result.model, "SKY": result.sky, "MSK": combine(image.dq, image.mask)}
+
+    def write(self, images, path, overwrite=False):
+        """Write Images in this instrument's own format, for simulations and artificial stars."""
+        raise InstrumentError(f"{self.name} cannot write images")
+
+
+def complete(options, given):
+    """Values of all options: those given, converted, and defaults.
+
+    Parameters
+    ----------
+    options : iterable of Option
+    given : mapping
+        By name; None counts as not given.
+
+    Raises
+    ------
+    InstrumentError
+        When a name is unknown or a value cannot be converted.
+    """
+    known = {o.name: o for o in options}
+    unknown = [n for n in given if n not in known]
+    if unknown:
+        raise InstrumentError(f"option {unknown[0]} is unknown: choose one of {', '.join(known)}")
+    values = {n: o.default for n, o in known.items()}
+    for name, value in given.items():
+        if value is not None:
+            try:
+                values[name] = known[name].type(value)
+            except (ValueError, TypeError) as problem:
+                raise InstrumentError(f"option {name}: {value!r} cannot be used: {problem}") from problem
+    return values
+
+
+def registered():
+    """Entry points of all registered instruments, by name.
+
+    Raises
+    ------
+    InstrumentError
+        When two distributions register the same name.
+    """
+    found = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise InstrumentError(f"instrument {point.name} is registered as {other.value} and {point.value}: "
+                                  "uninstall one of the two packages")
+    return found
+
+
+def load(name):
+    """The instrument registered under a name.
+
+    Raises
+    ------
+    InstrumentError
+        When there is none, or it cannot be loaded.
+    """
+    points = registered()
+    if name not in points:
+        raise InstrumentError(f"no instrument {name!r}: installed are {', '.join(points) or 'none'}")
+    try:
+        instrument = points[name].load()()
+    except CrowdsourceError:
+        raise
+    except Exception as problem:
+        raise InstrumentError(f"instrument {name} ({points[name].value}) cannot be loaded: {problem}; "
+                              "update or uninstall its package") from problem
+    if not isinstance(instrument, Instrument):
+        raise InstrumentError(f"instrument {name} ({points[name].value}) is no crowdsource.instrument.Instrument: "
+                              "update or uninstall its package")
+    return instrument
+
+
+def claiming(path, header):
+    """The one instrument that claims a file.
+
+    Parameters
+    ----------
+    path : path-like
+    header : astropy.io.fits.Header
+        Of its first HDU.
+
+    Raises
+    ------
+    InstrumentError
+        When none or several do.
+    """
+    claims = [i for i in map(load, registered()) if i.claims(path, header)]
+    if len(claims) == 1:
+        return claims[0]
+    if claims:
+        names = ", ".join(i.name for i in claims)
+        raise InstrumentError(f"{path}: several instruments claim it ({names}): name one, as in crowdsource {claims[0].name}")
+    raise InstrumentError(f"{path}: no instrument claims it: use crowdsource generic")

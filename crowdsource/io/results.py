@@ -1,0 +1,224 @@
+"""Results in files: the catalog with its PSF and history, and the model image.
+
+``<name>.cat.fits`` holds PRIMARY (version, configuration, inputs with their SHA-256, a summary of the passes), ``PSF`` and
+what belongs to it, ``CAT`` and ``HIST``. The model file holds ``MOD``, ``SKY`` and ``MSK``, compressed.
+"""
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from ..config import as_mapping
+from ..errors import DataFileError
+from .atomic import atomic_path
+from .fits import opened
+from .tables import check_ending, write_catalog
+
+DISTRIBUTION = "crowdsourcephoto"
+FINE = 32
+"""Model and sky are stored in steps of the noise over this."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from.
+
+    Attributes
+    ----------
+    instrument : str
+    inputs : tuple of path-like
+        Files read; their checksums are taken when the result is written.
+    options : mapping
+        The instrument's options, values by name; None for those not used.
+    exposure, detector : str
+    """
+    instrument: str = ""
+    inputs: tuple = ()
+    options: dict = field(default_factory=dict)
+    exposure: str = ""
+    detector: str = ""
+
+
+def write_result(result, path, *, provenance=None, overwrite=False):
+    """Write a catalog with its PSF, configuration and history.
+
+    Parameters
+    ----------
+    result : crowdsource.fit.FitResult
+    path : path-like
+        FITS, or ECSV or Parquet by its ending, which hold the catalog and the configuration only.
+    provenance : Provenance, optional
+    overwrite : bool
+
+    Raises
+    ------
+    OutputError
+        When the ending is not known, the file exists already or cannot be written.
+    """
+    check_ending(path)
+    provenance = provenance or Provenance()
+    if not str(path).lower().endswith((".fits", ".fit")):
+        write_catalog(result.catalog, path, _plain_record(result, provenance), overwrite)
+        return
+    hdus = [fits.PrimaryHDU(header=_header(result, provenance)), *result.psf.to_hdus("PSF"),
+            table_hdu(result.catalog, "CAT"), history_hdu(result.history, "HIST")]
+    with atomic_path(path, overwrite) as temporary:
+        fits.HDUList(hdus).writeto(temporary)
+
+
+def write_model(planes, path, noise, overwrite=False):
+    """Write the model file.
+
+    Parameters
+    ----------
+    planes : mapping of str to ndarray, shape (ny, nx)
+        Floating planes are stored in steps of a 32nd of the noise, integers exactly.
+    path : path-like
+    noise : float
+        Typical noise of a pixel, image units.
+    overwrite : bool
+
+    Raises
+    ------
+    OutputError
+        When the file exists already or cannot be written.
+    """
+    hdus = [fits.PrimaryHDU()]+[_compressed(plane, name, noise) for name, plane in planes.items()]
+    with atomic_path(path, overwrite) as temporary:
+        fits.HDUList(hdus).writeto(temporary)
+
+
+def _compressed(plane, name, noise):
+    if plane.dtype.kind != "f":
+        return fits.CompImageHDU(plane, name=name, compression_type="GZIP_2")
+    # a negative level is an absolute step; a fixed seed of the dither gives the same file each time
+    return fits.CompImageHDU(plane.astype(np.float32), name=name, compression_type="RICE_1", quantize_level=-noise/FINE,
+                             quantize_method=1, dither_seed=1)
+
+
+def table_hdu(table, name):
+    """A binary table HDU with units and, as TCOMM, descriptions."""
+    columns = []
+    for n in table.colnames:
+        values = np.asarray(getattr(table[n], "value", table[n]))
+        columns.append(fits.Column(n, _fits_format(values.dtype), unit=str(table[n].info.unit or "") or None, array=values))
+    hdu = fits.BinTableHDU.from_columns(columns, name=name)
+    for k, n in enumerate(table.colnames, 1):
+        if table[n].info.description:
+            hdu.header[f"TCOMM{k}"] = table[n].info.description
+    return hdu
+
+
+def history_hdu(history, name):
+    """The passes' figures as a binary table HDU: one row a pass; NaN where a figure is missing."""
+    names = list(dict.fromkeys(n for record in history for n in record))
+    columns = []
+    for n in names:
+        values = np.array([record.get(n, np.nan) for record in history])
+        columns.append(fits.Column(n, _fits_format(values.dtype), array=values))
+    return fits.BinTableHDU.from_columns(columns, name=name)
+
+
+def _fits_format(dtype):
+    if dtype.kind in "SU":
+        return f"{max(1, dtype.itemsize//(4 if dtype.kind == 'U' else 1))}A"
+    return {"b": "L", "f8": "D", "f4": "E", "i8": "K", "i4": "J", "i2": "I", "u1": "B", "i1": "I"}.get(
+        "b" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}", "K")
+
+
+def _header(result, provenance):
+    """The primary header."""
+    header = fits.Header()
+    header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
+    header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
+    header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
+    header["EXPOSURE"], header["DETECTOR"] = provenance.exposure, provenance.detector
+    header["NSOURCES"] = (len(result.catalog), "rows of CAT")
+    header["NPASS"] = (len(result.history), "passes of the loop")
+    if result.history:
+        last = result.history[-1]
+        header["CHI2"] = (_finite(last.get("chi2")), "mean of (residual/sigma)^2 over good pixels")
+        header["FWHM"] = (_finite(last.get("fwhm")), "of the PSF in the middle, pixels")
+    for k, (path, digest) in enumerate(checksums(provenance.inputs), 1):
+        header[f"IN{k:03d}"] = path
+        header[f"IN{k:03d}SUM"] = digest
+    for k, line in enumerate(config_lines(result.config, provenance), 1):
+        header[f"CFG{k:03d}"] = line
+    for record in result.history:
+        header["HISTORY"] = ("pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
+                             .format(**record))
+    return header
+
+
+def _finite(value):
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def checksums(paths):
+    """(path, SHA-256) of files, as strings."""
+    out = []
+    for path in paths:
+        with open(path, "rb") as file:
+            out.append((str(Path(path)), hashlib.file_digest(file, "sha256").hexdigest()))
+    return out
+
+
+def config_lines(config, provenance=None):
+    """A configuration as lines of TOML, one a value with a dotted key; `read_config` reads them from a catalog.
+
+    Parameters
+    ----------
+    config : crowdsource.config.FitConfig
+    provenance : Provenance, optional
+        Its options stand under the instrument's name.
+    """
+    mapping = as_mapping(config)
+    if provenance is not None and provenance.instrument:
+        mapping[provenance.instrument] = {n: v for n, v in provenance.options.items() if v is not None}
+    return list(_dotted(mapping, ""))
+
+
+def _dotted(mapping, prefix):
+    for name, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {_toml(value)}"
+
+
+def _toml(value):
+    """A value in TOML; numbers keep every digit."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "["+", ".join(map(_toml, value))+"]"
+    return json.dumps(str(value)) if not isinstance(value, (int, float)) else repr(value)
+
+
+def read_config(path):
+    """The configuration that a catalog was made with, nested as in a TOML file; the instrument's options under its name.
+
+    Raises
+    ------
+    DataFileError
+        When the file is no such catalog.
+    """
+    with opened(path) as hdus:
+        header = hdus[0].header
+        lines = [header[k] for k in header if k.startswith("CFG")]
+    if not lines:
+        raise DataFileError(path, "holds no configuration; give a catalog that crowdsource wrote")
+    return tomllib.loads("\n".join(lines))
+
+
+def _plain_record(result, provenance):
+    """What ECSV and Parquet record beside the rows."""
+    record = dict(version=version(DISTRIBUTION), instrument=provenance.instrument, exposure=provenance.exposure,
+                  config="\n".join(config_lines(result.config, provenance)), passes=str(len(result.history)))
+    record["inputs"] = "\n".join(f"{digest}  {path}" for path, digest in checksums(provenance.inputs))
+    return record

@@ -1,0 +1,195 @@
+"""Noise of an image that comes without any: the background's, measured, and the photons' of what lies on it.
+
+The background's noise is measured on second differences, which star light that varies smoothly cancels, among the pixels
+of each block whose surroundings are in the lower half: in a crowded field the scatter of pixels is that of the stars.
+The surroundings' mean and the difference are uncorrelated where noise is white, so that the choice does not bias it.
+"""
+import numpy as np
+from scipy import ndimage
+
+BLOCK = 64
+SMOOTH, RING = 5, 3
+ENOUGH = 25
+MAD_TO_SIGMA = 1.4826
+SIGNIFICANT = 3.
+WIDEST = 4.
+SMALLEST = 1e-36
+"""Variance that float32 still holds, and its inverse."""
+
+
+def estimate_ivar(data, gain=np.nan, readnoise=None):
+    """Inverse variance from the image alone.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        Pixel values; NaN where there is none.
+    gain : float
+        Electrons per unit; NaN when not known, then light brings no noise of its own.
+    readnoise : float, optional
+        Electrons; with the gain, the least noise of a pixel.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+        Positive and finite where the data are finite, 0 elsewhere.
+    """
+    data = np.asarray(data, dtype=np.float32)
+    level, sigma = background(data, least_noise(data, gain, readnoise))
+    variance = sigma**2+photon_variance(data, level, sigma, gain)
+    return np.where(np.isfinite(data), 1/np.clip(variance, SMALLEST, 1/SMALLEST), 0).astype(np.float32)
+
+
+def scaled_weight(data, weight, gain=np.nan, readnoise=None):
+    """Inverse variance from a map of relative weights of the background.
+
+    The scale is the median over the image of the measured background noise; photon noise of what lies on the background
+    is added where the gain is known.
+
+    Parameters
+    ----------
+    data, weight : ndarray, shape (ny, nx)
+        Pixel values; weights in any unit, 0 for pixels not to be used.
+    gain, readnoise : float
+        As `estimate_ivar`.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    weight = np.asarray(weight, dtype=np.float32)
+    data = np.where(weight > 0, data, np.nan).astype(np.float32)
+    use = np.isfinite(data)
+    if not use.any():
+        return np.zeros(data.shape, np.float32)
+    # noise is measured where it is made even by the weights
+    root = np.sqrt(weight/np.median(weight[use]))
+    floor = least_noise(data, gain, readnoise)
+    _, even = background((data-np.median(data[use]))*root, floor)
+    level, sigma = background(data, floor)
+    variance = (float(np.median(even[use]))/np.where(use, root, 1))**2
+    variance = variance+photon_variance(data, level, sigma, gain)
+    return np.where(use, 1/np.clip(variance, SMALLEST, 1/SMALLEST), 0).astype(np.float32)
+
+
+def least_noise(data, gain=np.nan, readnoise=None):
+    """Noise below which no pixel can be: of reading, of rounding to whole numbers, or of float32.
+
+    Returns
+    -------
+    float
+        Image units.
+    """
+    values = data[np.isfinite(data)]
+    if not len(values):
+        return 1.
+    least = 1e-6*float(np.abs(values).max()) or 1.
+    # one value in a hundred tells whole numbers from others
+    if (values[::101] == np.round(values[::101])).all() and np.ptp(values) > 0:
+        least = max(least, 12**-0.5)
+    if readnoise and np.isfinite(gain) and gain > 0:
+        least = max(least, readnoise/gain)
+    return least
+
+
+def photon_variance(data, level, sigma, gain):
+    """Variance that light above the background brings: the smoothed excess over the gain, where it is significant.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx), float32
+        NaN where there is none.
+    level, sigma : ndarray, shape (ny, nx)
+        Background and its noise.
+    gain : float
+        Electrons per unit.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    if not (np.isfinite(gain) and gain > 0):
+        return np.zeros(data.shape, np.float32)
+    # without the pixel itself: its own noise must not set its weight, or low pixels would weigh more
+    around, number = _mean(data, RING, middle=False)
+    excess = around-level
+    significant = excess > SIGNIFICANT*sigma/np.sqrt(np.maximum(number, 1))
+    return np.where(significant & (number > 0), excess/np.float32(gain), 0).astype(np.float32)
+
+
+def background(data, least):
+    """Level and noise of the background.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx), float32
+        NaN where there is none.
+    least : float
+        Smallest noise.
+
+    Returns
+    -------
+    level, sigma : ndarray, shape (ny, nx), float32
+        The level is that of the fainter half of each block; both vary smoothly from block to block.
+    """
+    ny, nx = data.shape
+    around, number = _mean(data, SMOOTH)
+    around[number == 0] = np.nan
+    difference = np.full(data.shape, np.nan, np.float32)
+    if min(ny, nx) >= 3:
+        difference[1:-1, 1:-1] = _second_difference(data)
+    edges = [np.linspace(0, n, max(1, round(n/BLOCK))+1).astype(int) for n in (ny, nx)]
+    blocks = np.array([[_block(around[y0:y1, x0:x1], difference[y0:y1, x0:x1]) for x0, x1 in zip(edges[1][:-1], edges[1][1:])]
+                       for y0, y1 in zip(edges[0][:-1], edges[0][1:])])
+    level, sigma = blocks[..., 0], blocks[..., 1]
+    typical = np.median(sigma[sigma > least]) if (sigma > least).any() else _scatter(data)
+    typical = max(typical, least)
+    # a block without sky takes the image's noise, and none may be far from it
+    sigma = np.clip(np.where(np.isfinite(sigma), sigma, typical), max(typical/WIDEST, least), typical*WIDEST)
+    fill = np.nanmedian(level) if np.isfinite(level).any() else 0.
+    return tuple(_interpolated(np.where(np.isfinite(b), b, fill), data.shape) for b in (level, sigma))
+
+
+def _block(around, difference):
+    """Level and noise of one block; NaN where it has too few pixels, and noise 0 is possible."""
+    known = np.isfinite(around)
+    if not known.any():
+        return np.nan, np.nan
+    faint = known & (around <= np.median(around[known]))
+    level = np.median(around[faint])
+    chosen = difference[faint & np.isfinite(difference)]
+    if len(chosen) < ENOUGH:
+        chosen = difference[np.isfinite(difference)]
+    return level, MAD_TO_SIGMA*np.median(np.abs(chosen)) if len(chosen) >= 3 else np.nan
+
+
+def _second_difference(data):
+    """Mixed second difference with unit noise gain inside the rim: 0 for planes; NaN next to NaN."""
+    along = data[:, :-2]-2*data[:, 1:-1]+data[:, 2:]
+    return (along[:-2]-2*along[1:-1]+along[2:])/6
+
+
+def _mean(data, size, middle=True):
+    """Mean of the pixels that are there in a box around each, with or without its middle, and their number."""
+    there = np.isfinite(data)
+    parts = there.astype(np.float32), np.where(there, data, 0).astype(np.float32)
+    number, total = (ndimage.uniform_filter(p, size, mode="constant")*size**2-(0 if middle else p) for p in parts)
+    number = np.round(number)
+    return total/np.maximum(number, 1), number
+
+
+def _scatter(data):
+    """Plain scatter of an image in which no differences can be taken, at least something."""
+    values = data[np.isfinite(data)]
+    spread = MAD_TO_SIGMA*np.median(np.abs(values-np.median(values))) if len(values) else 0.
+    return spread if spread > 0 else float(np.std(values)) if len(values) else 0.
+
+
+def _interpolated(blocks, shape):
+    """Bilinear interpolation of block values to pixels, constant outside the outer centres."""
+    if blocks.size == 1:
+        return np.full(shape, blocks[0, 0], np.float32)
+    smooth = ndimage.median_filter(blocks, 3, mode="nearest")
+    at = [np.clip((np.arange(n)+0.5)*b/n-0.5, 0, b-1) for n, b in zip(shape, blocks.shape)]
+    weights = [np.maximum(0, 1-np.abs(a[:, None]-np.arange(b)[None, :])) for a, b in zip(at, blocks.shape)]
+    return (weights[0]@smooth@weights[1].T).astype(np.float32)

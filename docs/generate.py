@@ -1,0 +1,229 @@
+"""Write the parts of the documentation that the code itself knows.
+
+A page holds a generated part between a line ``<!-- generated: NAME -->`` and the next ``<!-- end -->``. ``python
+docs/generate.py`` writes all parts anew, ``--check`` only names the pages that are out of date, ``--picture`` makes the
+README's picture by the demo. A test holds the pages up to date.
+"""
+import argparse
+import csv
+import inspect
+import io
+import re
+import sys
+import tomllib
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+
+from crowdsource.catalog import schema
+from crowdsource.cli import build_parser
+from crowdsource.config import PRESETS, FitConfig, as_mapping
+from crowdsource.flags import ENGINE, MASK_SHIFT
+from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
+MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
+PICTURE = ROOT/"docs"/"images"/"demo.png"
+PICTURE_DPI, PICTURE_COLOURS = 96, 256
+
+
+def table(head, rows):
+    """A Markdown table."""
+    lines = [head, ["---"]*len(head), *rows]
+    return "\n".join("| "+" | ".join(str(v) for v in line)+" |" for line in lines)
+
+
+def columns():
+    """The catalog's columns."""
+    return schema.documentation()
+
+
+def flag_table(flags, shift=0):
+    """The bits of one namespace; `shift` is where the plane starts in the catalog's column."""
+    return table(["bit", "bit in `flags`", "name", "what a set bit says"],
+                 [[d.bit, d.bit+shift, f"`{d.name}`", d.description] for d in flags.definitions])
+
+
+def attributes(cls):
+    """{field: (type, description)} from the Attributes section of a dataclass's docstring."""
+    text = inspect.cleandoc(cls.__doc__).partition("Attributes\n----------\n")[2]
+    found = {}
+    for entry in re.split(r"\n(?=\S)", text):
+        head, *body = entry.split("\n")
+        names, _, kind = head.partition(" : ")
+        for name in names.split(","):
+            found[name.strip()] = kind, " ".join(line.strip() for line in body if line.strip())
+    return found
+
+
+def fields_table(cls, prefix=""):
+    """A table of a dataclass's fields with their defaults; those that are dataclasses themselves are left out."""
+    said, rows = attributes(cls), []
+    default = None if any(f.default is MISSING and f.default_factory is MISSING for f in fields(cls)) else cls()
+    for f in fields(cls):
+        value = getattr(default, f.name, None)
+        if not is_dataclass(value):
+            kind, text = said[f.name]
+            rows.append([f"`{prefix}{f.name}`", kind, "" if default is None else f"`{shown(value)}`", text])
+    return table(["option", "type", "default", "meaning"], rows)
+
+
+def shown(value):
+    """A value as TOML writes it."""
+    if isinstance(value, (tuple, list)):
+        return "["+", ".join(shown(v) for v in value)+"]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def configuration():
+    """All of a fit's options, stage by stage."""
+    parts = [fields_table(FitConfig)]
+    for f in fields(FitConfig):
+        stage = getattr(FitConfig(), f.name)
+        if is_dataclass(stage):
+            first = inspect.cleandoc(type(stage).__doc__).partition("\n")[0]
+            parts.append(f"### `[{f.name}]`\n\n{first}\n\n{fields_table(type(stage), f.name+'.')}")
+    return "\n\n".join(parts)
+
+
+def flat(mapping, prefix=""):
+    """Nested mappings as one, with dotted names."""
+    out = {}
+    for name, value in mapping.items():
+        out.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix+name: value})
+    return out
+
+
+def differences():
+    """{option: its value in each preset} where the presets differ."""
+    values = {name: flat(as_mapping(preset())) for name, preset in PRESETS.items()}
+    return {option: [v[option] for v in values.values()] for option in values["default"]
+            if len({repr(v[option]) for v in values.values()}) > 1}
+
+
+def reasons():
+    """{option: why the default differs}, from docs/presets.toml."""
+    return flat(tomllib.loads((ROOT/"docs"/"presets.toml").read_text(encoding="utf-8")))
+
+
+def presets():
+    """Where the presets differ, and why."""
+    why = reasons()
+    return table(["option", *(f"`{name}`" for name in PRESETS), "why the default differs"],
+                 [[f"`{option}`", *(f"`{shown(v)}`" for v in values), why.get(option, "")]
+                  for option, values in differences().items()])
+
+
+def peers(names, short):
+    """The comparison with other programs on fields: rows of benchmarks/peers.csv, and of ours.csv where there are any."""
+    rows = []
+    for name in ("peers.csv", "ours.csv"):
+        path = ROOT/"benchmarks"/name
+        if path.exists():
+            rows += csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+    head = {"field": "field", "program": "program", "cpu": "CPU s", "mb": "MB",
+            "found": "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious": "spurious %",
+            "faint": "S/N 10-30: bias %, scatter, position scatter, pull, tails %", "bright": "S/N > 100: the same"}
+    if short:
+        del head["bright"]
+        head["faint"] = "bias %, pull at S/N 10-30"
+    lines = []
+    for field in names:
+        of_field = [r for r in rows if r["field"] == field]
+        for k, row in enumerate(sorted(of_field, key=lambda r: not r["program"].startswith("this"))):
+            cells = dict(row, field=field if k == 0 else "")
+            if short:
+                values = row["faint"].split(", ")
+                cells["faint"] = f"{values[0]}, {values[3]}" if len(values) == 5 else ""
+            if row["program"].startswith("this"):
+                cells = {key: f"**{v}**" if v and key != "field" else v for key, v in cells.items()}
+            lines.append([cells[k] for k in head])
+    return table(list(head.values()), lines)
+
+
+def options(command):
+    """The options of a command, from its own parser."""
+    commands = next(a for a in build_parser([command])._actions if isinstance(a, argparse._SubParsersAction))
+    parts = []
+    for group in commands.choices[command]._action_groups:
+        rows = [[spelled(a), a.help.replace("%%", "%").replace("<", "&lt;")] for a in group._group_actions if a.dest != "help"]
+        if rows:
+            title = {"positional arguments": "Arguments", "options": "Options"}.get(group.title, group.title.capitalize())
+            parts.append(f"**{title}**\n\n{table(['option', 'meaning'], rows)}")
+    return "\n\n".join(parts)
+
+
+def spelled(action):
+    """How an option is typed: its name and what comes after it."""
+    after = () if action.nargs == 0 else action.metavar if isinstance(action.metavar, tuple) else (
+        [action.metavar or action.dest.upper()]*(action.nargs if isinstance(action.nargs, int) else 1))
+    return "`"+" ".join([*action.option_strings[:1], *after])+"`"
+
+
+def simulation():
+    """Options of a simulated field."""
+    return fields_table(SimulationConfig)+"\n\n### A cluster\n\n"+fields_table(Cluster)
+
+
+PARTS = {
+    "generic_options": lambda: options("generic"),
+    "simulate_options": lambda: options("simulate"),
+    "demo_options": lambda: options("demo"),
+    "flags_options": lambda: options("flags"),
+    "columns": columns,
+    "engine_flags": lambda: flag_table(ENGINE, MASK_SHIFT),
+    "simulated_flags": lambda: flag_table(SIMULATED),
+    "configuration": configuration,
+    "simulation": simulation,
+    "presets": presets,
+    "peers_short": lambda: peers(("sparse", "medium", "crowded"), short=True),
+    "peers": lambda: peers(("sparse", "medium", "crowded", "extreme", "real"), short=False),
+}
+
+
+def generated(text):
+    """A page with its generated parts written anew."""
+    return MARKED.sub(lambda m: f"{m[1]}{PARTS[m[2]]()}\n{m[4]}", text)
+
+
+def picture():
+    """The README's picture: the demo's, with fewer pixels and colours."""
+    import tempfile
+
+    from PIL import Image as Picture
+
+    from crowdsource.demo import demo_field
+    from crowdsource.fit import fit
+    from crowdsource.report import plot_fit
+    PICTURE.parent.mkdir(exist_ok=True)
+    image, _ = demo_field()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)/"demo.png"
+        plot_fit(image, fit(image), path, title="A simulated field of 3,000 stars", dpi=PICTURE_DPI)
+        with Picture.open(path) as page:
+            few = page.convert("RGB").quantize(PICTURE_COLOURS, Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE)
+            few.save(PICTURE, optimize=True)
+
+
+def main():
+    """Write or check; the exit status tells whether pages are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, name the pages that are out of date")
+    parser.add_argument("--picture", action="store_true", help="make the README's picture too")
+    arguments = parser.parse_args()
+    if arguments.picture:
+        picture()
+    old = [page for page in PAGES if generated(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
+    for page in old:
+        print(f"{page.relative_to(ROOT)}: {'out of date' if arguments.check else 'written'}")
+        if not arguments.check:
+            page.write_text(generated(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return int(bool(old) and arguments.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

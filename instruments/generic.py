@@ -1,0 +1,324 @@
+"""Any image: a FITS plane, and whatever else the user has of it."""
+import hashlib
+import logging
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from crowdsource.errors import DataFileError, InputError
+from crowdsource.flags import ENGINE
+from crowdsource.image import Image
+from crowdsource.instrument import Exposure, Instrument, Option, Task, complete
+from crowdsource.io.fits import ImageName, read_image
+
+log = logging.getLogger(__name__)
+GROW = 2
+"""Pixels by which saturated ones grow: charge spills and the neighbours are not linear."""
+ANY = 0xFFFFFFFF
+ELECTRONS = ("electron", "electrons", "e-")
+CLIPPED = 3
+"""So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
+FAR_ABOVE, MANY_COUNTS = 20., 1000.
+"""... when it lies so many times the scatter of pixels above the median, and whole numbers so far above it: the brightest
+pixels of a faint image have equal counts by chance."""
+ANY = 0xFFFFFFFF
+ELECTRONS = ("electron", "electrons", "e-")
+CLIPPED = 3
+"""So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
+FAR_ABOVE = 50.
+"""... when it lies so many times the scatter of pixels above the median."""
+NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms")
+
+
+def bits(value):
+    """A bit mask from ``"0,3,5"`` (bit numbers), ``"0x29"`` (the mask), ``"any"``, ``"none"``, an int or a list of numbers."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        mask = value
+    elif isinstance(value, (list, tuple)):
+        mask = sum({1 << int(v) for v in value})
+    elif value in ("any", "none"):
+        mask = ANY if value == "any" else 0
+    elif re.fullmatch(r"0[xXbB][0-9a-fA-F]+", value):
+        mask = int(value, 0)
+    elif re.fullmatch(r"\d+(,\d+)*", value):
+        mask = sum({1 << int(v) for v in value.split(",")})
+    else:
+        raise ValueError("give bit numbers such as 0,3,5, a mask such as 0x29, any or none")
+    if not 0 <= mask <= ANY:
+        raise ValueError("bits run from 0 to 31")
+    return mask
+
+
+def box(value):
+    """(x0, x1, y0, y1) from ``"x0:x1,y0:y1"`` or four numbers."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"\d+:\d+,\d+:\d+", value):
+            raise ValueError("give x0:x1,y0:y1 in pixels from 0, the second of each not included")
+        value = re.split("[:,]", value)
+    x0, x1, y0, y1 = (int(v) for v in value)
+    return x0, x1, y0, y1
+
+
+def positive(value):
+    """A positive, finite float."""
+    value = float(value)
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError("a positive number is needed")
+    return value
+
+
+def not_negative(value):
+    """A finite float of at least 0."""
+    value = float(value)
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError("a number of at least 0 is needed")
+    return value
+
+
+OPTIONS = (
+    Option("ivar", str, help="inverse variance of each pixel; 0 for pixels not to be used", metavar="FILE[:HDU]"),
+    Option("inverse_sigma", str, help="root of the inverse variance of each pixel", metavar="FILE[:HDU]"),
+    Option("weight", str,
+           help="weight map (WHT) of the background in any scale, which the image gives", metavar="FILE[:HDU]"),
+    Option("rms", str, help="noise of each pixel, 1 sigma; 0 for pixels not to be used", metavar="FILE[:HDU]"),
+    Option("dq", str, help="flags of each pixel, integers", metavar="FILE[:HDU]"),
+    Option("bad_bits", bits, ANY, help="bits of dq that forbid a pixel: numbers as 0,3,5, a mask as 0x29, any (default) or none",
+           metavar="BITS"),
+    Option("nodeblend_bits", bits, 0, help="bits of dq where blends are not split", metavar="BITS"),
+    Option("sharp_bits", bits, 0, help="bits of dq where only peaks as sharp as the PSF are sources", metavar="BITS"),
+    Option("psf", str, help="PSF to start from: a square stamp with an odd number of pixels", metavar="FILE[:HDU]"),
+    Option("fwhm", positive, unit="pixels", help="width of the PSF to start from; measured when not given"),
+    Option("gain", positive, unit="electrons per unit", help="from the header when not given"),
+    Option("readnoise", not_negative, unit="electrons", help="from the header when not given"),
+    Option("saturation", float, unit="image units", help="level of saturation; from the header and the pixels when not given"),
+    Option("zeropoint", float, unit="mag", help="magnitude of one unit of flux; from the header when not given"),
+    Option("cutout", box, help="the part to fit, in pixels from 0, the second of each not included", metavar="x0:x1,y0:y1"),
+)
+
+
+@dataclass(frozen=True)
+class GenericExposure(Exposure):
+    """One plane of one file.
+
+    Attributes
+    ----------
+    name : ImageName
+        The image.
+    options : tuple of (str, object)
+        Values of all options.
+    identity : str
+    inputs : tuple of Path
+    """
+    name: ImageName
+    options: tuple
+    identity: str
+    inputs: tuple
+
+    def tasks(self):
+        """One task; its cost is not known before the file is read."""
+        return (Task("", 1.),)
+
+    def read(self, task):
+        """The Image; see `Exposure.read`."""
+        o = dict(self.options)
+        source = read_image(self.name)
+        cut = _cut(o["cutout"], source)
+        data, facts = _floats(source, cut), _facts(source, o)
+        flags = _companion(o["dq"], source, cut)
+        dq = None if flags is None else _integers(flags)
+        bad, mask = _masks(data, dq, facts["saturation"], o)
+        noise = _noise(o, source, cut, np.isfinite(data) & ~bad)
+        readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
+        meta = dict(psf=o["psf"], fwhm=o["fwhm"], readnoise=readnoise, unit=str(source.header.get("BUNIT", "")).strip())
+        try:
+            return Image.from_arrays(data, dq=dq, mask=mask, bad=bad, readnoise=readnoise, wcs=source.wcs(),
+                                     exposure=self.identity, meta=meta, **noise, **facts)
+        except InputError as problem:
+            raise DataFileError(source.path, str(problem), source.hdu) from problem
+
+
+class Generic(Instrument):
+    """Any image with any of: noise map, flags, PSF; what is not given comes from the header or from the pixels."""
+    name = "generic"
+    summary = "any FITS image, with or without a noise map, flags and a PSF"
+    options = OPTIONS
+
+    def open(self, path, **options):
+        """A `GenericExposure`; see `Instrument.open`.
+
+        Raises
+        ------
+        InputError
+            When more than one noise map is given.
+        """
+        values = complete(OPTIONS, options)
+        maps = [n for n in NOISE_MAPS if values[n]]
+        if len(maps) > 1:
+            raise InputError(f"{' and '.join(maps)} are both given: one of them tells the noise, leave out the others")
+        name = ImageName.parse(path)
+        files = [name.path]+[ImageName.parse(values[n]).path for n in (*NOISE_MAPS, "dq", "psf") if values[n]]
+        return GenericExposure(name, tuple(values.items()), _identity(name, values["cutout"]), tuple(dict.fromkeys(files)))
+
+    def psf_prior(self, image):
+        """The stamp of ``psf``, or a profile of the width ``fwhm``, or None."""
+        if image.meta["psf"]:
+            from crowdsource.psf.importing import psf_from_fits
+            name = ImageName.parse(image.meta["psf"])
+            return psf_from_fits(name.path, image.shape, hdu=name.hdu)
+        if image.meta["fwhm"]:
+            from crowdsource.psf.initial import initial_psf
+            return initial_psf(image, fwhm=image.meta["fwhm"])
+        return None
+
+    def finish(self, image, result):
+        """Detection identifiers: 31 bits of a hash of the image's identity, then the row."""
+        base = np.int64(int.from_bytes(hashlib.sha256(image.exposure.encode()).digest()[:4]) >> 1) << np.int64(32)
+        return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
+
+    def write(self, images, path, overwrite=False):
+        """Write one Image as HDUs IMAGE, IVAR and DQ, with its WCS, gain, saturation and zero point."""
+        from crowdsource.io.fits import write_image
+        image, = images
+        write_image(image, path, overwrite)
+
+
+def _identity(name, cutout):
+    """The file's name without folder and endings, the HDU, the plane and the cut-out."""
+    stem = re.sub(r"(\.fits?|\.fts)?(\.fz|\.gz|\.bz2)?$", "", Path(name.path).name, flags=re.IGNORECASE)
+    place = "".join(f":{v}" for v in (name.hdu, name.plane) if v is not None)
+    return stem+place+("" if cutout is None else "[{}:{},{}:{}]".format(*cutout))
+
+
+def _cut(cutout, source):
+    """The slices of a cut-out, all pixels when there is none."""
+    ny, nx = source.data.shape
+    x0, x1, y0, y1 = cutout or (0, nx, 0, ny)
+    if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
+        raise DataFileError(source.path, f"cut-out {x0}:{x1},{y0}:{y1} is empty or leaves the image of {nx} x {ny} pixels",
+                            source.hdu)
+    return np.s_[y0:y1, x0:x1]
+
+
+def _floats(plane, cut):
+    if plane.data.dtype.kind not in "fiub":
+        raise DataFileError(plane.path, f"holds values of type {plane.data.dtype.name}; real numbers are needed", plane.hdu)
+    return np.ascontiguousarray(plane.data[cut], dtype=np.float32)
+
+
+def _companion(name, source, cut):
+    """The part of another plane that goes with the image's, as a FitsImage; None when there is none."""
+    if name is None:
+        return None
+    plane = read_image(name)
+    if plane.data.shape != source.data.shape:
+        raise DataFileError(plane.path, f"has shape {plane.data.shape} but the image {source.path}[{source.hdu}] has "
+                            f"{source.data.shape}; cut them to the same pixels", plane.hdu)
+    return replace(plane, data=plane.data[cut])
+
+
+def _integers(plane):
+    """Flags as uint32; floats are taken when they are whole numbers."""
+    data = plane.data
+    if data.dtype.kind == "f" and not (data == np.round(data)).all():
+        raise DataFileError(plane.path, f"holds values of type {data.dtype.name}; flags are whole numbers", plane.hdu)
+    if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
+        raise DataFileError(plane.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers", plane.hdu)
+    # a sign bit is the highest of the flags
+    return (data.astype(np.int64) & ANY).astype(np.uint32)
+
+
+def _facts(source, o):
+    """What an Image knows beside its pixels: from the options, else from the header."""
+    gain = o["gain"] or source.value("gain")
+    if o["gain"] is None and str(source.header.get("BUNIT", "")).strip().lower() in ELECTRONS:
+        gain = 1.
+    saturation = o["saturation"]
+    if saturation is None:
+        saturation = min(source.value("saturation") or np.inf, plateau(source.data))
+    zeropoint = o["zeropoint"] if o["zeropoint"] is not None else source.value("zeropoint")
+    x0, _, y0, _ = o["cutout"] or (0, 0, 0, 0)
+    return dict(gain=gain if gain and gain > 0 else np.nan, origin=(x0, y0),
+                saturation=saturation if saturation > 0 else np.inf,
+                zeropoint=np.nan if zeropoint is None else zeropoint, exptime=source.value("exptime") or np.nan,
+                band=source.value("band", str) or "", mjd=source.mjd())
+
+
+def plateau(data):
+    """The level at which an image is clipped, told by its own pixels; inf where it is not.
+
+    Headers often lack the level, or give the converter's where bias and flat field have moved it.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+    """
+    values = data[np.isfinite(data)] if data.dtype.kind == "f" else data.ravel()
+    if not len(values):
+        return np.inf
+    top = data == values.max()
+    if top.sum() < CLIPPED or not ((top[1:] & top[:-1]).any() or (top[:, 1:] & top[:, :-1]).any()):
+        return np.inf
+    # one pixel in 17 tells the scatter
+    low, middle, high = np.quantile(values[::17], [0.16, 0.5, 0.84])
+    top_value = float(values.max())
+    above = top_value-middle
+    if above <= FAR_ABOVE*max((high-low)/2, 1e-30) or (top_value.is_integer() and above < MANY_COUNTS):
+        return np.inf
+    log.info("the image is clipped at %g: %d pixels are saturated", top_value, top.sum())
+    return top_value
+
+
+def _masks(data, dq, saturation, o):
+    """Pixels not to be used, and the engine's bits."""
+    mask = np.zeros(data.shape, np.uint16)
+    bad = np.zeros(data.shape, bool)
+    if dq is not None:
+        bad |= dq & np.uint32(o["bad_bits"]) > 0
+        mask[dq & np.uint32(o["nodeblend_bits"]) > 0] |= ENGINE.nodeblend
+        mask[dq & np.uint32(o["sharp_bits"]) > 0] |= ENGINE.sharp
+    saturated = grown(data >= saturation, GROW)
+    mask[saturated] |= ENGINE.saturated
+    return bad | saturated, mask
+
+
+def grown(where, radius):
+    """A boolean plane with every true pixel's neighbours within a radius in pixels."""
+    y, x = np.nonzero(where)
+    if not len(y):
+        return where
+    out = np.zeros(where.shape, bool)
+    steps = range(-radius, radius+1)
+    for dy in steps:
+        for dx in steps:
+            if dx*dx+dy*dy <= radius*radius:
+                out[np.clip(y+dy, 0, where.shape[0]-1), np.clip(x+dx, 0, where.shape[1]-1)] = True
+    return out
+
+
+def _noise(o, source, cut, used):
+    """What `Image.from_arrays` takes for noise, from whatever map there is; `used` tells the pixels that count."""
+    kind = next((n for n in NOISE_MAPS if o[n]), None)
+    if kind is None:
+        return {}
+    given = _companion(o[kind], source, cut)
+    values = _floats(given, np.s_[:, :])
+    _check(values, used, kind, given)
+    # what is said of a pixel that is not used does not matter
+    values = np.where(used, values, np.float32(0))
+    if kind == "weight":
+        return dict(weight=values)
+    if kind == "rms":
+        return dict(ivar=np.where(values > 0, 1/np.maximum(values, np.float32(1e-19))**2, 0).astype(np.float32))
+    return dict(ivar=values if kind == "ivar" else values**2)
+
+
+def _check(values, used, kind, plane):
+    """Refuse maps that are NaN, negative or infinite on pixels that count."""
+    values = values[used]
+    wrong = "NaN on good pixels" if np.isnan(values).any() else "negative somewhere" if (values < 0).any() else \
+        "infinite somewhere" if kind != "rms" and np.isinf(values).any() else None
+    if wrong:
+        raise DataFileError(plane.path, f"the {kind.replace('_', ' ')} is {wrong}; set it to 0 where a pixel must not be used",
+                            plane.hdu)

@@ -1,0 +1,89 @@
+"""The documentation says what the code says, its links lead somewhere, and its examples run."""
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [p for p in (ROOT/"README.md", ROOT/"CONTRIBUTING.md", *sorted((ROOT/"docs").glob("*.md"))) if p.exists()]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
+
+pytestmark = pytest.mark.skipif(not (ROOT/"docs").is_dir(), reason="the source is not beside the tests")
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT/"docs"/"generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_generated_parts_are_up_to_date(generate, page):
+    text = page.read_text(encoding="utf-8")
+    # when they differ: make docs
+    assert generate.generated(text) == text
+    assert text.count("<!-- generated: ") == len(generate.MARKED.findall(text))
+
+
+def test_every_part_is_used_and_no_column_or_option_is_left_undescribed(generate):
+    used = set(re.findall(r"<!-- generated: (\w+) -->", "".join(p.read_text(encoding="utf-8") for p in PAGES)))
+    assert used == set(generate.PARTS)
+    tables = [generate.configuration(), generate.simulation(), generate.columns()]
+    tables += [generate.options(command) for command in ("generic", "simulate", "demo", "flags")]
+    for part in tables:
+        assert not re.search(r"\| +\|$", part, re.M)
+
+
+def test_every_difference_of_the_presets_has_its_reason(generate):
+    assert set(generate.reasons()) == set(generate.differences())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if not target.startswith(("http:", "https:")):
+            assert (page.parent/target).exists(), target
+
+
+def test_index_lists_every_page():
+    listed = set(LINK.findall((ROOT/"docs"/"index.md").read_text(encoding="utf-8")))
+    assert listed == {p.name for p in (ROOT/"docs").glob("*.md")}-{"index.md"}
+
+
+def test_tour_names_rooms_that_exist():
+    files = ["/"+name(p) for folder in ("crowdsource", "cython_ext", "instruments") for p in (ROOT/folder).rglob("*.py*")]
+    for room in re.findall(r"`((?:\w+/)*\w+\.pyx?)`", (ROOT/"docs"/"tour.md").read_text(encoding="utf-8")):
+        assert any(f.endswith("/"+room) for f in files) or room == "reference.py", room
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_configurations_shown_are_accepted(page):
+    from crowdsource.config import from_mapping
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        mapping = tomllib.loads(block)
+        mapping.pop("generic", None)
+        assert from_mapping(mapping) is not None
+
+
+def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT/"README.md").read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 1 and blocks[0].count("\n") <= 12
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(blocks[0], scope)
+    assert (tmp_path/"field.cat.fits").exists()
+    # 500 stars above 5 sigma are in the field, of which blending hides some
+    assert 250 < len(scope["result"].catalog) < 600
+    assert "sources" in capsys.readouterr().out
+
+
+def test_picture_is_small():
+    assert 2e4 < (ROOT/"docs"/"images"/"demo.png").stat().st_size < 4e5

@@ -1,0 +1,160 @@
+"""Kernels on pixels and stamps against their slow twins: rendering, correlation, maxima, block statistics, centroids, measurements."""
+import numpy as np
+import pytest
+
+from crowdsource.cython_ext import centroid, detect, measure, reference, render, sky
+
+
+def coefficient_planes(count, side, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, side, side)).astype(np.float32)
+
+
+@pytest.mark.parametrize("oversampling", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 5, 19, 41])
+def test_render_is_the_sum_of_splines(oversampling, size):
+    rng = np.random.default_rng(2)
+    planes, factors = coefficient_planes(3, 33), rng.normal(size=(12, 3)).astype(np.float32)
+    x, y = rng.uniform(-20, 20, 12), rng.uniform(-20, 20, 12)
+    x[:4], y[:3] = (0.5, -0.5, 7., -3.49999), (0.5, 1.5, -2.)
+    fast = render.render(planes, factors, x, y, size, oversampling, True)
+    slow = reference.render(planes, factors, x, y, size, oversampling, True)
+    for a, b in zip(fast, slow):
+        # 36 float32 products of order 1; slopes grow with the sampling
+        assert np.allclose(a, b, atol=2e-6*oversampling*np.abs(b).max()+1e-12)
+    assert np.array_equal(render.render(planes, factors, x, y, size, oversampling, False)[0], fast[0])
+
+
+def test_splines_are_a_partition_of_one_and_their_slopes_of_nothing():
+    # planes of ones make stamps of ones, at any phase
+    planes = np.ones((1, 31, 31), np.float32)
+    x = np.linspace(-0.5, 0.4999, 23)
+    value, ddx, ddy = render.render(planes, np.ones((23, 1), np.float32), x, x[::-1].copy(), 9, 1, True)
+    assert np.allclose(value, 1, atol=1e-6) and np.allclose(ddx, 0, atol=1e-6) and np.allclose(ddy, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [dict(size=8), dict(planes=coefficient_planes(2, 8)), dict(factors=np.ones((3, 1), np.float32)),
+                                    dict(y=np.zeros(2)), dict(oversampling=0)])
+def test_render_checks_its_arguments(change):
+    good = dict(planes=coefficient_planes(2, 9), factors=np.ones((3, 2), np.float32), x=np.zeros(3), y=np.zeros(3), size=9, oversampling=1)
+    with pytest.raises(ValueError):
+        render.render(*(good | change).values(), True)
+
+
+@pytest.mark.parametrize("shape", [(40, 70), (5, 5), (1, 33), (64, 32), (3, 200)])
+@pytest.mark.parametrize("size", [1, 3, 19])
+def test_correlation_with_zeros_around(shape, size):
+    rng = np.random.default_rng(3)
+    image, kernel = rng.normal(size=shape).astype(np.float32), rng.normal(size=(size, size)).astype(np.float32)
+    # 361 float32 products of order 1
+    assert np.allclose(detect.correlate(image, kernel), reference.correlate(image, kernel), atol=1e-4)
+
+
+def test_correlation_does_not_flip_the_kernel():
+    kernel = np.zeros((3, 3), np.float32)
+    kernel[0, 2] = 2
+    image = np.zeros((5, 5), np.float32)
+    image[1, 3] = 1
+    out = detect.correlate(image, kernel)
+    assert out[2, 2] == 2 and out.sum() == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 5)])
+def test_correlation_refuses_kernels_without_a_middle(shape):
+    with pytest.raises(ValueError, match="odd"):
+        detect.correlate(np.zeros((9, 9), np.float32), np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (1, 40), (40, 1), (7, 7), (80, 81)])
+def test_local_maxima(shape):
+    rng = np.random.default_rng(4)
+    image = np.round(rng.normal(size=shape), 1).astype(np.float32)  # with many equal neighbours
+    image[rng.random(shape) < 0.02] = -np.inf
+    fast, slow = detect.local_maxima(image, 0.25), reference.local_maxima(image, 0.25)
+    assert len(slow[0]) > 1
+    assert np.array_equal(fast[0], slow[0]) and np.array_equal(fast[1], slow[1])
+
+
+def test_local_maxima_of_plateaus_nan_and_the_densest_grid():
+    plateau = np.zeros((5, 6), np.float32)
+    plateau[1:3, 2:4] = 3
+    assert [v.tolist() for v in detect.local_maxima(plateau, 1.)] == [[1], [2]]
+    broken = np.full((5, 5), np.nan, np.float32)
+    assert len(detect.local_maxima(broken, -10.)[0]) == 0
+    grid = np.zeros((101, 75), np.float32)
+    grid[::2, ::2] = 1
+    assert len(detect.local_maxima(grid, 0.5)[0]) == 51*38
+    assert len(detect.local_maxima(plateau, 3.)[0]) == 0
+
+
+@pytest.mark.parametrize("clip", [1., 3., 1e9])
+def test_block_statistics(clip):
+    rng = np.random.default_rng(5)
+    image = (rng.normal(size=(50, 64))*5+rng.exponential(3, (50, 64))).astype(np.float32)
+    weight = rng.uniform(0.5, 2, image.shape).astype(np.float32)
+    weight[rng.random(image.shape) < 0.3] = 0
+    weight[10:20, :21] = 0
+    weight[20:30, 0:21] = 0
+    weight[25, 7] = 1  # a block of one pixel
+    edges = np.array([0, 10, 20, 30, 50], dtype=np.intp), np.array([0, 21, 40, 64], dtype=np.intp)
+    fast, slow = sky.block_statistics(image, weight, *edges, clip), reference.block_statistics(image, weight, *edges, clip)
+    assert np.array_equal(fast[1], slow[1]) and fast[1][1, 0] == 0 and fast[1][2, 0] == 1
+    assert np.isnan(fast[0][1, 0]).all()
+    assert np.allclose(fast[0], slow[0], rtol=2e-6, atol=1e-6, equal_nan=True)
+
+
+def test_block_edges_must_lie_in_the_image():
+    image = np.zeros((9, 9), np.float32)
+    with pytest.raises(ValueError, match="edges"):
+        sky.block_statistics(image, image, np.array([0, 10], dtype=np.intp), np.array([0, 9], dtype=np.intp), 3.)
+    with pytest.raises(ValueError, match="same shape"):
+        sky.block_statistics(image, image[:8], np.array([0, 9], dtype=np.intp), np.array([0, 9], dtype=np.intp), 3.)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_centroids(weighted):
+    rng = np.random.default_rng(6)
+    at = np.arange(13)-6
+    psf = np.exp(-(at[:, None]**2+at[None, :]**2)/9)[None].repeat(9, axis=0)*rng.uniform(0.9, 1.1, (9, 13, 13))
+    light = psf*100+rng.normal(size=psf.shape)
+    weight = rng.uniform(0.5, 2, psf.shape)*(rng.random(psf.shape) > 0.2)
+    light[7], weight[8] = -light[7], 0  # undefined: negative light, no weight
+    arrays = [a.astype(np.float32) for a in (psf, light, weight)]
+    fast, slow = centroid.centroids(*arrays, weighted, 3), reference.centroids(*arrays, weighted, 3)
+    for a, b in zip(fast, slow):
+        assert np.allclose(a, b, atol=1e-6)
+        assert (a[7:] == 0).all() and (a[:7] != 0).any()
+    with pytest.raises(ValueError, match="same shape"):
+        centroid.centroids(arrays[0], arrays[1][:5], arrays[2], weighted, 3)
+
+
+def test_measurements():
+    rng = np.random.default_rng(7)
+    n, size, shape = 30, 19, (45, 50)
+    at = np.arange(size)-size//2
+    sharp, wide = (np.exp(-(at[:, None]**2+at[None, :]**2)/s)/(np.pi*s) for s in (8, 9))
+    planes = [np.repeat(v[None], n, axis=0)*rng.uniform(0.95, 1.05, (n, 1, 1)) for v in (sharp, at*sharp/4, at[:, None]*sharp/4, wide)]
+    planes = tuple(np.ascontiguousarray(v, dtype=np.float32) for v in planes)
+    residual, model = rng.normal(size=shape).astype(np.float32), rng.uniform(0, 30, shape).astype(np.float32)
+    ivar = rng.uniform(0.5, 1.5, shape).astype(np.float32)*(rng.random(shape) > 0.1).astype(np.float32)
+    ivar[:25, :24] = 0
+    x0, y0 = rng.integers(-15, 48, n).astype(np.intp), rng.integers(-15, 43, n).astype(np.intp)
+    x0[:6], y0[:6] = (-25, 60, 3, 3, 2, -9), (3, 3, -22, 50, 2, 40)  # off on every side; all masked; a corner
+    flux = rng.uniform(-100, 3000, n)
+    fast = measure.measure(residual, model, ivar, planes, x0, y0, flux)
+    slow = reference.measure(residual, model, ivar, planes, x0, y0, flux)
+    assert measure.COLUMNS == reference.MEASURED
+    # products are float32; a position from the few pixels of a corner loses most
+    assert np.allclose(fast, slow, rtol=5e-5, atol=1e-6)
+    assert (fast[:5, [c for c in range(11) if c != 5]] == 0).all()
+    # the width is the PSF's own, on the image or off it
+    assert np.ptp(fast[:, 5]) < 1e-5*fast[0, 5]
+
+
+def test_measure_checks_its_arguments():
+    planes = tuple(np.zeros((2, 5, 5), np.float32) for _ in range(4))
+    image, at, flux = np.zeros((9, 9), np.float32), np.zeros(2, np.intp), np.zeros(2)
+    with pytest.raises(ValueError, match="as many"):
+        measure.measure(image, image, image, planes, at, at[:1], flux)
+    with pytest.raises(ValueError, match="same shape"):
+        measure.measure(image, image[:5], image, planes, at, at, flux)

@@ -1,0 +1,61 @@
+"""What `import crowdsource` offers, and how cheap it is."""
+import importlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_fields import NOISE, star_image
+
+import crowdsource as cs
+
+
+def test_every_name_is_there():
+    for name in cs.__all__:
+        assert getattr(cs, name) is not None
+    assert set(cs.__all__) <= set(dir(cs))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = cs.nonsense
+
+
+def test_functions_are_not_hidden_by_modules_of_their_name():
+    for name in ("fit", "inject"):
+        module = importlib.import_module(f"crowdsource.{name}")
+        assert getattr(cs, name) is getattr(module, name) and callable(getattr(cs, name))
+        assert sys.modules[f"crowdsource.{name}"] is module
+
+
+@pytest.mark.parametrize("first", ["", "import crowdsource.fit, crowdsource.inject; ", "from crowdsource.fit import FitResult; ",
+                                   "import crowdsource.run; "])
+def test_in_whatever_order_things_are_imported(first):
+    code = f"{first}import crowdsource as cs, types; assert callable(cs.fit) and callable(cs.inject); " \
+           "from crowdsource.fit import single_pass; assert callable(cs.fit); from crowdsource import *; assert fit is cs.fit"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_loads_nothing_heavy():
+    code = "import crowdsource, sys; print(*sorted(m for m in sys.modules if m in ('numpy', 'scipy', 'astropy')))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_the_command_loads_no_picture_or_statistics_without_need():
+    code = ("import sys; from crowdsource.cli import build_parser; build_parser(['generic']); import crowdsource.run, crowdsource.fit; "
+            "print(*[m for m in ('matplotlib', 'pyarrow', 'scipy.stats', 'tqdm', 'astropy.wcs', 'astropy.coordinates', 'astropy.time') "
+            "if m in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_ten_lines_of_a_new_user():
+    data = star_image((64, 64), [20.3, 45.6], [30.2, 15.1], [6000., 3000.])
+    image = cs.Image.from_arrays(data, np.full(data.shape, NOISE**-2))
+    result = cs.fit(image, config=cs.FitConfig())
+    assert isinstance(result, cs.FitResult) and isinstance(result.psf, cs.PSF)
+    brightest = result.catalog[np.argmax(result.catalog["flux"])]
+    assert brightest["x"].value == pytest.approx(20.3, abs=0.1) and brightest["y"].value == pytest.approx(30.2, abs=0.1)
+    more = cs.inject(image, result.psf, dict(x=[50.], y=[50.], flux=[4000.]))
+    assert len(cs.fit(more).catalog) == len(result.catalog)+1
+
+
+def test_version():
+    from importlib.metadata import version
+    assert cs.__version__ == version("crowdsourcephoto")
