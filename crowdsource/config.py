@@ -116,7 +116,9 @@ class SolveConfig:
     error_prior : float
         Width of the prior on a position that the reported errors assume, pixels.
     tolerance : float
-        Solver stops when the preconditioned residual fell by this factor.
+        Solver stops when the preconditioned residual fell by this factor ...
+    search_tolerance : float
+        ... and in a search, after which all is solved again, when it fell by this one.
     max_iterations : int
         Solver iterations in one solve.
     sky_spacing : float
@@ -135,6 +137,7 @@ class SolveConfig:
     position_prior: float = 0.6
     error_prior: float = 1.
     tolerance: float = 1e-3
+    search_tolerance: float = 1e-2
     max_iterations: int = 200
     sky_spacing: float = 0.
     tile: int = 1024
@@ -185,7 +188,10 @@ class PSFConfig:
     Attributes
     ----------
     refit : bool
-        Refit the PSF in every pass.
+        Refit the PSF from the image's stars.
+    settle_passes, settle_fraction : int, float
+        After so many passes it is refitted only where new sources are more than this fraction of all, and once when the
+        search has ended.
     method : str
         "fit" (least squares with robust weights over the image) or "median" (median of the shifted stamps).
     order : int
@@ -212,6 +218,8 @@ class PSFConfig:
         Smallest ratio of the flux with a local sky removed to the flux.
     """
     refit: bool = True
+    settle_passes: int = 3
+    settle_fraction: float = 0.05
     method: str = "fit"
     order: int = 2
     core: int = 19
@@ -355,7 +363,7 @@ def described():
         centroid=CentroidConfig(method="moment"),
         cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
         prune_passes=0,
-        psf=PSFConfig(method="median", order=0),
+        psf=PSFConfig(method="median", order=0, settle_fraction=-1.),
     )
 
 
@@ -368,7 +376,7 @@ def released():
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
         prune_passes=0,
-        psf=PSFConfig(method="median", order=1, max_stars=200),
+        psf=PSFConfig(method="median", order=1, max_stars=200, settle_fraction=-1.),
     )
 
 

@@ -235,14 +235,13 @@ def single_pass(state, run=map, start_sky=None):
     planes = 1 if kind == LAST or state.forced else 3
     state, figures = stages.fitted(state, run, planes, with_errors=kind != SEARCH)
     clock("fit")
-    if kind != LAST:
-        if not state.forced:
-            state = culled(state)
+    if kind != LAST and not state.forced:
+        state = culled(state)
+    if psf_is_due(state):
         state = stages.with_model(state)
         clock("model")
-        if state.config.psf.refit:
-            state = stages.with_psf(state)
-            clock("psf")
+        state = stages.with_psf(state)
+        clock("psf")
     state = stages.with_model(state)
     clock("model")
     good = state.image.good
@@ -251,6 +250,15 @@ def single_pass(state, run=map, start_sky=None):
                   sky=float(np.median(state.sky)), **figures, **clock.seconds)
     log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in ("passno", "sources", "new", "chi2", "fwhm")))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+def psf_is_due(state):
+    """Whether this pass refits the PSF: in the first few, and while the sources change by much."""
+    c = state.config.psf
+    if state.kind == LAST or not c.refit:
+        return False
+    settled = state.passno >= c.settle_passes and state.new <= c.settle_fraction*len(state.sources)
+    return not settled or (state.kind == PRUNE and all(h["kind"] == SEARCH for h in state.history))
 
 
 def culled(state):

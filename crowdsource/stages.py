@@ -127,6 +127,8 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
         keep = accepted(normal, s, first, state)
         members, core, precision = members[keep], core[keep], precision[keep]
         s, stamps, normal = s.subset(keep), stamps.subset(keep), normal.subset(keep)
+    if state.kind == "search":
+        c = replace(c, tolerance=c.search_tolerance)
     step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
     information = normal.diagonal[:, 0, 0]
     error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)

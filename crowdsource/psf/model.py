@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from .base import CENTROID_SIZE, PSF
 from .grid import basis, coefficients, middle, render, resampled, terms
-from .moffat import MoffatWings
+from .moffat import MoffatWings, middle_samples
 
 LEVELS = (33, 73, 163, 323, 643, 1283)
 WELL_SAMPLED = 3.5
@@ -114,8 +114,15 @@ class FieldPSF(PSF):
         """Spline coefficients wide enough for a stamp; made once for each of a few widths."""
         level = next((s for s in LEVELS if s >= size+4), size+4-size % 2+1)
         if level not in self._cache:
-            self._cache[level] = coefficients(self.samples(level))
+            self._cache[level] = coefficients(self._sampled(level))
         return self._cache[level]
+
+    def _sampled(self, level):
+        """`samples`, cut out of wider ones where they were made before."""
+        wider = self._cache.get("samples")
+        if wider is None or wider[0] < level:
+            wider = self._cache["samples"] = level, self.samples(level)
+        return middle_samples(wider[1], level, self.oversampling)
 
     def _core_samples(self, size):
         """The core on the sampled grid, compensated by the mean wings so that it holds no flux and moves no centroid."""
