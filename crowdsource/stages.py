@@ -13,6 +13,8 @@ from .sources import Sources
 from .stars import psf_stars
 
 log = logging.getLogger(__name__)
+BAND = 16
+"""Height of the bands in which a tile's sources are ordered, pixels."""
 
 
 def with_sky(state, start_sky=None):
@@ -115,14 +117,14 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     TileFit
     """
     c, box = state.config.solve, tile.padded
-    members, core = tile_members(state.image.shape, tile, sources, size)
+    members, core = tile_members(state.image.shape, tile, sources, size, len(state.sources))
     s = sources.subset(members)
     stamps = render_stamps(state.psf, s.x, s.y, size[members], origin=(box.x0, box.y0))
     ivar = np.ascontiguousarray(state.image.ivar[box.slices])
     residual = np.ascontiguousarray(state.residual[box.slices])
     normal = build_normal(stamps, ivar, residual)
     precision = prior_precision(s.flux, s.error, c.position_prior)
-    first = int(np.searchsorted(members, len(state.sources)))
+    first = int((members < len(state.sources)).sum())
     if first < len(members):
         keep = accepted(normal, s, first, state)
         members, core, precision = members[keep], core[keep], precision[keep]
@@ -158,10 +160,14 @@ def accepted(normal, sources, first, state):
     return keep
 
 
-def tile_members(shape, tile, sources, size):
-    """Sources whose stamps reach into a tile's padded box, and which of them its core owns."""
+def tile_members(shape, tile, sources, size, first):
+    """Sources whose stamps reach into a tile's padded box, and which of them its core owns.
+
+    They come in bands across the tile, so that stamps which overlap lie close in memory; candidates stay behind.
+    """
     px, py = sources.pixels
     members = np.flatnonzero(tile.padded.touches(px, py, size))
+    members = members[np.lexsort((px[members], py[members]//BAND, members >= first))]
     ny, nx = shape
     return members, tile.core.holds(np.clip(px[members], 0, nx-1), np.clip(py[members], 0, ny-1))
 
