@@ -34,6 +34,11 @@ class StampSet:
         return StampSet(self.buffer, np.ascontiguousarray(self.layout[keep]))
 
 
+def by_size(size):
+    """Index arrays of all sources of one stamp size, for each size, ascending."""
+    return [np.flatnonzero(size == s) for s in np.unique(size)]
+
+
 def chunks_by_size(size):
     """Index arrays of sources of one stamp size, each small enough to render at once.
 
@@ -46,9 +51,8 @@ def chunks_by_size(size):
     ndarray of int
         Indices, ascending.
     """
-    for s in np.unique(size):
-        members = np.flatnonzero(size == s)
-        step = max(1, CHUNK_PIXELS//int(s)**2)
+    for members in by_size(size):
+        step = max(1, CHUNK_PIXELS//int(size[members[0]])**2)
         for start in range(0, len(members), step):
             yield members[start:start+step]
 
@@ -77,10 +81,8 @@ def render_stamps(psf, x, y, size, origin=(0, 0)):
     half = size//2
     layout = np.stack([offset[:-1], size, stride, pixel(x)-half-origin[0], pixel(y)-half-origin[1]], axis=1).astype(np.intp)
     buffer = np.zeros(offset[-1]+8, np.float32)
-    for members in chunks_by_size(size):
-        s, t = int(size[members[0]]), int(stride[members[0]])
-        for plane, stamps in enumerate(psf.render(x[members], y[members], s, derivatives=True)):
-            kernel.pack(stamps, buffer, offset[members]+plane*s*t, t)
+    for members in by_size(size):
+        psf.render_packed(x[members], y[members], int(size[members[0]]), buffer, offset[members], int(stride[members[0]]))
     return StampSet(buffer, layout)
 
 
@@ -103,8 +105,8 @@ def model_image(psf, x, y, flux, size, shape, out=None):
     ndarray, shape (ny, nx), float32
     """
     out = np.zeros(shape, np.float32) if out is None else out
-    for m in chunks_by_size(size):
-        add_stamps(out, psf.render(x[m], y[m], int(size[m[0]])), x[m], y[m], flux[m])
+    for m in by_size(size):
+        psf.add_to(out, *(np.ascontiguousarray(v[m], dtype=np.float64) for v in (x, y, flux)), int(size[m[0]]))
     return out
 
 

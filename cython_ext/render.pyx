@@ -35,41 +35,41 @@ cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
     d[3] = <float> (((2+t)**4-6*(1+t)**4+15*t4)/24)
 
 
-cdef void combine(const float[:, :, ::1] planes, const float *factors, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t side,
-                  float *out) noexcept nogil:
+cdef void combine(const float[:, :, ::1] planes, const float *factors, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t high,
+                  Py_ssize_t wide, float *out) noexcept nogil:
     """The star's own coefficients on a box of the planes; zero where the box leaves them."""
     cdef Py_ssize_t count = planes.shape[0], m = planes.shape[1], k, j
-    cdef Py_ssize_t first = max(0, -x0), last = min(side, m-x0)
-    memset(out, 0, side*side*sizeof(float))
+    cdef Py_ssize_t first = max(0, -x0), last = min(wide, m-x0)
+    memset(out, 0, high*wide*sizeof(float))
     if last <= first:
         return
-    for j in range(max(0, -y0), min(side, m-y0)):
+    for j in range(max(0, -y0), min(high, m-y0)):
         for k in range(count):
-            cs_add(&planes[k, y0+j, 0]+x0+first, factors[k], <int> (last-first), out+j*side+first)
+            cs_add(&planes[k, y0+j, 0]+x0+first, factors[k], <int> (last-first), out+j*wide+first)
 
 
-cdef void filter_rows(const float *c, Py_ssize_t side, Py_ssize_t size, Py_ssize_t step, const float *w, const float *d,
-                      bint slopes, float *value, float *slope) noexcept nogil:
+cdef void filter_rows(const float *c, Py_ssize_t high, Py_ssize_t wide, Py_ssize_t width, Py_ssize_t step, const float *w,
+                      const float *d, bint slopes, float *value, float *slope) noexcept nogil:
     """Six-tap filter along x of every row, values and slopes."""
     cdef Py_ssize_t r, i
     cdef const float *a
     cdef float *v
     cdef float *g
-    for r in range(side):
-        a, v, g = c+r*side, value+r*size, slope+r*size
+    for r in range(high):
+        a, v, g = c+r*wide, value+r*width, slope+r*width
         if step == 1:
-            cs_six_taps(a, 1, w, <int> size, v)
+            cs_six_taps(a, 1, w, <int> width, v)
             if slopes:
-                cs_six_taps(a, 1, d, <int> size, g)
+                cs_six_taps(a, 1, d, <int> width, g)
         else:
-            for i in range(size):
+            for i in range(width):
                 v[i] = w[0]*a[0]+w[1]*a[1]+w[2]*a[2]+w[3]*a[3]+w[4]*a[4]+w[5]*a[5]
                 if slopes:
                     g[i] = d[0]*a[0]+d[1]*a[1]+d[2]*a[2]+d[3]*a[3]+d[4]*a[4]+d[5]*a[5]
                 a += step
 
 
-cdef void filter_columns(const float *rows, Py_ssize_t size, Py_ssize_t step, const float *w, float factor,
+cdef void filter_columns(const float *rows, Py_ssize_t size, Py_ssize_t width, Py_ssize_t step, const float *w, float factor,
                          float *out) noexcept nogil:
     """Six-tap filter along y."""
     cdef Py_ssize_t j
@@ -78,7 +78,54 @@ cdef void filter_columns(const float *rows, Py_ssize_t size, Py_ssize_t step, co
     for q in range(6):
         taps[q] = factor*w[q]
     for j in range(size):
-        cs_six_taps(rows+j*step*size, size, taps, <int> size, out+j*size)
+        cs_six_taps(rows+j*step*width, width, taps, <int> width, out+j*width)
+
+
+cdef struct Workspace:
+    # a stamp has size rows of width floats; the box of coefficients under it is high x wide
+    Py_ssize_t size, width, high, wide, oversampling
+    float *box
+    float *rows
+    float *slopes
+
+
+cdef bint prepare(Workspace *s, Py_ssize_t size, Py_ssize_t width, Py_ssize_t oversampling) noexcept nogil:
+    """Set up a workspace; gives 0 when there is no memory. `box` must be freed."""
+    s.size, s.width, s.oversampling = size, width, oversampling
+    s.high, s.wide = oversampling*(size-1)+6, oversampling*(width-1)+6
+    s.box = <float *> malloc((s.high*s.wide+2*s.high*width)*sizeof(float))
+    s.rows = s.box+s.high*s.wide
+    s.slopes = s.rows+s.high*width
+    return s.box != NULL
+
+
+cdef void one_stamp(const float[:, :, ::1] planes, const float *factors, double x, double y, const Workspace *s, float *value,
+                    float *ddx, float *ddy) noexcept nogil:
+    """One star's stamp and, unless ddx is NULL, its gradient."""
+    cdef float[6] wx, dx, wy, dy
+    cdef Py_ssize_t half = s.size//2, middle = planes.shape[1]//2, x0, y0
+    cdef double u = middle-s.oversampling*(half+x-floor(x+0.5))
+    x0 = <Py_ssize_t> floor(u)
+    spline_weights(u-x0, wx, dx)
+    u = middle-s.oversampling*(half+y-floor(y+0.5))
+    y0 = <Py_ssize_t> floor(u)
+    spline_weights(u-y0, wy, dy)
+    combine(planes, factors, y0-2, x0-2, s.high, s.wide, s.box)
+    filter_rows(s.box, s.high, s.wide, s.width, s.oversampling, wx, dx, ddx != NULL, s.rows, s.slopes)
+    filter_columns(s.rows, s.size, s.width, s.oversampling, wy, 1, value)
+    if ddx != NULL:
+        # a source that moves up by one pixel moves the point looked at down by one
+        filter_columns(s.slopes, s.size, s.width, s.oversampling, wy, -s.oversampling, ddx)
+        filter_columns(s.rows, s.size, s.width, s.oversampling, dy, -s.oversampling, ddy)
+
+
+def check(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y, Py_ssize_t size,
+          Py_ssize_t oversampling):
+    """Raise ValueError when shapes do not fit together or a side is even."""
+    if y.shape[0] != x.shape[0] or factors.shape[0] != x.shape[0] or factors.shape[1] != planes.shape[0]:
+        raise ValueError("x, y and factors must be as many, and factors as many a star as planes")
+    if size % 2 == 0 or planes.shape[1] % 2 == 0 or planes.shape[1] != planes.shape[2] or oversampling < 1:
+        raise ValueError("stamps and planes must be square with odd sides, oversampling at least 1")
 
 
 def render(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
@@ -112,36 +159,100 @@ def render(const float[:, :, ::1] planes, const float[:, ::1] factors, const dou
     MemoryError
         When scratch memory cannot be had.
     """
-    cdef Py_ssize_t n = x.shape[0], k, half = size//2, side = oversampling*(size-1)+6, x0, y0, middle = planes.shape[1]//2
-    if y.shape[0] != n or factors.shape[0] != n or factors.shape[1] != planes.shape[0]:
-        raise ValueError("x, y and factors must be as many, and factors as many a star as planes")
-    if size % 2 == 0 or planes.shape[1] % 2 == 0 or planes.shape[1] != planes.shape[2] or oversampling < 1:
-        raise ValueError("stamps and planes must be square with odd sides, oversampling at least 1")
+    cdef Py_ssize_t n = x.shape[0], k
+    check(planes, factors, x, y, size, oversampling)
     many = n if derivatives else 0
     stamps = np.empty((n, size, size), np.float32)
     slopes_x, slopes_y = np.empty((many, size, size), np.float32), np.empty((many, size, size), np.float32)
     cdef float[:, :, ::1] value = stamps, ddx = slopes_x, ddy = slopes_y
-    cdef float[6] wx, dx, wy, dy
-    cdef double u
-    cdef float *scratch = <float *> malloc((side*side+2*side*size)*sizeof(float))
-    if scratch == NULL:
+    cdef Workspace work
+    if not prepare(&work, size, size, oversampling):
         raise MemoryError(f"no memory for a stamp of {size} pixels")
-    cdef float *rows = scratch+side*side
-    cdef float *slope = rows+side*size
     with nogil:
         for k in range(n):
-            u = middle-oversampling*(half+x[k]-floor(x[k]+0.5))
-            x0 = <Py_ssize_t> floor(u)
-            spline_weights(u-x0, wx, dx)
-            u = middle-oversampling*(half+y[k]-floor(y[k]+0.5))
-            y0 = <Py_ssize_t> floor(u)
-            spline_weights(u-y0, wy, dy)
-            combine(planes, &factors[k, 0], y0-2, x0-2, side, scratch)
-            filter_rows(scratch, side, size, oversampling, wx, dx, derivatives, rows, slope)
-            filter_columns(rows, size, oversampling, wy, 1, &value[k, 0, 0])
             if derivatives:
-                # a source that moves up by one pixel moves the point looked at down by one
-                filter_columns(slope, size, oversampling, wy, -oversampling, &ddx[k, 0, 0])
-                filter_columns(rows, size, oversampling, dy, -oversampling, &ddy[k, 0, 0])
-    free(scratch)
+                one_stamp(planes, &factors[k, 0], x[k], y[k], &work, &value[k, 0, 0], &ddx[k, 0, 0], &ddy[k, 0, 0])
+            else:
+                one_stamp(planes, &factors[k, 0], x[k], y[k], &work, &value[k, 0, 0], NULL, NULL)
+    free(work.box)
     return stamps, slopes_x, slopes_y
+
+
+def render_packed(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
+                  Py_ssize_t size, Py_ssize_t oversampling, float[::1] buffer, const Py_ssize_t[::1] offset, Py_ssize_t stride):
+    """Stamps and gradients as `render`, straight into the flat buffer of the design kernels.
+
+    Parameters
+    ----------
+    planes, factors, x, y, size, oversampling
+        As `render`.
+    buffer : memoryview, float32
+        Changed: three planes of `size` rows, `stride` apart, zero past the size, for each star.
+    offset : memoryview, shape (n,)
+        Where each star's planes start.
+    stride : int
+        Distance of rows, at least size.
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit together or the stamps do not fit into the buffer.
+    MemoryError
+        When scratch memory cannot be had.
+    """
+    cdef Py_ssize_t n = x.shape[0], k, j, i, plane = size*stride
+    check(planes, factors, x, y, size, oversampling)
+    if stride < size or offset.shape[0] != n or (n and (np.min(offset) < 0 or np.max(offset)+3*plane > buffer.shape[0])):
+        raise ValueError("the stamps do not fit into the buffer")
+    cdef Workspace work
+    cdef float *out
+    if not prepare(&work, size, stride, oversampling):
+        raise MemoryError(f"no memory for a stamp of {size} pixels")
+    with nogil:
+        for k in range(n):
+            out = &buffer[offset[k]]
+            one_stamp(planes, &factors[k, 0], x[k], y[k], &work, out, out+plane, out+2*plane)
+            for j in range(3*size):
+                for i in range(size, stride):
+                    out[j*stride+i] = 0
+    free(work.box)
+
+
+def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x,
+                 const double[::1] y, const double[::1] flux, Py_ssize_t size, Py_ssize_t oversampling):
+    """Add stars to an image, in place; what leaves the image is cut.
+
+    Parameters
+    ----------
+    image : memoryview, shape (ny, nx), float32
+        Changed.
+    planes, factors, x, y, size, oversampling
+        As `render`.
+    flux : memoryview, shape (n,), float64
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit together.
+    MemoryError
+        When scratch memory cannot be had.
+    """
+    cdef Py_ssize_t n = x.shape[0], ny = image.shape[0], nx = image.shape[1], k, j, x0, y0, first, last
+    check(planes, factors, x, y, size, oversampling)
+    if flux.shape[0] != n:
+        raise ValueError("x and flux must be as many")
+    stamp = np.empty((size, size+8-size % 8), np.float32)
+    cdef float[:, ::1] value = stamp
+    cdef Workspace work
+    if not prepare(&work, size, value.shape[1], oversampling):
+        raise MemoryError(f"no memory for a stamp of {size} pixels")
+    with nogil:
+        for k in range(n):
+            x0, y0 = <Py_ssize_t> floor(x[k]+0.5)-size//2, <Py_ssize_t> floor(y[k]+0.5)-size//2
+            first, last = max(0, -x0), min(size, nx-x0)
+            if last <= first or y0 >= ny or y0+size <= 0:
+                continue
+            one_stamp(planes, &factors[k, 0], x[k], y[k], &work, &value[0, 0], NULL, NULL)
+            for j in range(max(0, -y0), min(size, ny-y0)):
+                cs_add(&value[j, first], <float> flux[k], <int> (last-first), &image[y0+j, x0+first])
+    free(work.box)

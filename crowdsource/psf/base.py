@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..cython_ext import design as design_kernel
+
 CENTROID_SIZE = 19
 
 
@@ -82,6 +84,36 @@ class PSF(ABC):
             of the rendered model with respect to the position, units 1/pixel; a varying PSF's own change with the position,
             some 1e-4 in a pixel, is left out.
         """
+
+    def render_packed(self, x, y, size, buffer, offset, stride):
+        """Stamps and derivatives straight into the flat buffer of the design kernels.
+
+        Parameters
+        ----------
+        x, y, size
+            As `render`.
+        buffer : ndarray, float32
+            Changed; what lies past a row's size must be zero already.
+        offset : ndarray of intp, shape (n,)
+            Where each star's three planes start.
+        stride : int
+            Distance of rows.
+        """
+        for plane, stamps in enumerate(self.render(x, y, size, derivatives=True)):
+            design_kernel.pack(stamps, buffer, offset+plane*size*stride, stride)
+
+    def add_to(self, image, x, y, flux, size):
+        """Add stars to an image, in place; what leaves the image is cut.
+
+        Parameters
+        ----------
+        image : ndarray, shape (ny, nx), float32
+        x, y, flux : ndarray, shape (n,), float64
+        size : int
+            Odd side of the stamps, pixels.
+        """
+        half = size//2
+        design_kernel.add_stamps(image, self.render(x, y, size), pixel(x)-half, pixel(y)-half, flux)
 
     @abstractmethod
     def render_smeared(self, x, y, size, scale):

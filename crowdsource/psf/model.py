@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
+from ..cython_ext import render as kernel
 from .base import CENTROID_SIZE, PSF
 from .grid import basis, coefficients, middle, render, resampled, terms
 from .moffat import MoffatWings, middle_samples
@@ -63,6 +64,17 @@ class FieldPSF(PSF):
         x, y = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
         return render(self._coefficients(size), basis(x, y, self.shape, self.order), x, y, size, self.oversampling,
                       derivatives)
+
+    def render_packed(self, x, y, size, buffer, offset, stride):
+        """See `PSF.render_packed`."""
+        kernel.render_packed(self._coefficients(size), self._factors(x, y), x, y, size, self.oversampling, buffer, offset, stride)
+
+    def add_to(self, image, x, y, flux, size):
+        """See `PSF.add_to`."""
+        kernel.add_rendered(image, self._coefficients(size), self._factors(x, y), x, y, flux, size, self.oversampling)
+
+    def _factors(self, x, y):
+        return basis(x, y, self.shape, self.order).astype(np.float32)
 
     def render_smeared(self, x, y, size, scale):
         """Stamps of the PSF convolved with a circular exponential disc; see `PSF.render_smeared`."""
