@@ -145,6 +145,13 @@ def peers(names, short):
     return table(list(head.values()), lines)
 
 
+def own_fields():
+    """Scores on the fields of our own, as benchmarks/run.py saved them."""
+    path = ROOT/"benchmarks"/"own.csv"
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+    return table(rows[0], rows[1:]) if rows else "*Not measured yet.*"
+
+
 def options(command):
     """The options of a command, from its own parser."""
     commands = next(a for a in build_parser([command])._actions if isinstance(a, argparse._SubParsersAction))
@@ -180,6 +187,7 @@ PARTS = {
     "configuration": configuration,
     "simulation": simulation,
     "presets": presets,
+    "own_fields": own_fields,
     "peers_short": lambda: peers(("sparse", "medium", "crowded"), short=True),
     "peers": lambda: peers(("sparse", "medium", "crowded", "extreme", "real"), short=False),
 }
