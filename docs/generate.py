@@ -17,6 +17,7 @@ from pathlib import Path
 from crowdsource.catalog import schema
 from crowdsource.cli import build_parser
 from crowdsource.config import PRESETS, FitConfig, as_mapping
+from crowdsource.docstrings import attributes
 from crowdsource.flags import ENGINE, MASK_SHIFT
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 
@@ -42,18 +43,6 @@ def flag_table(flags, shift=0):
     """The bits of one namespace; `shift` is where the plane starts in the catalog's column."""
     return table(["bit", "bit in `flags`", "name", "what a set bit says"],
                  [[d.bit, d.bit+shift, f"`{d.name}`", d.description] for d in flags.definitions])
-
-
-def attributes(cls):
-    """{field: (type, description)} from the Attributes section of a dataclass's docstring."""
-    text = inspect.cleandoc(cls.__doc__).partition("Attributes\n----------\n")[2]
-    found = {}
-    for entry in re.split(r"\n(?=\S)", text):
-        head, *body = entry.split("\n")
-        names, _, kind = head.partition(" : ")
-        for name in names.split(","):
-            found[name.strip()] = kind, " ".join(line.strip() for line in body if line.strip())
-    return found
 
 
 def fields_table(cls, prefix=""):
