@@ -2,7 +2,7 @@
 
     python benchmarks/run.py                          fields of our own, and the reference fields where they can be had
     python benchmarks/run.py sharp crowded --profile  some of them, with CPU seconds by stage
-    python benchmarks/run.py --save                   also write benchmarks/ours.csv, from which `make docs` makes tables
+    python benchmarks/run.py --save                   also write ours.csv and own.csv here, from which `make docs` makes tables
 
 Each field is one run of `crowdsource generic` as a whole process, given image, inverse variance and flags, on one core.
 Reference fields are made by the scripts of a folder (fields.py, bounds.py, score.py) into the folder of fields; those
@@ -26,7 +26,7 @@ from crowdsource.io.simulation import read_simulation
 from crowdsource.simulate import SIMULATED
 
 ROOT = Path(__file__).parent.parent
-OURS = ROOT/"benchmarks"/"ours.csv"
+OURS, OWN = ROOT/"benchmarks"/"ours.csv", ROOT/"benchmarks"/"own.csv"
 REFERENCE = ("sparse", "medium", "crowded")
 COMMAND = Path(sys.executable).parent/"crowdsource"
 ONE_THREAD = {n: "1" for n in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -92,7 +92,7 @@ def reference_row(name, folder, score, arguments):
     image, ivar, dq = (folder/f"{name}_{plane}.fits" for plane in ("im", "ivar", "dq"))
     done = run(image, ivar, dq, folder/f"{name}.cat.fits", arguments.options, arguments.repeat)
     s = score(str(folder), name, done.catalog)
-    figures = [", ".join(f"{s[level].get(k):g}" for k in ("bias", "scatter", "pos_scatter", "pull", "tails"))
+    figures = [", ".join(f"{s[level].get(k)+0.:g}" for k in ("bias", "scatter", "pos_scatter", "pull", "tails"))
                for level in ("SN10+", "SN100+")]
     pulls = ", ".join(f"{s[level].get('pos_pull'):g}" for level in ("SN10+", "SN100+"))
     found = "/".join("-" if v is None else f"{v:.0f}" for v in s["found"])
@@ -138,15 +138,14 @@ def table(head, rows):
     return "\n".join("| "+" | ".join(line)+" |" for line in [head, ["---"]*len(head), *rows])
 
 
-def save(rows):
-    """Put rows of reference fields into ours.csv, in place of older ones of the same fields."""
-    head = ["field", "program", "cpu", "mb", "found", "spurious", "faint", "bright"]
+def save(path, head, rows):
+    """Put rows into a table in a file, in place of older ones of the same fields."""
     kept = {}
-    if OURS.exists():
-        with OURS.open(encoding="utf-8", newline="") as file:
-            kept = {r["field"]: list(r.values()) for r in csv.DictReader(file)}
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            kept = {r[head[0]]: list(r.values()) for r in csv.DictReader(file)}
     kept.update({row[0]: row[:len(head)] for row in rows})
-    with OURS.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *kept.values()])
 
 
@@ -161,7 +160,7 @@ def parsed():
     parser.add_argument("--python", default="python3", help="an interpreter with numba, for those scripts")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each field; the least CPU time counts")
     parser.add_argument("--profile", action="store_true", help="CPU seconds by stage")
-    parser.add_argument("--save", action="store_true", help="write the reference rows to benchmarks/ours.csv")
+    parser.add_argument("--save", action="store_true", help="write the rows to ours.csv and own.csv, for the documentation")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="the rest goes to the command")
     return parser.parse_args()
 
@@ -186,7 +185,8 @@ def main():
     parts = [table(OWN_HEAD, own)]*bool(own)+[table(REFERENCE_HEAD, reference)]*bool(reference)
     print("\n\n".join(parts+[profile(ran, runs)]*(arguments.profile and bool(runs))))
     if arguments.save:
-        save(reference)
+        save(OURS, ["field", "program", "cpu", "mb", "found", "spurious", "faint", "bright"], reference)
+        save(OWN, OWN_HEAD, own)
 
 
 if __name__ == "__main__":

@@ -239,12 +239,13 @@ def _add_simulate(parser):
     """Arguments from the fields of SimulationConfig."""
     from dataclasses import fields
 
+    from .docstrings import attributes
     from .simulate import SimulationConfig
     parser.add_argument("out", metavar="OUT", help="FITS file; a name that ends in .fz is compressed")
-    described = _attributes(SimulationConfig)
+    described = attributes(SimulationConfig)
     for f in fields(SimulationConfig):
         option = "--"+f.name.replace("_", "-")
-        text = described.get(f.name, "").replace("%", "%%")
+        text = described[f.name][1].rstrip(".").replace("%", "%%")
         if f.name == "clusters":
             parser.add_argument("--cluster", dest="clusters", action="append", nargs=4, type=float, default=[],
                                 metavar=("X", "Y", "RADIUS", "STARS"), help="a cluster of stars; may be repeated")
@@ -256,14 +257,6 @@ def _add_simulate(parser):
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     _add_talk(parser)
     parser.set_defaults(run=_run_simulate)
-
-
-def _attributes(cls):
-    """Descriptions of a dataclass's fields, from its docstring; names that share an entry share its text."""
-    out = {}
-    for names, text in re.findall(r"^    (\w[\w, ]*) : [^\n]*\n((?:        [^\n]*\n)+)", cls.__doc__, flags=re.MULTILINE):
-        out.update(dict.fromkeys(re.split(", *", names), " ".join(text.split()).rstrip(".")))
-    return out
 
 
 def _run_simulate(args, talk):

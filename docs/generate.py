@@ -17,6 +17,7 @@ from pathlib import Path
 from crowdsource.catalog import schema
 from crowdsource.cli import build_parser
 from crowdsource.config import PRESETS, FitConfig, as_mapping
+from crowdsource.docstrings import attributes
 from crowdsource.flags import ENGINE, MASK_SHIFT
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 
@@ -42,18 +43,6 @@ def flag_table(flags, shift=0):
     """The bits of one namespace; `shift` is where the plane starts in the catalog's column."""
     return table(["bit", "bit in `flags`", "name", "what a set bit says"],
                  [[d.bit, d.bit+shift, f"`{d.name}`", d.description] for d in flags.definitions])
-
-
-def attributes(cls):
-    """{field: (type, description)} from the Attributes section of a dataclass's docstring."""
-    text = inspect.cleandoc(cls.__doc__).partition("Attributes\n----------\n")[2]
-    found = {}
-    for entry in re.split(r"\n(?=\S)", text):
-        head, *body = entry.split("\n")
-        names, _, kind = head.partition(" : ")
-        for name in names.split(","):
-            found[name.strip()] = kind, " ".join(line.strip() for line in body if line.strip())
-    return found
 
 
 def fields_table(cls, prefix=""):
@@ -145,6 +134,13 @@ def peers(names, short):
     return table(list(head.values()), lines)
 
 
+def own_fields():
+    """Scores on the fields of our own, as benchmarks/run.py saved them."""
+    path = ROOT/"benchmarks"/"own.csv"
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+    return table(rows[0], rows[1:]) if rows else "*Not measured yet.*"
+
+
 def options(command):
     """The options of a command, from its own parser."""
     commands = next(a for a in build_parser([command])._actions if isinstance(a, argparse._SubParsersAction))
@@ -180,6 +176,7 @@ PARTS = {
     "configuration": configuration,
     "simulation": simulation,
     "presets": presets,
+    "own_fields": own_fields,
     "peers_short": lambda: peers(("sparse", "medium", "crowded"), short=True),
     "peers": lambda: peers(("sparse", "medium", "crowded", "extreme", "real"), short=False),
 }
