@@ -224,7 +224,8 @@ def _integers(plane):
     if data.dtype.kind == "f" and not (data == np.round(data)).all():
         raise DataFileError(plane.path, f"holds values of type {data.dtype.name}; flags are whole numbers", plane.hdu)
     if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
-        raise DataFileError(plane.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers", plane.hdu)
+        raise DataFileError(plane.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers",
+                            plane.hdu)
     # a sign bit is the highest of the flags
     return (data.astype(np.int64) & ANY).astype(np.uint32)
 

@@ -108,7 +108,8 @@ def test_dry_run(folder, capsys):
 
 
 def test_configuration_and_what_goes_before_it(folder):
-    Path("fit.toml").write_text('preset = "described"\n[detect]\nthreshold = 6\nblend_ratio = 0.3\n[generic]\ngain = 3.0\nzeropoint = 20.0\n')
+    Path("fit.toml").write_text('preset = "described"\n[detect]\nthreshold = 6\nblend_ratio = 0.3\n'
+                                '[generic]\ngain = 3.0\nzeropoint = 20.0\n')
     run("im.fits", "--config", "fit.toml", "--threshold", "8", "--gain", "5")
     config = read_config("im.cat.fits")
     assert config["detect"]["threshold"] == 8 and config["detect"]["blend_ratio"] == 0.3
@@ -214,8 +215,8 @@ def test_simulate(folder, capsys):
 def test_simulated_field_is_found_again(folder):
     main(["simulate", "a.fits", "--shape", "200", "200", "--stars", "150", "--saturated-stars", "0", "--seed", "3", "--quiet"])
     run("a.fits:IMAGE", "--ivar", "a.fits:IVAR", "--dq", "a.fits:DQ")
-    comparison = compare(read_table("a_IMAGE.cat.fits"), read_table("a.fits:TRUTH"), flux5=fits.getheader("a.fits", "TRUTH")["FLUX5"],
-                         shape=(200, 200))
+    truth, flux5 = read_table("a.fits:TRUTH"), fits.getheader("a.fits", "TRUTH")["FLUX5"]
+    comparison = compare(read_table("a_IMAGE.cat.fits"), truth, flux5=flux5, shape=(200, 200))
     # half of the stars are below 10 sigma, and some of them in the wings of others
     assert comparison.found > 65 and comparison.spurious < 5
 
