@@ -43,7 +43,7 @@ def main(argv=None):
             print(f"crowdsource: error: {' '.join(str(problem).split())}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
-            print("crowdsource: interrupted, nothing written", file=sys.stderr)
+            print("crowdsource: interrupted", file=sys.stderr)
             return INTERRUPTED
 
 
@@ -231,7 +231,7 @@ def _tell_profile(done, total):
     fitting, reading = (sum(o.cpu[n] for o in done) for n in ("fit", "read"))
     print("CPU seconds by stage")
     for name, seconds in (*stages.items(), ("fit, all stages and the rest", fitting), ("reading", reading),
-                          ("writing", total-fitting-reading), ("the run", total), ("the process", time.process_time())):
+                          ("writing and loading", total-fitting-reading), ("the run", total), ("the process", time.process_time())):
         print(f"  {name:30s} {seconds:8.3f}")
 
 
