@@ -230,8 +230,9 @@ def _tell_profile(done, total):
             stages[name[4:]] = stages.get(name[4:], 0.)+record[name]
     fitting, reading = (sum(o.cpu[n] for o in done) for n in ("fit", "read"))
     print("CPU seconds by stage")
-    for name, seconds in (*stages.items(), ("fit, all stages and the rest", fitting), ("reading", reading),
-                          ("writing and loading", total-fitting-reading), ("the run", total), ("the process", time.process_time())):
+    rows = [*stages.items(), ("fit, all stages and the rest", fitting), ("reading", reading),
+            ("writing and loading", total-fitting-reading), ("the run", total), ("the process", time.process_time())]
+    for name, seconds in rows:
         print(f"  {name:30s} {seconds:8.3f}")
 
 

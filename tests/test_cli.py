@@ -217,8 +217,8 @@ def test_simulated_field_is_found_again(folder):
     run("a.fits:IMAGE", "--ivar", "a.fits:IVAR", "--dq", "a.fits:DQ")
     truth, flux5 = read_table("a.fits:TRUTH"), fits.getheader("a.fits", "TRUTH")["FLUX5"]
     comparison = compare(read_table("a_IMAGE.cat.fits"), truth, flux5=flux5, shape=(200, 200))
-    # half of the stars are below 10 sigma, and some of them in the wings of others
-    assert comparison.found > 65 and comparison.spurious < 5
+    # half of the stars are below 10 sigma, and some of them in the wings of others; planes mixed up would find none
+    assert comparison.found > 65 and comparison.spurious < 12 and abs(comparison.bias) < 3
 
 
 def test_demo(folder, capsys, monkeypatch):
