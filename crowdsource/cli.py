@@ -43,7 +43,7 @@ def main(argv=None):
             print(f"crowdsource: error: {' '.join(str(problem).split())}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
-            print("crowdsource: interrupted, nothing written", file=sys.stderr)
+            print("crowdsource: interrupted", file=sys.stderr)
             return INTERRUPTED
 
 
@@ -160,11 +160,11 @@ def _run_fit(args, talk):
     start = time.process_time()
     with talk.progress() as progress:
         outcomes = run(args.instrument, exposure, settings, progress=progress)
-    for outcome in outcomes:
-        if outcome.error is None and not args.quiet:
-            _tell(outcome, settings)
-        if outcome.error is None and args.profile:
-            _tell_profile(outcome, time.process_time()-start)
+    done = [o for o in outcomes if o.error is None]
+    if not args.quiet:
+        _tell(done, settings)
+    if args.profile:
+        _tell_profile(done, time.process_time()-start)
     return status(outcomes)
 
 
@@ -209,30 +209,31 @@ def _dry_run(instrument, exposure, settings):
     return 0
 
 
-def _tell(outcome, settings):
-    """What was done, in a line for each file."""
-    result = outcome.result
-    last = result.history[-1]
-    print(f"{settings.out}: {len(result.catalog)} sources, {len(result.history)} passes, FWHM {float(result.psf.fwhm()):.2f} px, "
-          f"chi2 {last['chi2']:.3f}"+(", noise estimated" if outcome.image.ivar_estimated else ""))
+def _tell(done, settings):
+    """What was done, in a line for each detector and file."""
+    for o in done:
+        last = o.result.history[-1]
+        print(f"{settings.out}{f' {o.task.detector}' if o.task.detector else ''}: {len(o.result.catalog)} sources, "
+              f"{len(o.result.history)} passes, FWHM {float(o.result.psf.fwhm()):.2f} px, chi2 {last['chi2']:.3f}"
+              +(", noise estimated" if o.image.ivar_estimated else ""))
     for path, what in ((settings.model_out, "model, sky and flags"), (settings.plot, "picture"),
                        (settings.debug_plots, "pictures of each pass")):
-        if path is not None:
+        if path is not None and done:
             print(f"{path}: {what}")
 
 
-def _tell_profile(outcome, total):
-    """CPU seconds by stage over all passes."""
+def _tell_profile(done, total):
+    """CPU seconds by stage over all passes and detectors."""
     stages = {}
-    for record in outcome.result.history:
-        for name, seconds in record.items():
-            if name.startswith("cpu_"):
-                stages[name[4:]] = stages.get(name[4:], 0.)+seconds
+    for record in (r for o in done for r in o.result.history):
+        for name in (n for n in record if n.startswith("cpu_")):
+            stages[name[4:]] = stages.get(name[4:], 0.)+record[name]
+    fitting, reading = (sum(o.cpu[n] for o in done) for n in ("fit", "read"))
     print("CPU seconds by stage")
-    rows = [*stages.items(), ("the fit, all stages and the rest", outcome.cpu["fit"]), ("reading", outcome.cpu["read"]),
-            ("writing", outcome.cpu["write"]), ("the run", total), ("the process", time.process_time())]
+    rows = [*stages.items(), ("fit, all stages and the rest", fitting), ("reading", reading),
+            ("writing and loading", total-fitting-reading), ("the run", total), ("the process", time.process_time())]
     for name, seconds in rows:
-        print(f"  {name:34s} {seconds:8.3f}")
+        print(f"  {name:30s} {seconds:8.3f}")
 
 
 def _add_simulate(parser):
@@ -278,7 +279,8 @@ def _run_simulate(args, talk):
 
 
 def _add_demo(parser):
-    parser.add_argument("--out", default="demo-output", metavar="FOLDER", help="for catalog and picture; demo-output when not given")
+    parser.add_argument("--out", default="demo-output", metavar="FOLDER",
+                        help="for catalog and picture; demo-output when not given")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="default 1")
     _add_talk(parser)
     parser.set_defaults(run=_run_demo)

@@ -44,6 +44,9 @@ class DataFileError(CrowdsourceError, OSError):
         where = f"{path}" if hdu is None else f"{path}[{hdu}]"
         super().__init__(f"{where}: {problem}")
 
+    def __reduce__(self):
+        return type(self), (self.path, self.problem, self.hdu)
+
 
 class OutputError(CrowdsourceError, OSError):
     """An output exists already or cannot be written."""
@@ -67,7 +70,11 @@ class MissingExtraError(CrowdsourceError, ImportError):
     """
 
     def __init__(self, package, extra, purpose):
+        self.package, self.extra, self.purpose = package, extra, purpose
         super().__init__(f"{purpose} needs {package}: pip install 'crowdsourcephoto[{extra}]'")
+
+    def __reduce__(self):
+        return type(self), (self.package, self.extra, self.purpose)
 
 
 def need(module, extra, purpose):

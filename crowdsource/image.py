@@ -173,6 +173,15 @@ class Image:
                 ivar[bad] = 0
         return cls.from_arrays(data, ivar, wcs=nddata.wcs, **metadata)
 
+    def __getstate__(self):
+        """What goes to another process."""
+        return {**self.__dict__, "meta": dict(self.meta)}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, meta=MappingProxyType(state["meta"]))
+        for name in ("data", "ivar", "dq", "mask"):
+            state[name].flags.writeable = False
+
     @property
     def shape(self):
         """(ny, nx)."""

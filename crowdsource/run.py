@@ -1,4 +1,8 @@
-"""Runs: an exposure's detectors as independent tasks, each fitted and written; one that fails does not cost the others."""
+"""Runs: an exposure's detectors as independent tasks; one that fails does not cost the others.
+
+Tasks are fitted here or by any `concurrent.futures.Executor`, the costly ones first; what they give is gathered in the
+exposure's order and written at the end, so that a run leaves either whole files or none.
+"""
 import logging
 import time
 from dataclasses import dataclass, field, replace
@@ -9,7 +13,7 @@ import numpy as np
 from .config import PRESETS, from_mapping
 from .errors import ConfigError, CrowdsourceError, DataFileError, InputError, OutputError, need
 from .io.atomic import check_output
-from .io.results import Provenance, write_model, write_result
+from .io.results import Provenance, prefix, write_model, write_results
 from .io.tables import check_ending, positions, read_table
 
 log = logging.getLogger(__name__)
@@ -77,7 +81,7 @@ class Fitted:
     result : crowdsource.fit.FitResult or None
         With the instrument's own columns in its catalog.
     cpu : dict
-        CPU seconds of reading, fitting and writing.
+        CPU seconds of reading and fitting.
     error : Exception or None
         Why there is no result.
     """
@@ -119,9 +123,16 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     else:
         futures = {t: executor.submit(attempt, instrument, exposure, t, settings) for t in costly}
         done = {t: future.result() for t, future in futures.items()}
-    if len(tasks) == 1 and done[tasks[0]].error is not None:
-        raise done[tasks[0]].error
-    return [done[t] for t in tasks]
+    outcomes = [done[t] for t in tasks]
+    if len(outcomes) == 1 and outcomes[0].error is not None:
+        raise outcomes[0].error
+    for outcome in outcomes:
+        if outcome.error is not None:
+            log.error("%s: %s", outcome.task.detector, outcome.error)
+    fitted = [o for o in outcomes if o.error is None]
+    if fitted:
+        write_outputs(instrument, exposure, fitted, settings)
+    return outcomes
 
 
 def status(outcomes):
@@ -131,13 +142,15 @@ def status(outcomes):
 
 
 def attempt(instrument, exposure, task, settings, progress=None):
-    """Fit and write one task; a failure is logged and kept in the outcome. Parameters as `run`."""
+    """Fit one task; the failure of one of several, of whatever kind, is kept in the outcome. Parameters as `run`."""
     try:
-        fitted = fit_task(instrument, exposure, task, settings, progress)
-        return write_task(instrument, exposure, fitted, settings)
+        return fit_task(instrument, exposure, task, settings, progress)
     except CrowdsourceError as problem:
-        if len(exposure.tasks()) > 1:
-            log.error("%s: %s", task.detector, problem)
+        return Fitted(task, error=problem)
+    except Exception as problem:
+        if len(exposure.tasks()) == 1:
+            raise
+        log.exception("%s failed", task.detector)
         return Fitted(task, error=problem)
 
 
@@ -157,7 +170,7 @@ def fit_task(instrument, exposure, task, settings, progress=None):
     psf = instrument.psf_prior(image)
     clock("read")
     result = fit(image, psf, config, sources=forced, bright=bright, threads=settings.threads, progress=progress,
-                 observer=_observer(settings))
+                 observer=_observer(settings, task))
     catalog = result.catalog
     for name, values in {**instrument.finish(image, result), **_identifiers(forced, catalog)}.items():
         catalog[name] = values
@@ -165,27 +178,36 @@ def fit_task(instrument, exposure, task, settings, progress=None):
     return Fitted(task, image, replace(result, catalog=catalog), clock.seconds)
 
 
-def write_task(instrument, exposure, fitted, settings):
-    """Write the outputs of one detector. Parameters as `run`.
+def write_outputs(instrument, exposure, fitted, settings):
+    """Write what was fitted: one catalog and one model file of all detectors, and a picture of each.
 
-    Returns
-    -------
-    Fitted
+    Parameters
+    ----------
+    instrument, exposure, settings
+        As `run`.
+    fitted : list of Fitted
+        Those with a result.
     """
-    clock = _Clock()
-    image, result = fitted.image, fitted.result
-    extra = [p for p in (settings.force, settings.bright) if p is not None]
-    inputs = dict.fromkeys([*exposure.inputs, *(Path(p) for p in extra if Path(p).is_file())])
-    provenance = Provenance(instrument.name, tuple(inputs), dict(exposure.options), image.exposure, image.detector)
-    write_result(result, settings.out, provenance=provenance, overwrite=settings.overwrite)
+    extra = [Path(p) for p in (settings.force, settings.bright) if p is not None]
+    inputs = dict.fromkeys([*exposure.inputs, *(p for p in extra if p.is_file())])
+    provenance = Provenance(instrument.name, tuple(inputs), dict(exposure.options), exposure.identity)
+    results = {f.task.detector: f.result for f in fitted}
+    write_results(results, settings.out, provenance=provenance, overwrite=settings.overwrite)
     if settings.model_out is not None:
-        noise = float(1/np.sqrt(np.median(image.ivar[image.good])))
-        write_model(instrument.products(image, result), settings.model_out, noise, settings.overwrite)
+        planes = {prefix(f.task.detector)+name: plane for f in fitted
+                  for name, plane in instrument.products(f.image, f.result).items()}
+        noise = min(float(1/np.sqrt(np.median(f.image.ivar[f.image.good]))) for f in fitted)
+        write_model(planes, settings.model_out, noise, settings.overwrite)
     if settings.plot is not None:
         from .report import plot_fit
-        plot_fit(image, result, settings.plot)
-    clock("write")
-    return replace(fitted, cpu={**fitted.cpu, **clock.seconds})
+        for f in fitted:
+            plot_fit(f.image, f.result, _of_detector(settings.plot, f.task.detector))
+
+
+def _of_detector(path, detector):
+    """A path with the detector's name before its ending."""
+    path = Path(path)
+    return path if not detector else path.with_name(f"{path.stem}-{detector}{path.suffix}")
 
 
 def configuration(instrument, image, values):
@@ -280,11 +302,11 @@ def _bright(instrument, path, image):
     return rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
 
 
-def _observer(settings):
+def _observer(settings, task):
     if settings.debug_plots is None:
         return None
     from .report import PassPlots
-    return PassPlots(settings.debug_plots)
+    return PassPlots(Path(settings.debug_plots)/task.detector)
 
 
 class _Clock:

@@ -88,7 +88,8 @@ OPTIONS = (
            metavar="BITS"),
     Option("nodeblend_bits", bits, 0, help="bits of dq where blends are not split", metavar="BITS"),
     Option("sharp_bits", bits, 0, help="bits of dq where only peaks as sharp as the PSF are sources", metavar="BITS"),
-    Option("psf", str, help="PSF to start from: a square stamp with an odd number of pixels", metavar="FILE[:HDU]"),
+    Option("psf", str, help="PSF to start from: a square stamp of odd side, a PSFEx or STDPSF model, or an earlier catalog",
+           metavar="FILE[:HDU]"),
     Option("fwhm", positive, unit="pixels", help="width of the PSF to start from; measured when not given"),
     Option("gain", positive, unit="electrons per unit", help="from the header when not given"),
     Option("readnoise", not_negative, unit="electrons", help="from the header when not given"),
@@ -224,7 +225,8 @@ def _integers(plane):
     if data.dtype.kind == "f" and not (data == np.round(data)).all():
         raise DataFileError(plane.path, f"holds values of type {data.dtype.name}; flags are whole numbers", plane.hdu)
     if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
-        raise DataFileError(plane.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers", plane.hdu)
+        raise DataFileError(plane.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers",
+                            plane.hdu)
     # a sign bit is the highest of the flags
     return (data.astype(np.int64) & ANY).astype(np.uint32)
 

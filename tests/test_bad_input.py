@@ -1,4 +1,7 @@
-"""Every input that cannot be used: one line that names file, HDU and remedy, exit status 2, nothing written; and odd ones that can."""
+"""Every input that cannot be used: one line that names file, HDU and remedy, exit status 2, nothing written.
+
+And odd ones that can be fitted.
+"""
 import os
 import subprocess
 import sys
@@ -85,8 +88,8 @@ BAD = [
     (["im.fits", "--rms", "negative.fits"], "negative.fits[0]: the rms is negative somewhere"),
     (["im.fits", "--ivar", "zeros.fits"], "im.fits[0]: no good pixel: every pixel is masked"),
     (["im.fits", "--weight", "zeros.fits"], "im.fits[0]: no good pixel: every pixel is masked"),
-    (["im.fits", "--dq", "all.fits"], "im.fits[0]: no good pixel: every pixel is masked, not finite or has zero inverse variance; "
-                                      "check the bad bits and the weight map"),
+    (["im.fits", "--dq", "all.fits"], "im.fits[0]: no good pixel: every pixel is masked, not finite or has zero inverse "
+                                      "variance; check the bad bits and the weight map"),
     (["im.fits", "--dq", "half.fits"], "half.fits[0]: holds values of type float64; flags are whole numbers"),
     (["im.fits", "--saturation", "1"], "im.fits[0]: no good pixel"),
     (["im.fits", "--ivar", "ivar.fits", "--rms", "ivar.fits"], "ivar and rms are both given"),
@@ -98,7 +101,8 @@ BAD = [
     (["im.fits", "--force", "far.csv"], "far.csv: none of its 1 positions lies on the image"),
     (["im.fits", "--bright-stars", "ab.csv"], "ab.csv: the catalog has no columns x and y, or ra and dec; it has a, b"),
     (["im.fits", "--cutout", "0:10,0:100"], "im.fits[0]: cut-out 0:10,0:100 is empty or leaves the image of 64 x 48 pixels"),
-    (["im.fits", "--out", "there.cat.fits"], "there.cat.fits: exists already; choose another name or allow overwriting (--overwrite)"),
+    (["im.fits", "--out", "there.cat.fits"], "there.cat.fits: exists already; choose another name or allow "
+                                              "overwriting (--overwrite)"),
     (["im.fits", "--model-out", "there.cat.fits"], "there.cat.fits: exists already"),
     (["im.fits", "--plot", "there.cat.fits"], "there.cat.fits: exists already"),
     (["im.fits", "--out", "text.fits/a.fits"], "text.fits is not a folder; make it or choose another place"),
@@ -132,8 +136,10 @@ def test_bad_input(folder, capsys, argv, message):
 @pytest.mark.parametrize("argv, message", [
     ([], "the following arguments are required: IMAGE"), (["im.fits", "--gain", "x"], "argument --gain: 'x' cannot be used"),
     (["im.fits", "--gain", "-1"], "a positive number is needed"), (["im.fits", "--cutout", "1,2"], "give x0:x1,y0:y1"),
-    (["im.fits", "--bad-bits", "32"], "bits run from 0 to 31"), (["im.fits", "--bad-bits", "a"], "give bit numbers such as 0,3,5"),
-    (["im.fits", "--threads", "0"], "a whole number of at least 1 is needed"), (["im.fits", "--nonsense"], "unrecognized arguments")])
+    (["im.fits", "--bad-bits", "32"], "bits run from 0 to 31"),
+    (["im.fits", "--bad-bits", "a"], "give bit numbers such as 0,3,5"),
+    (["im.fits", "--threads", "0"], "a whole number of at least 1 is needed"),
+    (["im.fits", "--nonsense"], "unrecognized arguments")])
 def test_bad_arguments(folder, capsys, argv, message):
     before = listing(folder)
     with pytest.raises(SystemExit) as stop:
@@ -169,7 +175,8 @@ def test_folder_without_permission(folder, capsys):
 
 
 def test_error_of_the_installed_command(folder):
-    done = subprocess.run([Path(sys.executable).with_name("crowdsource-generic"), "none.fits"], capture_output=True, text=True, check=False)
+    command = Path(sys.executable).with_name("crowdsource-generic")
+    done = subprocess.run([command, "none.fits"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "crowdsource: error: none.fits: there is no such file; check the name\n"
 

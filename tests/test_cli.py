@@ -108,7 +108,8 @@ def test_dry_run(folder, capsys):
 
 
 def test_configuration_and_what_goes_before_it(folder):
-    Path("fit.toml").write_text('preset = "described"\n[detect]\nthreshold = 6\nblend_ratio = 0.3\n[generic]\ngain = 3.0\nzeropoint = 20.0\n')
+    Path("fit.toml").write_text('preset = "described"\n[detect]\nthreshold = 6\nblend_ratio = 0.3\n'
+                                '[generic]\ngain = 3.0\nzeropoint = 20.0\n')
     run("im.fits", "--config", "fit.toml", "--threshold", "8", "--gain", "5")
     config = read_config("im.cat.fits")
     assert config["detect"]["threshold"] == 8 and config["detect"]["blend_ratio"] == 0.3
@@ -138,9 +139,9 @@ def test_threads_do_not_change_the_result(folder):
 
 def test_cutout_keeps_the_parent_s_pixels(folder):
     run("im.fits", "--out", "whole.cat.fits")
-    run("im.fits", "--cutout", "30:120,20:90", "--out", "part.cat.fits")
+    run("im.fits", "--cutout", "10:120,10:90", "--out", "part.cat.fits")
     whole, part = read_table("whole.cat.fits"), read_table("part.cat.fits")
-    inner = (part["x"] > 40) & (part["x"] < 110) & (part["y"] > 30) & (part["y"] < 80) & (part["flux"] > 5000)
+    inner = (part["x"] > 20) & (part["x"] < 110) & (part["y"] > 20) & (part["y"] < 80) & (part["flux"] > 5000)
     assert inner.sum() > 4
     for row in part[inner]:
         k = np.argmin(np.hypot(whole["x"]-row["x"], whole["y"]-row["y"]))
@@ -214,9 +215,10 @@ def test_simulate(folder, capsys):
 def test_simulated_field_is_found_again(folder):
     main(["simulate", "a.fits", "--shape", "200", "200", "--stars", "150", "--saturated-stars", "0", "--seed", "3", "--quiet"])
     run("a.fits:IMAGE", "--ivar", "a.fits:IVAR", "--dq", "a.fits:DQ")
-    comparison = compare(read_table("a_IMAGE.cat.fits"), read_table("a.fits:TRUTH"), flux5=fits.getheader("a.fits", "TRUTH")["FLUX5"],
-                         shape=(200, 200))
-    assert comparison.found > 80 and comparison.spurious < 5
+    truth, flux5 = read_table("a.fits:TRUTH"), fits.getheader("a.fits", "TRUTH")["FLUX5"]
+    comparison = compare(read_table("a_IMAGE.cat.fits"), truth, flux5=flux5, shape=(200, 200))
+    # half of the stars are below 10 sigma, and some of them in the wings of others; planes mixed up would find none
+    assert comparison.found > 65 and comparison.spurious < 12 and abs(comparison.bias) < 3
 
 
 def test_demo(folder, capsys, monkeypatch):
@@ -279,7 +281,7 @@ def test_interrupted(folder, capsys, monkeypatch):
     monkeypatch.setattr(runs, "fit_task", stopped)
     before = names(folder)
     assert main(["generic", "im.fits"]) == 130
-    assert "nothing written" in capsys.readouterr().err
+    assert "interrupted" in capsys.readouterr().err
     assert names(folder) == before
 
 

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from crowdsource.instruments.generic import ANY, Generic, bits, box, grown, plateau
 from instrument_contract import InstrumentContract
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
@@ -10,7 +11,6 @@ from crowdsource import instrument as registry
 from crowdsource.errors import InstrumentError
 from crowdsource.flags import ENGINE
 from crowdsource.instrument import Instrument, Option, claiming, complete, load, registered
-from crowdsource.instruments.generic import ANY, Generic, bits, box, grown, plateau
 
 SHAPE = (48, 64)
 
@@ -83,7 +83,8 @@ def test_the_generic_adapter_is_installed():
 
 
 def test_instruments_that_cannot_be_had(registry_of):
-    registry_of(entry("broken", "a:B", ImportError("no module named c")), entry("strange", "a:C", dict), entry("other", "a:Other", Other))
+    registry_of(entry("broken", "a:B", ImportError("no module named c")), entry("strange", "a:C", dict),
+                entry("other", "a:Other", Other))
     assert isinstance(load("other"), Other)
     with pytest.raises(InstrumentError, match="no instrument 'decam': installed are broken, other, strange"):
         load("decam")

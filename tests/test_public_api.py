@@ -39,9 +39,9 @@ def test_import_loads_nothing_heavy():
 
 
 def test_the_command_loads_no_picture_or_statistics_without_need():
-    code = ("import sys; from crowdsource.cli import build_parser; build_parser(['generic']); import crowdsource.run, crowdsource.fit; "
-            "print(*[m for m in ('matplotlib', 'pyarrow', 'scipy.stats', 'tqdm', 'astropy.wcs', 'astropy.coordinates', 'astropy.time') "
-            "if m in sys.modules])")
+    code = ("import sys; from crowdsource.cli import build_parser; build_parser(['generic']); "
+            "import crowdsource.run, crowdsource.fit; print(*[m for m in ('matplotlib', 'pyarrow', 'scipy.stats', 'tqdm', "
+            "'astropy.wcs', 'astropy.coordinates', 'astropy.time') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 

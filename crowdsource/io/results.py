@@ -1,7 +1,8 @@
 """Results in files: the catalog with its PSF and history, and the model image.
 
 ``<name>.cat.fits`` holds PRIMARY (version, configuration, inputs with their SHA-256, a summary of the passes), ``PSF`` and
-what belongs to it, ``CAT`` and ``HIST``. The model file holds ``MOD``, ``SKY`` and ``MSK``, compressed.
+what belongs to it, ``CAT`` and ``HIST``. The model file holds ``MOD``, ``SKY`` and ``MSK``, compressed. Where an exposure has
+several detectors, each has such HDUs, with its name and an underscore before theirs.
 """
 import hashlib
 import json
@@ -20,6 +21,7 @@ from .fits import opened
 from .tables import check_ending, write_catalog
 
 DISTRIBUTION = "crowdsourcephoto"
+PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 FINE = 32
 """Model and sky are stored in steps of the noise over this."""
 
@@ -35,13 +37,13 @@ class Provenance:
         Files read; their checksums are taken when the result is written.
     options : mapping
         The instrument's options, values by name; None for those not used.
-    exposure, detector : str
+    exposure : str
+        Its identity.
     """
     instrument: str = ""
     inputs: tuple = ()
     options: dict = field(default_factory=dict)
     exposure: str = ""
-    detector: str = ""
 
 
 def write_result(result, path, *, provenance=None, overwrite=False):
@@ -60,15 +62,55 @@ def write_result(result, path, *, provenance=None, overwrite=False):
     OutputError
         When the ending is not known, the file exists already or cannot be written.
     """
+    write_results({"": result}, path, provenance=provenance, overwrite=overwrite)
+
+
+def write_results(results, path, *, provenance=None, overwrite=False):
+    """Write the catalogs of an exposure's detectors into one file.
+
+    Parameters
+    ----------
+    results : mapping of str to crowdsource.fit.FitResult
+        By detector, in order; "" for an only one. ECSV and Parquet hold all rows, with a column ``detector`` where there are
+        names.
+    path, provenance, overwrite
+        As `write_result`.
+
+    Raises
+    ------
+    OutputError
+        As `write_result`.
+    """
     check_ending(path)
     provenance = provenance or Provenance()
     if not str(path).lower().endswith((".fits", ".fit")):
-        write_catalog(result.catalog, path, _plain_record(result, provenance), overwrite)
+        write_catalog(_stacked(results), path, _plain_record(results, provenance), overwrite)
         return
-    hdus = [fits.PrimaryHDU(header=_header(result, provenance)), *result.psf.to_hdus("PSF"),
-            table_hdu(result.catalog, "CAT"), history_hdu(result.history, "HIST")]
+    hdus = [fits.PrimaryHDU(header=_header(results, provenance))]
+    for detector, result in results.items():
+        before = prefix(detector)
+        hdus += [*result.psf.to_hdus(before+"PSF"), table_hdu(result.catalog, before+"CAT"),
+                 history_hdu(result.history, before+"HIST")]
     with atomic_path(path, overwrite) as temporary:
         fits.HDUList(hdus).writeto(temporary)
+
+
+def prefix(detector):
+    """What stands before the names of a detector's HDUs."""
+    return f"{detector.upper()}_" if detector else ""
+
+
+def _stacked(results):
+    """One catalog of all detectors."""
+    if list(results) == [""]:
+        return results[""].catalog
+    from astropy.table import vstack
+    tables = []
+    for detector, result in results.items():
+        table = result.catalog.copy()
+        table["detector"] = np.full(len(table), detector)
+        tables.append(table)
+    return vstack(tables, metadata_conflicts="silent")
 
 
 def write_model(planes, path, noise, overwrite=False):
@@ -131,28 +173,33 @@ def _fits_format(dtype):
         "b" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}", "K")
 
 
-def _header(result, provenance):
+def _header(results, provenance):
     """The primary header."""
     header = fits.Header()
     header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
     header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
     header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
-    header["EXPOSURE"], header["DETECTOR"] = provenance.exposure, provenance.detector
-    header["NSOURCES"] = (len(result.catalog), "rows of CAT")
-    header["NPASS"] = (len(result.history), "passes of the loop")
-    if result.history:
-        last = result.history[-1]
-        header["CHI2"] = (_finite(last.get("chi2")), "mean of (residual/sigma)^2 over good pixels")
-        header["FWHM"] = (_finite(last.get("fwhm")), "of the PSF in the middle, pixels")
+    header["EXPOSURE"] = provenance.exposure
+    header["NSOURCES"] = (sum(len(r.catalog) for r in results.values()), "rows of all catalogs")
+    if list(results) == [""]:
+        history = results[""].history
+        header["NPASS"] = (len(history), "passes of the loop")
+        header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
+        header["FWHM"] = (_finite(history[-1]["fwhm"]), "of the PSF in the middle, pixels")
     for k, (path, digest) in enumerate(checksums(provenance.inputs), 1):
         header[f"IN{k:03d}"] = path
         header[f"IN{k:03d}SUM"] = digest
-    for k, line in enumerate(config_lines(result.config, provenance), 1):
+    for k, line in enumerate(config_lines(_config_of(results), provenance), 1):
         header[f"CFG{k:03d}"] = line
-    for record in result.history:
-        header["HISTORY"] = ("pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
-                             .format(**record))
+    for detector, result in results.items():
+        for record in result.history:
+            header["HISTORY"] = f"{detector} {PASS_LINE.format(**record)}".strip()
     return header
+
+
+def _config_of(results):
+    """The configuration, the same for all detectors of a run."""
+    return next(iter(results.values())).config
 
 
 def _finite(value):
@@ -216,9 +263,9 @@ def read_config(path):
     return tomllib.loads("\n".join(lines))
 
 
-def _plain_record(result, provenance):
+def _plain_record(results, provenance):
     """What ECSV and Parquet record beside the rows."""
     record = dict(version=version(DISTRIBUTION), instrument=provenance.instrument, exposure=provenance.exposure,
-                  config="\n".join(config_lines(result.config, provenance)), passes=str(len(result.history)))
+                  config="\n".join(config_lines(_config_of(results), provenance)))
     record["inputs"] = "\n".join(f"{digest}  {path}" for path, digest in checksums(provenance.inputs))
     return record

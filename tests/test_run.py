@@ -1,0 +1,160 @@
+"""Runs of several detectors: order, executors, one that fails, and what the files hold."""
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from small_fields import NOISE, star_image
+
+from crowdsource.config import FitConfig
+from crowdsource.errors import ConfigError, DataFileError, MissingExtraError, OutputError
+from crowdsource.image import Image
+from crowdsource.instrument import Exposure, Instrument, Task
+from crowdsource.io.tables import read_table
+from crowdsource.run import Settings, configuration, plan, run, status
+
+SHAPE = (40, 50)
+
+
+@dataclass(frozen=True)
+class Three(Exposure):
+    """Three detectors, of which some are broken."""
+    broken: tuple = ()
+    identity: str = "three"
+    inputs: tuple = ()
+    options: tuple = ()
+
+    def tasks(self):
+        return tuple(Task(d, cost) for d, cost in (("n1", 1.), ("n2", 3.), ("n3", 2.)))
+
+    def read(self, task):
+        if task.detector in self.broken:
+            raise DataFileError("x.fits", "is damaged; fetch it again", task.detector)
+        if task.detector+"!" in self.broken:
+            raise ZeroDivisionError("a fault of the adapter")
+        k = int(task.detector[1])
+        return Image.from_arrays(star_image(SHAPE, [10.*k], [20.], [5000.], seed=k), np.full(SHAPE, NOISE**-2), exposure="three",
+                                 detector=task.detector, meta=dict(k=k))
+
+
+class Camera(Instrument):
+    """A camera with its own defaults."""
+    name = "camera"
+    summary = "three detectors"
+
+    def open(self, path, **options):
+        return Three()
+
+    def tiling(self, image):
+        return 500, 40
+
+    def finish(self, image, result):
+        return dict(detector_number=np.full(len(result.catalog), image.meta["k"]))
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path/"a.cat.fits"
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor, ProcessPoolExecutor])
+def test_detectors_are_gathered_in_order(out, executor):
+    settings = Settings(out, model_out=out.with_name("a.mod.fits"))
+    if executor is None:
+        outcomes = run(Camera(), Three(), settings)
+    else:
+        options = {}
+        if executor is ProcessPoolExecutor:
+            import multiprocessing
+            options = dict(mp_context=multiprocessing.get_context("spawn"))
+        with executor(2, **options) as pool:
+            outcomes = run(Camera(), Three(), settings, executor=pool)
+    assert [o.task.detector for o in outcomes] == ["n1", "n2", "n3"] and status(outcomes) == 0
+    with fits.open(out) as hdus:
+        assert [h.name for h in hdus if h.name.endswith("_CAT")] == ["N1_CAT", "N2_CAT", "N3_CAT"]
+        for k in (1, 2, 3):
+            rows = hdus[f"N{k}_CAT"].data
+            brightest = rows[np.argmax(rows["flux"])]
+            assert brightest["x"] == pytest.approx(10*k, abs=0.1) and brightest["detector_number"] == k
+            assert f"N{k}_PSF" in hdus and f"N{k}_HIST" in hdus
+        assert hdus[0].header["NSOURCES"] == sum(len(hdus[f"N{k}_CAT"].data) for k in (1, 2, 3))
+        assert "n2 pass 0: 1 sources" in str(hdus[0].header["HISTORY"])
+    with fits.open(out.with_name("a.mod.fits")) as hdus:
+        assert [h.name for h in hdus[1:4]] == ["N1_MOD", "N1_SKY", "N1_MSK"]
+
+
+@pytest.mark.parametrize("broken", ["n2", "n2!"])
+def test_one_bad_detector_does_not_cost_the_others(out, caplog, broken):
+    outcomes = run(Camera(), Three((broken,)), Settings(out))
+    assert status(outcomes) == 1 and [o.error is None for o in outcomes] == [True, False, True]
+    assert "n2: " in caplog.text
+    with fits.open(out) as hdus:
+        assert "N1_CAT" in hdus and "N2_CAT" not in hdus and "N3_CAT" in hdus
+
+
+def test_nothing_is_written_when_all_fail(out):
+    outcomes = run(Camera(), Three(("n1", "n2", "n3!")), Settings(out))
+    assert status(outcomes) == 2
+    assert list(out.parent.iterdir()) == []
+
+
+def test_rows_of_all_detectors_in_one_table(out):
+    path = out.with_name("a.ecsv")
+    run(Camera(), Three(), Settings(path))
+    table = read_table(path)
+    assert list(dict.fromkeys(table["detector"])) == ["n1", "n2", "n3"]
+
+
+def test_pictures_carry_the_detector_s_name(out):
+    run(Camera(), Three(("n2", "n3")), Settings(out, plot=out.with_name("p.png")))
+    assert {p.name for p in out.parent.iterdir()} == {"a.cat.fits", "p-n1.png"}
+
+
+def test_outputs_are_checked_before_any_work(out):
+    out.touch()
+    with pytest.raises(OutputError, match="exists already"):
+        run(Camera(), Three(("n1", "n2", "n3")), Settings(out))
+
+
+def test_plan_reads_and_writes_nothing(out):
+    lines = plan(Camera(), Three(), Settings(out))
+    assert sum("50 x 40 pixels" in line for line in lines) == 3 and f"would write {out}" in lines
+    assert not out.exists()
+
+
+def test_configuration_is_preset_then_instrument_then_user():
+    class Own(Camera):
+        def fit_config(self, image, config):
+            from dataclasses import replace
+            return replace(config, detect=replace(config.detect, threshold=7., blend_ratio=0.33))
+    config = configuration(Own(), None, dict(preset="described", detect=dict(threshold=6.)))
+    assert config.centroid.method == "moment"
+    assert (config.detect.threshold, config.detect.blend_ratio) == (6, 0.33)
+    assert (config.solve.tile, config.solve.overlap) == (500, 40)
+    assert configuration(Camera(), None, {}).detect == FitConfig().detect
+    with pytest.raises(ConfigError, match="preset 'fast' is unknown"):
+        configuration(Camera(), None, dict(preset="fast"))
+
+
+def test_images_go_to_other_processes_whole():
+    import pickle
+    image = Three().read(Task("n2", 1.))
+    again = pickle.loads(pickle.dumps(image))
+    assert (again.data == image.data).all() and not again.data.flags.writeable and again.meta == image.meta
+    with pytest.raises(TypeError):
+        again.meta["k"] = 3
+
+
+@pytest.mark.parametrize("error", [DataFileError("a.fits", "is gone; look for it", 3), OutputError("b"),
+                                   MissingExtraError("pyarrow", "parquet", "a catalog")])
+def test_errors_come_back_from_other_processes_whole(error):
+    import pickle
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error)
+
+
+def test_folders_of_pass_pictures(out):
+    run(Camera(), Three(("n2", "n3")), Settings(out, debug_plots=out.with_name("plots")))
+    assert len(list(Path(out.with_name("plots")/"n1").glob("pass-*-psf.png"))) >= 4
