@@ -5,7 +5,7 @@ from .cython_ext import centroid as kernel
 from .psf.base import pixel
 
 MULTIPLICATIVE = 2.
-"""Weighting with the PSF halves a small offset: for a Gaussian exactly, for other profiles nearly."""
+"""Weighting with the PSF halves a small offset of any profile: the integral of x p(x) p'(x) is half of that of p(x)^2."""
 APERTURE = 3
 
 
@@ -36,9 +36,11 @@ def moment_centroids(residual, ivar, planes, x, y, parameters, use_psf_weight=Tr
     """
     size = planes[0].shape[1]
     half = size//2
-    padded = np.pad(residual, half+1), np.pad(ivar, half+1)
-    rows = np.clip(pixel(y), -1, residual.shape[0])[:, None, None]+1+np.arange(size)[None, :, None]
-    columns = np.clip(pixel(x), -1, residual.shape[1])[:, None, None]+1+np.arange(size)[None, None, :]
+    # so much border holds every stamp that touches the image, and one for those that do not
+    padded = np.pad(residual, size), np.pad(ivar, size)
+    (py, ny), (px, nx) = (pixel(y), residual.shape[0]), (pixel(x), residual.shape[1])
+    rows = np.clip(py-half, -size, ny)[:, None, None]+size+np.arange(size)[None, :, None]
+    columns = np.clip(px-half, -size, nx)[:, None, None]+size+np.arange(size)[None, None, :]
     light, weight = (np.ascontiguousarray(p[rows, columns]) for p in padded)
     for plane, factor in zip(planes, parameters.T):
         light += plane*factor[:, None, None].astype(np.float32)

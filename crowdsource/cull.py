@@ -20,7 +20,8 @@ def cull(sources, config, shape):
     Sources
     """
     ny, nx = shape
-    keep = sources.flux > config.min_significance*sources.error
+    known = np.isfinite(sources.error)
+    keep = known & (sources.flux > config.min_significance*np.where(known, sources.error, 0))
     keep &= (sources.x > -OUTSIDE) & (sources.x < nx-1+OUTSIDE) & (sources.y > -OUTSIDE) & (sources.y < ny-1+OUTSIDE)
     keep |= sources.bright
     sources = sources.subset(keep)

@@ -39,7 +39,7 @@ def sure_model(state):
     """The model of the sources that are certain to be stars."""
     least = state.config.sky.min_significance
     s = state.sources
-    if least <= 0 or not len(s):
+    if least <= 0 or state.forced or not len(s):
         return state.model
     unsure = s.subset((s.flux < least*s.error) & np.isfinite(s.error))
     return model_image(state.psf, unsure.x, unsure.y, -unsure.flux, sizes(state, unsure), state.image.shape, out=state.model.copy())
@@ -163,13 +163,15 @@ def accepted(normal, sources, first, state):
 def tile_members(shape, tile, sources, size, first):
     """Sources whose stamps reach into a tile's padded box, and which of them its core owns.
 
+    The nearest core owns a source off the image, also one whose stamp misses it: nothing is known of it, but it has a row.
     They come in bands across the tile, so that stamps which overlap lie close in memory; candidates stay behind.
     """
     px, py = sources.pixels
-    members = np.flatnonzero(tile.padded.touches(px, py, size))
-    members = members[np.lexsort((px[members], py[members]//BAND, members >= first))]
     ny, nx = shape
-    return members, tile.core.holds(np.clip(px[members], 0, nx-1), np.clip(py[members], 0, ny-1))
+    owned = tile.core.holds(np.clip(px, 0, nx-1), np.clip(py, 0, ny-1))
+    members = np.flatnonzero(owned | tile.padded.touches(px, py, size))
+    members = members[np.lexsort((px[members], py[members]//BAND, members >= first))]
+    return members, owned[members]
 
 
 def fitted(state, run, planes, with_errors=False):

@@ -33,7 +33,8 @@ def test_stamp_set_holds_what_the_psf_renders():
     assert len(stamps) == 30
     for k in range(30):
         for plane, true in enumerate(PSF.render(x[k:k+1], y[k:k+1], int(size[k]), derivatives=True)):
-            assert np.array_equal(plane_of(stamps, k, plane), true[0])
+            # sums of six products in another order
+            assert np.allclose(plane_of(stamps, k, plane), true[0], rtol=1e-6, atol=1e-7*true[0].max())
     assert np.array_equal(stamps.layout[:, 3]+size//2+7, pixel(x))
     assert np.array_equal(stamps.layout[:, 4]+size//2-3, pixel(y))
 

@@ -1,0 +1,109 @@
+"""The validation border: what an image accepts, mends and refuses."""
+import numpy as np
+import pytest
+from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty
+from astropy.wcs import WCS
+
+from crowdsource.errors import CrowdsourceError, InputError
+from crowdsource.flags import ENGINE
+from crowdsource.image import Image
+
+SHAPE = (8, 9)
+DATA = np.arange(72, dtype=float).reshape(SHAPE)
+IVAR = np.full(SHAPE, 2.)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8", ">i2", "u2", "i8", "?"])
+def test_any_real_dtype_and_byte_order(dtype):
+    image = Image.from_arrays((DATA % 2).astype(dtype), IVAR.astype(">f8"))
+    assert image.data.dtype == np.float32 and image.data.dtype.isnative and image.ivar.dtype == np.float32
+    assert np.array_equal(image.data, DATA % 2)
+    assert image.dq.dtype == np.uint32 and image.mask.dtype == np.uint16
+
+
+def test_arrays_are_frozen_and_the_callers_are_left_alone():
+    data, ivar = DATA.astype(np.float32), IVAR.astype(np.float32)
+    data[0, 0] = np.nan
+    image = Image.from_arrays(data, ivar, mask=np.zeros(SHAPE, np.uint16))
+    for name in ("data", "ivar", "mask"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(image, name)[0, 0] = 1
+    assert np.isnan(data[0, 0]) and ivar[0, 0] == 2
+    data[1, 1] = 99
+    ivar[1, 1] = 7
+    with pytest.raises(TypeError):
+        image.meta["a"] = 1
+
+
+def test_pixels_that_are_not_finite_lose_their_weight_and_are_flagged():
+    data, ivar = DATA.copy(), IVAR.copy()
+    data[2, 3], data[4, 5], ivar[2, 3], ivar[6, 7] = np.nan, -np.inf, np.nan, 0
+    image = Image.from_arrays(data, ivar)
+    assert image.data[2, 3] == image.data[4, 5] == 0
+    assert np.argwhere(~image.good).tolist() == [[2, 3], [4, 5], [6, 7]]
+    assert image.mask[2, 3] == image.mask[4, 5] == ENGINE.nonfinite | ENGINE.bad
+    assert image.mask[6, 7] == ENGINE.bad and image.mask[0, 0] == 0
+    assert not image.ivar_estimated
+
+
+@pytest.mark.parametrize("arrays, message", [
+    (dict(data=DATA[None], ivar=IVAR), r"data has shape \(1, 8, 9\).*choose one"),
+    (dict(data=DATA[:0], ivar=IVAR[:0]), "shape"),
+    (dict(data=DATA+1j, ivar=IVAR), "data has dtype complex128.*astype"),
+    (dict(data=DATA.astype(object), ivar=IVAR), "data has dtype object"),
+    (dict(data=np.ma.masked_array(DATA), ivar=IVAR), "masked array.*dq"),
+    (dict(data=DATA, ivar=IVAR[:-1]), r"ivar has shape \(7, 9\) but data has \(8, 9\)"),
+    (dict(data=DATA, ivar=IVAR, dq=np.zeros((8, 8), int)), "dq has shape"),
+    (dict(data=DATA, ivar=IVAR, mask=np.zeros((2, 2), int)), "mask has shape"),
+    (dict(data=DATA, ivar=IVAR, dq=np.zeros(SHAPE)), "dq has dtype float64.*integers"),
+    (dict(data=DATA, ivar=np.where(DATA == 5, -1, 1.)), "ivar is negative"),
+    (dict(data=DATA, ivar=np.where(DATA == 5, np.nan, 1.)), "ivar is NaN"),
+    (dict(data=DATA, ivar=np.where(DATA == 5, np.inf, 1.)), "ivar is infinite"),
+    (dict(data=DATA, ivar=np.zeros(SHAPE)), "no good pixel"),
+    (dict(data=np.full(SHAPE, np.nan), ivar=IVAR), "no good pixel"),
+])
+def test_what_is_refused_and_why(arrays, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Image.from_arrays(**arrays)
+    assert isinstance(caught.value, CrowdsourceError) and isinstance(caught.value, ValueError)
+
+
+def test_metadata_is_kept():
+    image = Image.from_arrays(DATA, IVAR, band="r", gain=2., meta=dict(OBSERVER="me"), origin=(3, 4))
+    assert (image.band, image.gain, image.meta["OBSERVER"], image.origin) == ("r", 2, "me", (3, 4))
+    assert np.isnan(image.zeropoint) and image.saturation == np.inf
+
+
+def test_cutouts_remember_where_they_come_from():
+    image = Image.from_arrays(DATA, IVAR, origin=(100, 200))
+    part = image.cutout(2, 7, 1, 4)
+    assert part.shape == (3, 5) and part.origin == (102, 201)
+    assert np.array_equal(part.data, DATA[1:4, 2:7]) and not part.data.flags.writeable
+    assert part.cutout(1, 2, 1, 2).origin == (103, 202)
+    for box in ((3, 3, 0, 5), (0, 10, 0, 5), (-1, 4, 0, 5), (0, 4, 5, 2)):
+        with pytest.raises(InputError, match="cut-out"):
+            image.cutout(*box)
+
+
+def test_masked_makes_a_new_image():
+    image = Image.from_arrays(DATA, IVAR)
+    new = image.masked(DATA > 70, ENGINE.saturated)
+    assert new.ivar[7, 8] == 0 and new.mask[7, 8] == ENGINE.saturated | ENGINE.bad
+    assert image.ivar[7, 8] == 2 and image.mask[7, 8] == 0
+    other = image.with_mask(np.full(SHAPE, ENGINE.sharp))
+    assert (other.mask == ENGINE.sharp).all() and other.mask.dtype == np.uint16 and (image.mask == 0).all()
+
+
+@pytest.mark.parametrize("uncertainty, ivar", [(StdDevUncertainty(np.full(SHAPE, 2.)), 0.25), (InverseVariance(np.full(SHAPE, 3.)), 3.)])
+def test_nddata_of_any_uncertainty(uncertainty, ivar):
+    wcs = WCS(naxis=2)
+    mask = DATA == 3
+    image = Image.from_nddata(NDData(DATA, uncertainty=uncertainty, mask=mask, wcs=wcs), band="g")
+    assert image.ivar[5, 5] == pytest.approx(ivar) and image.ivar[0, 3] == 0 and image.band == "g"
+    assert image.wcs is not None
+    assert np.array_equal(image.data, DATA)
+
+
+def test_ccddata():
+    image = Image.from_nddata(CCDData(DATA, unit="adu", uncertainty=StdDevUncertainty(np.full(SHAPE, 2.))))
+    assert image.ivar[0, 0] == pytest.approx(0.25)
