@@ -75,7 +75,9 @@ class DetectConfig:
     min_separation : float
         Smallest distance of a new peak from a known source, pixels.
     edge : int
-        Bright peaks within so many pixels of a masked one are not accepted, pixels.
+        Bright peaks within so many pixels of a masked or saturated one are not accepted, pixels.
+    edge_of : str
+        Beside which pixels: "masked" (any without weight) or "saturated" (their rims are steep; a dead column's are not).
     """
     threshold: float = 3.5
     split: str = "chi2"
@@ -90,6 +92,7 @@ class DetectConfig:
     sharpness: float = 0.7
     min_separation: float = 1.
     edge: int = 1
+    edge_of: str = "saturated"
 
 
 @dataclass(frozen=True)
@@ -329,10 +332,11 @@ def checked(config):
     s, d, p = config.solve, config.detect, config.psf
     rules = [
         (1 <= config.min_passes <= config.max_passes, "min_passes must be at least 1 and at most max_passes"),
-        (0 <= config.prune_passes < config.max_passes, "prune_passes must not be negative and below max_passes"),
+        (config.prune_passes >= 0, "prune_passes must not be negative"),
         (config.sky.estimator in ("mean", "median", "mode"), "sky.estimator must be mean, median or mode"),
         (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
         (d.threshold > 0, "detect.threshold must be positive"),
+        (d.edge_of in ("masked", "saturated"), "detect.edge_of must be masked or saturated"),
         (d.split in ("chi2", "ratio"), "detect.split must be chi2 or ratio"),
         (0 < d.candidate <= d.threshold, "detect.candidate must be positive and at most detect.threshold"),
         (s.method in ("normal", "lsqr"), "solve.method must be normal or lsqr"),
@@ -357,7 +361,7 @@ def described():
     """The published description to the letter."""
     return FitConfig(
         sky=SkyConfig(estimator="median", first_block_fwhm=0., min_significance=0.),
-        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
+        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=0.),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         centroid=CentroidConfig(method="moment"),
@@ -371,7 +375,7 @@ def released():
     """What version 0.5.9 of the published code does."""
     return FitConfig(
         sky=SkyConfig(estimator="median", first_block_fwhm=50., min_significance=0.),
-        detect=DetectConfig(threshold=5., split="ratio", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
+        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=1.5),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),

@@ -9,6 +9,8 @@ from .cython_ext import detect as kernel
 from .flags import ENGINE
 
 SMALLEST_BLOB = 4
+COMPACT, LARGEST_BLOB = 0.5, 61
+"""Blobs that may hide a star fill so much of their box, and are at most so wide, pixels."""
 
 
 @dataclass(frozen=True)
@@ -81,35 +83,49 @@ def find_peaks(residual, model, mask, matched, config, passno):
     """
     significance = matched.significance(residual)
     model_significance = matched.significance(model) if model.any() else np.zeros_like(model)
+    scene = _Scene(residual, model, np.sqrt(matched.ivar), significance, model_significance, mask)
     y, x = kernel.local_maxima(significance, config.candidate if config.split == "chi2" else config.threshold)
     worthy = (significance[y, x] > config.threshold) | (model_significance[y, x] > config.candidate)
     y, x = y[worthy], x[worthy]
-    root = np.sqrt(matched.ivar)
-    bright = residual[y, x]*root[y, x] > config.bright_pixel
-    keep = _acceptable(y, x, bright, residual, model, root, significance, model_significance, mask, config, passno)
+    bright = residual[y, x]*scene.root[y, x] > config.bright_pixel
+    keep = _acceptable(scene, y, x, bright, config, passno)
     if (mask[y, x] & ENGINE.sharp).any():
         keep &= _sharp_enough(y, x, significance, mask, matched, config)
     y, x, bright = y[keep], x[keep], bright[keep]
     peaks = Peaks(*_refined(significance, y, x), significance[y, x].astype(float)*matched.error[y, x], bright)
     if passno == 0:
-        peaks = _with_saturated(peaks, significance, mask, matched, config)
+        peaks = _with_hidden(peaks, scene, matched, config)
     return peaks.subset(np.argsort(-peaks.flux, kind="stable"))
 
 
-def _acceptable(y, x, bright, residual, model, root, significance, model_significance, mask, config, passno):
+@dataclass(frozen=True)
+class _Scene:
+    """The planes that the rules look at, each of shape (ny, nx)."""
+    residual: np.ndarray
+    model: np.ndarray
+    root: np.ndarray
+    significance: np.ndarray
+    model_significance: np.ndarray
+    mask: np.ndarray
+
+
+def _acceptable(scene, y, x, bright, config, passno):
     """The rules of acceptance, one line each."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
-    ratio = np.where(mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
-    under = np.maximum(model_significance[y, x], 0)
-    masked = root[y, x] == 0
-    edge = ndimage.binary_dilation(root == 0, iterations=config.edge)[y, x] & ~masked if masked.any() or (root == 0).any() \
-        else np.zeros(len(x), bool)
-    keep = significance[y, x] > ratio*under
-    keep &= residual[y, x] >= config.pixel_flux_ratio*model[y, x]
-    keep &= residual[y, x]*root[y, x] >= config.pixel_significance_ratio*under
-    keep &= ~(bright & edge)
-    keep &= ~masked | (passno == 0)
+    ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
+    under, root = np.maximum(scene.model_significance[y, x], 0), scene.root[y, x]
+    keep = scene.significance[y, x] > ratio*under
+    keep &= scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]
+    keep &= scene.residual[y, x]*root >= config.pixel_significance_ratio*under
+    keep &= ~(bright & (root > 0) & _beside(scene, config)[y, x])
+    keep &= (root > 0) | (passno == 0)
     return keep
+
+
+def _beside(scene, config):
+    """Boolean plane: pixels of, or near, those whose rims are steep."""
+    steep = scene.root == 0 if config.edge_of == "masked" else scene.mask & ENGINE.saturated > 0
+    return ndimage.binary_dilation(steep, iterations=config.edge) if steep.any() and config.edge > 0 else steep
 
 
 def curvature(image, y, x):
@@ -149,30 +165,41 @@ def _refined(significance, y, x):
     return x+shifts[0], y+shifts[1]
 
 
-def _with_saturated(peaks, significance, mask, matched, config):
-    """One source for each saturated blob, at its centre, instead of the peaks on its rim."""
-    label, count = ndimage.label(mask & ENGINE.saturated, structure=np.ones((3, 3)))
+def _with_hidden(peaks, scene, matched, config):
+    """One source for each star whose centre is masked, at the middle of the blob, instead of the peaks on its rim.
+
+    Saturated pixels hide a star's centre; so may other compact blobs of masked pixels, where the light around them is
+    brighter in their middle than at any peak nearby.
+    """
+    label, count = ndimage.label((scene.root == 0) | (scene.mask & ENGINE.saturated > 0), structure=np.ones((3, 3)))
     if not count:
         return peaks
     number = np.arange(1, count+1)
     area = ndimage.sum_labels(np.ones(label.shape, np.float32), label, number)
+    saturated = ndimage.maximum(scene.mask & ENGINE.saturated, label, number) > 0
+    sides = np.array([[cut.stop-cut.start for cut in box] for box in ndimage.find_objects(label)])
+    compact = (area > COMPACT*sides.prod(axis=1)) & (sides.max(axis=1) <= LARGEST_BLOB)
     centre = np.array(ndimage.center_of_mass(label > 0, label, number))
     at = tuple(np.clip(np.round(centre).astype(int), 0, np.array(label.shape)-1).T)
-    blob = (area >= SMALLEST_BLOB) & (significance[at] > config.threshold)
-    if not blob.any():
-        return peaks
-    centre, area = centre[blob], area[blob]
-    flux = significance[at][blob].astype(float)*matched.error[at][blob]
+    height = scene.significance[at]
+    blob = (area >= SMALLEST_BLOB) & (height > config.threshold) & (saturated | compact)
     # a blob's rim is steep and its wings noisy: peaks within its radius and a PSF core belong to it
     reach = np.sqrt(area/np.pi)+3
-    tree = cKDTree(np.c_[peaks.x, peaks.y]) if len(peaks) else None
     rim = np.zeros(len(peaks), bool)
-    for (cy, cx), radius in zip(centre, reach):
-        if tree is not None:
-            rim[tree.query_ball_point((cx, cy), radius)] = True
-    kept = peaks.subset(~rim)
-    return Peaks(np.r_[kept.x, centre[:, 1]], np.r_[kept.y, centre[:, 0]], np.r_[kept.flux, flux],
+    for k, near in zip(np.flatnonzero(blob), _around(peaks, centre[blob], reach[blob])):
+        top = (peaks.flux[near]/matched.error[at[0][k], at[1][k]]).max(initial=0)
+        blob[k] = saturated[k] or height[k] > top
+        rim[near] |= blob[k]
+    kept, flux = peaks.subset(~rim), height[blob].astype(float)*matched.error[at][blob]
+    return Peaks(np.r_[kept.x, centre[blob, 1]], np.r_[kept.y, centre[blob, 0]], np.r_[kept.flux, flux],
                  np.r_[kept.bright, np.ones(len(flux), bool)])
+
+
+def _around(peaks, centre, reach):
+    """Lists of the peaks within reach of each centre (y, x)."""
+    if not len(peaks) or not len(centre):
+        return [[] for _ in centre]
+    return cKDTree(np.c_[peaks.y, peaks.x]).query_ball_point(centre, reach)
 
 
 def apart(peaks, x, y, separation):

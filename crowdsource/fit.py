@@ -193,7 +193,7 @@ def next_kind(state):
     The search ends when it finds too few new sources to go on; all passes together are as many as allowed.
     """
     c = state.config
-    prunes = 0 if state.forced else c.prune_passes
+    prunes = 0 if state.forced else min(c.prune_passes, c.max_passes-2)
     done = sum(h["kind"] == PRUNE for h in state.history)
     if state.passno >= c.max_passes-1:
         return LAST

@@ -16,7 +16,7 @@ STAMP = PSF.stamp(19)
 PEAK = STAMP[9, 9]
 ERROR = 1/np.sqrt((STAMP**2).sum())
 # every ratio off: a test switches on what it is about
-OPEN = DetectConfig(threshold=5., split="ratio", candidate=2., bright_pixel=1e9, blend_ratio_first=0., blend_ratio=0., pixel_flux_ratio=0.,
+OPEN = DetectConfig(threshold=5., split="ratio", edge_of="masked", candidate=2., bright_pixel=1e9, blend_ratio_first=0., blend_ratio=0., pixel_flux_ratio=0.,
                     pixel_significance_ratio=0., blend_passes=2, nodeblend_ratio=0., sharpness=0.7, min_separation=1., edge=1)
 EMPTY = np.zeros(SHAPE, np.float32)
 
@@ -87,6 +87,27 @@ def test_bright_peaks_beside_a_mask_are_not_accepted_but_faint_ones_are():
     ivar[20, 31], ivar[20, 32] = 1, 0
     assert (30, 20) in found(image, config, ivar=ivar)[0]
     assert (30, 20) not in found(image, replace(config, edge=2), ivar=ivar)[0]
+
+
+def test_bright_peaks_beside_a_dead_column_are_accepted_where_only_saturated_rims_are_shunned():
+    ivar, mask = np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.uint16)
+    ivar[:, 31] = 0
+    config = replace(OPEN, bright_pixel=20., edge_of="saturated")
+    image = stars((30, 20, 40/PEAK))
+    assert (30, 20) in found(image, config, ivar=ivar)[0]
+    mask[:, 31] = ENGINE.saturated
+    assert (30, 20) not in found(image, config, ivar=ivar, mask=mask)[0]
+
+
+def test_a_star_hidden_by_a_compact_blob_is_found_and_one_beside_it_keeps_its_place():
+    image = stars((30, 20, 5000.))
+    ivar = np.ones(SHAPE, np.float32)
+    ivar[18:23, 28:33] = 0
+    assert found(image, ivar=ivar, passno=0)[0] == {(30, 20)}
+    # a blob in the star's wing is no star
+    ivar = np.ones(SHAPE, np.float32)
+    ivar[18:22, 33:36] = 0
+    assert found(image, ivar=ivar, passno=0)[0] == {(30, 20)}
 
 
 def test_centres_without_weight_are_accepted_in_the_first_pass_only():
