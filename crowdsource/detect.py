@@ -115,10 +115,12 @@ def _acceptable(scene, y, x, bright, config, passno):
     ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
     under, root = np.maximum(scene.model_significance[y, x], 0), scene.root[y, x]
     keep = scene.significance[y, x] > ratio*under
-    keep &= scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]
-    keep &= scene.residual[y, x]*root >= config.pixel_significance_ratio*under
+    # the value of a masked pixel means nothing
+    keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
+    keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
     keep &= ~(bright & (root > 0) & _beside(scene, config)[y, x])
-    keep &= (root > 0) | (passno == 0)
+    # deep inside a mask only the first pass looks; a peak on its edge has good pixels to show for it
+    keep &= (root > 0) | (passno == 0) | (ndimage.maximum_filter(scene.root, 3)[y, x] > 0)
     return keep
 
 
