@@ -34,6 +34,19 @@ def render(planes, factors, x, y, size, oversampling, derivatives):
     return tuple(out) if derivatives else (out[0], out[1, :0], out[2, :0])
 
 
+def render_packed(planes, factors, x, y, size, oversampling, buffer, offset, stride):
+    """Twin of `render.render_packed`."""
+    stamps = render(planes, factors, x, y, size, oversampling, True)
+    for q in range(3):
+        pack(stamps[q], buffer, np.asarray(offset)+q*size*stride, stride)
+
+
+def add_rendered(image, planes, factors, x, y, flux, size, oversampling):
+    """Twin of `render.add_rendered`."""
+    x0, y0 = (np.floor(np.asarray(v)+0.5).astype(int)-size//2 for v in (x, y))
+    add_stamps(image, render(planes, factors, x, y, size, oversampling, False)[0], x0, y0, flux)
+
+
 def correlate(image, kernel):
     """Twin of `detect.correlate`."""
     reach = kernel.shape[0]//2

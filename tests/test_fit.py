@@ -102,9 +102,9 @@ def test_the_saturated_star_has_its_flux_from_its_wings(field, result):
     v = values(result.catalog)
     near = np.hypot(v["x"]-star["x"], v["y"]-star["y"]) < 4
     k = np.flatnonzero(near)[np.argmax(v["flux"][near])]
-    # what the PSF misses on the rim of the blob may become a source, but not one that counts
-    assert v["flux"][near].sum()-v["flux"][k] < 0.1*v["flux"][k]
-    assert v["flux"][k] == pytest.approx(star["flux"], rel=0.1)
+    # what the PSF misses on the rim of the blob may become a source, but only one of some per cent
+    assert v["flux"][near].sum() == pytest.approx(star["flux"], rel=0.1)
+    assert v["flux"][k] > 0.8*star["flux"]
     assert v["flags"][k] & SIMULATED.saturated and v["flags"][k] >> MASK_SHIFT & ENGINE.bad
     assert v["qf"][k] < 0.9 and not v["psf_star"][k]
 
@@ -170,6 +170,7 @@ def test_moment_centroids(field):
     c = compare(r.catalog, field.truth, shape=field.data.shape, edge=5, avoid=field.dq > 0, avoid_radius=8)
     assert c.bins["found"][-1] > 85 and abs(c.bias) < 2.5
     v = values(r.catalog)
+    v = {n: c[v["flux"] > 0] for n, c in v.items()}
     match = match_stars({n: np.asarray(field.truth[n]) for n in ("x", "y", "flux")}, v)
     bright = (field.truth["snr"] > 50) & (match >= 0)
     off = np.hypot(v["x"][match[bright]]-field.truth["x"][bright], v["y"][match[bright]]-field.truth["y"][bright])

@@ -1,4 +1,7 @@
 """Kernels on pixels and stamps against their slow twins: rendering, correlation, maxima, block statistics, centroids, measurements."""
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -31,6 +34,41 @@ def test_splines_are_a_partition_of_one_and_their_slopes_of_nothing():
     x = np.linspace(-0.5, 0.4999, 23)
     value, ddx, ddy = render.render(planes, np.ones((23, 1), np.float32), x, x[::-1].copy(), 9, 1, True)
     assert np.allclose(value, 1, atol=1e-6) and np.allclose(ddx, 0, atol=1e-6) and np.allclose(ddy, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("oversampling", [1, 3])
+@pytest.mark.parametrize("size", [5, 8*2+1, 19])
+def test_render_into_the_designs_buffer(oversampling, size):
+    rng = np.random.default_rng(3)
+    planes, factors = coefficient_planes(3, 33), rng.normal(size=(6, 3)).astype(np.float32)
+    x, y = rng.uniform(-20, 20, (2, 6))
+    stride = (size+7)//8*8
+    offset = (3*size*stride*np.array([5, 0, 3, 1, 2, 4])).astype(np.intp)
+    fast, slow = np.zeros(18*size*stride+8, np.float32), np.zeros(18*size*stride+8)
+    render.render_packed(planes, factors, x, y, size, oversampling, fast, offset, stride)
+    reference.render_packed(planes, factors, x, y, size, oversampling, slow, offset, stride)
+    assert np.allclose(fast, slow, atol=2e-6*oversampling*np.abs(slow).max())
+    # vectors read a row to its stride: what lies past the size must be nothing
+    assert (fast[:-8].reshape(-1, stride)[:, size:] == 0).all()
+    for wrong in (dict(stride=size-1), dict(offset=offset+10), dict(offset=offset[:3])):
+        with pytest.raises(ValueError):
+            render.render_packed(planes, factors, x, y, size, oversampling, fast, *(dict(offset=offset, stride=stride) | wrong).values())
+
+
+@pytest.mark.parametrize("oversampling", [1, 2])
+@pytest.mark.parametrize("size", [1, 9, 41])
+def test_render_into_an_image_cuts_at_every_edge(oversampling, size):
+    rng = np.random.default_rng(4)
+    planes, factors, shape = coefficient_planes(2, 33), rng.normal(size=(60, 2)).astype(np.float32), (23, 30)
+    x, y, flux = rng.uniform(-size, 30+size, 60), rng.uniform(-size, 23+size, 60), rng.normal(0, 10, 60)
+    fast = rng.normal(size=shape).astype(np.float32)
+    slow = fast.astype(float)
+    render.add_rendered(fast, planes, factors, x, y, flux, size, oversampling)
+    reference.add_rendered(slow, planes, factors, x, y, flux, size, oversampling)
+    # 60 float32 terms of about 10
+    assert np.allclose(fast, slow, atol=3e-4)
+    with pytest.raises(ValueError, match="as many"):
+        render.add_rendered(fast, planes, factors, x, y, flux[:5], size, oversampling)
 
 
 @pytest.mark.parametrize("change", [dict(size=8), dict(planes=coefficient_planes(2, 8)), dict(factors=np.ones((3, 1), np.float32)),
@@ -158,3 +196,12 @@ def test_measure_checks_its_arguments():
         measure.measure(image, image, image, planes, at, at[:1], flux)
     with pytest.raises(ValueError, match="same shape"):
         measure.measure(image, image[:5], image, planes, at, at, flux)
+
+
+def test_every_public_kernel_has_a_slow_twin():
+    folder = Path(__file__).parent.parent/"cython_ext"
+    if not folder.is_dir():
+        pytest.skip("the kernels' source is not beside the tests")
+    public = {name for path in folder.glob("*.pyx") for name in re.findall(r"^def (\w+)", path.read_text(encoding="utf-8"), re.M)}
+    # what only raises has no result to compare
+    assert len(public) > 10 and public-{"check"} <= set(vars(reference))

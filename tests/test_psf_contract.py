@@ -282,3 +282,12 @@ def test_a_changed_copy_does_not_render_the_old_model():
     old = psf.stamp(19)
     other = replace(psf, wings=MoffatWings.constant(SHAPE, 6.))
     assert other.stamp(19).max() < 0.6*old.max()
+
+
+@every_model
+def test_what_was_rendered_before_does_not_matter(psf):
+    fresh, used = replace(psf), replace(psf)
+    for size in (301, 149, 61, 9):
+        used.render([60.3], [50.8], size)
+    for size in (9, 19, 61, 149):
+        assert np.array_equal(fresh.render([60.3], [50.8], size), used.render([60.3], [50.8], size))

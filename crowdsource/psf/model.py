@@ -130,11 +130,15 @@ class FieldPSF(PSF):
         return self._cache[level]
 
     def _sampled(self, level):
-        """`samples`, cut out of wider ones where they were made before."""
-        wider = self._cache.get("samples")
-        if wider is None or wider[0] < level:
-            wider = self._cache["samples"] = level, self.samples(level)
-        return middle_samples(wider[1], level, self.oversampling)
+        """`samples`, the smallest cut out of the next.
+
+        Which ones are cut must not depend on what was asked for first: sums over planes of another width may differ in the
+        last bit, and threads ask in any order.
+        """
+        base = LEVELS[1] if level == LEVELS[0] else level
+        if ("samples", base) not in self._cache:
+            self._cache["samples", base] = self.samples(base)
+        return middle_samples(self._cache["samples", base], level, self.oversampling)
 
     def _core_samples(self, size):
         """The core on the sampled grid, compensated by the mean wings so that it holds no flux and moves no centroid."""
