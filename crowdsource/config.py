@@ -21,6 +21,8 @@ class SkyConfig:
         Clipping of the mean, in sigma.
     block : int
         Size of a block in pixels, from the pass `global_passes` on.
+    block_fwhm : float
+        A block is at least so many FWHM wide: smaller ones take stars for sky.
     global_passes : int
         So many passes at the start use one block for the whole image.
     first_block_fwhm : float
@@ -36,6 +38,7 @@ class SkyConfig:
     estimator: str = "mean"
     clip: float = 3.
     block: int = 20
+    block_fwhm: float = 6.
     global_passes: int = 2
     first_block_fwhm: float = 10.
     min_significance: float = 5.5
@@ -173,6 +176,9 @@ class CullConfig:
     prune : float
         After the last search, sources with flux below so many times their error, neighbours and position marginalised,
         are removed, the least significant of each crowd first: the model does not need them.
+    extent_weight, extent_cap : float
+        From that significance is taken off so many times the one of the source's extent over the PSF, at most the cap: what
+        is faint and wide is more often the light of several stars too faint to be told apart than a star.
     min_separation : float
         The fainter of two sources closer than this is removed, pixels.
     keep_flux : float
@@ -180,6 +186,8 @@ class CullConfig:
     """
     min_significance: float = 2.
     prune: float = 4.
+    extent_weight: float = 1.5
+    extent_cap: float = 3.
     min_separation: float = 1.
     keep_flux: float = float("inf")
 
@@ -360,7 +368,7 @@ def checked(config):
 def described():
     """The published description to the letter."""
     return FitConfig(
-        sky=SkyConfig(estimator="median", first_block_fwhm=0., min_significance=0.),
+        sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=0., min_significance=0.),
         detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=0.),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
@@ -374,7 +382,7 @@ def described():
 def released():
     """What version 0.5.9 of the published code does."""
     return FitConfig(
-        sky=SkyConfig(estimator="median", first_block_fwhm=50., min_significance=0.),
+        sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=50., min_significance=0.),
         detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=1.5),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),

@@ -30,7 +30,12 @@ def cull(sources, config, shape):
     return sources.subset(~_fainter_of_close(sources, config))
 
 
-def prune(sources, covariance, least, reach):
+def marginal_significance(sources, covariance):
+    """Flux over its error with position and neighbours marginalised, shape (n,)."""
+    return sources.flux/np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
+
+
+def prune(sources, significance, least, reach):
     """The sources that the model needs: those significant with position and neighbours marginalised.
 
     The flux over its marginal error is the root of the chi2 that the model would lose without the source. Two sources on
@@ -39,9 +44,10 @@ def prune(sources, covariance, least, reach):
     Parameters
     ----------
     sources : crowdsource.sources.Sources
-    covariance : ndarray, shape (n, 3, 3)
+    significance : ndarray, shape (n,)
+        From `marginal_significance`, less what speaks against a source.
     least : float
-        Smallest flux over error.
+        Smallest significance.
     reach : float
         Sources nearer than this compete, pixels.
 
@@ -49,7 +55,6 @@ def prune(sources, covariance, least, reach):
     -------
     Sources
     """
-    significance = sources.flux/np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
     doomed = np.flatnonzero((significance < least) & ~sources.bright)
     pairs = cKDTree(np.c_[sources.x[doomed], sources.y[doomed]]).query_pairs(reach, output_type="ndarray")
     spared = np.zeros(len(doomed), bool)

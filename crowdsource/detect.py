@@ -120,8 +120,14 @@ def _acceptable(scene, y, x, bright, config, passno):
     keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
     keep &= ~(bright & (root > 0) & _beside(scene, config)[y, x])
     # deep inside a mask only the first pass looks; a peak on its edge has good pixels to show for it
-    keep &= (root > 0) | (passno == 0) | (ndimage.maximum_filter(scene.root, 3)[y, x] > 0)
+    keep &= (root > 0) | (passno == 0) | _good_nearby(scene.root, y, x)
     return keep
+
+
+def _good_nearby(root, y, x):
+    """Whether one of the nine pixels around each peak has weight."""
+    ny, nx = root.shape
+    return np.any([root[np.clip(y+j, 0, ny-1), np.clip(x+i, 0, nx-1)] > 0 for j in (-1, 0, 1) for i in (-1, 0, 1)], axis=0)
 
 
 def _beside(scene, config):

@@ -12,8 +12,9 @@ import numpy as np
 from . import stages
 from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
-from .cull import cull, prune
+from .cull import cull, marginal_significance, prune
 from .errors import InputError
+from .measure import extent_significance
 from .psf.initial import initial_psf
 from .sources import Sources
 from .tiles import make_tiles
@@ -266,7 +267,11 @@ def culled(state):
     c = state.config.cull
     sources = state.sources
     if state.kind == PRUNE and c.prune > 0:
-        sources = prune(sources, state.covariance, c.prune, PRUNE_REACH*float(state.psf.fwhm()))
+        significance = marginal_significance(sources, state.covariance)
+        doubtful = np.flatnonzero(significance < c.prune+c.extent_cap)
+        extent = extent_significance(stages.measured(stages.with_model(state), doubtful))
+        significance[doubtful] -= np.clip(c.extent_weight*extent, 0, c.extent_cap)
+        sources = prune(sources, significance, c.prune, PRUNE_REACH*float(state.psf.fwhm()))
     return replace(state, sources=cull(sources, c, state.image.shape), covariance=None)
 
 

@@ -37,3 +37,9 @@ def measure(image, residual, model, psf, x, y, flux):
         out[m] = kernel.measure(residual, model, image.ivar, planes, pixel(x[m])-half, pixel(y[m])-half,
                                 np.ascontiguousarray(flux[m], dtype=np.float64))
     return dict(zip(kernel.COLUMNS, out.T))
+
+
+def extent_significance(columns):
+    """How many sigma wider than the PSF each source is, from `measure`; 0 where nothing is known."""
+    error = columns["dspread_model"]
+    return np.where(error > 0, columns["spread_model"]/np.where(error > 0, error, 1), 0.)

@@ -7,6 +7,7 @@ import numpy as np
 from . import detect as detection
 from .centroid import moment_centroids
 from .design import add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
+from .measure import measure
 from .sky import estimate_sky
 from .solve import STEPS, build_normal, covariances, gains, prior_precision
 from .sources import Sources
@@ -29,9 +30,10 @@ def with_sky(state, start_sky=None):
     c = state.config.sky
     if state.passno == 0 and start_sky is not None:
         return replace(state, sky=np.array(start_sky, dtype=np.float32))
-    block = c.block
+    fwhm = float(state.psf.fwhm())
+    block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
-        block = round(c.first_block_fwhm*float(state.psf.fwhm()))
+        block = round(c.first_block_fwhm*fwhm)
     return replace(state, sky=estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block))
 
 
@@ -68,6 +70,12 @@ def sizes(state, sources):
 def with_model(state):
     """The model image of the sources as they are."""
     return replace(state, model=model_image(state.psf, state.x, state.y, state.flux, sizes(state, state.sources), state.image.shape))
+
+
+def measured(state, which):
+    """Measurements of some of the sources, by column; `which` is an index array."""
+    s = state.sources.subset(which)
+    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux)
 
 
 def with_psf(state):

@@ -3,7 +3,7 @@ import numpy as np
 
 from ..confusion import confusion_noise, response
 from ..flags import combine
-from ..measure import measure
+from ..measure import extent_significance, measure
 from ..stars import select
 from .schema import magnitudes, make_catalog
 
@@ -38,12 +38,6 @@ def image_catalog(state):
         columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
     return make_catalog(columns, forced=state.forced, world=image.wcs is not None,
                         magnitude=bool(np.isfinite(image.zeropoint)))
-
-
-def extent_significance(columns):
-    """How many sigma wider than the PSF each source is."""
-    error = columns["dspread_model"]
-    return np.where(error > 0, columns["spread_model"]/np.where(error > 0, error, 1), 0.)
 
 
 def _errors(state, extent):
