@@ -72,7 +72,9 @@ class DetectConfig:
     blend_passes : int
         So many passes at the start do not split blends.
     nodeblend_ratio : float
-        The blend ratio where the mask says nodeblend.
+        The blend ratio where the mask says nodeblend, and near saturated pixels.
+    saturated_reach : int
+        How far from saturated pixels it holds, in steps along the axes: the model of so bright a star is never good enough.
     sharpness : float
         Where the mask says sharp, a peak's curvature must be at least this times that of the PSF's autocorrelation.
     min_separation : float
@@ -92,6 +94,7 @@ class DetectConfig:
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
     nodeblend_ratio: float = 1.
+    saturated_reach: int = 4
     sharpness: float = 0.7
     min_separation: float = 1.
     edge: int = 1
@@ -238,7 +241,7 @@ class PSFConfig:
     norm_size: int = 59
     max_stars: int = 400
     min_stars: int = 5
-    stars_per_term: int = 5
+    stars_per_term: int = 10
     min_snr: float = 20.
     max_shift: float = 0.5
     min_fracflux: float = 0.5
@@ -369,7 +372,7 @@ def described():
     """The published description to the letter."""
     return FitConfig(
         sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=0., min_significance=0.),
-        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
+        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=0.),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         centroid=CentroidConfig(method="moment"),
@@ -383,7 +386,7 @@ def released():
     """What version 0.5.9 of the published code does."""
     return FitConfig(
         sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=50., min_significance=0.),
-        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
+        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
                             pixel_significance_ratio=0.4, min_separation=1.5),
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),

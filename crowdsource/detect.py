@@ -112,15 +112,18 @@ class _Scene:
 def _acceptable(scene, y, x, bright, config, passno):
     """The rules of acceptance, one line each."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
-    ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
+    strict = scene.mask & ENGINE.saturated > 0
+    strict = _grown(strict, config.saturated_reach)[y, x] | (scene.mask[y, x] & ENGINE.nodeblend > 0)
+    ratio = np.where(strict, np.maximum(ratio, config.nodeblend_ratio), ratio)
     under, root = np.maximum(scene.model_significance[y, x], 0), scene.root[y, x]
     keep = scene.significance[y, x] > ratio*under
     # the value of a masked pixel means nothing
     keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
     keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
     keep &= ~(bright & (root > 0) & _beside(scene, config)[y, x])
-    # deep inside a mask only the first pass looks; a peak on its edge has good pixels to show for it
-    keep &= (root > 0) | (passno == 0) | _good_nearby(scene.root, y, x)
+    # in a mask only the first pass looks, but a peak on its edge has good pixels to show for it, unless their rim is steep
+    saturated = scene.mask[y, x] & ENGINE.saturated > 0
+    keep &= (root > 0) | (passno == 0) | (_good_nearby(scene.root, y, x) & ~saturated)
     return keep
 
 
@@ -132,8 +135,12 @@ def _good_nearby(root, y, x):
 
 def _beside(scene, config):
     """Boolean plane: pixels of, or near, those whose rims are steep."""
-    steep = scene.root == 0 if config.edge_of == "masked" else scene.mask & ENGINE.saturated > 0
-    return ndimage.binary_dilation(steep, iterations=config.edge) if steep.any() and config.edge > 0 else steep
+    return _grown(scene.root == 0 if config.edge_of == "masked" else scene.mask & ENGINE.saturated > 0, config.edge)
+
+
+def _grown(plane, pixels):
+    """A boolean plane with everything within so many pixels, in steps along the axes."""
+    return ndimage.binary_dilation(plane, iterations=pixels) if pixels > 0 and plane.any() else plane
 
 
 def curvature(image, y, x):

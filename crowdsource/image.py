@@ -73,7 +73,7 @@ class Image:
     gain : float
         Electrons per unit; NaN when not known.
     saturation : float
-        Level from which pixels are saturated; inf when not known.
+        Level from which pixels are saturated: they are flagged and get ivar 0; inf when not known.
     ivar_estimated : bool
         The inverse variance was estimated from the image, not given.
     exposure, detector : str
@@ -130,8 +130,10 @@ class Image:
         """
         data = native(data, "data", np.float32)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape), mask=_plane(mask, "mask", np.uint16, data.shape).copy())
-        finite = np.isfinite(data)
-        use = finite if bad is None else finite & (_plane(bad, "bad", np.uint8, data.shape) == 0)
+        finite, saturated = np.isfinite(data), data >= metadata.get("saturation", np.inf)
+        planes["mask"][saturated] |= ENGINE.saturated
+        usable = finite & ~saturated
+        use = usable if bad is None else usable & (_plane(bad, "bad", np.uint8, data.shape) == 0)
         estimated = ivar is None
         if estimated:
             ivar = _estimated(np.where(use, data, np.float32(np.nan)), weight, metadata.get("gain", np.nan), readnoise)

@@ -23,12 +23,6 @@ CLIPPED = 3
 FAR_ABOVE, MANY_COUNTS = 20., 1000.
 """... when it lies so many times the scatter of pixels above the median, and whole numbers so far above it: the brightest
 pixels of a faint image have equal counts by chance."""
-ANY = 0xFFFFFFFF
-ELECTRONS = ("electron", "electrons", "e-")
-CLIPPED = 3
-"""So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
-FAR_ABOVE = 50.
-"""... when it lies so many times the scatter of pixels above the median."""
 NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms")
 
 
