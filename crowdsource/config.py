@@ -4,6 +4,7 @@
 published code. `from_mapping` reads the same structure from a TOML table, and `as_mapping` gives it back.
 """
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from math import inf
 
 from .errors import ConfigError
 
@@ -192,7 +193,7 @@ class CullConfig:
     extent_weight: float = 1.5
     extent_cap: float = 3.
     min_separation: float = 1.
-    keep_flux: float = float("inf")
+    keep_flux: float = inf
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,9 @@ class PSFConfig:
         Largest centroid shift of a PSF star in the pass, pixels.
     min_fracflux : float
         Smallest PSF-weighted fraction of the flux that is the star's own.
+    max_spread : float
+        Largest distance of a PSF star's `spread_model` from the median of all, in robust sigma: galaxies and close pairs
+        lie farther. Where it is finite, stars that leave much more of their light than most, clipped ones, are turned down too.
     min_lbs_ratio : float
         Smallest ratio of the flux with a local sky removed to the flux.
     """
@@ -246,6 +250,7 @@ class PSFConfig:
     max_shift: float = 0.5
     min_fracflux: float = 0.5
     min_lbs_ratio: float = 0.2
+    max_spread: float = 4.
 
 
 @dataclass(frozen=True)
@@ -378,7 +383,7 @@ def described():
         centroid=CentroidConfig(method="moment"),
         cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
         prune_passes=0,
-        psf=PSFConfig(method="median", order=0, settle_fraction=-1.),
+        psf=PSFConfig(method="median", order=0, max_spread=inf, settle_fraction=-1.),
     )
 
 
@@ -391,7 +396,7 @@ def released():
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
         prune_passes=0,
-        psf=PSFConfig(method="median", order=1, max_stars=200, settle_fraction=-1.),
+        psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_fraction=-1.),
     )
 
 

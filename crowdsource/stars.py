@@ -5,6 +5,11 @@ from .measure import measure
 from .psf.base import StarStamps, pixel
 
 CANDIDATES = 2
+FEW = 10
+MISFIT, MISFIT_FLOOR = 5., 0.03
+"""PSF stars leave no more than so many times the median residual, in parts of their light, or than the floor: clipped ones do."""
+SPREAD_FLOOR = 5e-4
+"""Spreads closer to the median than this tell nothing: it is what the PSF's own error makes of bright stars."""
 
 
 def psf_stars(state):
@@ -39,7 +44,24 @@ def select(state):
         return index
     m = measure(state.image, state.residual, state.model, state.psf, s.x[index], s.y[index], s.flux[index])
     good = (m["qf"] > 0.999) & (m["fracflux"] > c.min_fracflux) & (m["fluxlbs"] > c.min_lbs_ratio*s.flux[index])
+    if c.max_spread < np.inf:
+        misfit = np.sqrt(np.maximum(m["rchi2"]-1, 0))*s.error[index]/s.flux[index]
+        good[good] &= fitting(misfit[good])
+        good[good] &= alike(m["spread_model"][good], c.max_spread)
     return index[good][:c.max_stars]
+
+
+def fitting(misfit):
+    """Which stars the PSF fits about as well as most: the misfit is the residual in parts of a star's light."""
+    return misfit <= max(MISFIT_FLOOR, MISFIT*np.median(misfit)) if len(misfit) >= FEW else np.ones(len(misfit), bool)
+
+
+def alike(spread, most):
+    """Which sources are as wide as most are: within so many robust sigma of the median; all where they are few."""
+    if len(spread) < FEW:
+        return np.ones(len(spread), bool)
+    off = np.abs(spread-np.median(spread))
+    return off <= most*max(1.4826*np.median(off), SPREAD_FLOOR)
 
 
 def stamps_of(state, index, size):

@@ -23,6 +23,8 @@ ITERATIONS = 3
 SETTLED = np.array([0.01, 0.003, 0.003, 0.05])
 """No further iteration when fwhm (pixels), e1, e2 and beta change by less."""
 OUTLIER = 3.
+NARROW = 2.3
+"""Below so many pixels of FWHM interpolation between a star's pixels leaves ripples larger than what a core could mend."""
 NUISANCE = 4
 
 
@@ -48,6 +50,10 @@ def refit(psf, stamps, config):
         return median_refit(psf, stamps, config)
     order = affordable_order(len(stamps), config)
     wings = fit_wings(psf, stamps, order) if isinstance(psf.wings, MoffatWings) else psf.wings
+    bare = FieldPSF.of(wings, norm_size=psf.norm_size)
+    if float(bare.fwhm()) < NARROW:
+        log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", float(bare.fwhm()))
+        return bare
     return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core)
 
 
