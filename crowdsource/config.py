@@ -73,9 +73,10 @@ class DetectConfig:
     blend_passes : int
         So many passes at the start do not split blends.
     nodeblend_ratio : float
-        The blend ratio where the mask says nodeblend, and near saturated pixels.
-    saturated_reach : int
-        How far from saturated pixels it holds, in steps along the axes: the model of so bright a star is never good enough.
+        The blend ratio where the mask says nodeblend.
+    saturated_ratio, saturated_reach : float, int
+        The blend ratio near saturated pixels, and how far from them it holds, in steps along the axes: the model of so bright
+        a star is never good enough for less.
     sharpness : float
         Where the mask says sharp, a peak's curvature must be at least this times that of the PSF's autocorrelation.
     min_separation : float
@@ -95,6 +96,7 @@ class DetectConfig:
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
     nodeblend_ratio: float = 1.
+    saturated_ratio: float = 0.1
     saturated_reach: int = 4
     sharpness: float = 0.7
     min_separation: float = 1.

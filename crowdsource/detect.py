@@ -112,9 +112,9 @@ class _Scene:
 def _acceptable(scene, y, x, bright, config, passno):
     """The rules of acceptance, one line each."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
-    strict = scene.mask & ENGINE.saturated > 0
-    strict = _grown(strict, config.saturated_reach)[y, x] | (scene.mask[y, x] & ENGINE.nodeblend > 0)
-    ratio = np.where(strict, np.maximum(ratio, config.nodeblend_ratio), ratio)
+    beside = _grown(scene.mask & ENGINE.saturated > 0, config.saturated_reach)[y, x]
+    ratio = np.where(beside, np.maximum(ratio, config.saturated_ratio), ratio)
+    ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
     under, root = np.maximum(scene.model_significance[y, x], 0), scene.root[y, x]
     keep = scene.significance[y, x] > ratio*under
     # the value of a masked pixel means nothing
