@@ -146,7 +146,7 @@ def test_gridded_cube(tmp_path):
     ("oblong", [fits.PrimaryHDU(np.ones((9, 7)))], "square"),
     ("none", [fits.PrimaryHDU()], "no HDU holds a PSF"),
     ("cube", [fits.PrimaryHDU(np.ones((3, 9, 9)))], "NXPSFS"),
-    ("table", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.])], name="T")], "no HDU holds a PSF"),
+    ("table", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.])])], "no HDU holds a PSF"),
 ])
 def test_files_that_hold_no_psf(tmp_path, name, hdus, message):
     path = tmp_path/f"{name}.fits"

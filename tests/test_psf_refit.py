@@ -61,7 +61,8 @@ def test_moffat_truth_is_found_from_a_bad_start(method, start):
 
 
 # the median's pixels follow the position linearly in order 1, but a width that changes by 11 % bends them by 2 %
-@pytest.mark.parametrize("method, order, worst", [("fit", 2, 0.006), ("fit", 1, 0.006), ("median", 1, 0.025), ("median", 2, 0.008)])
+@pytest.mark.parametrize("method, order, worst", [("fit", 2, 0.006), ("fit", 1, 0.006), ("median", 1, 0.025),
+                                                  ("median", 2, 0.008)])
 def test_variation_over_the_image_is_found(method, order, worst):
     psf = FieldPSF.moffat(SHAPE, 4.)
     sample = stars(VARYING, n=150)
