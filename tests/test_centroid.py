@@ -82,7 +82,8 @@ def test_first_pass_uses_an_aperture_whatever_the_psf():
     wrong = FieldPSF.moffat(SHAPE, 7.)
     planes = wrong.render([40.], [30.], SIZE, derivatives=True)
     data = model_image(MOFFAT, np.array([40.3]), np.array([29.8]), np.array([1000.]), np.array([31]), SHAPE)
-    found = moment_centroids(data, np.ones(SHAPE, np.float32), planes, np.array([40.]), np.array([30.]), np.zeros((1, 3)), False)[0]
+    place = np.array([40.]), np.array([30.])
+    found = moment_centroids(data, np.ones(SHAPE, np.float32), planes, *place, np.zeros((1, 3)), use_psf_weight=False)[0]
     # an aperture of 3 px holds 70 % of the light and sees about that part of the shift
     assert 0.5*0.3 < found[0] < 0.3 and -0.2 < found[1] < -0.5*0.2
 

@@ -36,7 +36,8 @@ def test_presets_are_within_their_ranges(name):
 
 
 def test_parts_of_a_mapping_change_only_what_they_name():
-    config = from_mapping({"max_passes": 6, "detect": {"threshold": 7}, "solve": {"stamp_sizes": [15, 31], "stamp_levels": [10.]}})
+    config = from_mapping({"max_passes": 6, "detect": {"threshold": 7},
+                           "solve": {"stamp_sizes": [15, 31], "stamp_levels": [10.]}})
     expected = replace(FitConfig(), max_passes=6, detect=replace(FitConfig().detect, threshold=7.),
                        solve=replace(FitConfig().solve, stamp_sizes=(15, 31), stamp_levels=(10.,)))
     assert config == expected
@@ -64,8 +65,9 @@ def test_unknown_names_and_wrong_types(mapping, message):
 
 @pytest.mark.parametrize("mapping, message", [
     ({"min_passes": 0}, "min_passes"), ({"min_passes": 11}, "min_passes"), ({"sky": {"estimator": "best"}}, "sky.estimator"),
-    ({"sky": {"block": 3}}, "sky.block"), ({"detect": {"threshold": 0.}}, "detect.threshold"), ({"solve": {"method": "qr"}}, "solve.method"),
-    ({"solve": {"stamp_levels": [1.]}}, "solve.stamp_levels"), ({"solve": {"stamp_sizes": [19, 30], "stamp_levels": [5.]}}, "solve.stamp_sizes"),
+    ({"sky": {"block": 3}}, "sky.block"), ({"detect": {"threshold": 0.}}, "detect.threshold"),
+    ({"solve": {"method": "qr"}}, "solve.method"), ({"solve": {"stamp_levels": [1.]}}, "solve.stamp_levels"),
+    ({"solve": {"stamp_sizes": [19, 30], "stamp_levels": [5.]}}, "solve.stamp_sizes"),
     ({"solve": {"stamp_sizes": [59, 19], "stamp_levels": [5.]}}, "solve.stamp_sizes"), ({"solve": {"bright_size": 300}}, "odd"),
     ({"solve": {"position_prior": 0.}}, "position_prior"), ({"centroid": {"method": "peak"}}, "centroid.method"),
     ({"psf": {"method": "mean"}}, "psf.method"), ({"psf": {"order": 3}}, "psf.order"), ({"psf": {"core": 18}}, "odd"),

@@ -107,7 +107,8 @@ def test_too_many_bright_stars_get_smaller_stamps_and_a_warning(caplog):
     # 3 of 149 and 4 of 59 hold 80,527 pixels; 7 of 59 hold 24,367
     assert size.tolist() == [59]*7+[19]
     assert "3 bright stars" in caplog.text and "59 px stamps instead of 149" in caplog.text
-    assert stamp_sizes(flux, PSF, 1., SolveConfig(stamp_sizes=(19, 59), stamp_levels=(20.,), max_stamp_pixels=1)).tolist() == [19]*8
+    tight = SolveConfig(stamp_sizes=(19, 59), stamp_levels=(20.,), max_stamp_pixels=1)
+    assert stamp_sizes(flux, PSF, 1., tight).tolist() == [19]*8
 
 
 @pytest.mark.parametrize("planes", [1, 3])

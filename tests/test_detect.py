@@ -16,8 +16,9 @@ STAMP = PSF.stamp(19)
 PEAK = STAMP[9, 9]
 ERROR = 1/np.sqrt((STAMP**2).sum())
 # every ratio off: a test switches on what it is about
-OPEN = DetectConfig(threshold=5., split="ratio", edge_of="masked", candidate=2., bright_pixel=1e9, blend_ratio_first=0., blend_ratio=0., pixel_flux_ratio=0.,
-                    pixel_significance_ratio=0., blend_passes=2, nodeblend_ratio=0., sharpness=0.7, min_separation=1., edge=1)
+OPEN = DetectConfig(threshold=5., split="ratio", edge_of="masked", candidate=2., bright_pixel=1e9, blend_ratio_first=0.,
+                    blend_ratio=0., pixel_flux_ratio=0., pixel_significance_ratio=0., blend_passes=2, nodeblend_ratio=0.,
+                    sharpness=0.7, min_separation=1., edge=1)
 EMPTY = np.zeros(SHAPE, np.float32)
 
 
@@ -116,6 +117,16 @@ def test_centres_without_weight_are_accepted_in_the_first_pass_only():
     image = stars((30, 20, 500.))
     assert any(abs(x-30) < 2 and abs(y-20) < 2 for x, y in found(image, ivar=ivar, passno=0)[0])
     assert not any(abs(x-30) < 2 and abs(y-20) < 2 for x, y in found(image, ivar=ivar, passno=1)[0])
+
+
+def test_masked_centres_on_the_edge_of_a_mask_are_accepted_in_every_pass():
+    ivar = np.ones(SHAPE, np.float32)
+    ivar[:, 30:34] = 0
+    image = stars((30, 20, 500.))
+    # the first masked column has good neighbours; two columns further in nothing is known
+    assert any(x in (29, 30) and y == 20 for x, y in found(image, ivar=ivar, passno=3)[0])
+    ivar[:, 27:30] = 0
+    assert not any(x == 30 for x, y in found(image, ivar=ivar, passno=3)[0])
 
 
 def test_a_saturated_blob_is_one_source_at_its_middle_in_the_first_pass():

@@ -6,6 +6,7 @@ import pytest
 
 from crowdsource.catalog.schema import columns_of
 from crowdsource.config import PRESETS, CentroidConfig, FitConfig, PSFConfig, SolveConfig
+from crowdsource.design import model_image
 from crowdsource.errors import ConfigError, InputError
 from crowdsource.evaluate import compare, match_stars
 from crowdsource.fit import fit
@@ -44,7 +45,6 @@ def same(one, two):
 
 def noise_image(shape=(90, 100), sigma=3., sky=50., seed=1, stars=(), psf=None, **metadata):
     """Sky and noise, with stars given as (x, y, flux)."""
-    from crowdsource.design import model_image
     data = np.random.default_rng(seed).normal(sky, sigma, shape)
     if len(stars):
         x, y, flux = np.array(stars, dtype=float).T
@@ -135,7 +135,8 @@ def test_threads_do_not_change_a_bit(field):
 def test_tiles_agree_with_the_whole(field):
     psf = FieldPSF.of(field.psf)
     config = replace(QUICK, psf=PSFConfig(refit=False))
-    whole, tiled = (values(fit(field.image(), psf, replace(config, solve=SolveConfig(tile=t, overlap=30))).catalog) for t in (1024, 60))
+    whole, tiled = (values(fit(field.image(), psf, replace(config, solve=SolveConfig(tile=t, overlap=30))).catalog)
+                    for t in (1024, 60))
     assert len(tiled["x"]) == pytest.approx(len(whole["x"]), rel=0.05)
     match = match_stars(whole, tiled, 0.5)
     hit = match >= 0
@@ -147,7 +148,8 @@ def test_tiles_agree_with_the_whole(field):
 def test_both_solvers_give_the_same_catalog(field):
     psf = FieldPSF.of(field.psf)
     config = replace(QUICK, psf=PSFConfig(refit=False))
-    normal, lsqr = (values(fit(field.image(), psf, replace(config, solve=SolveConfig(method=m))).catalog) for m in ("normal", "lsqr"))
+    normal, lsqr = (values(fit(field.image(), psf, replace(config, solve=SolveConfig(method=m))).catalog)
+                    for m in ("normal", "lsqr"))
     match = match_stars(normal, lsqr, 0.5)
     hit = match >= 0
     # both stop when near enough to the minimum; where a peak is accepted may turn on less
@@ -244,7 +246,8 @@ def test_one_star(psf):
 
 def test_a_star_on_every_edge_and_corner():
     places = [(0., 45.), (99.2, 45.), (50., 0.3), (50., 89.), (-0.3, 0.2), (99., 88.6)]
-    r = fit(noise_image(stars=[(*p, 4000.) for p in places]), FieldPSF.moffat((90, 100), 4.), replace(FitConfig(), psf=PSFConfig(refit=False)))
+    image = noise_image(stars=[(*p, 4000.) for p in places])
+    r = fit(image, FieldPSF.moffat((90, 100), 4.), FitConfig(psf=PSFConfig(refit=False)))
     v = values(r.catalog)
     for x, y in places:
         k = np.argmin(np.hypot(v["x"]-x, v["y"]-y))
@@ -255,7 +258,7 @@ def test_a_star_on_every_edge_and_corner():
 @pytest.mark.parametrize("shape", [(5, 5), (1, 30), (9, 200)])
 def test_small_images(shape):
     image = noise_image(shape, stars=[(shape[1]//2, shape[0]//2, 3000.)])
-    r = fit(image, FieldPSF.moffat(shape, 4.), replace(FitConfig(), psf=PSFConfig(refit=False)))
+    r = fit(image, FieldPSF.moffat(shape, 4.), FitConfig(psf=PSFConfig(refit=False)))
     assert r.model.shape == shape and np.isfinite(values(r.catalog)["flux"]).all()
     fit(image)
 
@@ -266,7 +269,7 @@ def test_blends_split_only_where_allowed():
     image = noise_image(stars=stars)
     mask = np.zeros((90, 100), np.uint16)
     mask[:, 60:] = ENGINE.nodeblend
-    config = replace(FitConfig(), psf=PSFConfig(refit=False))
+    config = FitConfig(psf=PSFConfig(refit=False))
     v = values(fit(image.with_mask(mask), FieldPSF.moffat((90, 100), 4.), config).catalog)
     found = [np.hypot(v["x"]-x, v["y"]-y).min() < 0.5 for x, y in pair]
     assert found[:2] == [True, True] and v["flags"][np.argmax(v["x"])] >> MASK_SHIFT & ENGINE.nodeblend
@@ -275,7 +278,7 @@ def test_blends_split_only_where_allowed():
 
 
 def forced(image, x, y, psf=None, **options):
-    return values(fit(image, psf or FieldPSF.moffat(image.shape, 4.), replace(FitConfig(), psf=PSFConfig(refit=False)),
+    return values(fit(image, psf or FieldPSF.moffat(image.shape, 4.), FitConfig(psf=PSFConfig(refit=False)),
                       sources=dict(x=np.array(x, dtype=float), y=np.array(y, dtype=float)), **options).catalog)
 
 
@@ -347,10 +350,9 @@ def test_listed_bright_stars_get_their_wings_from_beyond_the_edge():
     star = (-30., 45., 4e8)
     image = noise_image(stars=[(60., 45., 3000.)])
     wide = FieldPSF.moffat((90, 100), 4.)
-    from crowdsource.design import model_image
     light = model_image(wide, *(np.array([v]) for v in star), np.array([299]), (90, 100))
     image = Image.from_arrays(image.data+light, image.ivar)
-    config = replace(FitConfig(), psf=PSFConfig(refit=False))
+    config = FitConfig(psf=PSFConfig(refit=False))
     v = values(fit(image, wide, config, bright=dict(x=[star[0]], y=[star[1]])).catalog)
     k = np.argmin(np.abs(v["x"]+30))
     assert v["x"][k] == pytest.approx(-30, abs=3)

@@ -10,7 +10,7 @@ CAMERA = FlagTable("camera", [FlagDefinition(0, "hot", "a hot pixel"), FlagDefin
 def test_bits_by_name_and_unknown_names():
     assert CAMERA.hot == 1 and CAMERA.far == 2**31
     with pytest.raises(AttributeError, match="camera has no bit named cold"):
-        CAMERA.cold
+        assert CAMERA.cold
 
 
 @pytest.mark.parametrize("definitions", [

@@ -94,7 +94,8 @@ def test_masked_makes_a_new_image():
     assert (other.mask == ENGINE.sharp).all() and other.mask.dtype == np.uint16 and (image.mask == 0).all()
 
 
-@pytest.mark.parametrize("uncertainty, ivar", [(StdDevUncertainty(np.full(SHAPE, 2.)), 0.25), (InverseVariance(np.full(SHAPE, 3.)), 3.)])
+@pytest.mark.parametrize("uncertainty, ivar", [(StdDevUncertainty(np.full(SHAPE, 2.)), 0.25),
+                                               (InverseVariance(np.full(SHAPE, 3.)), 3.)])
 def test_nddata_of_any_uncertainty(uncertainty, ivar):
     wcs = WCS(naxis=2)
     mask = DATA == 3

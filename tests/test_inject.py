@@ -86,7 +86,8 @@ def test_variance_per_count_from_the_gain_or_from_the_image():
     assert np.array_equal(inject(flat, PSF, at(40., 50., 500.), seed=1).data, inject(flat, PSF, at(40., 50., 500.), seed=2).data)
 
 
-@pytest.mark.parametrize("sources, message", [(dict(x=[1.], y=[1.]), "no column flux"), (dict(x=[np.nan], y=[1.], flux=[1.]), "finite")])
+@pytest.mark.parametrize("sources, message", [(dict(x=[1.], y=[1.]), "no column flux"),
+                                              (dict(x=[np.nan], y=[1.], flux=[1.]), "finite")])
 def test_sources_that_cannot_be_injected(sources, message):
     with pytest.raises(InputError, match=message):
         inject(image_of(), PSF, sources)

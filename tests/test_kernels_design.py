@@ -70,8 +70,8 @@ def test_add_stamps_cuts_at_every_edge(size):
 
 def test_add_stamps_checks_lengths():
     with pytest.raises(ValueError):
-        kernel.add_stamps(np.zeros(SHAPE, np.float32), np.zeros((2, 3, 3), np.float32), np.zeros(2, np.intp), np.zeros(1, np.intp),
-                          np.zeros(2))
+        kernel.add_stamps(np.zeros(SHAPE, np.float32), np.zeros((2, 3, 3), np.float32), np.zeros(2, np.intp),
+                          np.zeros(1, np.intp), np.zeros(2))
 
 
 def pairs(indptr, indices):
@@ -117,14 +117,16 @@ def test_block_of_a_pair_is_the_same_whoever_owns_it():
     swapped = StampSet(stamps.buffer, np.ascontiguousarray(stamps.layout[::-1]))
     stamps.layout[:, 3:] = (10, 11), (14, 9)
     swapped.layout[:, 3:] = (14, 9), (10, 11)
-    one, two = (kernel.normal_equations(s.buffer, s.layout, ivar, residual, *kernel.overlaps(s.layout))[1] for s in (stamps, swapped))
+    one, two = (kernel.normal_equations(s.buffer, s.layout, ivar, residual, *kernel.overlaps(s.layout))[1]
+                for s in (stamps, swapped))
     assert np.allclose(one[0], two[0].T, atol=1e-5)
 
 
 def test_normal_equations_check_shapes():
     stamps, (ivar, residual) = random_stamps(8), planes_of_pixels()
     with pytest.raises(ValueError, match="same shape"):
-        kernel.normal_equations(stamps.buffer, stamps.layout, ivar, np.ascontiguousarray(residual[:-1]), *kernel.overlaps(stamps.layout))
+        kernel.normal_equations(stamps.buffer, stamps.layout, ivar, np.ascontiguousarray(residual[:-1]),
+                                *kernel.overlaps(stamps.layout))
 
 
 @pytest.mark.parametrize("planes", [1, 3])

@@ -1,4 +1,4 @@
-"""Kernels on pixels and stamps against their slow twins: rendering, correlation, maxima, block statistics, centroids, measurements."""
+"""Kernels on pixels and stamps against their slow twins: rendering, correlation, maxima, sky, centroids, measurements."""
 import re
 from pathlib import Path
 
@@ -50,9 +50,9 @@ def test_render_into_the_designs_buffer(oversampling, size):
     assert np.allclose(fast, slow, atol=2e-6*oversampling*np.abs(slow).max())
     # vectors read a row to its stride: what lies past the size must be nothing
     assert (fast[:-8].reshape(-1, stride)[:, size:] == 0).all()
-    for wrong in (dict(stride=size-1), dict(offset=offset+10), dict(offset=offset[:3])):
+    for where in ((offset, size-1), (offset+10, stride), (offset[:3], stride)):
         with pytest.raises(ValueError):
-            render.render_packed(planes, factors, x, y, size, oversampling, fast, *(dict(offset=offset, stride=stride) | wrong).values())
+            render.render_packed(planes, factors, x, y, size, oversampling, fast, *where)
 
 
 @pytest.mark.parametrize("oversampling", [1, 2])
@@ -71,10 +71,11 @@ def test_render_into_an_image_cuts_at_every_edge(oversampling, size):
         render.add_rendered(fast, planes, factors, x, y, flux[:5], size, oversampling)
 
 
-@pytest.mark.parametrize("change", [dict(size=8), dict(planes=coefficient_planes(2, 8)), dict(factors=np.ones((3, 1), np.float32)),
-                                    dict(y=np.zeros(2)), dict(oversampling=0)])
+@pytest.mark.parametrize("change", [dict(size=8), dict(planes=coefficient_planes(2, 8)), dict(y=np.zeros(2)),
+                                    dict(factors=np.ones((3, 1), np.float32)), dict(oversampling=0)])
 def test_render_checks_its_arguments(change):
-    good = dict(planes=coefficient_planes(2, 9), factors=np.ones((3, 2), np.float32), x=np.zeros(3), y=np.zeros(3), size=9, oversampling=1)
+    good = dict(planes=coefficient_planes(2, 9), factors=np.ones((3, 2), np.float32), x=np.zeros(3), y=np.zeros(3), size=9,
+                oversampling=1)
     with pytest.raises(ValueError):
         render.render(*(good | change).values(), True)
 
@@ -171,7 +172,8 @@ def test_measurements():
     n, size, shape = 30, 19, (45, 50)
     at = np.arange(size)-size//2
     sharp, wide = (np.exp(-(at[:, None]**2+at[None, :]**2)/s)/(np.pi*s) for s in (8, 9))
-    planes = [np.repeat(v[None], n, axis=0)*rng.uniform(0.95, 1.05, (n, 1, 1)) for v in (sharp, at*sharp/4, at[:, None]*sharp/4, wide)]
+    planes = [np.repeat(v[None], n, axis=0)*rng.uniform(0.95, 1.05, (n, 1, 1))
+              for v in (sharp, at*sharp/4, at[:, None]*sharp/4, wide)]
     planes = tuple(np.ascontiguousarray(v, dtype=np.float32) for v in planes)
     residual, model = rng.normal(size=shape).astype(np.float32), rng.uniform(0, 30, shape).astype(np.float32)
     ivar = rng.uniform(0.5, 1.5, shape).astype(np.float32)*(rng.random(shape) > 0.1).astype(np.float32)

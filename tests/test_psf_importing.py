@@ -26,9 +26,8 @@ def native(fwhm=4., e1=0., fx=0., fy=0., size=15):
     return stamp/(2*np.pi*s*s*(1+e1))
 
 
-def psfex(path, sampling=0.5, names=("X_IMAGE", "Y_IMAGE"), degree=2, groups=1):
+def psfex(path, sampling=0.5, names=("X_IMAGE", "Y_IMAGE"), degree=2, groups=1, zero=(81., 101.), scale=(160., 200.)):
     """A .psf file whose profile is elongated linearly and quadratically with the position."""
-    zero, scale = (81., 101.), (160., 200.)
     if names[0] == "Y_IMAGE":
         zero, scale = zero[::-1], scale[::-1]
     round_, long_ = profile(sampling), profile(sampling, e1=0.1)
@@ -68,6 +67,13 @@ def test_psfex_models_keep_shape_sampling_and_variation(tmp_path, sampling, name
             # quintic splines twice, 3e-4 each where there are 2 samples a FWHM/2.35; norms over 25 px: 1e-4
             assert np.abs(stamp-true).max() < 2e-3*true.max()
     assert np.abs(psf.stamp(15, 159, 199)-psf.stamp(15, 0, 0)).max() > 0.03*native().max()
+
+
+def test_psfex_counts_pixels_from_one(tmp_path):
+    psf = psf_from_fits(psfex(tmp_path/"a.psf", zero=(1., 1.), scale=(4., 4.)), (5, 5), norm_size=25)
+    # at the first pixel the round profile alone, at the last of the first row the long one
+    for x, true in ((0, native()), (4, native(e1=0.1))):
+        assert np.abs(psf.stamp(15, x, 0)-true).max() < 2e-3*true.max()
 
 
 def test_psfex_model_that_depends_on_more_than_the_position(tmp_path):
@@ -146,7 +152,7 @@ def test_gridded_cube(tmp_path):
     ("oblong", [fits.PrimaryHDU(np.ones((9, 7)))], "square"),
     ("none", [fits.PrimaryHDU()], "no HDU holds a PSF"),
     ("cube", [fits.PrimaryHDU(np.ones((3, 9, 9)))], "NXPSFS"),
-    ("table", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.])], name="T")], "no HDU holds a PSF"),
+    ("table", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.])])], "no HDU holds a PSF"),
 ])
 def test_files_that_hold_no_psf(tmp_path, name, hdus, message):
     path = tmp_path/f"{name}.fits"

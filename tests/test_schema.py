@@ -21,8 +21,8 @@ def test_names_are_unique_lower_case_and_all_described():
 
 
 def test_the_promised_columns_are_there():
-    promised = ("x y flux dflux dx dy dflux_iso passno qf rchi2 fracflux fluxlbs dfluxlbs fwhm spread_model dspread_model fluxiso xiso "
-                "yiso flags sky psf_star").split()
+    promised = ("x y flux dflux dx dy dflux_iso passno qf rchi2 fracflux fluxlbs dfluxlbs fwhm spread_model dspread_model "
+                "fluxiso xiso yiso flags sky psf_star").split()
     assert set(promised) <= {c.name for c in DETECTION}
     assert [c.name for c in FORCED] == ["deltx", "delty"]
     assert [c.name for c in WORLD] == ["ra", "dec", "detection_id"] and [c.name for c in MAGNITUDE] == ["mag", "dmag"]

@@ -51,7 +51,8 @@ def test_stars_pull_the_median_less_than_the_mean_and_the_mode_least():
     rng = np.random.default_rng(3)
     faint = rng.exponential(3, SHAPE)*(rng.random(SHAPE) < 0.5)
     image = (noise(4)+faint).astype(np.float32)
-    mean, median, lowest = (estimate_sky(image, ONES, SkyConfig(estimator=e, clip=3.), 0)[0, 0] for e in ("mean", "median", "mode"))
+    mean, median, lowest = (estimate_sky(image, ONES, SkyConfig(estimator=e, clip=3.), 0)[0, 0]
+                            for e in ("mean", "median", "mode"))
     assert 0.05 < lowest < median < mean < faint.mean()
     # the clipped mean is blind to what stands out far
     image[::7, ::5] += 1e5

@@ -78,7 +78,8 @@ def _chosen(path, hdus, hdu):
         names = ", ".join(f"{k} {h.name or 'PRIMARY'}" for k, h in enumerate(hdus))
         raise DataFileError(path, f"there is no such HDU; it has {names}", hdu)
     for k, candidate in enumerate(hdus):
-        if f"{candidate.name}_MODEL" in hdus or _is_psfex(candidate) or (candidate.is_image and candidate.header["NAXIS"] in (2, 3)):
+        image = candidate.is_image and candidate.header["NAXIS"] in (2, 3)
+        if image or _is_psfex(candidate) or f"{candidate.name}_MODEL" in hdus:
             return k
     raise DataFileError(path, f"no HDU holds a PSF: {FORMS}")
 
@@ -176,8 +177,8 @@ def _psfex_polynomial(header, count):
         return 0, False, (0., 0.), (1., 1.)
     kinds = "".join(sorted(n[0] for n in names if n.endswith("IMAGE")))
     if kinds != "XY" or len(names) != 2 or header.get("POLNGRP", 1) != 1:
-        raise InputError(f"the PSFEx model varies with {', '.join(names)} in {header.get('POLNGRP', 1)} group(s): one that varies "
-                         "with X_IMAGE and Y_IMAGE in one group is needed; run PSFEx with these as PSFVAR_KEYS")
+        raise InputError(f"the PSFEx model varies with {', '.join(names)} in {header.get('POLNGRP', 1)} group(s): one that "
+                         "varies with X_IMAGE and Y_IMAGE in one group is needed; run PSFEx with these as PSFVAR_KEYS")
     degree = int(header["POLDEG1"])
     if count != (degree+1)*(degree+2)//2:
         raise InputError(f"the PSFEx model has {count} planes, but degree {degree} needs {(degree+1)*(degree+2)//2}: the file is "
@@ -203,8 +204,8 @@ def _gridded_wings(hdu, shape):
         x = np.array([header[f"IPSFX{k:02d}"] for k in range(1, nx+1)], dtype=float)-1
         y = np.array([header[f"JPSFY{k:02d}"] for k in range(1, ny+1)], dtype=float)-1
     except KeyError as problem:
-        raise InputError(f"a cube of {len(cube)} planes whose header lacks {problem.args[0]}: give a 2-D stamp, or a cube with the "
-                         "STDPSF keywords NXPSFS, NYPSFS, IPSFX01 ... and JPSFY01 ...") from None
+        raise InputError(f"a cube of {len(cube)} planes whose header lacks {problem.args[0]}: give a 2-D stamp, or a cube with "
+                         "the STDPSF keywords NXPSFS, NYPSFS, IPSFX01 ... and JPSFY01 ...") from None
     if nx*ny != len(cube):
         raise InputError(f"the cube has {len(cube)} planes but NXPSFS x NYPSFS is {nx} x {ny}: mend the header")
     order = min(LARGEST_ORDER, nx-1, ny-1)

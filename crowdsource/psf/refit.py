@@ -248,8 +248,8 @@ def fit_core(psf, stamps, order, size):
     flux = np.maximum(parameters[:, :1], 0.1)
     px, py = pixel(stamps.x), pixel(stamps.y)
     dx, dy = stamps.x-px+parameters[:, 1]/flux[:, 0], stamps.y-py+parameters[:, 2]/flux[:, 0]
-    side = stamps.size
-    centred, certainty = shifted_back((left/flux).reshape(-1, side, side), weight.reshape(-1, side, side), dx, dy, min(size, side-6))
+    shape = len(stamps), stamps.size, stamps.size
+    centred, certainty = shifted_back((left/flux).reshape(shape), weight.reshape(shape), dx, dy, min(size, stamps.size-6))
     if psf.core.any():
         bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size)
         centred = centred+psf.render(px, py, centred.shape[-1])-bare.render(px, py, centred.shape[-1])

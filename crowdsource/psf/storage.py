@@ -17,6 +17,7 @@ from .stampwings import StampWings
 VERSION = 1
 MOFFAT, STAMP = "moffat", "stamp"
 NO_CORE = (1, 1, 1)
+KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
 
 
 def describe(psf):
@@ -127,7 +128,7 @@ def read_hdus(hdulist, name="PSF"):
         raise DataFileError(path, f"there is no HDU {model}, so {name} is no PSF that crowdsource wrote; "
                                   f"it has {', '.join(h.name or 'PRIMARY' for h in hdulist)}", name)
     header = hdulist[model].header
-    missing = [k for k in ("PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER") if k not in header]
+    missing = [k for k in KEYWORDS if k not in header]
     if missing or hdulist[model].data is None:
         raise DataFileError(path, f"the header lacks {', '.join(missing) or 'an image'}: write the PSF again", model)
     return assembled(header, hdulist[model].data, hdulist[core].data if core in hdulist else None, (path, model))
