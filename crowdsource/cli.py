@@ -2,6 +2,7 @@
 import argparse
 import contextlib
 import logging
+import os
 import re
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from .errors import ConfigError, CrowdsourceError, InstrumentError
 
 BAD_INPUT = 2
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 INTERRUPTED = 130
 DESCRIPTION = "Crowded-field photometry: all stars of an exposure fitted at once, with PSF, sky and honest errors."
 OWN_COMMANDS = {
@@ -34,6 +36,9 @@ def main(argv=None):
         Exit status: 0 when all went well, 1 when some detectors failed, 2 for bad input.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    # its products are small: threads of the linear algebra library would wait for each other on all processors
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
     with _talking() as talk:
         try:
             args = build_parser(argv).parse_args(argv)
