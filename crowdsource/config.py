@@ -245,7 +245,7 @@ class PSFConfig:
     core: int = 19
     stamp: int = 39
     norm_size: int = 59
-    max_stars: int = 400
+    max_stars: int = 250
     min_stars: int = 5
     stars_per_term: int = 10
     min_snr: float = 20.
@@ -276,9 +276,9 @@ class FitConfig:
     """
     min_passes: int = 4
     max_passes: int = 10
-    prune_passes: int = 2
+    prune_passes: int = 1
     stop_new: float = 20.
-    stop_fraction: float = 0.01
+    stop_fraction: float = 0.02
     max_sources: int = 5_000_000
     sky: SkyConfig = field(default_factory=SkyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)

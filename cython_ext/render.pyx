@@ -12,6 +12,7 @@ from libc.string cimport memset
 
 cdef extern from "simd.h" nogil:
     void cs_six_taps(const float *a, Py_ssize_t step, const float *w, int n, float *out) noexcept
+    void cs_combine(const float *a, Py_ssize_t plane, const float *f, int count, int n, float *out) noexcept
     void cs_add(const float *a, float f, int n, float *out) noexcept
 
 
@@ -38,14 +39,13 @@ cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
 cdef void combine(const float[:, :, ::1] planes, const float *factors, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t high,
                   Py_ssize_t wide, float *out) noexcept nogil:
     """The star's own coefficients on a box of the planes; zero where the box leaves them."""
-    cdef Py_ssize_t count = planes.shape[0], m = planes.shape[1], k, j
+    cdef Py_ssize_t m = planes.shape[1], j
     cdef Py_ssize_t first = max(0, -x0), last = min(wide, m-x0)
     memset(out, 0, high*wide*sizeof(float))
     if last <= first:
         return
     for j in range(max(0, -y0), min(high, m-y0)):
-        for k in range(count):
-            cs_add(&planes[k, y0+j, 0]+x0+first, factors[k], <int> (last-first), out+j*wide+first)
+        cs_combine(&planes[0, y0+j, 0]+x0+first, m*m, factors, <int> planes.shape[0], <int> (last-first), out+j*wide+first)
 
 
 cdef void filter_rows(const float *c, Py_ssize_t high, Py_ssize_t wide, Py_ssize_t width, Py_ssize_t step, const float *w,

@@ -51,12 +51,37 @@ TARGET static void NAME(correlate)(const float *image, ptrdiff_t row, const floa
     CS_STORE(out, s0); CS_STORE(out+8, s1); CS_STORE(out+16, s2); CS_STORE(out+24, s3); \
     CS_STORE(out+32, s4); CS_STORE(out+40, s5); CS_STORE(out+48, s6); CS_STORE(out+56, s7); \
 } \
-/* A six-tap filter: out[i] = sum over k of w[k] a[i + k*step]. */ \
+/* A six-tap filter: out[i] = sum over k of w[k] a[i + k*step]. The last vector may overlap the one before. */ \
 TARGET static void NAME(six_taps)(const float *a, ptrdiff_t step, const float *w, int n, float *out) \
 { \
     float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5]; \
-    for (int i = 0; i < n; i++) \
-        out[i] = w0*a[i]+w1*a[i+step]+w2*a[i+2*step]+w3*a[i+3*step]+w4*a[i+4*step]+w5*a[i+5*step]; \
+    for (int i = 0; i < n; i += 8) { \
+        if (n >= 8) { \
+            int j = i+8 <= n ? i : n-8; \
+            const float *b = a+j; \
+            CS_STORE(out+j, w0*CS_LOAD(b)+w1*CS_LOAD(b+step)+w2*CS_LOAD(b+2*step)+w3*CS_LOAD(b+3*step) \
+                            +w4*CS_LOAD(b+4*step)+w5*CS_LOAD(b+5*step)); \
+        } else \
+            for (int j = i; j < n; j++) \
+                out[j] = w0*a[j]+w1*a[j+step]+w2*a[j+2*step]+w3*a[j+3*step]+w4*a[j+4*step]+w5*a[j+5*step]; \
+    } \
+} \
+/* out[i] = sum over k of f[k] a[k*plane + i]. */ \
+TARGET static void NAME(combine)(const float *a, ptrdiff_t plane, const float *f, int count, int n, float *out) \
+{ \
+    for (int i = 0; i < n; i += 8) { \
+        if (n >= 8) { \
+            int j = i+8 <= n ? i : n-8; \
+            cs_v8 s = f[0]*CS_LOAD(a+j); \
+            for (int k = 1; k < count; k++) s += f[k]*CS_LOAD(a+k*plane+j); \
+            CS_STORE(out+j, s); \
+        } else \
+            for (int j = i; j < n; j++) { \
+                float s = 0; \
+                for (int k = 0; k < count; k++) s += f[k]*a[k*plane+j]; \
+                out[j] = s; \
+            } \
+    } \
 } \
 /* out[i] += f*a[i]. */ \
 TARGET static void NAME(add)(const float *a, float f, int n, float *out) \
@@ -107,6 +132,15 @@ static void cs_plain_six_taps(const float *a, ptrdiff_t step, const float *w, in
         out[i] = w[0]*a[i]+w[1]*a[i+step]+w[2]*a[i+2*step]+w[3]*a[i+3*step]+w[4]*a[i+4*step]+w[5]*a[i+5*step];
 }
 
+static void cs_plain_combine(const float *a, ptrdiff_t plane, const float *f, int count, int n, float *out)
+{
+    for (int i = 0; i < n; i++) {
+        float s = 0;
+        for (int k = 0; k < count; k++) s += f[k]*a[k*plane+i];
+        out[i] = s;
+    }
+}
+
 static void cs_plain_add(const float *a, float f, int n, float *out)
 {
     for (int i = 0; i < n; i++) out[i] += f*a[i];
@@ -128,6 +162,11 @@ static inline void cs_correlate64(const float *image, ptrdiff_t row, const float
 static inline void cs_six_taps(const float *a, ptrdiff_t step, const float *w, int n, float *out)
 {
     CS_CALL(six_taps, a, step, w, n, out);
+}
+
+static inline void cs_combine(const float *a, ptrdiff_t plane, const float *f, int count, int n, float *out)
+{
+    CS_CALL(combine, a, plane, f, count, n, out);
 }
 
 static inline void cs_add(const float *a, float f, int n, float *out)
