@@ -112,35 +112,32 @@ class _Scene:
 def _acceptable(scene, y, x, bright, config, passno):
     """The rules of acceptance, one line each."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
-    beside = _grown(scene.mask & ENGINE.saturated > 0, config.saturated_reach)[y, x]
-    ratio = np.where(beside, np.maximum(ratio, config.saturated_ratio), ratio)
+    saturated = scene.mask & ENGINE.saturated > 0
+    ratio = np.where(_near(saturated, y, x, config.saturated_reach), np.maximum(ratio, config.saturated_ratio), ratio)
     ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
     under, root = np.maximum(scene.model_significance[y, x], 0), scene.root[y, x]
     keep = scene.significance[y, x] > ratio*under
     # the value of a masked pixel means nothing
     keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
     keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
-    keep &= ~(bright & (root > 0) & _beside(scene, config)[y, x])
+    keep &= ~(bright & (root > 0) & _near(scene.root == 0 if config.edge_of == "masked" else saturated, y, x, config.edge))
     # in a mask only the first pass looks, but a peak on its edge has good pixels to show for it, unless their rim is steep
-    saturated = scene.mask[y, x] & ENGINE.saturated > 0
-    keep &= (root > 0) | (passno == 0) | (_good_nearby(scene.root, y, x) & ~saturated)
+    keep &= (root > 0) | (passno == 0) | (_near(scene.root > 0, y, x, 1) & ~saturated[y, x])
     return keep
 
 
-def _good_nearby(root, y, x):
-    """Whether one of the nine pixels around each peak has weight."""
-    ny, nx = root.shape
-    return np.any([root[np.clip(y+j, 0, ny-1), np.clip(x+i, 0, nx-1)] > 0 for j in (-1, 0, 1) for i in (-1, 0, 1)], axis=0)
-
-
-def _beside(scene, config):
-    """Boolean plane: pixels of, or near, those whose rims are steep."""
-    return _grown(scene.root == 0 if config.edge_of == "masked" else scene.mask & ENGINE.saturated > 0, config.edge)
-
-
-def _grown(plane, pixels):
-    """A boolean plane with everything within so many pixels, in steps along the axes."""
-    return ndimage.binary_dilation(plane, iterations=pixels) if pixels > 0 and plane.any() else plane
+def _near(plane, y, x, steps):
+    """Whether a boolean plane holds somewhere within so many steps, along the axes, of each pixel."""
+    found = plane[y, x]
+    if not plane.any():
+        return found
+    ny, nx = plane.shape
+    for j in range(-steps, steps+1):
+        for i in range(abs(j)-steps, steps-abs(j)+1):
+            row, column = y+j, x+i
+            inside = (row >= 0) & (row < ny) & (column >= 0) & (column < nx)
+            found = found | (inside & plane[np.clip(row, 0, ny-1), np.clip(column, 0, nx-1)])
+    return found
 
 
 def curvature(image, y, x):

@@ -74,6 +74,8 @@ class PassState:
         Typical sky noise of a pixel, image units.
     kind : str
         What this pass does: `SEARCH`, `PRUNE` or `LAST`.
+    matched : crowdsource.detect.MatchedFilter or None
+        That of the present PSF, once a search has made it.
     covariance : ndarray, shape (n, 3, 3), or None
         After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
     """
@@ -91,6 +93,7 @@ class PassState:
     tiles: tuple
     noise: float
     kind: str = SEARCH
+    matched: object = None
     covariance: np.ndarray = None
 
     @property

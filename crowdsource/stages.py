@@ -50,7 +50,9 @@ def sure_model(state):
 def with_peaks(state):
     """Candidates at the residual's peaks, with matched-filter fluxes; the fit decides which become sources."""
     image, c = state.image, state.config.detect
-    matched = detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), image.ivar)
+    matched = state.matched
+    if matched is None:
+        matched = detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), image.ivar)
     peaks = detection.find_peaks(state.residual, state.model, image.mask, matched, c, state.passno)
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
     room = max(0, state.config.max_sources-len(state.sources))
@@ -59,7 +61,8 @@ def with_peaks(state):
         peaks = peaks.subset(slice(room))
     ny, nx = image.shape
     at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
-    return replace(state, candidates=Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno))
+    new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno)
+    return replace(state, candidates=new, matched=matched)
 
 
 def sizes(state, sources):
@@ -81,7 +84,7 @@ def measured(state, which):
 def with_psf(state):
     """A PSF refitted on this image's stars."""
     stars = psf_stars(state)
-    return replace(state, psf=state.psf.refit(stars, state.config.psf))
+    return replace(state, psf=state.psf.refit(stars, state.config.psf), matched=None)
 
 
 @dataclass(frozen=True)
