@@ -385,6 +385,7 @@ def described():
         centroid=CentroidConfig(method="moment"),
         cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
         prune_passes=0,
+        stop_fraction=0.,
         psf=PSFConfig(method="median", order=0, max_spread=inf, settle_fraction=-1.),
     )
 
@@ -398,6 +399,7 @@ def released():
         solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
         prune_passes=0,
+        stop_fraction=0.,
         psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_fraction=-1.),
     )
 
