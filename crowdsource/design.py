@@ -10,6 +10,8 @@ from .psf.base import pixel
 
 log = logging.getLogger(__name__)
 CHUNK_PIXELS = 400_000
+BAND = 512
+"""Height of the bands in which a model is rendered, pixels; stars that reach into two are rendered twice."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def render_stamps(psf, x, y, size, origin=(0, 0)):
     return StampSet(buffer, layout)
 
 
-def model_image(psf, x, y, flux, size, shape, out=None):
+def model_image(psf, x, y, flux, size, shape, out=None, run=map):
     """The sources' model image.
 
     Parameters
@@ -99,14 +101,25 @@ def model_image(psf, x, y, flux, size, shape, out=None):
         (ny, nx).
     out : ndarray, shape (ny, nx), float32, optional
         Added to, and returned.
+    run : callable
+        ``map`` or an executor's.
 
     Returns
     -------
     ndarray, shape (ny, nx), float32
     """
     out = np.zeros(shape, np.float32) if out is None else out
-    for m in by_size(size):
-        psf.add_to(out, *(np.ascontiguousarray(v[m], dtype=np.float64) for v in (x, y, flux)), int(size[m[0]]))
+    groups = [[np.ascontiguousarray(v[m], dtype=np.float64) for v in (x, y, flux)]+[int(size[m[0]])] for m in by_size(size)]
+    for *_, s in groups:
+        psf.prepare(s)
+
+    def band(start):
+        rows = out[start:start+BAND]
+        for gx, gy, gf, s in groups:
+            near = (gy > start-s//2-1) & (gy < start+len(rows)+s//2)
+            psf.add_to(rows, gx[near], gy[near], gf[near], s, top=start)
+
+    list(run(band, range(0, shape[0], BAND)))
     return out
 
 

@@ -8,6 +8,8 @@ from scipy.spatial import cKDTree
 from .cython_ext import detect as kernel
 from .flags import ENGINE
 
+BAND = 256
+"""Height of the bands in which an image is correlated, pixels."""
 SMALLEST_BLOB = 4
 COMPACT, LARGEST_BLOB = 0.5, 61
 """Blobs that may hide a star fill so much of their box, and are at most so wide, pixels."""
@@ -47,18 +49,46 @@ class MatchedFilter:
     psf_stamp : ndarray, shape (size, size)
         PSF at the middle of the image, odd side, unit flux.
     ivar : ndarray, shape (ny, nx), float32
+    run : callable
+        ``map`` or an executor's.
     """
 
-    def __init__(self, psf_stamp, ivar):
+    def __init__(self, psf_stamp, ivar, run=map):
         self.kernel = np.ascontiguousarray(psf_stamp, dtype=np.float32)
-        self.ivar = ivar
+        self.ivar, self.run = ivar, run
         # the variance of a flux with position known is 1/(ivar * psf^2)
-        information = kernel.correlate(ivar, self.kernel**2)
+        information = correlated(ivar, self.kernel**2, run)
         self.error = 1/np.sqrt(np.maximum(information, 1e-20*max(float(information.max()), 1e-20)))
 
     def significance(self, image):
         """Flux over its error for a star centred on each pixel; float32, shape of the image."""
-        return kernel.correlate(image*self.ivar, self.kernel)*self.error
+        return correlated(image*self.ivar, self.kernel, self.run)*self.error
+
+
+def correlated(image, stamp, run=map):
+    """The image correlated with a stamp, in bands of rows; pixels outside the image count as zero.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx), float32
+    stamp : ndarray, shape (size, size), float32
+        Odd side.
+    run : callable
+        ``map`` or an executor's.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    ny, margin = len(image), len(stamp)//2
+    out = np.empty_like(image)
+
+    def band(start):
+        first, stop = max(0, start-margin), min(ny, start+BAND)
+        out[start:stop] = kernel.correlate(image[first:stop+margin], stamp)[start-first:stop-first]
+
+    list(run(band, range(0, ny, BAND)))
+    return out
 
 
 def find_peaks(residual, model, mask, matched, config, passno):

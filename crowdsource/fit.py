@@ -76,6 +76,8 @@ class PassState:
         What this pass does: `SEARCH`, `PRUNE` or `LAST`.
     matched : crowdsource.detect.MatchedFilter or None
         That of the present PSF, once a search has made it.
+    run : callable
+        ``map`` or an executor's: runs the parts of a stage.
     covariance : ndarray, shape (n, 3, 3), or None
         After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
     """
@@ -94,6 +96,7 @@ class PassState:
     noise: float
     kind: str = SEARCH
     matched: object = None
+    run: object = map
     covariance: np.ndarray = None
 
     @property
@@ -133,7 +136,7 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     sky : ndarray, shape (ny, nx), optional
         Sky of the first pass.
     threads : int
-        Tiles are fitted in so many threads; the result does not depend on it.
+        Tiles and bands of the image are worked on in so many threads; the result does not depend on it.
     progress : callable, optional
         Called as ``progress(stage, passno, total, info)``.
     observer : callable, optional
@@ -153,10 +156,10 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     tell = progress or (lambda *_: None)
     state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky)
     with ThreadPoolExecutor(threads) as pool:
-        run = map if threads == 1 else pool.map
+        state = replace(state, run=map if threads == 1 else pool.map)
         while state.kind != LAST:
             tell("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
-            state = single_pass(replace(state, kind=next_kind(state)), run, start_sky=sky)
+            state = single_pass(replace(state, kind=next_kind(state)), start_sky=sky)
             if observer:
                 observer(state)
         tell("measure", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=0))
@@ -211,7 +214,7 @@ def next_kind(state):
     return SEARCH
 
 
-def single_pass(state, run=map, start_sky=None):
+def single_pass(state, start_sky=None):
     """One turn of the loop, of the state's kind.
 
     A search finds new sources. A pruning pass removes those that the model does not need. The last pass is forced: fluxes
@@ -220,8 +223,6 @@ def single_pass(state, run=map, start_sky=None):
     Parameters
     ----------
     state : PassState
-    run : callable
-        ``map`` or an executor's.
     start_sky : ndarray, optional
         Sky of the first pass.
 
@@ -237,7 +238,7 @@ def single_pass(state, run=map, start_sky=None):
         state = stages.with_peaks(state)
         clock("peaks")
     planes = 1 if kind == LAST or state.forced else 3
-    state, figures = stages.fitted(state, run, planes, with_errors=kind != SEARCH)
+    state, figures = stages.fitted(state, planes, with_errors=kind != SEARCH)
     clock("fit")
     if kind != LAST and not state.forced:
         state = culled(state)

@@ -9,7 +9,7 @@ SPREAD_SCALE = 1/16
 """Scale length of the disc that spread_model compares with, in FWHM (Desai et al. 2012)."""
 
 
-def measure(image, residual, model, psf, x, y, flux):
+def measure(image, residual, model, psf, x, y, flux, run=map):
     """Every measured column of a catalog; definitions are in `crowdsource.catalog.schema`.
 
     Parameters
@@ -22,6 +22,8 @@ def measure(image, residual, model, psf, x, y, flux):
     psf : crowdsource.psf.base.PSF
     x, y, flux : ndarray, shape (n,), float64
         Positions in the image's own pixels, fluxes in its units.
+    run : callable
+        ``map`` or an executor's.
 
     Returns
     -------
@@ -32,10 +34,16 @@ def measure(image, residual, model, psf, x, y, flux):
     residual, model = (np.ascontiguousarray(a, dtype=np.float32) for a in (residual, model))
     half = CENTROID_SIZE//2
     scale = SPREAD_SCALE*float(psf.fwhm()) if len(x) else 1.
-    for m in chunks_by_size(np.full(len(x), CENTROID_SIZE)):
+
+    def one(m):
         planes = (*psf.render(x[m], y[m], CENTROID_SIZE, derivatives=True), psf.render_smeared(x[m], y[m], CENTROID_SIZE, scale))
         out[m] = kernel.measure(residual, model, image.ivar, planes, pixel(x[m])-half, pixel(y[m])-half,
                                 np.ascontiguousarray(flux[m], dtype=np.float64))
+
+    chunks = list(chunks_by_size(np.full(len(x), CENTROID_SIZE)))
+    if chunks:
+        psf.render_smeared(x[:1], y[:1], CENTROID_SIZE, scale)
+    list(run(one, chunks))
     return dict(zip(kernel.COLUMNS, out.T))
 
 

@@ -5,8 +5,11 @@ from scipy.interpolate import make_interp_spline
 
 from .cython_ext import sky as kernel
 
+BLOCK_ROWS = 8
+"""So many rows of blocks are one piece of work."""
 
-def estimate_sky(image, ivar, config, block):
+
+def estimate_sky(image, ivar, config, block, run=map):
     """Sky of a model-subtracted image.
 
     Parameters
@@ -18,6 +21,8 @@ def estimate_sky(image, ivar, config, block):
     config : crowdsource.config.SkyConfig
     block : int
         Block size in pixels; 0 for one block of the whole image.
+    run : callable
+        ``map`` or an executor's.
 
     Returns
     -------
@@ -25,7 +30,9 @@ def estimate_sky(image, ivar, config, block):
     """
     ny, nx = image.shape
     edges = [_edges(n, block) for n in (ny, nx)]
-    values, count = kernel.block_statistics(image, ivar, *edges, config.clip)
+    bands = [edges[0][k:k+BLOCK_ROWS+1] for k in range(0, len(edges[0])-1, BLOCK_ROWS)]
+    parts = list(run(lambda band: kernel.block_statistics(image, ivar, band, edges[1], config.clip), bands))
+    values, count = (np.concatenate(plane) for plane in zip(*parts))
     level = ESTIMATORS[config.estimator](values)
     area = np.multiply.outer(*(np.diff(e) for e in edges))
     level = fill_from_neighbours(np.where(count >= np.maximum(1, config.min_good*area), level, np.nan))

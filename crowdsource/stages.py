@@ -34,7 +34,7 @@ def with_sky(state, start_sky=None):
     block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*fwhm)
-    return replace(state, sky=estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block))
+    return replace(state, sky=estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block, state.run))
 
 
 def sure_model(state):
@@ -44,7 +44,7 @@ def sure_model(state):
     if least <= 0 or state.forced or not len(s):
         return state.model
     unsure = s.subset((s.flux < least*s.error) & np.isfinite(s.error))
-    return model_image(state.psf, unsure.x, unsure.y, -unsure.flux, sizes(state, unsure), state.image.shape, out=state.model.copy())
+    return rendered(state, unsure.with_values(flux=-unsure.flux), out=state.model.copy())
 
 
 def with_peaks(state):
@@ -52,7 +52,7 @@ def with_peaks(state):
     image, c = state.image, state.config.detect
     matched = state.matched
     if matched is None:
-        matched = detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), image.ivar)
+        matched = detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), image.ivar, state.run)
     peaks = detection.find_peaks(state.residual, state.model, image.mask, matched, c, state.passno)
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
     room = max(0, state.config.max_sources-len(state.sources))
@@ -72,13 +72,19 @@ def sizes(state, sources):
 
 def with_model(state):
     """The model image of the sources as they are."""
-    return replace(state, model=model_image(state.psf, state.x, state.y, state.flux, sizes(state, state.sources), state.image.shape))
+    return replace(state, model=rendered(state, state.sources))
+
+
+def rendered(state, sources, out=None):
+    """The model image of sources, added to `out` where it is given."""
+    size = sizes(state, sources)
+    return model_image(state.psf, sources.x, sources.y, sources.flux, size, state.image.shape, out, state.run)
 
 
 def measured(state, which):
     """Measurements of some of the sources, by column; `which` is an index array."""
     s = state.sources.subset(which)
-    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux)
+    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run)
 
 
 def with_psf(state):
@@ -185,14 +191,12 @@ def tile_members(shape, tile, sources, size, first):
     return members, owned[members]
 
 
-def fitted(state, run, planes, with_errors=False):
+def fitted(state, planes, with_errors=False):
     """All parameters improved by one solve in each tile, and candidates made sources or turned down.
 
     Parameters
     ----------
     state : PassState
-    run : callable
-        ``map`` or an executor's.
     planes : int
         3 to let positions move, 1 for fluxes alone.
     with_errors : bool
@@ -206,7 +210,9 @@ def fitted(state, run, planes, with_errors=False):
     """
     every = state.sources.joined(state.candidates)
     size = sizes(state, every)
-    fits = list(run(lambda tile: fit_tile(state, tile, every, size, planes, with_errors), state.tiles))
+    for one in np.unique(size):
+        state.psf.prepare(int(one))
+    fits = list(state.run(lambda tile: fit_tile(state, tile, every, size, planes, with_errors), state.tiles))
     own = np.concatenate([f.own for f in fits])
     order = np.argsort(own)
     own = own[order]

@@ -41,10 +41,10 @@ def render_packed(planes, factors, x, y, size, oversampling, buffer, offset, str
         pack(stamps[q], buffer, np.asarray(offset)+q*size*stride, stride)
 
 
-def add_rendered(image, planes, factors, x, y, flux, size, oversampling):
+def add_rendered(image, planes, factors, x, y, flux, size, oversampling, top=0):
     """Twin of `render.add_rendered`."""
     x0, y0 = (np.floor(np.asarray(v)+0.5).astype(int)-size//2 for v in (x, y))
-    add_stamps(image, render(planes, factors, x, y, size, oversampling, False)[0], x0, y0, flux)
+    add_stamps(image, render(planes, factors, x, y, size, oversampling, False)[0], x0, y0-top, flux)
 
 
 def correlate(image, kernel):

@@ -219,7 +219,7 @@ def render_packed(const float[:, :, ::1] planes, const float[:, ::1] factors, co
 
 
 def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x,
-                 const double[::1] y, const double[::1] flux, Py_ssize_t size, Py_ssize_t oversampling):
+                 const double[::1] y, const double[::1] flux, Py_ssize_t size, Py_ssize_t oversampling, Py_ssize_t top=0):
     """Add stars to an image, in place; what leaves the image is cut.
 
     Parameters
@@ -229,6 +229,8 @@ def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float
     planes, factors, x, y, size, oversampling
         As `render`.
     flux : memoryview, shape (n,), float64
+    top : int
+        Row of the whole image, in which positions count, that is the first of `image`.
 
     Raises
     ------
@@ -248,7 +250,7 @@ def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float
         raise MemoryError(f"no memory for a stamp of {size} pixels")
     with nogil:
         for k in range(n):
-            x0, y0 = <Py_ssize_t> floor(x[k]+0.5)-size//2, <Py_ssize_t> floor(y[k]+0.5)-size//2
+            x0, y0 = <Py_ssize_t> floor(x[k]+0.5)-size//2, <Py_ssize_t> floor(y[k]+0.5)-size//2-top
             first, last = max(0, -x0), min(size, nx-x0)
             if last <= first or y0 >= ny or y0+size <= 0:
                 continue

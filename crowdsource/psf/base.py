@@ -102,7 +102,7 @@ class PSF(ABC):
         for plane, stamps in enumerate(self.render(x, y, size, derivatives=True)):
             design_kernel.pack(stamps, buffer, offset+plane*size*stride, stride)
 
-    def add_to(self, image, x, y, flux, size):
+    def add_to(self, image, x, y, flux, size, top=0):
         """Add stars to an image, in place; what leaves the image is cut.
 
         Parameters
@@ -111,9 +111,14 @@ class PSF(ABC):
         x, y, flux : ndarray, shape (n,), float64
         size : int
             Odd side of the stamps, pixels.
+        top : int
+            Row of the whole image that is the first of `image`, which may be a band of it.
         """
         half = size//2
-        design_kernel.add_stamps(image, self.render(x, y, size), pixel(x)-half, pixel(y)-half, flux)
+        design_kernel.add_stamps(image, self.render(x, y, size), pixel(x)-half, pixel(y)-half-top, flux)
+
+    def prepare(self, size):
+        """Make what rendering stamps of a size needs, before several threads ask for it at once."""
 
     @abstractmethod
     def render_smeared(self, x, y, size, scale):

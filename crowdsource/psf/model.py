@@ -69,9 +69,13 @@ class FieldPSF(PSF):
         """See `PSF.render_packed`."""
         kernel.render_packed(self._coefficients(size), self._factors(x, y), x, y, size, self.oversampling, buffer, offset, stride)
 
-    def add_to(self, image, x, y, flux, size):
+    def add_to(self, image, x, y, flux, size, top=0):
         """See `PSF.add_to`."""
-        kernel.add_rendered(image, self._coefficients(size), self._factors(x, y), x, y, flux, size, self.oversampling)
+        kernel.add_rendered(image, self._coefficients(size), self._factors(x, y), x, y, flux, size, self.oversampling, top)
+
+    def prepare(self, size):
+        """See `PSF.prepare`."""
+        self._coefficients(size)
 
     def _factors(self, x, y):
         return basis(x, y, self.shape, self.order).astype(np.float32)
