@@ -375,13 +375,18 @@ def checked(config):
     return config
 
 
+PUBLISHED_DETECT = DetectConfig(
+    threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2,
+    blend_passes=2, pixel_flux_ratio=0.1, pixel_significance_ratio=0.4)
+PUBLISHED_SOLVE = SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.))
+
+
 def described():
     """The published description to the letter."""
     return FitConfig(
         sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=0., min_significance=0.),
-        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
-                            pixel_significance_ratio=0.4, min_separation=0.),
-        solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
+        detect=replace(PUBLISHED_DETECT, min_separation=0.),
+        solve=PUBLISHED_SOLVE,
         centroid=CentroidConfig(method="moment"),
         cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
         prune_passes=0,
@@ -394,9 +399,9 @@ def released():
     """What version 0.5.9 of the published code does."""
     return FitConfig(
         sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=50., min_significance=0.),
-        detect=DetectConfig(threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1,
-                            pixel_significance_ratio=0.4, min_separation=1.5),
-        solve=SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.)),
+        detect=replace(PUBLISHED_DETECT, min_separation=1.5),
+        solve=PUBLISHED_SOLVE,
+        centroid=CentroidConfig(method="moment"),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
         prune_passes=0,
         stop_fraction=0.,

@@ -251,9 +251,10 @@ def single_pass(state, start_sky=None):
     clock("model")
     good = state.image.good
     chi2 = float(np.mean((state.residual**2*state.image.ivar)[good]))
-    record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=chi2, fwhm=float(state.psf.fwhm()),
-                  sky=float(np.median(state.sky)), **figures, **clock.seconds)
-    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in ("passno", "sources", "new", "chi2", "fwhm")))
+    record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=chi2,
+                  fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky)), **figures, **clock.seconds)
+    told = ("passno", "sources", "new", "chi2", "fwhm")
+    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in told))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
 
 

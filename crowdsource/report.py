@@ -219,7 +219,8 @@ def _psf_panels(figure, grid, psf, parts, sources):
     half = PSF_SIZE//2
     extent = (-half-0.5, half+0.5, -half-0.5, half+0.5)
     axes = figure.add_subplot(grid[0])
-    shown = _show(axes, np.log10(np.clip(stamp/peak, 1e-5, 1)), "PSF, log of its peak", cmap="viridis", vmin=-4.5, vmax=0, extent=extent)
+    shown = _show(axes, np.log10(np.clip(stamp/peak, 1e-5, 1)), "PSF, log of its peak", cmap="viridis", vmin=-4.5, vmax=0,
+                  extent=extent)
     _bar(axes, shown)
     axes = figure.add_subplot(grid[1])
     mosaic = _corners(psf, parts["data"].shape)

@@ -119,6 +119,7 @@ class PSF(ABC):
 
     def prepare(self, size):
         """Make what rendering stamps of a size needs, before several threads ask for it at once."""
+        self.stamp(size)
 
     @abstractmethod
     def render_smeared(self, x, y, size, scale):
