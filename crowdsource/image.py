@@ -130,7 +130,9 @@ class Image:
         """
         data = native(data, "data", np.float32)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape), mask=_plane(mask, "mask", np.uint16, data.shape).copy())
-        finite, saturated = np.isfinite(data), data >= metadata.get("saturation", np.inf)
+        # an infinite pixel is no saturated one where no level is known
+        finite, level = np.isfinite(data), metadata.get("saturation", np.inf)
+        saturated = np.isfinite(level) & (data >= level)
         planes["mask"][saturated] |= ENGINE.saturated
         usable = finite & ~saturated
         use = usable if bad is None else usable & (_plane(bad, "bad", np.uint8, data.shape) == 0)

@@ -18,7 +18,7 @@ ERROR = 1/np.sqrt((STAMP**2).sum())
 # every ratio off: a test switches on what it is about
 OPEN = DetectConfig(threshold=5., split="ratio", edge_of="masked", candidate=2., bright_pixel=1e9, blend_ratio_first=0.,
                     blend_ratio=0., pixel_flux_ratio=0., pixel_significance_ratio=0., blend_passes=2, nodeblend_ratio=0.,
-                    sharpness=0.7, min_separation=1., edge=1)
+                    saturated_ratio=0., saturated_reach=0, sharpness=0.7, min_separation=1., edge=1)
 EMPTY = np.zeros(SHAPE, np.float32)
 
 
@@ -163,6 +163,15 @@ def test_nodeblend_pixels_are_stricter():
     assert found(image, replace(OPEN, nodeblend_ratio=0.05), model, mask)[0] == {(36, 20), (24, 20)}
     # it never makes acceptance easier
     assert found(image, replace(OPEN, nodeblend_ratio=0.05, blend_ratio=5.), model, mask)[0] == set()
+
+
+def test_near_saturated_pixels_it_is_as_strict():
+    model, image = stars((30, 20, 1000.)), stars((36, 20, 200.), (24, 20, 200.))
+    mask = np.zeros(SHAPE, np.uint16)
+    mask[20, 39] = ENGINE.saturated
+    strict = replace(OPEN, saturated_ratio=5., saturated_reach=3)
+    assert found(image, strict, model, mask)[0] == {(24, 20)}
+    assert found(image, replace(strict, saturated_reach=2), model, mask)[0] == {(36, 20), (24, 20)}
 
 
 def test_pixel_over_model_flux():

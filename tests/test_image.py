@@ -46,6 +46,18 @@ def test_pixels_that_are_not_finite_lose_their_weight_and_are_flagged():
     assert not image.ivar_estimated
 
 
+def test_saturated_pixels_are_flagged_and_lose_their_weight():
+    data = DATA.copy()
+    data[1, 1] = np.inf
+    image = Image.from_arrays(data, IVAR, saturation=60.)
+    assert np.array_equal((image.mask & ENGINE.saturated) > 0, data >= 60)
+    assert (image.ivar[data >= 60] == 0).all() and (image.ivar[data < 60] == 2).all()
+    assert image.data[7, 0] == 63
+    for unknown in (dict(), dict(saturation=np.inf), dict(saturation=np.nan)):
+        image = Image.from_arrays(data, IVAR, **unknown)
+        assert not (image.mask & ENGINE.saturated).any() and image.mask[1, 1] == ENGINE.nonfinite | ENGINE.bad
+
+
 @pytest.mark.parametrize("arrays, message", [
     (dict(data=DATA[None], ivar=IVAR), r"data has shape \(1, 8, 9\).*choose one"),
     (dict(data=DATA[:0], ivar=IVAR[:0]), "shape"),

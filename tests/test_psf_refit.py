@@ -170,6 +170,15 @@ def test_a_given_stamp_is_corrected_where_it_is_wrong(method):
     assert error(psf, truth) < 0.02
 
 
+def test_stars_too_narrow_to_be_shifted_get_wings_alone(caplog):
+    truth = FieldPSF.moffat(SHAPE, 1.5, 2.8)
+    with caplog.at_level(logging.INFO):
+        psf = FieldPSF.moffat(SHAPE, 1.8).refit(stars(truth), PSFConfig(order=0))
+    assert "without a pixel core" in caplog.text and not psf.core.any()
+    # three samples a pixel: what is left is the fit's own noise
+    assert error(psf, truth) < 5e-3
+
+
 def test_too_few_stars_leave_the_psf_and_say_so(caplog):
     psf = FieldPSF.moffat(SHAPE, 4.)
     with caplog.at_level(logging.WARNING):

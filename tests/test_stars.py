@@ -16,7 +16,8 @@ SHAPE = (100, 120)
 PSF = FieldPSF.moffat(SHAPE, 4.)
 PLACES = [(20., 20.), (50.3, 20.4), (80., 20.), (20., 60.), (50., 60.), (80., 60.)]
 FLUX = np.array([6000., 5000., 4000., 3000., 2000., 1000.])
-CONFIG = PSFConfig(min_snr=20., max_shift=0.5, min_fracflux=0.5, min_lbs_ratio=0.2, max_stars=400, stamp=39)
+CONFIG = PSFConfig(min_snr=20., max_shift=0.5, min_fracflux=0.5, min_lbs_ratio=0.2, max_spread=4., max_stars=400,
+                   stamp=39)
 
 
 def state(config=CONFIG, extra=(), ivar=None, shift=None, error=10., light=None):
@@ -74,6 +75,40 @@ def test_stars_whose_flux_is_a_background_are_rejected():
     light[41:80, 31:70] = -0.9*own
     assert select(state(light=light)).tolist() == [0, 1, 2, 3, 5]
     assert 4 in select(state(replace(CONFIG, min_lbs_ratio=0.05, min_fracflux=0.05), light=light))
+
+
+GRID = [(x, y, 4000.-10*k) for k, (x, y) in enumerate((x, y) for x in (15., 40., 65., 90.) for y in (15., 40., 65.))]
+
+
+def grid_state(light, config=CONFIG):
+    """Twelve stars alone, and light that their model does not hold."""
+    x, y, flux = (np.array(v) for v in zip(*GRID))
+    model = model_image(PSF, x, y, flux, np.full(12, 59), SHAPE)
+    rng = np.random.default_rng(3)
+    image = Image.from_arrays(model+light+rng.normal(0, 1, SHAPE), np.ones(SHAPE))
+    sources = Sources.new(x, y, flux, np.full(12, 10.))
+    return replace(initialize(image, PSF, replace(FitConfig(), psf=config), None, None, None), sources=sources, model=model)
+
+
+def difference(x, y, flux, part):
+    """Light that turns part of a star into something as wide as a galaxy, or a pair of stars 3 px apart."""
+    return model_image(PSF, *(np.array(v) for v in zip((x-1.5, y, part/2*flux), (x+1.5, y, part/2*flux), (x, y, -part*flux))),
+                       np.full(3, 31), SHAPE)
+
+
+def test_extended_sources_are_rejected():
+    light = difference(*GRID[2], 1.)
+    assert 2 not in select(grid_state(light)) and len(select(grid_state(light))) == 11
+    assert 2 in select(grid_state(light, replace(CONFIG, max_spread=np.inf)))
+    assert len(select(grid_state(np.zeros(SHAPE)))) == 12
+
+
+def test_clipped_stars_are_rejected():
+    light = np.zeros(SHAPE)
+    light[40, 40] = -0.6*GRID[4][2]*PSF.stamp(1)[0, 0]
+    light[40, 39] = light[40, 41] = light[39, 40] = light[41, 40] = -light[40, 40]*0.2
+    chosen = select(grid_state(light))
+    assert GRID[4][:2] == (40., 40.) and 4 not in chosen and len(chosen) == 11
 
 
 def test_stamps_hold_the_star_alone():
