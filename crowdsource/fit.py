@@ -21,6 +21,8 @@ from .tiles import make_tiles
 
 log = logging.getLogger(__name__)
 SEARCH, PRUNE, LAST = "search", "prune", "last"
+SETTLED_SKY = 0.01
+"""A sky that moves by less than this, in units of a pixel's noise, has settled."""
 PRUNE_REACH = 1.5
 """Sources within so many FWHM of each other compete when some have to go."""
 
@@ -197,7 +199,8 @@ def _given(table, image, listed):
 def next_kind(state):
     """What the next pass does: search, prune, or close the fit.
 
-    The search ends when it finds too few new sources to go on; all passes together are as many as allowed.
+    The search ends when it finds too few new sources to go on, a forced fit when its sky has settled; all passes together are
+    as many as allowed.
     """
     c = state.config
     prunes = 0 if state.forced else min(c.prune_passes, c.max_passes-2)
@@ -206,10 +209,14 @@ def next_kind(state):
         return LAST
     if done or state.passno >= c.max_passes-1-prunes:
         return PRUNE if done < prunes else LAST
-    if state.passno < max(1, c.min_passes-1-prunes):
+    if state.passno < max(2 if state.forced else 1, c.min_passes-1-prunes):
         return SEARCH
+    if state.forced:
+        # sky and fluxes give light to each other, part of it in each pass
+        before, now = (h["sky"] for h in state.history[-2:])
+        return LAST if abs(now-before) < SETTLED_SKY*state.noise else SEARCH
     area = state.image.good.sum()/1e6
-    if state.forced or state.new < max(c.stop_new*area, c.stop_fraction*len(state.sources)):
+    if state.new < max(c.stop_new*area, c.stop_fraction*len(state.sources)):
         return PRUNE if prunes else LAST
     return SEARCH
 

@@ -14,6 +14,10 @@ from .sources import Sources
 from .stars import psf_stars
 
 log = logging.getLogger(__name__)
+FORCED_SKY_STEP = 1.6
+"""Step of the sky in a forced fit, in units of what its pixels ask for: shortens the exchange of light with the sources."""
+KNOWN_POSITION, LARGEST_WISH = 1e-4, 2.
+"""Uncertainty of a given position, and the largest offset that is still told, pixels."""
 BAND = 16
 """Height of the bands in which a tile's sources are ordered, pixels."""
 
@@ -34,7 +38,11 @@ def with_sky(state, start_sky=None):
     block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*fwhm)
-    return replace(state, sky=estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block, state.run))
+    sky = estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block, state.run)
+    if state.forced and state.passno > c.global_passes:
+        # given sources take part of what is wrong in the sky into their fluxes, and would give it back but slowly
+        sky = state.sky+np.float32(FORCED_SKY_STEP)*(sky-state.sky)
+    return replace(state, sky=sky)
 
 
 def sure_model(state):
@@ -106,12 +114,15 @@ class TileFit:
     error : ndarray, shape (n,)
         Isolated flux errors.
     covariance : ndarray, shape (n, 3, 3), or None
+    wish : ndarray, shape (n, 2)
+        Shifts that a forced fit would prefer, pixels.
     step : crowdsource.solve.Step
     """
     own: np.ndarray
     parameters: np.ndarray
     error: np.ndarray
     covariance: np.ndarray
+    wish: np.ndarray
     step: object
 
 
@@ -151,8 +162,28 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
     information = normal.diagonal[:, 0, 0]
     error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
-    covariance = covariances(normal, prior_precision(s.flux, error, c.error_prior))[core] if with_errors else None
-    return TileFit(members[core], step.parameters[core], error[core], covariance, replace(step, parameters=None, normal=None))
+    covariance = errors_of(normal, s.flux, error, state)[core] if with_errors else None
+    wish = preferred_shifts(step, s.flux, (stamps, ivar, residual, precision, c), state)
+    return TileFit(members[core], step.parameters[core], error[core], covariance, wish[core], replace(step, parameters=None, normal=None))
+
+
+def errors_of(normal, flux, error, state):
+    """Covariances of all sources; in a forced fit the flux's with the positions known. Shape (n, 3, 3)."""
+    covariance = covariances(normal, prior_precision(flux, error, state.config.solve.error_prior))
+    if state.forced:
+        covariance[:, 0, 0] = covariances(normal, prior_precision(flux, error, KNOWN_POSITION))[:, 0, 0]
+    return covariance
+
+
+def preferred_shifts(step, flux, problem, state):
+    """Shifts of given sources that a fit of their positions would make, shape (n, 2), pixels; 0 but at a forced fit's end."""
+    if not (state.forced and state.kind == "last"):
+        return np.zeros((len(flux), 2))
+    stamps, ivar, residual, precision, config = problem
+    free = STEPS[config.method](stamps, ivar, residual, precision, config, 3, step.normal).parameters
+    total = flux+free[:, 0]
+    shift = np.where(total[:, None] > 0, free[:, 1:]/np.where(total > 0, total, 1)[:, None], 0)
+    return np.clip(shift, -LARGEST_WISH, LARGEST_WISH)
 
 
 def accepted(normal, sources, first, state):
@@ -226,6 +257,8 @@ def fitted(state, planes, with_errors=False):
     sources = every.subset(own).with_values(flux=start+parameters[:, 0], error=error)
     moved = replace(state, sources=sources, candidates=Sources.new([], []), sky=sky, covariance=covariance,
                     new=int((own >= len(state.sources)).sum()))
+    if state.forced:
+        moved = replace(moved, sources=moved.sources.with_values(shift=np.concatenate([f.wish for f in fits])[order]))
     if planes == 3:
         moved = replace(moved, sources=_moved(state, moved.sources, parameters, size[own]))
     figures = dict(iterations=max((f.step.iterations for f in fits), default=0),

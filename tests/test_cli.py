@@ -113,10 +113,10 @@ def test_configuration_and_what_goes_before_it(folder):
     run("im.fits", "--config", "fit.toml", "--threshold", "8", "--gain", "5")
     config = read_config("im.cat.fits")
     assert config["detect"]["threshold"] == 8 and config["detect"]["blend_ratio"] == 0.3
-    assert config["centroid"]["method"] == "moment"
+    assert config["detect"]["min_separation"] == 0
     assert config["generic"]["gain"] == 5 and config["generic"]["zeropoint"] == 20
     run("im.fits", "--config", "fit.toml", "--preset", "released", "--out", "b.cat.fits")
-    assert read_config("b.cat.fits")["centroid"]["method"] == "derivative"
+    assert read_config("b.cat.fits")["detect"]["min_separation"] == 1.5
 
 
 def test_the_echo_repeats_the_run(folder):

@@ -297,6 +297,18 @@ def test_forced_fit_keeps_positions_and_gives_signed_fluxes():
     assert 0.6 < np.std(empty)/sigma < 1.6
 
 
+def test_forced_fit_tells_where_its_positions_should_have_been():
+    gx, gy = (g.ravel() for g in np.meshgrid(np.arange(12., 95, 12), np.arange(10., 85, 12)))
+    image = noise_image(stars=[(a, b, 8000.) for a, b in zip(gx, gy)])
+    v = forced(image, gx-0.2, gy+0.1)
+    # stars of 180 sigma: each offset is known to 0.01 px, and linear in a shift to a few per cent
+    assert np.median(v["deltx"]) == pytest.approx(0.2, abs=0.02) and np.median(v["delty"]) == pytest.approx(-0.1, abs=0.02)
+    pull = np.r_[(v["deltx"]-np.median(v["deltx"]))/v["dx"], (v["delty"]-np.median(v["delty"]))/v["dy"]]
+    # 112 values: 7 % scatter of their standard deviation
+    assert np.std(pull) == pytest.approx(1, abs=0.35)
+    assert np.array_equal(v["x"], gx-0.2)
+
+
 def test_forced_fit_gives_a_row_for_every_position_in_order():
     x, y = [50., -40., 30., 500., 50.], [45., 20., -100., 45., 45.]
     v = forced(noise_image(stars=[(50., 45., 2000.)]), x, y)

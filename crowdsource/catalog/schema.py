@@ -53,8 +53,8 @@ DETECTION = (
     Column("psf_star", "?", "", "the star helped to make the PSF"),
 )
 FORCED = (
-    Column("deltx", "f4", "pix", "offset in x that the fit would prefer"),
-    Column("delty", "f4", "pix", "offset in y that the fit would prefer"),
+    Column("deltx", "f4", "pix", "offset in x that a joint fit of all positions would prefer, dx its error"),
+    Column("delty", "f4", "pix", "offset in y that a joint fit of all positions would prefer, dy its error"),
 )
 WORLD = (
     Column("ra", "f8", "deg", "right ascension"),
