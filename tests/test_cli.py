@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
 from crowdsource import __version__, cli
+from crowdsource.catalog.assemble import flux_unit
 from crowdsource.cli import main, main_generic
 from crowdsource.evaluate import compare
 from crowdsource.io.results import read_config
@@ -302,3 +304,9 @@ def test_the_parser_is_made_from_the_instrument_s_options():
     from crowdsource.instruments.generic import OPTIONS
     args = cli.build_parser(["generic"]).parse_args(["generic", "im.fits"])
     assert all(getattr(args, f"option_{o.name}") is None for o in OPTIONS)
+
+
+@pytest.mark.parametrize("header, unit", [("ADU", "adu"), ("counts", "ct"), ("nanomaggy", "nmgy"), ("electrons", "electron"), ("", "ct"),
+                                          ("who knows", "ct")])
+def test_fluxes_have_the_unit_of_the_image(header, unit):
+    assert u.Unit(flux_unit(header)) == u.Unit(unit)

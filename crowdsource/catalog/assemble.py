@@ -37,7 +37,15 @@ def image_catalog(state):
     if np.isfinite(image.zeropoint):
         columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
     return make_catalog(columns, forced=state.forced, world=image.wcs is not None,
-                        magnitude=bool(np.isfinite(image.zeropoint)))
+                        magnitude=bool(np.isfinite(image.zeropoint)), unit=flux_unit(image.meta.get("unit", "")))
+
+
+def flux_unit(name):
+    """The image's unit as astropy writes it; counts where the header's word is none that it knows."""
+    from astropy import units
+    known = {"count": "ct", "counts": "ct", "adu": "adu", "dn": "adu", "electrons": "electron", "e-": "electron"}
+    unit = units.Unit(known.get(str(name).lower(), name), parse_strict="silent")
+    return "ct" if isinstance(unit, units.UnrecognizedUnit) or unit == units.dimensionless_unscaled else unit.to_string()
 
 
 def _errors(state, extent):
