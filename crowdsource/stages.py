@@ -164,7 +164,8 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
     covariance = errors_of(normal, s.flux, error, state)[core] if with_errors else None
     wish = preferred_shifts(step, s.flux, (stamps, ivar, residual, precision, c), state)
-    return TileFit(members[core], step.parameters[core], error[core], covariance, wish[core], replace(step, parameters=None, normal=None))
+    return TileFit(members[core], step.parameters[core], error[core], covariance, wish[core],
+                   replace(step, parameters=None, normal=None))
 
 
 def errors_of(normal, flux, error, state):

@@ -306,7 +306,7 @@ def test_the_parser_is_made_from_the_instrument_s_options():
     assert all(getattr(args, f"option_{o.name}") is None for o in OPTIONS)
 
 
-@pytest.mark.parametrize("header, unit", [("ADU", "adu"), ("counts", "ct"), ("nanomaggy", "nmgy"), ("electrons", "electron"), ("", "ct"),
-                                          ("who knows", "ct")])
+@pytest.mark.parametrize("header, unit", [("ADU", "adu"), ("counts", "ct"), ("nanomaggy", "nmgy"), ("electrons", "electron"),
+                                          ("", "ct"), ("who knows", "ct")])
 def test_fluxes_have_the_unit_of_the_image(header, unit):
     assert u.Unit(flux_unit(header)) == u.Unit(unit)
