@@ -59,7 +59,27 @@ def chunks_by_size(size):
             yield members[start:start+step]
 
 
-def render_stamps(psf, x, y, size, origin=(0, 0)):
+class Workspace:
+    """Buffers for stamps that are handed out and taken back, so that each pass need not ask the system for fresh memory."""
+
+    def __init__(self):
+        self._free = []
+
+    def take(self, length):
+        """A float32 buffer of at least so many values, whatever they are."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            buffer = np.empty(0, np.float32)
+        # somewhat more than needed, since the next pass has more sources
+        return buffer if len(buffer) >= length else np.empty(int(1.2*length), np.float32)
+
+    def give(self, buffer):
+        """Take a buffer back; nobody may use it any more."""
+        self._free.append(buffer)
+
+
+def render_stamps(psf, x, y, size, origin=(0, 0), workspace=None):
     """Stamps of PSF and derivatives for many sources of different sizes.
 
     Parameters
@@ -71,6 +91,8 @@ def render_stamps(psf, x, y, size, origin=(0, 0)):
         Odd stamp sizes, pixels.
     origin : tuple of int
         (x0, y0) of the box in the image to which the layout refers.
+    workspace : Workspace, optional
+        Where the buffer comes from, and should be given back to.
 
     Returns
     -------
@@ -82,7 +104,7 @@ def render_stamps(psf, x, y, size, origin=(0, 0)):
     offset = np.r_[0, np.cumsum(length)].astype(np.intp)
     half = size//2
     layout = np.stack([offset[:-1], size, stride, pixel(x)-half-origin[0], pixel(y)-half-origin[1]], axis=1).astype(np.intp)
-    buffer = np.zeros(offset[-1]+8, np.float32)
+    buffer = (workspace or Workspace()).take(int(offset[-1])+8)
     for members in by_size(size):
         psf.render_packed(x[members], y[members], int(size[members[0]]), buffer, offset[members], int(stride[members[0]]))
     return StampSet(buffer, layout)

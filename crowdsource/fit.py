@@ -5,7 +5,7 @@ One loop serves free fits, which find their sources, and forced fits, whose posi
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from . import stages
 from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
 from .cull import cull, marginal_significance, prune
+from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance
 from .psf.initial import initial_psf
@@ -80,6 +81,8 @@ class PassState:
         That of the present PSF, once a search has made it.
     run : callable
         ``map`` or an executor's: runs the parts of a stage.
+    workspace : crowdsource.design.Workspace
+        Memory that passes hand on; holds nothing that matters.
     covariance : ndarray, shape (n, 3, 3), or None
         After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
     """
@@ -99,6 +102,7 @@ class PassState:
     kind: str = SEARCH
     matched: object = None
     run: object = map
+    workspace: Workspace = field(default_factory=Workspace)
     covariance: np.ndarray = None
 
     @property

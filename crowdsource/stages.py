@@ -147,7 +147,7 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     c, box = state.config.solve, tile.padded
     members, core = tile_members(state.image.shape, tile, sources, size, len(state.sources))
     s = sources.subset(members)
-    stamps = render_stamps(state.psf, s.x, s.y, size[members], origin=(box.x0, box.y0))
+    stamps = render_stamps(state.psf, s.x, s.y, size[members], (box.x0, box.y0), state.workspace)
     ivar = np.ascontiguousarray(state.image.ivar[box.slices])
     residual = np.ascontiguousarray(state.residual[box.slices])
     normal = build_normal(stamps, ivar, residual)
@@ -164,6 +164,7 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
     covariance = errors_of(normal, s.flux, error, state)[core] if with_errors else None
     wish = preferred_shifts(step, s.flux, (stamps, ivar, residual, precision, c), state)
+    state.workspace.give(stamps.buffer)
     return TileFit(members[core], step.parameters[core], error[core], covariance, wish[core],
                    replace(step, parameters=None, normal=None))
 

@@ -22,7 +22,7 @@ def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1]
     ----------
     stamps : memoryview, shape (n, size, size), float32
     buffer : memoryview, float32
-        Changed; what is not written must be zero already.
+        Changed: rows, and zeros behind them up to the stride.
     offset : memoryview, shape (n,)
         Where each stamp starts.
     stride : int
@@ -42,6 +42,8 @@ def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1]
         for k in range(n):
             for j in range(size):
                 memcpy(&buffer[offset[k]+j*stride], &stamps[k, j, 0], size*sizeof(float))
+                if stride > size:
+                    memset(&buffer[offset[k]+j*stride+size], 0, (stride-size)*sizeof(float))
 
 
 def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssize_t[::1] x0, const Py_ssize_t[::1] y0,

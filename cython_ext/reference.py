@@ -79,6 +79,7 @@ def pack(stamps, buffer, offset, stride):
     for stamp, start in zip(stamps, offset):
         for j in range(size):
             buffer[start+j*stride:start+j*stride+size] = stamp[j]
+            buffer[start+j*stride+size:start+(j+1)*stride] = 0
 
 
 def add_stamps(image, stamps, x0, y0, flux):

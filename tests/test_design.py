@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from crowdsource.config import SolveConfig
-from crowdsource.design import (add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, sparse_matrix, stamp_levels,
+from crowdsource.design import (Workspace,
+                                add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, sparse_matrix, stamp_levels,
                                 stamp_sizes)
 from crowdsource.psf.base import pixel
 from crowdsource.psf.model import FieldPSF
@@ -37,6 +38,16 @@ def test_stamp_set_holds_what_the_psf_renders():
             assert np.allclose(plane_of(stamps, k, plane), true[0], rtol=1e-6, atol=1e-7*true[0].max())
     assert np.array_equal(stamps.layout[:, 3]+size//2+7, pixel(x))
     assert np.array_equal(stamps.layout[:, 4]+size//2-3, pixel(y))
+
+
+def test_a_used_workspace_gives_the_same_stamps():
+    x, y, _, size = sources()
+    fresh, workspace = render_stamps(PSF, x, y, size), Workspace()
+    workspace.give(np.full(len(fresh.buffer)+100, np.nan, np.float32))
+    used = render_stamps(PSF, x, y, size, workspace=workspace)
+    assert len(used.buffer) == len(fresh.buffer)+100
+    for k in range(30):
+        assert all(np.array_equal(plane_of(used, k, p), plane_of(fresh, k, p)) for p in range(3))
 
 
 def test_chunks_hold_every_source_once_and_one_size_each():

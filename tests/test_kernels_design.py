@@ -37,9 +37,9 @@ def planes_of_pixels(seed=2, shape=SHAPE):
     return ivar, rng.normal(size=shape).astype(np.float32)
 
 
-def test_pack_puts_rows_at_the_stride_and_leaves_the_rest_zero():
+def test_pack_puts_rows_at_the_stride_and_zeros_behind_them():
     stamps = np.arange(2*25, dtype=np.float32).reshape(2, 5, 5)+1
-    fast, slow = np.zeros(100, np.float32), np.zeros(100, np.float32)
+    fast, slow = np.full(100, 7, np.float32), np.full(100, 7, np.float32)
     offset = np.array([50, 0], dtype=np.intp)
     kernel.pack(stamps, fast, offset, 8)
     reference.pack(stamps, slow, offset, 8)

@@ -93,7 +93,7 @@ class PSF(ABC):
         x, y, size
             As `render`.
         buffer : ndarray, float32
-            Changed; what lies past a row's size must be zero already.
+            Changed: three planes for each star, zero behind their rows.
         offset : ndarray of intp, shape (n,)
             Where each star's three planes start.
         stride : int
