@@ -75,12 +75,9 @@ class Problem:
     ----------
     data, weight : ndarray, shape (n, pixels), float32
         Stamps over fluxes, and inverse variances of that with outliers weighted down.
-    scale : ndarray, shape (n,)
-        Fluxes.
     """
     data: np.ndarray
     weight: np.ndarray
-    scale: np.ndarray
 
 
 def prepared(stamps, model):
@@ -100,7 +97,7 @@ def prepared(stamps, model):
     own = model.reshape(len(stamps), -1)
     ivar = stamps.ivar.reshape(own.shape)*np.square(flux).astype(np.float32)
     weight = ivar/(1+ivar*(np.float32(MODEL_ERROR)*own)**2)
-    return Problem(stamps.data.reshape(own.shape)*(1/flux).astype(np.float32), weight, stamps.flux)
+    return Problem(stamps.data.reshape(own.shape)*(1/flux).astype(np.float32), weight)
 
 
 def toned_down(weight, residual):
