@@ -4,7 +4,7 @@
 published code. `from_mapping` reads the same structure from a TOML table, and `as_mapping` gives it back.
 """
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from math import inf
+from math import inf, isfinite
 
 from .errors import ConfigError
 
@@ -331,6 +331,9 @@ def _merge(config, mapping, prefix):
 def _converted(name, value, old):
     """The value in the type of the one it replaces; ints serve as floats, nothing else is converted."""
     if isinstance(old, tuple) and isinstance(value, (list, tuple)):
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and isfinite(v) for v in value)
+        if not numbers or (name.endswith("stamp_sizes") and not all(isinstance(v, int) for v in value)):
+            raise ConfigError(f"option {name} is {value!r}: a list of numbers is needed, whole ones for sizes")
         return tuple(value)
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -353,7 +356,7 @@ def checked(config):
         (config.prune_passes >= 0, "prune_passes must not be negative"),
         (config.sky.estimator in ("mean", "median", "mode"), "sky.estimator must be mean, median or mode"),
         (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
-        (d.threshold > 0, "detect.threshold must be positive"),
+        (0 < d.threshold < inf, "detect.threshold must be positive and finite"),
         (d.edge_of in ("masked", "saturated"), "detect.edge_of must be masked or saturated"),
         (d.split in ("chi2", "ratio"), "detect.split must be chi2 or ratio"),
         (0 < d.candidate <= d.threshold, "detect.candidate must be positive and at most detect.threshold"),

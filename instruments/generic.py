@@ -71,6 +71,14 @@ def not_negative(value):
     return value
 
 
+def finite(value):
+    """A finite float."""
+    value = float(value)
+    if not np.isfinite(value):
+        raise ValueError("a finite number is needed")
+    return value
+
+
 OPTIONS = (
     Option("ivar", str, help="inverse variance of each pixel; 0 for pixels not to be used", metavar="FILE[:HDU]"),
     Option("inverse_sigma", str, help="root of the inverse variance of each pixel", metavar="FILE[:HDU]"),
@@ -87,8 +95,8 @@ OPTIONS = (
     Option("fwhm", positive, unit="pixels", help="width of the PSF to start from; measured when not given"),
     Option("gain", positive, unit="electrons per unit", help="from the header when not given"),
     Option("readnoise", not_negative, unit="electrons", help="from the header when not given"),
-    Option("saturation", float, unit="image units", help="level of saturation; from the header and the pixels when not given"),
-    Option("zeropoint", float, unit="mag", help="magnitude of one unit of flux; from the header when not given"),
+    Option("saturation", positive, unit="image units", help="level of saturation; from the header and the pixels when not given"),
+    Option("zeropoint", finite, unit="mag", help="magnitude of one unit of flux; from the header when not given"),
     Option("cutout", box, help="the part to fit, in pixels from 0, the second of each not included", metavar="x0:x1,y0:y1"),
 )
 
