@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import OutputError, need
+from .io.atomic import atomic_path, check_folder
 
 LARGEST_SIDE = 1100
 ZOOM = 96
@@ -78,7 +79,6 @@ def save(figure, path, dpi=100):
     OutputError
         When the file cannot be written.
     """
-    from .io.atomic import atomic_path
     try:
         with atomic_path(path, overwrite=True) as temporary:
             figure.savefig(temporary, format="png", dpi=dpi)
@@ -314,26 +314,33 @@ class PassPlots:
     Parameters
     ----------
     folder : path-like
-        Made when it does not exist. Files are ``pass-NN-psf.png`` and ``pass-NN-residual.png``.
+        Made with the first picture. Files are ``pass-NN-psf.png`` and ``pass-NN-residual.png``.
+    overwrite : bool
+        The folder may hold files already; those of the same names are replaced.
 
     Raises
     ------
     MissingExtraError
         When matplotlib is not installed.
     OutputError
-        When the folder cannot be made.
+        When the folder cannot be made, or is not empty and may not be written over.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, overwrite=False):
         need("matplotlib.figure", "plot", "a picture of each pass")
         self.folder = Path(folder)
+        check_folder(self.folder, overwrite)
+
+    def _make_folder(self):
+        """Not before there is a picture: a fit that fails at once leaves nothing behind."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise OutputError(f"{folder}: the folder cannot be made: {problem.strerror}") from problem
+            raise OutputError(f"{self.folder}: the folder cannot be made: {problem.strerror}") from problem
 
     def __call__(self, state):
         matplotlib = need("matplotlib", "plot", "a picture of each pass")
+        self._make_folder()
         image, name = state.image, f"pass-{state.passno:02d}"
         with matplotlib.rc_context(STYLE):
             figure = matplotlib.figure.Figure(figsize=(8, 8*np.clip(image.shape[0]/image.shape[1], 0.4, 2)+0.4), layout="tight")

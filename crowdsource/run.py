@@ -12,8 +12,8 @@ import numpy as np
 
 from .config import PRESETS, from_mapping
 from .errors import ConfigError, CrowdsourceError, DataFileError, InputError, OutputError, need
-from .io.atomic import check_output
-from .io.results import Provenance, prefix, write_model, write_results
+from .io.atomic import check_folder, check_output
+from .io.results import Provenance, plane_header, prefix, run_header, write_model, write_results
 from .io.tables import check_ending, positions, read_table
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,15 @@ class Settings:
         named = [Path(p).absolute() for p in (self.out, self.model_out, self.plot) if p is not None]
         if len(set(named)) < len(named):
             raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")
+        if self.debug_plots is not None:
+            check_folder(self.debug_plots, self.overwrite)
+
+    def check_inputs(self, inputs):
+        """Raise `OutputError` where an output would replace a file that is read."""
+        read = {Path(p).resolve() for p in (*inputs, self.force, self.bright) if p is not None}
+        for path in (self.out, self.model_out, self.plot):
+            if path is not None and Path(path).resolve() in read:
+                raise OutputError(f"{path}: is read by this run; give the output another name")
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
         When an output cannot be written, or the only task fails.
     """
     settings.check_outputs()
+    settings.check_inputs(exposure.inputs)
     tasks = exposure.tasks()
     costly = sorted(tasks, key=lambda t: -t.cost)
     if executor is None:
@@ -173,7 +183,9 @@ def fit_task(instrument, exposure, task, settings, progress=None):
                  observer=_observer(settings, task))
     catalog = result.catalog
     for name, values in {**instrument.finish(image, result), **_identifiers(forced, catalog)}.items():
+        known = catalog[name].info.description if name in catalog.colnames else None
         catalog[name] = values
+        catalog[name].info.description = catalog[name].info.description or known
     clock("fit")
     return Fitted(task, image, replace(result, catalog=catalog), clock.seconds)
 
@@ -197,7 +209,10 @@ def write_outputs(instrument, exposure, fitted, settings):
         planes = {prefix(f.task.detector)+name: plane for f in fitted
                   for name, plane in instrument.products(f.image, f.result).items()}
         noise = min(float(1/np.sqrt(np.median(f.image.ivar[f.image.good]))) for f in fitted)
-        write_model(planes, settings.model_out, noise, settings.overwrite)
+        headers = {prefix(f.task.detector)+name: plane_header(f.image) for f in fitted
+                   for name in instrument.products(f.image, f.result)}
+        write_model(planes, settings.model_out, noise, settings.overwrite, primary=run_header(results, provenance),
+                    headers=headers)
     if settings.plot is not None:
         from .report import plot_fit
         for f in fitted:
@@ -238,6 +253,7 @@ def plan(instrument, exposure, settings):
     """
     from .io.results import config_lines
     settings.check_outputs()
+    settings.check_inputs(exposure.inputs)
     lines = []
     for task in exposure.tasks():
         image = exposure.read(task)
@@ -306,7 +322,7 @@ def _observer(settings, task):
     if settings.debug_plots is None:
         return None
     from .report import PassPlots
-    return PassPlots(Path(settings.debug_plots)/task.detector)
+    return PassPlots(Path(settings.debug_plots)/task.detector, settings.overwrite)
 
 
 class _Clock:

@@ -56,6 +56,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path/"bad.toml").write_text("[detect\n")
     (tmp_path/"unknown.toml").write_text("[detect]\nthreshhold = 3.0\n")
     (tmp_path/"text.toml").write_text("[detect]\nthreshold = 'low'\n")
+    (tmp_path/"sizes.toml").write_text("[solve]\nstamp_sizes = ['a']\n")
     (tmp_path/"option.toml").write_text("[generic]\ngian = 3.0\n")
     (tmp_path/"there.cat.fits").touch()
     return tmp_path
@@ -110,7 +111,16 @@ BAD = [
     (["im.fits", "--out", "."], "ends in .cat.fits, .fits, .ecsv or .parquet; choose one"),
     (["im.fits", "--out", "a.txt"], "a.txt: a catalog's name ends in .cat.fits, .fits, .ecsv or .parquet"),
     (["im.fits", "--out", "a.fits", "--model-out", "a.fits"], "a.fits: two outputs have the same name; give each its own"),
-    (["im.fits", "--debug-plots", "text.fits/a"], "text.fits/a: the folder cannot be made"),
+    (["im.fits", "--debug-plots", "text.fits/a"], "text.fits/a: "),
+    (["im.fits", "--debug-plots", "text.fits"], "text.fits: is a file; name a folder"),
+    (["im.fits", "--debug-plots", "."], ".: is not empty; choose another folder or allow overwriting (--overwrite)"),
+    (["im.fits", "--debug-plots", "text.fits", "--dry-run"], "text.fits: is a file; name a folder"),
+    (["im.fits", "--out", "im.fits", "--overwrite"], "im.fits: is read by this run; give the output another name"),
+    (["im.fits", "--ivar", "ivar.fits", "--model-out", "ivar.fits", "--overwrite"], "ivar.fits: is read by this run"),
+    (["im.fits", "--force", "ab.csv", "--plot", "ab.csv", "--overwrite"], "ab.csv: is read by this run"),
+    (["im.fits", "--debug-plots", "plots", "--psf", "even.fits"], "even.fits[PRIMARY]: "),
+    (["im.fits", "--threshold", "inf"], "detect.threshold must be positive and finite"),
+    (["im.fits", "--config", "sizes.toml"], "option solve.stamp_sizes is ['a']: a list of numbers is needed"),
     (["im.fits", "--config", "none.toml"], "none.toml: cannot be read (No such file or directory); check the name"),
     (["im.fits", "--config", "bad.toml"], "bad.toml: is no TOML"),
     (["im.fits", "--config", "unknown.toml"], "unknown.toml: option detect.threshhold is unknown: choose one of threshold"),
@@ -161,7 +171,7 @@ def test_full_disk_leaves_nothing(folder, capsys, monkeypatch):
 
 def test_second_output_that_fails_leaves_the_first_whole(folder, capsys, monkeypatch):
     from crowdsource import run
-    monkeypatch.setattr(run, "write_model", lambda *_: (_ for _ in ()).throw(run.OutputError("m.fits: full")))
+    monkeypatch.setattr(run, "write_model", lambda *_, **__: (_ for _ in ()).throw(run.OutputError("m.fits: full")))
     assert main(["generic", "im.fits", "--ivar", "ivar.fits", "--out", "a.cat.fits", "--model-out", "m.fits"]) == 2
     with fits.open("a.cat.fits") as hdus:
         assert len(hdus["CAT"].data) == 2
@@ -318,3 +328,12 @@ def test_very_many_peaks():
     found[np.clip(y//3, 0, side//3-1).astype(int), np.clip(x//3, 0, side//3-1).astype(int)] = True
     assert found.mean() > 0.98
     assert np.isfinite(np.asarray(catalog["flux"].value)).all() and np.isfinite(result.model).all()
+
+
+@pytest.mark.parametrize("argv", [["--saturation", "nan"], ["--saturation", "0"], ["--zeropoint", "nan"]])
+def test_values_that_mean_nothing_are_refused(folder, capsys, argv):
+    before = sorted(os.listdir())
+    with pytest.raises(SystemExit) as stop:
+        main(["generic", "im.fits", *argv])
+    assert stop.value.code == 2 and argv[0] in capsys.readouterr().err
+    assert sorted(os.listdir()) == before

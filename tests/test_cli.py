@@ -10,6 +10,7 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
 from crowdsource import __version__, cli
@@ -310,3 +311,21 @@ def test_the_parser_is_made_from_the_instrument_s_options():
                                           ("", "ct"), ("who knows", "ct")])
 def test_fluxes_have_the_unit_of_the_image(header, unit):
     assert u.Unit(flux_unit(header)) == u.Unit(unit)
+
+
+def test_a_cut_out_s_model_lies_on_the_sky_and_tells_where_it_comes_from(folder):
+    run("im.fits", "--cutout", "10:100,5:90", "--model-out", "a.mod.fits")
+    parent = WCS(fits.getheader("im.fits"))
+    with fits.open("a.mod.fits") as hdus:
+        for name in ("MOD", "SKY", "MSK"):
+            header = hdus[name].header
+            assert (header["LTV1"], header["LTV2"]) == (-10, -5)
+            assert np.allclose(WCS(header).all_pix2world(3, 4, 0), parent.all_pix2world(13, 9, 0), rtol=0, atol=1e-9)
+        assert hdus[0].header["VERSION"] == __version__ and hdus[0].header["IN001"].endswith("im.fits")
+        assert len(hdus[0].header["IN001SUM"]) == 64 and "CFG001" in hdus[0].header
+
+
+def test_every_column_has_its_description(folder):
+    run("im.fits")
+    header = fits.getheader("im.cat.fits", "CAT")
+    assert all(header.get(f"TCOMM{k}") for k in range(1, header["TFIELDS"]+1))

@@ -57,3 +57,17 @@ def check_output(path, overwrite=False):
         raise OutputError(f"{path}: exists already; choose another name or allow overwriting (--overwrite)")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{path}: no permission to write into {folder}; choose another place")
+
+
+def check_folder(path, overwrite=False):
+    """Raise `OutputError` when a folder could not be made or written, or holds files that may not be replaced."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file; name a folder")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise OutputError(f"{path}: is not empty; choose another folder or allow overwriting (--overwrite)")
+    nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise OutputError(f"{path}: {nearest} is not a folder; choose another place")
+    if not os.access(nearest, os.W_OK):
+        raise OutputError(f"{path}: no permission to write into {nearest}")

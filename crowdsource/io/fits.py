@@ -252,7 +252,7 @@ def _pixels(hdu, path, label):
     """The HDU's array; a shorter file than its header promises is an error."""
     place = hdu.fileinfo()
     try:
-        if str(path).endswith((".gz", ".bz2", ".xz", ".Z", ".zip")) or place is None:
+        if str(path).lower().endswith((".gz", ".bz2", ".xz", ".z", ".zip")) or place is None:
             return np.asarray(hdu.data)
         # blocks are padded, which some writers leave out at the end
         size = place["datSpan"]-BLOCK+1 if isinstance(hdu, fits.CompImageHDU) else hdu.size

@@ -86,7 +86,7 @@ def write_results(results, path, *, provenance=None, overwrite=False):
     if not str(path).lower().endswith((".fits", ".fit")):
         write_catalog(_stacked(results), path, _plain_record(results, provenance), overwrite)
         return
-    hdus = [fits.PrimaryHDU(header=_header(results, provenance))]
+    hdus = [fits.PrimaryHDU(header=run_header(results, provenance))]
     for detector, result in results.items():
         before = prefix(detector)
         hdus += [*result.psf.to_hdus(before+"PSF"), table_hdu(result.catalog, before+"CAT"),
@@ -113,7 +113,7 @@ def _stacked(results):
     return vstack(tables, metadata_conflicts="silent")
 
 
-def write_model(planes, path, noise, overwrite=False):
+def write_model(planes, path, noise, overwrite=False, *, primary=None, headers=None):
     """Write the model file.
 
     Parameters
@@ -124,23 +124,48 @@ def write_model(planes, path, noise, overwrite=False):
     noise : float
         Typical noise of a pixel, image units.
     overwrite : bool
+    primary : astropy.io.fits.Header, optional
+        Of the primary HDU; `run_header` makes it.
+    headers : mapping of str to astropy.io.fits.Header, optional
+        By plane; `plane_header` makes them.
 
     Raises
     ------
     OutputError
         When the file exists already or cannot be written.
     """
-    hdus = [fits.PrimaryHDU()]+[_compressed(plane, name, noise) for name, plane in planes.items()]
+    headers = headers or {}
+    hdus = [fits.PrimaryHDU(header=primary)]
+    hdus += [_compressed(plane, name, noise, headers.get(name)) for name, plane in planes.items()]
     with atomic_path(path, overwrite) as temporary:
         fits.HDUList(hdus).writeto(temporary)
 
 
-def _compressed(plane, name, noise):
+def _compressed(plane, name, noise, header):
     if plane.dtype.kind != "f":
-        return fits.CompImageHDU(plane, name=name, compression_type="GZIP_2")
+        return fits.CompImageHDU(plane, header, name=name, compression_type="GZIP_2")
     # a negative level is an absolute step; a fixed seed of the dither gives the same file each time
-    return fits.CompImageHDU(plane.astype(np.float32), name=name, compression_type="RICE_1", quantize_level=-noise/FINE,
-                             quantize_method=1, dither_seed=1)
+    return fits.CompImageHDU(plane.astype(np.float32), header, name=name, compression_type="RICE_1",
+                             quantize_level=-noise/FINE, quantize_method=1, dither_seed=1)
+
+
+def plane_header(image):
+    """Where a plane of an image's pixels lies: its world coordinates, and its place in the parent image.
+
+    Parameters
+    ----------
+    image : crowdsource.image.Image
+
+    Returns
+    -------
+    astropy.io.fits.Header
+        With LTV1 and LTV2, what is to be added to a parent's pixel to get one of the plane.
+    """
+    x0, y0 = image.origin
+    header = fits.Header() if image.wcs is None else image.wcs[y0:, x0:].to_header(relax=True)
+    for k, first in ((1, x0), (2, y0)):
+        header[f"LTV{k}"] = (-float(first), "pixel here less pixel of the parent image")
+    return header
 
 
 def table_hdu(table, name):
@@ -173,8 +198,8 @@ def _fits_format(dtype):
         "b" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}", "K")
 
 
-def _header(results, provenance):
-    """The primary header."""
+def run_header(results, provenance):
+    """The primary header: version, inputs with checksums, configuration and passes."""
     header = fits.Header()
     header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
     header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
