@@ -306,10 +306,21 @@ def from_mapping(mapping, base=None):
     mapping = dict(mapping)
     preset = mapping.pop("preset", None)
     if preset is not None:
-        if preset not in PRESETS:
-            raise ConfigError(f"preset {preset!r} is unknown: choose one of {', '.join(PRESETS)}")
-        base = PRESETS[preset]()
+        base = preset_config(preset)
     return checked(_merge(FitConfig() if base is None else base, mapping, ""))
+
+
+def preset_config(name):
+    """The configuration of a preset.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]()
 
 
 def as_mapping(config):

@@ -21,7 +21,6 @@ CELL = 64
 """Side of the cells in which sources are counted, pixels; each takes its eight neighbours in."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-
 EXTENT, EXTENTS = 0.45, (-1.5, 2.5)
 """Logarithm of the noise gained with each sigma of extent, and the range in which it holds: measured on simulated fields."""
 

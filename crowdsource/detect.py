@@ -120,7 +120,7 @@ def find_peaks(residual, model, mask, matched, config, passno):
     bright = residual[y, x]*scene.root[y, x] > config.bright_pixel
     keep = _acceptable(scene, y, x, bright, config, passno)
     if (mask[y, x] & ENGINE.sharp).any():
-        keep &= _sharp_enough(y, x, significance, mask, matched, config)
+        keep &= _sharp_enough(scene, y, x, matched, config)
     y, x, bright = y[keep], x[keep], bright[keep]
     peaks = Peaks(*_refined(significance, y, x), significance[y, x].astype(float)*matched.error[y, x], bright)
     if passno == 0:
@@ -188,12 +188,13 @@ def curvature(image, y, x):
     return (centre-around/4)/np.where(centre == 0, 1, centre)
 
 
-def _sharp_enough(y, x, significance, mask, matched, config):
+def _sharp_enough(scene, y, x, matched, config):
+    """The rule where the mask says sharp: a peak as curved as the PSF's own autocorrelation, nearly."""
     size = len(matched.kernel)
     own = kernel.correlate(np.pad(matched.kernel, 2), matched.kernel)
     middle = np.array([size//2+2])
     wanted = config.sharpness*curvature(own, middle, middle)[0]
-    return ((mask[y, x] & ENGINE.sharp) == 0) | (curvature(significance, y, x) > wanted)
+    return ((scene.mask[y, x] & ENGINE.sharp) == 0) | (curvature(scene.significance, y, x) > wanted)
 
 
 def _refined(significance, y, x):

@@ -15,13 +15,13 @@ from .config import FitConfig, checked
 from .cull import cull, marginal_significance, prune
 from .design import Workspace
 from .errors import InputError
-from .measure import extent_significance
+from .measure import extent_significance, measured
 from .psf.initial import initial_psf
 from .sources import Sources
+from .stages import LAST, PRUNE, SEARCH
 from .tiles import make_tiles
 
 log = logging.getLogger(__name__)
-SEARCH, PRUNE, LAST = "search", "prune", "last"
 SETTLED_SKY = 0.01
 """A sky that moves by less than this, in units of a pixel's noise, has settled."""
 PRUNE_REACH = 1.5
@@ -285,7 +285,7 @@ def culled(state):
     if state.kind == PRUNE and c.prune > 0:
         significance = marginal_significance(sources, state.covariance)
         doubtful = np.flatnonzero(significance < c.prune+c.extent_cap)
-        extent = extent_significance(stages.measured(stages.with_model(state), doubtful))
+        extent = extent_significance(measured(stages.with_model(state), doubtful))
         significance[doubtful] -= np.clip(c.extent_weight*extent, 0, c.extent_cap)
         sources = prune(sources, significance, c.prune, PRUNE_REACH*float(state.psf.fwhm()))
     return replace(state, sources=cull(sources, c, state.image.shape), covariance=None)

@@ -47,6 +47,18 @@ def measure(image, residual, model, psf, x, y, flux, run=map):
     return dict(zip(kernel.COLUMNS, out.T))
 
 
+def measured(state, which=slice(None)):
+    """`measure` of a state's sources, or of those that an index array selects.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+    which : ndarray of int or slice
+    """
+    s = state.sources.subset(which)
+    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run)
+
+
 def extent_significance(columns):
     """How many sigma wider than the PSF each source is, from `measure`; 0 where nothing is known."""
     error = columns["dspread_model"]

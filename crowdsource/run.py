@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import PRESETS, from_mapping
-from .errors import ConfigError, CrowdsourceError, DataFileError, InputError, OutputError, need
+from .config import from_mapping, preset_config
+from .errors import CrowdsourceError, DataFileError, InputError, OutputError, need
 from .io.atomic import check_folder, check_output
 from .io.results import Provenance, plane_header, prefix, run_header, write_model, write_results
 from .io.tables import check_ending, positions, read_table
@@ -55,8 +55,11 @@ class Settings:
     force: str = None
     bright: str = None
 
-    def check_outputs(self):
-        """Raise an error when an output could not be written or needs a missing package, before any work is done."""
+    def check_outputs(self, inputs):
+        """Raise an error when an output could not be written, would replace an input or needs a missing package.
+
+        Called before any work is done; `inputs` are the files of the exposure.
+        """
         check_ending(self.out)
         if str(self.out).lower().endswith(".parquet"):
             need("pyarrow.parquet", "parquet", "a Parquet catalog")
@@ -70,13 +73,10 @@ class Settings:
             raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")
         if self.debug_plots is not None:
             check_folder(self.debug_plots, self.overwrite)
-
-    def check_inputs(self, inputs):
-        """Raise `OutputError` where an output would replace a file that is read."""
         read = {Path(p).resolve() for p in (*inputs, self.force, self.bright) if p is not None}
-        for path in (self.out, self.model_out, self.plot):
-            if path is not None and Path(path).resolve() in read:
-                raise OutputError(f"{path}: is read by this run; give the output another name")
+        for path in named:
+            if path.resolve() in read:
+                raise OutputError(f"{path.name}: is read by this run; give the output another name")
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     CrowdsourceError
         When an output cannot be written, or the only task fails.
     """
-    settings.check_outputs()
-    settings.check_inputs(exposure.inputs)
+    settings.check_outputs(exposure.inputs)
     tasks = exposure.tasks()
     costly = sorted(tasks, key=lambda t: -t.cost)
     if executor is None:
@@ -206,11 +205,12 @@ def write_outputs(instrument, exposure, fitted, settings):
     results = {f.task.detector: f.result for f in fitted}
     write_results(results, settings.out, provenance=provenance, overwrite=settings.overwrite)
     if settings.model_out is not None:
-        planes = {prefix(f.task.detector)+name: plane for f in fitted
-                  for name, plane in instrument.products(f.image, f.result).items()}
+        planes, headers = {}, {}
+        for f in fitted:
+            for name, plane in instrument.products(f.image, f.result).items():
+                planes[prefix(f.task.detector)+name] = plane
+                headers[prefix(f.task.detector)+name] = plane_header(f.image)
         noise = min(float(1/np.sqrt(np.median(f.image.ivar[f.image.good]))) for f in fitted)
-        headers = {prefix(f.task.detector)+name: plane_header(f.image) for f in fitted
-                   for name in instrument.products(f.image, f.result)}
         write_model(planes, settings.model_out, noise, settings.overwrite, primary=run_header(results, provenance),
                     headers=headers)
     if settings.plot is not None:
@@ -234,10 +234,7 @@ def configuration(instrument, image, values):
         When a name is unknown or a value is out of range.
     """
     values = dict(values)
-    preset = values.pop("preset", "default")
-    if preset not in PRESETS:
-        raise ConfigError(f"preset {preset!r} is unknown: choose one of {', '.join(PRESETS)}")
-    base = instrument.fit_config(image, PRESETS[preset]())
+    base = instrument.fit_config(image, preset_config(values.pop("preset", "default")))
     tiling = instrument.tiling(image)
     if tiling is not None:
         base = replace(base, solve=replace(base.solve, tile=tiling[0], overlap=tiling[1]))
@@ -252,8 +249,7 @@ def plan(instrument, exposure, settings):
     list of str
     """
     from .io.results import config_lines
-    settings.check_outputs()
-    settings.check_inputs(exposure.inputs)
+    settings.check_outputs(exposure.inputs)
     lines = []
     for task in exposure.tasks():
         image = exposure.read(task)

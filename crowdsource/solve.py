@@ -125,13 +125,8 @@ def build_normal(stamps, ivar, residual):
     NormalEquations
     """
     indptr, indices = design_kernel.overlaps(stamps.layout)
-    return NormalEquations(*_reordered(design_kernel.normal_equations(
-        stamps.buffer, stamps.layout, ivar, residual, indptr, indices), indptr, indices))
-
-
-def _reordered(result, indptr, indices):
-    diagonal, blocks, rhs = result
-    return diagonal, blocks, indptr, indices, rhs
+    diagonal, blocks, rhs = design_kernel.normal_equations(stamps.buffer, stamps.layout, ivar, residual, indptr, indices)
+    return NormalEquations(diagonal, blocks, indptr, indices, rhs)
 
 
 def normal_step(stamps, ivar, residual, precision, config, planes=3, normal=None):

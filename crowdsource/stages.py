@@ -7,13 +7,14 @@ import numpy as np
 from . import detect as detection
 from .centroid import moment_centroids
 from .design import add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
-from .measure import measure
 from .sky import estimate_sky
 from .solve import STEPS, build_normal, covariances, gains, prior_precision
 from .sources import Sources
 from .stars import psf_stars
 
 log = logging.getLogger(__name__)
+SEARCH, PRUNE, LAST = "search", "prune", "last"
+"""What a pass does."""
 FORCED_SKY_STEP = 1.6
 """Step of the sky in a forced fit, in units of what its pixels ask for: shortens the exchange of light with the sources."""
 KNOWN_POSITION, LARGEST_WISH = 1e-4, 2.
@@ -89,12 +90,6 @@ def rendered(state, sources, out=None):
     return model_image(state.psf, sources.x, sources.y, sources.flux, size, state.image.shape, out, state.run)
 
 
-def measured(state, which):
-    """Measurements of some of the sources, by column; `which` is an index array."""
-    s = state.sources.subset(which)
-    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run)
-
-
 def with_psf(state):
     """A PSF refitted on this image's stars."""
     stars = psf_stars(state)
@@ -149,15 +144,15 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     s = sources.subset(members)
     stamps = render_stamps(state.psf, s.x, s.y, size[members], (box.x0, box.y0), state.workspace)
     ivar = np.ascontiguousarray(state.image.ivar[box.slices])
-    residual = np.ascontiguousarray(state.residual[box.slices])
+    residual = state.image.data[box.slices]-state.sky[box.slices]-state.model[box.slices]
     normal = build_normal(stamps, ivar, residual)
     precision = prior_precision(s.flux, s.error, c.position_prior)
     first = int((members < len(state.sources)).sum())
     if first < len(members):
-        keep = accepted(normal, s, first, state)
+        keep = accepted(normal, precision, first, state.config.detect)
         members, core, precision = members[keep], core[keep], precision[keep]
         s, stamps, normal = s.subset(keep), stamps.subset(keep), normal.subset(keep)
-    if state.kind == "search":
+    if state.kind == SEARCH:
         c = replace(c, tolerance=c.search_tolerance)
     step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
     information = normal.diagonal[:, 0, 0]
@@ -179,7 +174,7 @@ def errors_of(normal, flux, error, state):
 
 def preferred_shifts(step, flux, problem, state):
     """Shifts of given sources that a fit of their positions would make, shape (n, 2), pixels; 0 but at a forced fit's end."""
-    if not (state.forced and state.kind == "last"):
+    if not (state.forced and state.kind == LAST):
         return np.zeros((len(flux), 2))
     stamps, ivar, residual, precision, config = problem
     free = STEPS[config.method](stamps, ivar, residual, precision, config, 3, step.normal).parameters
@@ -188,25 +183,26 @@ def preferred_shifts(step, flux, problem, state):
     return np.clip(shift, -LARGEST_WISH, LARGEST_WISH)
 
 
-def accepted(normal, sources, first, state):
+def accepted(normal, precision, first, config):
     """Which sources stay: all, and the candidates that improve chi2 enough.
 
     Parameters
     ----------
     normal : crowdsource.solve.NormalEquations
-    sources : crowdsource.sources.Sources
+        Of sources and, behind them, candidates.
+    precision : ndarray, shape (n,)
+        Prior precision of the derivative terms.
     first : int
         Number of the first candidate.
-    state : PassState
+    config : crowdsource.config.DetectConfig
 
     Returns
     -------
     ndarray of bool
     """
-    keep = np.ones(len(sources), bool)
-    if state.config.detect.split == "chi2":
-        gain = gains(normal, prior_precision(sources.flux, sources.error, state.config.solve.position_prior), first)
-        keep[first:] = gain > state.config.detect.threshold
+    keep = np.ones(len(precision), bool)
+    if config.split == "chi2":
+        keep[first:] = gains(normal, precision, first) > config.threshold
     return keep
 
 

@@ -1,7 +1,7 @@
 """PSF stars: which sources show the PSF, and their stamps with neighbours removed."""
 import numpy as np
 
-from .measure import measure
+from .measure import measured
 from .psf.base import StarStamps, pixel
 
 CANDIDATES = 2
@@ -42,7 +42,7 @@ def select(state):
     index = index[np.argsort(-s.flux[index], kind="stable")][:CANDIDATES*c.max_stars]
     if not len(index):
         return index
-    m = measure(state.image, state.residual, state.model, state.psf, s.x[index], s.y[index], s.flux[index])
+    m = measured(state, index)
     good = (m["qf"] > 0.999) & (m["fracflux"] > c.min_fracflux) & (m["fluxlbs"] > c.min_lbs_ratio*s.flux[index])
     if c.max_spread < np.inf:
         misfit = np.sqrt(np.maximum(m["rchi2"]-1, 0))*s.error[index]/s.flux[index]

@@ -3,7 +3,7 @@ import numpy as np
 
 from ..confusion import confusion_noise, response
 from ..flags import combine
-from ..measure import extent_significance, measure
+from ..measure import extent_significance, measured
 from ..stars import select
 from .schema import magnitudes, make_catalog
 
@@ -25,7 +25,7 @@ def image_catalog(state):
     """
     s, image = state.sources, state.image
     columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=s.flux, passno=s.passno)
-    columns.update(measure(image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run))
+    columns.update(measured(state))
     columns.update(_errors(state, extent_significance(columns)))
     columns.update(_at_centre(state))
     columns["psf_star"] = np.isin(np.arange(len(s)), select(state))

@@ -51,8 +51,9 @@ def refit(psf, stamps, config):
     order = affordable_order(len(stamps), config)
     wings = fit_wings(psf, stamps, order) if isinstance(psf.wings, MoffatWings) else psf.wings
     bare = FieldPSF.of(wings, norm_size=psf.norm_size)
-    if float(bare.fwhm()) < NARROW:
-        log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", float(bare.fwhm()))
+    # a PSF sampled once a pixel is wide enough, and need not be rendered to know it
+    if bare.oversampling > 1 and (width := float(bare.fwhm())) < NARROW:
+        log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", width)
         return bare
     return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core)
 
