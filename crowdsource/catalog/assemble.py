@@ -58,7 +58,7 @@ def _errors(state, extent):
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
     reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]))
     # the list of a forced fit is taken to be complete
-    confusion = 0. if state.forced else confusion_noise(state.sources, state.image.good, reply, state.config, extent)
+    confusion = 0. if state.forced else confusion_noise(state.sources, sigma[:, 0], state.image.good, reply, state.config, extent)
     shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
     return dict(dflux=np.hypot(sigma[:, 0], confusion), dflux_joint=sigma[:, 0], dx=np.minimum(shift[0], HUGE_ERROR),
                 dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
