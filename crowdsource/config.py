@@ -91,7 +91,7 @@ class DetectConfig:
     candidate: float = 2.
     bright_pixel: float = 5/0.3
     blend_ratio_first: float = 2.
-    blend_ratio: float = 0.03
+    blend_ratio: float = 0.015
     pixel_flux_ratio: float = 0.
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
@@ -146,7 +146,7 @@ class SolveConfig:
     cut_off: float = 0.1
     bright_size: int = 299
     max_stamp_pixels: int = 60_000_000
-    position_prior: float = 0.6
+    position_prior: float = 1.
     error_prior: float = 1.
     tolerance: float = 1e-3
     search_tolerance: float = 1e-2
@@ -168,7 +168,7 @@ class CentroidConfig:
         Largest step in one pass, pixels.
     """
     method: str = "derivative"
-    max_step: float = 0.5
+    max_step: float = 1.
 
 
 @dataclass(frozen=True)
@@ -179,21 +179,24 @@ class CullConfig:
     ----------
     min_significance : float
         Sources with flux below so many times their isolated error are removed.
-    prune : float
-        After the last search, sources with flux below so many times their error, neighbours and position marginalised,
-        are removed, the least significant of each crowd first: the model does not need them.
-    extent_weight, extent_cap : float
-        From that significance is taken off so many times the one of the source's extent over the PSF, at most the cap: what
-        is faint and wide is more often the light of several stars too faint to be told apart than a star.
+    prune, prune_confused : float
+        After the last search, sources are removed whose flux is below so many times its error, the least significant of each
+        crowd first: the model does not need them. The error knows neighbours, position and confusion, with more of it in
+        sources wider than the PSF, which are more often several stars too faint to be told apart than one. The bound is
+        the first value where all of the error is photon noise, the second where all is confusion.
+    prune_from, search_share : int, float
+        From this pass on a search, too, removes sources, below this share of the bounds: what stood in a false place gives
+        room for better ones.
     min_separation : float
         The fainter of two sources closer than this is removed, pixels.
     keep_flux : float
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.
-    extent_weight: float = 1.5
-    extent_cap: float = 3.
+    prune: float = 4.9
+    prune_confused: float = 1.25
+    prune_from: int = 2
+    search_share: float = 0.7
     min_separation: float = 1.
     keep_flux: float = inf
 
@@ -239,7 +242,7 @@ class PSFConfig:
     """
     refit: bool = True
     settle_passes: int = 3
-    settle_fraction: float = 0.05
+    settle_fraction: float = 0.15
     method: str = "fit"
     order: int = 2
     core: int = 19
@@ -266,7 +269,7 @@ class FitConfig:
     prune_passes : int
         So many passes between the last search and the forced pass remove sources that the model does not need.
     stop_new : float
-        The loop ends when a pass finds fewer new sources than this per million good pixels ...
+        The search ends when a pass adds fewer sources, less those that it removes, than this per million good pixels ...
     stop_fraction : float
         ... or fewer than this fraction of all sources.
     max_sources : int
@@ -275,10 +278,10 @@ class FitConfig:
         The stages.
     """
     min_passes: int = 4
-    max_passes: int = 10
+    max_passes: int = 12
     prune_passes: int = 1
     stop_new: float = 20.
-    stop_fraction: float = 0.02
+    stop_fraction: float = 0.015
     max_sources: int = 5_000_000
     sky: SkyConfig = field(default_factory=SkyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)

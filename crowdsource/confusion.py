@@ -21,9 +21,9 @@ CELL = 64
 """Side of the cells in which sources are counted, pixels; each takes its eight neighbours in."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-KEPT = 1.1
-"""A star this much above the threshold is kept more often than not."""
-SPLIT = 0.5
+KEPT = 0.9
+"""From this part of the bounds of detection and pruning on a star is kept more often than not."""
+SPLIT = 1.0
 """Share of the blend ratio at which companions of a bright star are split: it has faded where they lie."""
 RARE = 0.03
 """Expected number of stars under the filter below which they are exceptions, no noise."""
@@ -69,7 +69,7 @@ def response(stamp):
     return Response(float((flux**2).sum()), NEAR*float(np.sqrt((shift**2).sum()/(flux**2).sum())))
 
 
-def confusion_noise(sources, joint, good, reply, config, extent):
+def confusion_noise(sources, joint, good, reply, config):
     """Flux noise from stars that are no sources, at each source.
 
     The faintest star that becomes, and stays, a source of its own lies at the threshold of detection or of pruning, counted
@@ -87,13 +87,11 @@ def confusion_noise(sources, joint, good, reply, config, extent):
         Pixels with weight.
     reply : Response
     config : crowdsource.config.FitConfig
-    extent : ndarray, shape (n,)
-        How many sigma wider than the PSF each source is: light that is not its own widens it.
 
     Returns
     -------
     ndarray, shape (n,), float64
-        Image units; 0 where there are no sources to count.
+        Of sources as wide as the PSF (others: times `widening`), image units; 0 where there are no sources to count.
     """
     flux, error = sources.flux, sources.error
     usable = np.isfinite(error) & (error > 0)
@@ -110,8 +108,12 @@ def confusion_noise(sources, joint, good, reply, config, extent):
     least = KEPT*max(config.detect.threshold, config.cull.prune)*np.where(usable, joint, sigma)
     faintest = np.hypot(least, SPLIT*config.detect.blend_ratio*np.maximum(flux, 0))
     faintest = np.minimum(faintest, limit*(stars/RARE)**(1/(slope-1)))
-    noise = np.sqrt(stars*(slope-1)/(3-slope)*limit**(slope-1)*faintest**(3-slope))
-    return noise*np.exp(EXTENT*np.clip(extent, *EXTENTS))
+    return np.sqrt(stars*(slope-1)/(3-slope)*limit**(slope-1)*faintest**(3-slope))
+
+
+def widening(extent):
+    """Factor of the confusion noise of sources so many sigma wider than the PSF: light that is not its own widens a source."""
+    return np.exp(EXTENT*np.clip(extent, *EXTENTS))
 
 
 def power_law_slope(ratio):

@@ -5,8 +5,8 @@ from scipy.spatial import cKDTree
 OUTSIDE = 8.
 
 
-def cull(sources, config, shape):
-    """The sources worth keeping.
+def worthy(sources, config, shape):
+    """Which sources are bright enough, apart enough and on the image.
 
     Parameters
     ----------
@@ -17,26 +17,42 @@ def cull(sources, config, shape):
 
     Returns
     -------
-    Sources
+    ndarray of bool, shape (n,)
     """
     ny, nx = shape
     known = np.isfinite(sources.error)
     keep = known & (sources.flux > config.min_significance*np.where(known, sources.error, 0))
     keep &= (sources.x > -OUTSIDE) & (sources.x < nx-1+OUTSIDE) & (sources.y > -OUTSIDE) & (sources.y < ny-1+OUTSIDE)
     keep |= sources.bright
-    sources = sources.subset(keep)
-    if config.min_separation <= 0 or len(sources) < 2:
-        return sources
-    return sources.subset(~_fainter_of_close(sources, config))
+    if config.min_separation > 0 and keep.sum() > 1:
+        keep[keep] = ~_fainter_of_close(sources.subset(keep), config)
+    return keep
 
 
-def marginal_significance(sources, covariance):
-    """Flux over its error with position and neighbours marginalised, shape (n,)."""
-    return sources.flux/np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
+def marginal_error(covariance):
+    """Flux errors with position and neighbours marginalised, shape (n,)."""
+    return np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
 
 
-def prune(sources, significance, least, reach):
-    """The sources that the model needs: those significant with position and neighbours marginalised.
+def bound(joint, confusion, share, config):
+    """The significance over all noise that a source must have, shape (n,).
+
+    Photon noise brings forth peaks without any star, and takes the larger bound; confusion is light of stars, only not of one.
+
+    Parameters
+    ----------
+    joint, confusion : ndarray, shape (n,)
+        Flux errors of photon noise and of confusion.
+    share : float
+        Of the config's bounds.
+    config : crowdsource.config.CullConfig
+    """
+    photons = joint**2/(joint**2+confusion**2)
+    return share*(config.prune*photons+config.prune_confused*(1-photons))
+
+
+def needed(sources, significance, least, reach):
+    """Which sources the model needs: those significant with position and neighbours marginalised.
 
     The flux over its marginal error is the root of the chi2 that the model would lose without the source. Two sources on
     one star rob each other of significance, so that of sources close together only the least significant goes at a time.
@@ -53,7 +69,7 @@ def prune(sources, significance, least, reach):
 
     Returns
     -------
-    Sources
+    ndarray of bool, shape (n,)
     """
     doomed = np.flatnonzero((significance < least) & ~sources.bright)
     pairs = cKDTree(np.c_[sources.x[doomed], sources.y[doomed]]).query_pairs(reach, output_type="ndarray")
@@ -62,7 +78,7 @@ def prune(sources, significance, least, reach):
     spared[first] = True
     keep = np.ones(len(sources), bool)
     keep[doomed[~spared]] = False
-    return sources.subset(keep)
+    return keep
 
 
 def _fainter_of_close(sources, config):

@@ -12,7 +12,8 @@ import numpy as np
 from . import stages
 from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
-from .cull import cull, marginal_significance, prune
+from .confusion import widening
+from .cull import bound, marginal_error, needed, worthy
 from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance, measured
@@ -69,6 +70,8 @@ class PassState:
         Passes done.
     new : int
         Sources found in the last pass.
+    grown : int
+        Sources that the last pass found, less those that it removed.
     forced : bool
         Positions are given and stay.
     history : tuple of dict
@@ -104,6 +107,7 @@ class PassState:
     run: object = map
     workspace: Workspace = field(default_factory=Workspace)
     covariance: np.ndarray = None
+    grown: int = 0
 
     @property
     def residual(self):
@@ -220,7 +224,7 @@ def next_kind(state):
         before, now = (h["sky"] for h in state.history[-2:])
         return LAST if abs(now-before) < SETTLED_SKY*state.noise else SEARCH
     area = state.image.good.sum()/1e6
-    if state.new < max(c.stop_new*area, c.stop_fraction*len(state.sources)):
+    if state.grown < max(c.stop_new*area, c.stop_fraction*len(state.sources)):
         return PRUNE if prunes else LAST
     return SEARCH
 
@@ -249,17 +253,20 @@ def single_pass(state, start_sky=None):
         state = stages.with_peaks(state)
         clock("peaks")
     planes = 1 if kind == LAST or state.forced else 3
-    state, figures = stages.fitted(state, planes, with_errors=kind != SEARCH)
+    before = len(state.sources)
+    state, figures = stages.fitted(state, planes, with_errors=kind == LAST or pruning_share(state) > 0)
     clock("fit")
-    if kind != LAST and not state.forced:
-        state = culled(state)
-    if psf_is_due(state):
-        state = stages.with_model(state)
-        clock("model")
-        state = stages.with_psf(state)
-        clock("psf")
     state = stages.with_model(state)
     clock("model")
+    if kind != LAST and not state.forced:
+        state = culled(state)
+        clock("cull")
+    state = replace(state, grown=len(state.sources)-before)
+    if psf_is_due(state):
+        state = stages.with_psf(state)
+        clock("psf")
+        state = stages.with_model(state)
+        clock("model")
     good = state.image.good
     chi2 = float(np.mean((state.residual**2*state.image.ivar)[good]))
     record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=chi2,
@@ -278,17 +285,33 @@ def psf_is_due(state):
     return not settled or (state.kind == PRUNE and all(h["kind"] == SEARCH for h in state.history))
 
 
-def culled(state):
-    """The state without the sources that are too faint, too close, or, in a pruning pass, not needed."""
+def pruning_share(state):
+    """How much of the bounds on significance a source must reach to outlive this pass; 0 where nothing is pruned."""
     c = state.config.cull
-    sources = state.sources
-    if state.kind == PRUNE and c.prune > 0:
-        significance = marginal_significance(sources, state.covariance)
-        doubtful = np.flatnonzero(significance < c.prune+c.extent_cap)
-        extent = extent_significance(measured(stages.with_model(state), doubtful))
-        significance[doubtful] -= np.clip(c.extent_weight*extent, 0, c.extent_cap)
-        sources = prune(sources, significance, c.prune, PRUNE_REACH*float(state.psf.fwhm()))
-    return replace(state, sources=cull(sources, c, state.image.shape), covariance=None)
+    if state.forced or state.kind == LAST or c.prune <= 0 or (state.kind == SEARCH and state.passno < c.prune_from):
+        return 0.
+    return 1. if state.kind == PRUNE else c.search_share
+
+
+def culled(state):
+    """The state without the sources that are too faint, too close, or not needed by the model."""
+    c = state.config.cull
+    sources, share = state.sources, pruning_share(state)
+    keep = np.ones(len(sources), bool)
+    if share > 0:
+        joint = marginal_error(state.covariance)
+        confusion, _ = stages.confused(state, joint)
+        least = bound(joint, confusion, share, c)
+        # no extent can save or doom the others
+        doubtful = np.flatnonzero(sources.flux < least*np.hypot(joint, confusion*widening(np.inf)))
+        extent = np.zeros(len(sources))
+        extent[doubtful] = extent_significance(measured(state, doubtful))
+        excess = sources.flux/np.hypot(joint, confusion*widening(extent))-least
+        # what was found in this pass has not settled yet
+        excess[sources.passno == state.passno] = np.inf
+        keep = needed(sources, excess, 0., PRUNE_REACH*float(state.psf.fwhm()))
+    keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
+    return stages.without(state, ~keep)
 
 
 class _Clock:

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import detect as detection
 from .centroid import moment_centroids
+from .confusion import confusion_noise, response
 from .design import add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
 from .sky import estimate_sky
 from .solve import STEPS, build_normal, covariances, gains, prior_precision
@@ -52,8 +53,7 @@ def sure_model(state):
     s = state.sources
     if least <= 0 or state.forced or not len(s):
         return state.model
-    unsure = s.subset((s.flux < least*s.error) & np.isfinite(s.error))
-    return rendered(state, unsure.with_values(flux=-unsure.flux), out=state.model.copy())
+    return without(state, (s.flux < least*s.error) & np.isfinite(s.error)).model
 
 
 def with_peaks(state):
@@ -82,6 +82,35 @@ def sizes(state, sources):
 def with_model(state):
     """The model image of the sources as they are."""
     return replace(state, model=rendered(state, state.sources))
+
+
+def confused(state, joint):
+    """Noise of confusion in each source's flux, and how many pixels of position it moves in units of the flux.
+
+    Parameters
+    ----------
+    state : PassState
+    joint : ndarray, shape (n,)
+        Flux errors with neighbours and positions marginalised.
+    """
+    if state.forced:
+        # a given list is taken to be complete
+        return np.zeros(len(joint)), 0.
+    reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]))
+    return confusion_noise(state.sources, joint, state.image.good, reply, state.config), reply.arm
+
+
+def without(state, which):
+    """The state with some of its sources taken out of the list and the model; their covariances are no longer known.
+
+    Parameters
+    ----------
+    state : PassState
+    which : ndarray of bool, shape (n,)
+    """
+    gone = state.sources.subset(which)
+    model = rendered(state, gone.with_values(flux=-gone.flux), out=state.model.copy()) if len(gone) else state.model
+    return replace(state, sources=state.sources.subset(~which), model=model, covariance=None)
 
 
 def rendered(state, sources, out=None):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from crowdsource.config import CullConfig
-from crowdsource.cull import OUTSIDE, cull, marginal_significance, prune
+from crowdsource.cull import OUTSIDE, marginal_significance, needed, worthy
 from crowdsource.sources import Sources
 
 SHAPE = (50, 60)
@@ -14,6 +14,14 @@ def sources(rows, error=1., bright=()):
     x, y, flux = np.array(rows, dtype=float).T
     s = Sources.new(x, y, flux, np.full(len(x), error))
     return s.with_values(bright=np.isin(np.arange(len(x)), bright))
+
+
+def cull(s, config, shape):
+    return s.subset(worthy(s, config, shape))
+
+
+def prune(s, significance, least, reach):
+    return s.subset(needed(s, significance, least, reach))
 
 
 def test_faint_sources_go_and_negative_ones():

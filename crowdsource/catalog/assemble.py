@@ -1,9 +1,10 @@
 """The catalog of one image from the last state of a fit."""
 import numpy as np
 
-from ..confusion import confusion_noise, response
+from ..confusion import widening
 from ..flags import combine
 from ..measure import extent_significance, measured
+from ..stages import confused
 from ..stars import select
 from .schema import magnitudes, make_catalog
 
@@ -56,10 +57,9 @@ def _errors(state, extent):
     flux = np.maximum(np.abs(state.flux), sigma[:, 0]*1e-3)
     flux = np.where(flux > 0, flux, 1)
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
-    reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]))
-    # the list of a forced fit is taken to be complete
-    confusion = 0. if state.forced else confusion_noise(state.sources, sigma[:, 0], state.image.good, reply, state.config, extent)
-    shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
+    confusion, arm = confused(state, sigma[:, 0])
+    confusion = confusion*widening(extent)
+    shift = [np.hypot(sigma[:, k], arm*confusion)/flux for k in (1, 2)]
     return dict(dflux=np.hypot(sigma[:, 0], confusion), dflux_joint=sigma[:, 0], dx=np.minimum(shift[0], HUGE_ERROR),
                 dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
 

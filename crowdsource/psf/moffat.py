@@ -1,5 +1,6 @@
 """Moffat wings whose width, shape and power follow polynomials of the position."""
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def pixel_moffat(size, parameters, oversampling=1):
     at = np.arange(-reach, reach+1)/oversampling
     out = moffat(at[None, :], at[:, None], *parameters)
     close = np.flatnonzero(np.abs(at) <= max(CLOSE[0], CLOSE[1]*parameters[0]))
-    point, weight = np.polynomial.legendre.leggauss(3 if parameters[0] > 3 else 5)
+    point, weight = gauss_legendre(3 if parameters[0] > 3 else 5)
     near = at[close]
     total = 0.
     for p, w in zip(point/2, weight/2):
@@ -69,6 +70,12 @@ def pixel_moffat(size, parameters, oversampling=1):
             total = total+w*v*moffat(near[None, :]+p, near[:, None]+q, *parameters)
     out[np.ix_(close, close)] = total
     return out
+
+
+@cache
+def gauss_legendre(count):
+    """Points and weights of a Gauss-Legendre quadrature between -1 and 1."""
+    return np.polynomial.legendre.leggauss(count)
 
 
 @dataclass(frozen=True)
