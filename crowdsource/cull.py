@@ -47,7 +47,7 @@ def bound(joint, confusion, share, config):
         Of the config's bounds.
     config : crowdsource.config.CullConfig
     """
-    photons = joint**2/(joint**2+confusion**2)
+    photons = 1/(1+(confusion/joint)**2)
     return share*(config.prune*photons+config.prune_confused*(1-photons))
 
 

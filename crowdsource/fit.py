@@ -302,10 +302,11 @@ def culled(state):
         joint = marginal_error(state.covariance)
         confusion, _ = stages.confused(state, joint)
         least = bound(joint, confusion, share, c)
-        # no extent can save or doom the others
-        doubtful = np.flatnonzero(sources.flux < least*np.hypot(joint, confusion*widening(np.inf)))
         extent = np.zeros(len(sources))
-        extent[doubtful] = extent_significance(measured(state, doubtful))
+        if state.kind == PRUNE:
+            # no extent can save or doom the others
+            doubtful = np.flatnonzero(sources.flux < least*np.hypot(joint, confusion*widening(np.inf)))
+            extent[doubtful] = extent_significance(measured(state, doubtful))
         excess = sources.flux/np.hypot(joint, confusion*widening(extent))-least
         # what was found in this pass has not settled yet
         excess[sources.passno == state.passno] = np.inf

@@ -68,13 +68,7 @@ class NormalEquations:
         near : ndarray, int32
             Number of each pair's block, its complement where the partner owns it.
         """
-        n = len(self.rhs)
-        owner = np.repeat(np.arange(n), np.diff(self.indptr))
-        number = np.arange(len(owner), dtype=np.int32)
-        source = np.r_[owner, self.indices]
-        order = np.argsort(source, kind="stable")
-        indptr = np.searchsorted(source[order], np.arange(n+1)).astype(np.int64)
-        return indptr, np.r_[self.indices, owner].astype(np.int32)[order], np.r_[number, ~number].astype(np.int32)[order]
+        return kernel.partners(self.indptr, self.indices)
 
     def flat_blocks(self):
         """The blocks as a kernel takes them, shape (m, 9), never empty."""

@@ -20,7 +20,7 @@ FORCED_SKY_STEP = 1.6
 """Step of the sky in a forced fit, in units of what its pixels ask for: shortens the exchange of light with the sources."""
 KNOWN_POSITION, LARGEST_WISH = 1e-4, 2.
 """Uncertainty of a given position, and the largest offset that is still told, pixels."""
-BAND = 16
+BAND = 64
 """Height of the bands in which a tile's sources are ordered, pixels."""
 
 

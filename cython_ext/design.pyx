@@ -12,6 +12,8 @@ from libc.string cimport memcpy, memset
 cdef extern from "simd.h" nogil:
     void cs_products(const float *t, Py_ssize_t t_plane, Py_ssize_t t_row, const float *p, Py_ssize_t p_plane,
                      Py_ssize_t p_row, int rows, int vectors, double *sums) noexcept
+    void cs_weigh(const float *w, const float *r, Py_ssize_t row, const float *p, Py_ssize_t p_plane, Py_ssize_t p_row, int rows,
+                  int n, float *t, Py_ssize_t t_plane, Py_ssize_t t_row, double *sums) noexcept
     void cs_add(const float *a, float f, int n, float *out) noexcept
 
 
@@ -145,40 +147,24 @@ def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t cell=16):
 
 
 cdef void weigh(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, Py_ssize_t k, const float[:, ::1] ivar,
-                float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin) noexcept nogil:
-    """Stamps times inverse variance into a buffer with zeros around; pixels off the image are zero."""
-    cdef Py_ssize_t size = layout[k, 1], stride = layout[k, 2], x0 = layout[k, 3], y0 = layout[k, 4], j, i, q
+                const float[:, ::1] residual, float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin,
+                Py_ssize_t *clean, double *rhs) noexcept nogil:
+    """Stamps times inverse variance between margins of zeros, and their sums with the residual; pixels off the image are zero.
+
+    `clean` is the size of the stamp before: one of the same size overwrites it, and the margins are zero already.
+    """
+    cdef Py_ssize_t size = layout[k, 1], stride = layout[k, 2], x0 = layout[k, 3], y0 = layout[k, 4]
     cdef Py_ssize_t first = max(0, -x0), last = min(size, <Py_ssize_t> ivar.shape[1]-x0)
-    cdef const float *p
-    cdef const float *w
-    cdef float *t
-    memset(padded, 0, 3*plane*sizeof(float))
-    for j in range(max(0, -y0), min(size, <Py_ssize_t> ivar.shape[0]-y0)):
-        w = &ivar[y0+j, 0]+x0
-        for q in range(3):
-            p = &buffer[layout[k, 0]+q*size*stride+j*stride]
-            t = padded+q*plane+j*row+margin
-            for i in range(first, last):
-                t[i] = w[i]*p[i]
-
-
-cdef void project(const float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin, const Py_ssize_t[:, ::1] layout,
-                  Py_ssize_t k, const float[:, ::1] residual, double *rhs) noexcept nogil:
-    """Sums over pixels of the weighted planes times the residual."""
-    cdef Py_ssize_t size = layout[k, 1], x0 = layout[k, 3], y0 = layout[k, 4], j, i, q
-    cdef Py_ssize_t first = max(0, -x0), last = min(size, <Py_ssize_t> residual.shape[1]-x0)
-    cdef const float *r
-    cdef const float *t
-    cdef float s
-    for q in range(3):
-        rhs[q] = 0
-        for j in range(max(0, -y0), min(size, <Py_ssize_t> residual.shape[0]-y0)):
-            r = &residual[y0+j, 0]+x0
-            t = padded+q*plane+j*row+margin
-            s = 0
-            for i in range(first, last):
-                s += t[i]*r[i]
-            rhs[q] += s
+    cdef Py_ssize_t low = max(0, -y0), top = min(size, <Py_ssize_t> ivar.shape[0]-y0)
+    cdef bint whole = last-first == size and top-low == size
+    if not whole or clean[0] != size:
+        memset(padded, 0, 3*plane*sizeof(float))
+    clean[0] = size if whole else 0
+    rhs[0], rhs[1], rhs[2] = 0, 0, 0
+    if last > first and top > low:
+        cs_weigh(&ivar[y0+low, x0+first], &residual[y0+low, x0+first], ivar.shape[1],
+                 &buffer[layout[k, 0]+low*stride+first], size*stride, stride, <int> (top-low), <int> (last-first),
+                 padded+low*row+margin+first, plane, row, rhs)
 
 
 cdef inline void couple(const float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin, const float[::1] buffer,
@@ -186,8 +172,10 @@ cdef inline void couple(const float *padded, Py_ssize_t plane, Py_ssize_t row, P
     """The 3x3 block of weighted products of the planes of a (rows) and b (columns)."""
     cdef Py_ssize_t shift = layout[b, 3]-layout[a, 3], rise = layout[b, 4]-layout[a, 4]
     cdef Py_ssize_t first = max(0, rise), last = min(layout[a, 1], rise+layout[b, 1])
-    cs_products(padded+first*row+margin+shift, plane, row, &buffer[layout[b, 0]+(first-rise)*layout[b, 2]],
-                layout[b, 1]*layout[b, 2], layout[b, 2], <int> (last-first), <int> (layout[b, 2]//8), sums)
+    # the vectors of eight columns of b that reach into a
+    cdef Py_ssize_t left = max(0, -shift)//8, right = (min(layout[b, 1], layout[a, 1]-shift)+7)//8
+    cs_products(padded+first*row+margin+shift+8*left, plane, row, &buffer[layout[b, 0]+(first-rise)*layout[b, 2]+8*left],
+                layout[b, 1]*layout[b, 2], layout[b, 2], <int> (last-first), <int> (right-left), sums)
 
 
 def normal_equations(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] ivar,
@@ -219,7 +207,7 @@ def normal_equations(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, c
     MemoryError
         When a scratch stamp cannot be had.
     """
-    cdef Py_ssize_t n = layout.shape[0], k, m, q, largest, margin, row, plane
+    cdef Py_ssize_t n = layout.shape[0], k, m, q, largest, margin, row, plane, clean = 0
     if ivar.shape[0] != residual.shape[0] or ivar.shape[1] != residual.shape[1]:
         raise ValueError("ivar and residual must have the same shape")
     diagonal, rhs = np.zeros((n, 9)), np.zeros((n, 3))
@@ -237,8 +225,7 @@ def normal_equations(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, c
             margin = layout[k, 2]
             row = layout[k, 1]+2*margin
             plane = row*layout[k, 1]
-            weigh(buffer, layout, k, ivar, padded, plane, row, margin)
-            project(padded, plane, row, margin, layout, k, residual, &right[k, 0])
+            weigh(buffer, layout, k, ivar, residual, padded, plane, row, margin, &clean, &right[k, 0])
             couple(padded, plane, row, margin, buffer, layout, k, k, &diag[k, 0])
             for m in range(indptr[k], indptr[k+1]):
                 couple(padded, plane, row, margin, buffer, layout, k, indices[m], sums)

@@ -24,27 +24,19 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
     ValueError
         When the kernel is not square with an odd side.
     """
-    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, j, blocks = (nx+63)//64
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, blocks = (nx+63)//64
     cdef int size = <int> kernel.shape[0], r = size//2
     if kernel.shape[1] != size or size % 2 == 0:
         raise ValueError("the kernel must be square with an odd side")
     cdef Py_ssize_t row = 64*blocks+2*r+8
-    rows, out, line = np.zeros((size, row), np.float32), np.empty((ny, nx), np.float32), np.empty(64*blocks, np.float32)
-    cdef float[:, ::1] window = rows, result = out
+    padded, out, line = np.zeros((ny+2*r, row), np.float32), np.empty((ny, nx), np.float32), np.empty(64*blocks, np.float32)
+    padded[r:r+ny, r:r+nx] = image
+    cdef float[:, ::1] window = padded, result = out
     cdef float[::1] strip = line
     with nogil:
-        for y in range(-r, ny+r):
-            # a sliding window of padded rows: move up by one, bring in row y+r
-            for j in range(size-1):
-                window[j, :] = window[j+1, :]
-            if y+r < ny and y+r >= 0:
-                window[size-1, r:r+nx] = image[y+r, :]
-            else:
-                window[size-1, :] = 0
-            if y < 0 or y >= ny:
-                continue
+        for y in range(ny):
             for x in range(blocks):
-                cs_correlate64(&window[0, 64*x], row, &kernel[0, 0], size, &strip[64*x])
+                cs_correlate64(&window[y, 64*x], row, &kernel[0, 0], size, &strip[64*x])
             result[y, :] = strip[:nx]
     return out
 

@@ -188,6 +188,15 @@ def dense_of(diagonal, between, members):
                      for a in members])
 
 
+def partners(indptr, indices):
+    """Twin of `solve.partners`: pairs sorted by source."""
+    owner = np.repeat(np.arange(len(indptr)-1), np.diff(indptr))
+    number, source = np.arange(len(owner)), np.r_[owner, indices]
+    order = np.argsort(source, kind="stable")
+    return (np.searchsorted(source[order], np.arange(len(indptr))), np.r_[indices, owner][order],
+            np.r_[number, ~number][order])
+
+
 def local_covariance(diagonal, blocks, indptr, indices, near, least, most):
     """Twin of `solve.local_covariance`: the matrix of a source and its chosen neighbours inverted as a whole."""
     between = block_between(blocks, indptr, indices, near)

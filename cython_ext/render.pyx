@@ -11,8 +11,10 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cdef extern from "simd.h" nogil:
-    void cs_six_taps(const float *a, Py_ssize_t step, const float *w, int n, float *out) noexcept
-    void cs_combine(const float *a, Py_ssize_t plane, const float *f, int count, int n, float *out) noexcept
+    void cs_six_taps(const float *a, Py_ssize_t a_row, Py_ssize_t step, const float *w, int rows, int n, float *out,
+                     Py_ssize_t out_row) noexcept
+    void cs_combine(const float *a, Py_ssize_t a_row, Py_ssize_t plane, const float *f, int count, int rows, int n, float *out,
+                    Py_ssize_t out_row) noexcept
     void cs_add(const float *a, float f, int n, float *out) noexcept
 
 
@@ -39,46 +41,36 @@ cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
 cdef void combine(const float[:, :, ::1] planes, const float *factors, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t high,
                   Py_ssize_t wide, float *out) noexcept nogil:
     """The star's own coefficients on a box of the planes; zero where the box leaves them."""
-    cdef Py_ssize_t m = planes.shape[1], j
-    cdef Py_ssize_t first = max(0, -x0), last = min(wide, m-x0)
-    memset(out, 0, high*wide*sizeof(float))
-    if last <= first:
-        return
-    for j in range(max(0, -y0), min(high, m-y0)):
-        cs_combine(&planes[0, y0+j, 0]+x0+first, m*m, factors, <int> planes.shape[0], <int> (last-first), out+j*wide+first)
+    cdef Py_ssize_t m = planes.shape[1], left = max(0, -x0), right = min(wide, m-x0), low = max(0, -y0), top = min(high, m-y0)
+    if left > 0 or low > 0 or right < wide or top < high:
+        memset(out, 0, high*wide*sizeof(float))
+    if right > left and top > low:
+        cs_combine(&planes[0, y0+low, 0]+x0+left, m, m*m, factors, <int> planes.shape[0], <int> (top-low), <int> (right-left),
+                   out+low*wide+left, wide)
 
 
 cdef void filter_rows(const float *c, Py_ssize_t high, Py_ssize_t wide, Py_ssize_t width, Py_ssize_t step, const float *w,
-                      const float *d, bint slopes, float *value, float *slope) noexcept nogil:
-    """Six-tap filter along x of every row, values and slopes."""
+                      float *out) noexcept nogil:
+    """Six-tap filter along x of every row."""
     cdef Py_ssize_t r, i
     cdef const float *a
-    cdef float *v
-    cdef float *g
+    if step == 1:
+        cs_six_taps(c, wide, 1, w, <int> high, <int> width, out, width)
+        return
     for r in range(high):
-        a, v, g = c+r*wide, value+r*width, slope+r*width
-        if step == 1:
-            cs_six_taps(a, 1, w, <int> width, v)
-            if slopes:
-                cs_six_taps(a, 1, d, <int> width, g)
-        else:
-            for i in range(width):
-                v[i] = w[0]*a[0]+w[1]*a[1]+w[2]*a[2]+w[3]*a[3]+w[4]*a[4]+w[5]*a[5]
-                if slopes:
-                    g[i] = d[0]*a[0]+d[1]*a[1]+d[2]*a[2]+d[3]*a[3]+d[4]*a[4]+d[5]*a[5]
-                a += step
+        for i in range(width):
+            a = c+r*wide+i*step
+            out[r*width+i] = w[0]*a[0]+w[1]*a[1]+w[2]*a[2]+w[3]*a[3]+w[4]*a[4]+w[5]*a[5]
 
 
 cdef void filter_columns(const float *rows, Py_ssize_t size, Py_ssize_t width, Py_ssize_t step, const float *w, float factor,
                          float *out) noexcept nogil:
     """Six-tap filter along y."""
-    cdef Py_ssize_t j
     cdef int q
     cdef float[6] taps
     for q in range(6):
         taps[q] = factor*w[q]
-    for j in range(size):
-        cs_six_taps(rows+j*step*width, width, taps, <int> width, out+j*width)
+    cs_six_taps(rows, step*width, width, taps, <int> size, <int> width, out, width)
 
 
 cdef struct Workspace:
@@ -111,9 +103,10 @@ cdef void one_stamp(const float[:, :, ::1] planes, const float *factors, double 
     y0 = <Py_ssize_t> floor(u)
     spline_weights(u-y0, wy, dy)
     combine(planes, factors, y0-2, x0-2, s.high, s.wide, s.box)
-    filter_rows(s.box, s.high, s.wide, s.width, s.oversampling, wx, dx, ddx != NULL, s.rows, s.slopes)
+    filter_rows(s.box, s.high, s.wide, s.width, s.oversampling, wx, s.rows)
     filter_columns(s.rows, s.size, s.width, s.oversampling, wy, 1, value)
     if ddx != NULL:
+        filter_rows(s.box, s.high, s.wide, s.width, s.oversampling, dx, s.slopes)
         # a source that moves up by one pixel moves the point looked at down by one
         filter_columns(s.slopes, s.size, s.width, s.oversampling, wy, -s.oversampling, ddx)
         filter_columns(s.rows, s.size, s.width, s.oversampling, dy, -s.oversampling, ddy)

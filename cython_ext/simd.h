@@ -51,36 +51,66 @@ TARGET static void NAME(correlate)(const float *image, ptrdiff_t row, const floa
     CS_STORE(out, s0); CS_STORE(out+8, s1); CS_STORE(out+16, s2); CS_STORE(out+24, s3); \
     CS_STORE(out+32, s4); CS_STORE(out+40, s5); CS_STORE(out+48, s6); CS_STORE(out+56, s7); \
 } \
-/* A six-tap filter: out[i] = sum over k of w[k] a[i + k*step]. The last vector may overlap the one before. */ \
-TARGET static void NAME(six_taps)(const float *a, ptrdiff_t step, const float *w, int n, float *out) \
+/* A six-tap filter of each row: out[i] = sum over k of w[k] a[i + k*step]. The last vector of a row may overlap the one
+   before. */ \
+TARGET static void NAME(six_taps)(const float *a, ptrdiff_t a_row, ptrdiff_t step, const float *w, int rows, int n, float *out, \
+                                  ptrdiff_t out_row) \
 { \
     float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5]; \
-    for (int i = 0; i < n; i += 8) { \
-        if (n >= 8) { \
+    for (int r = 0; r < rows; r++, a += a_row, out += out_row) { \
+        int i = 0; \
+        for (; n >= 8 && i < n; i += 8) { \
             int j = i+8 <= n ? i : n-8; \
             const float *b = a+j; \
             CS_STORE(out+j, w0*CS_LOAD(b)+w1*CS_LOAD(b+step)+w2*CS_LOAD(b+2*step)+w3*CS_LOAD(b+3*step) \
                             +w4*CS_LOAD(b+4*step)+w5*CS_LOAD(b+5*step)); \
-        } else \
-            for (int j = i; j < n; j++) \
-                out[j] = w0*a[j]+w1*a[j+step]+w2*a[j+2*step]+w3*a[j+3*step]+w4*a[j+4*step]+w5*a[j+5*step]; \
+        } \
+        for (; i < n; i++) \
+            out[i] = w0*a[i]+w1*a[i+step]+w2*a[i+2*step]+w3*a[i+3*step]+w4*a[i+4*step]+w5*a[i+5*step]; \
     } \
 } \
-/* out[i] = sum over k of f[k] a[k*plane + i]. */ \
-TARGET static void NAME(combine)(const float *a, ptrdiff_t plane, const float *f, int count, int n, float *out) \
+/* In each row, out[i] = sum over k of f[k] a[k*plane + i]. */ \
+TARGET static void NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n, \
+                                 float *out, ptrdiff_t out_row) \
 { \
-    for (int i = 0; i < n; i += 8) { \
-        if (n >= 8) { \
+    for (int r = 0; r < rows; r++, a += a_row, out += out_row) { \
+        int i = 0; \
+        for (; n >= 8 && i < n; i += 8) { \
             int j = i+8 <= n ? i : n-8; \
             cs_v8 s = f[0]*CS_LOAD(a+j); \
             for (int k = 1; k < count; k++) s += f[k]*CS_LOAD(a+k*plane+j); \
             CS_STORE(out+j, s); \
-        } else \
-            for (int j = i; j < n; j++) { \
-                float s = 0; \
-                for (int k = 0; k < count; k++) s += f[k]*a[k*plane+j]; \
-                out[j] = s; \
+        } \
+        for (; i < n; i++) { \
+            float s = 0; \
+            for (int k = 0; k < count; k++) s += f[k]*a[k*plane+i]; \
+            out[i] = s; \
+        } \
+    } \
+} \
+/* Three planes p times weights w into planes t, and the sums of each with a residual r. Planes of p are p_plane apart with rows \
+   p_row apart, t likewise; rows of w and r are row apart. */ \
+TARGET static void NAME(weigh)(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row, \
+                               int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums) \
+{ \
+    for (int q = 0; q < 3; q++) { \
+        cs_v8 s = {0}; \
+        double rest = 0; \
+        for (int j = 0; j < rows; j++) { \
+            const float *a = w + j*row, *b = r + j*row, *c = p + q*p_plane + j*p_row; \
+            float *out = t + q*t_plane + j*t_row; \
+            int i = 0; \
+            for (; i+8 <= n; i += 8) { \
+                cs_v8 v = CS_LOAD(a+i)*CS_LOAD(c+i); \
+                CS_STORE(out+i, v); \
+                s += v*CS_LOAD(b+i); \
             } \
+            for (; i < n; i++) { \
+                out[i] = a[i]*c[i]; \
+                rest += (double)out[i]*b[i]; \
+            } \
+        } \
+        sums[q] = CS_TOTAL(s) + rest; \
     } \
 } \
 /* out[i] += f*a[i]. */ \
@@ -126,18 +156,36 @@ static void cs_plain_correlate(const float *image, ptrdiff_t row, const float *k
     }
 }
 
-static void cs_plain_six_taps(const float *a, ptrdiff_t step, const float *w, int n, float *out)
+static void cs_plain_six_taps(const float *a, ptrdiff_t a_row, ptrdiff_t step, const float *w, int rows, int n, float *out,
+                              ptrdiff_t out_row)
 {
-    for (int i = 0; i < n; i++)
-        out[i] = w[0]*a[i]+w[1]*a[i+step]+w[2]*a[i+2*step]+w[3]*a[i+3*step]+w[4]*a[i+4*step]+w[5]*a[i+5*step];
+    for (int r = 0; r < rows; r++, a += a_row, out += out_row)
+        for (int i = 0; i < n; i++)
+            out[i] = w[0]*a[i]+w[1]*a[i+step]+w[2]*a[i+2*step]+w[3]*a[i+3*step]+w[4]*a[i+4*step]+w[5]*a[i+5*step];
 }
 
-static void cs_plain_combine(const float *a, ptrdiff_t plane, const float *f, int count, int n, float *out)
+static void cs_plain_combine(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n,
+                             float *out, ptrdiff_t out_row)
 {
-    for (int i = 0; i < n; i++) {
-        float s = 0;
-        for (int k = 0; k < count; k++) s += f[k]*a[k*plane+i];
-        out[i] = s;
+    for (int r = 0; r < rows; r++, a += a_row, out += out_row)
+        for (int i = 0; i < n; i++) {
+            float s = 0;
+            for (int k = 0; k < count; k++) s += f[k]*a[k*plane+i];
+            out[i] = s;
+        }
+}
+
+static void cs_plain_weigh(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,
+                           int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums)
+{
+    for (int q = 0; q < 3; q++) {
+        sums[q] = 0;
+        for (int j = 0; j < rows; j++)
+            for (int i = 0; i < n; i++) {
+                float v = w[j*row+i]*p[q*p_plane+j*p_row+i];
+                t[q*t_plane+j*t_row+i] = v;
+                sums[q] += (double)v*r[j*row+i];
+            }
     }
 }
 
@@ -159,14 +207,22 @@ static inline void cs_correlate64(const float *image, ptrdiff_t row, const float
     CS_CALL(correlate, image, row, kernel, size, out);
 }
 
-static inline void cs_six_taps(const float *a, ptrdiff_t step, const float *w, int n, float *out)
+static inline void cs_six_taps(const float *a, ptrdiff_t a_row, ptrdiff_t step, const float *w, int rows, int n, float *out,
+                               ptrdiff_t out_row)
 {
-    CS_CALL(six_taps, a, step, w, n, out);
+    CS_CALL(six_taps, a, a_row, step, w, rows, n, out, out_row);
 }
 
-static inline void cs_combine(const float *a, ptrdiff_t plane, const float *f, int count, int n, float *out)
+static inline void cs_combine(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n,
+                              float *out, ptrdiff_t out_row)
 {
-    CS_CALL(combine, a, plane, f, count, n, out);
+    CS_CALL(combine, a, a_row, plane, f, count, rows, n, out, out_row);
+}
+
+static inline void cs_weigh(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,
+                            int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums)
+{
+    CS_CALL(weigh, w, r, row, p, p_plane, p_row, rows, n, t, t_plane, t_row, sums);
 }
 
 static inline void cs_add(const float *a, float f, int n, float *out)

@@ -31,15 +31,18 @@ cdef float select(float *a, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     return a[k]
 
 
-cdef float quantile(float *a, Py_ssize_t n, double q) noexcept nogil:
-    """Quantile of n values by linear interpolation; they are reordered."""
+cdef float quantile(float *a, Py_ssize_t n, double q, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Quantile of n values by linear interpolation; they are reordered.
+
+    It is looked for among those from `first` to before `last`, where the ones before are no larger and those behind no smaller.
+    """
     cdef double at = q*(n-1)
-    cdef Py_ssize_t k = <Py_ssize_t> at, i
-    cdef float low = select(a, n, k), high
-    if at == k or k+1 >= n:
+    cdef Py_ssize_t k = min(max(<Py_ssize_t> at, first), last-1), i
+    cdef float low = select(a+first, last-first, k-first), high
+    if at <= k or k+1 >= n:
         return low
     high = a[k+1]
-    for i in range(k+2, n):
+    for i in range(k+2, last):
         if a[i] < high:
             high = a[i]
     return <float> (low+(at-k)*(high-low))
@@ -119,7 +122,9 @@ def block_statistics(const float[:, ::1] image, const float[:, ::1] weight, cons
                 count[j, i] = n
                 if n == 0:
                     continue
-                low, middle, high = quantile(scratch, n, 0.158655), quantile(scratch, n, 0.5), quantile(scratch, n, 0.841345)
+                middle = quantile(scratch, n, 0.5, 0, n)
+                # the median has parted the values
+                low, high = quantile(scratch, n, 0.158655, 0, n//2+1), quantile(scratch, n, 0.841345, (n-1)//2, n)
                 value[j, i, 0], value[j, i, 1], value[j, i, 2] = low, middle, high
                 value[j, i, 3] = clipped_mean(image, weight, &b, <float> (middle-clip*(middle-low)),
                                               <float> (middle+clip*(middle-low)))

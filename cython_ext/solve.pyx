@@ -193,6 +193,46 @@ cdef void fill_local(const double[:, ::1] diagonal, const float[:, ::1] blocks, 
                 put(dense, stride, 3*i, 3*j, &blocks[block_of(near[m]), 0], near[m] < 0)
 
 
+def partners(const long long[::1] indptr, const int[::1] indices):
+    """All partners of each source from a list of pairs at their owners: those it owns, then its owners.
+
+    Parameters
+    ----------
+    indptr, indices
+        Partners that each source owns.
+
+    Returns
+    -------
+    indptr : ndarray, shape (n+1,), int64
+    indices, near : ndarray, int32
+        Partners, and the number of each pair's block: itself where the source owns it, its complement ``~number`` where the
+        partner does.
+    """
+    cdef Py_ssize_t n = indptr.shape[0]-1, k, m, at
+    ends = np.zeros(n+1, np.int64)
+    everyone, numbers = np.empty(2*indices.shape[0], np.int32), np.empty(2*indices.shape[0], np.int32)
+    cdef long long[::1] end = ends
+    cdef int[::1] partner = everyone, near = numbers
+    with nogil:
+        for m in range(indices.shape[0]):
+            end[indices[m]+1] += 1
+        for k in range(n):
+            end[k+1] += end[k]+indptr[k+1]-indptr[k]
+        # from here end[k] is where the next partner of k goes
+        for k in range(n):
+            for m in range(indptr[k], indptr[k+1]):
+                at = end[k]+m-indptr[k]
+                partner[at], near[at] = indices[m], <int> m
+        for k in range(n):
+            end[k] += indptr[k+1]-indptr[k]
+        for k in range(n):
+            for m in range(indptr[k], indptr[k+1]):
+                at = end[indices[m]]
+                partner[at], near[at] = <int> k, <int> ~m
+                end[indices[m]] += 1
+    return np.r_[0, ends[:n]], everyone, numbers
+
+
 def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
                      const int[::1] indices, const int[::1] near, double least, int most):
     """Diagonal 3x3 blocks of the inverse of N, each with its strongest neighbours marginalised.

@@ -31,6 +31,17 @@ def neighbours(indptr, indices, n):
     return ends, np.array([b for b, _ in flat], np.int32), np.array([m for _, m in flat], np.int32)
 
 
+@pytest.mark.parametrize("per_source", [0, 1, 6])
+def test_partners_are_listed_at_both_ends_of_a_pair(per_source):
+    _, _, indptr, indices = random_system(per_source=per_source)
+    for fast, slow in zip(kernel.partners(indptr, indices), reference.partners(indptr, indices)):
+        assert fast.tolist() == slow.tolist()
+    ends, partner, near = kernel.partners(indptr, indices)
+    source = np.repeat(np.arange(25), np.diff(ends))
+    assert sorted(zip(source.tolist(), partner.tolist())) == sorted(zip(partner.tolist(), source.tolist()))
+    assert np.where(near < 0, ~near, near).tolist().count(0) == (2 if len(indices) else 0)
+
+
 @pytest.mark.parametrize("planes", [1, 3])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_conjugate_gradients_reach_the_dense_solution(planes, seed):
