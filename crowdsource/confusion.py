@@ -19,6 +19,8 @@ SLOPE, SLOPE_WEIGHT = 1.8, 30
 SLOPES = 1.2, 2.6
 CELL = 64
 """Side of the cells in which sources are counted, pixels; each takes its eight neighbours in."""
+SAMPLE = 4
+"""Of so many pixels along each axis one tells how much of a cell is good."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
 KEPT = 0.9
@@ -140,8 +142,10 @@ def local_density(x, y, good):
     ny, nx = good.shape
     edges = [np.arange(0, n+CELL, CELL)-0.5 for n in (ny, nx)]
     count, _, _ = np.histogram2d(y, x, bins=edges)
-    area = np.add.reduceat(np.add.reduceat(good.astype(np.int64), np.arange(0, ny, CELL), axis=0), np.arange(0, nx, CELL), axis=1)
-    mean = len(x)/max(1, int(good.sum()))
+    sample = good[::SAMPLE, ::SAMPLE].astype(np.int64)*SAMPLE**2
+    for axis in (0, 1):
+        sample = np.add.reduceat(sample, np.arange(0, sample.shape[axis], CELL//SAMPLE), axis=axis)
+    area, mean = sample, len(x)/max(1, int(sample.sum()))
     around = [ndimage.uniform_filter(a.astype(np.float64), 3, mode="constant")*9 for a in (count, area)]
     expected = mean*around[1]
     return mean*(around[0]+CELL_WEIGHT)/(expected+CELL_WEIGHT)

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from .cython_ext import design as kernel
 from .psf.base import pixel
+from .tiles import bands
 
 log = logging.getLogger(__name__)
 CHUNK_PIXELS = 400_000
@@ -135,13 +136,12 @@ def model_image(psf, x, y, flux, size, shape, out=None, run=map):
     for *_, s in groups:
         psf.prepare(s)
 
-    def band(start):
-        rows = out[start:start+BAND]
+    def band(rows):
         for gx, gy, gf, s in groups:
-            near = (gy > start-s//2-1) & (gy < start+len(rows)+s//2)
-            psf.add_to(rows, gx[near], gy[near], gf[near], s, top=start)
+            near = (gy > rows.start-s//2-1) & (gy < rows.stop+s//2)
+            psf.add_to(out[rows], gx[near], gy[near], gf[near], s, top=rows.start)
 
-    list(run(band, range(0, shape[0], BAND)))
+    list(run(band, bands(shape[0], BAND)))
     return out
 
 

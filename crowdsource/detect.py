@@ -7,9 +7,8 @@ from scipy.spatial import cKDTree
 
 from .cython_ext import detect as kernel
 from .flags import ENGINE
+from .tiles import bands
 
-BAND = 256
-"""Height of the bands in which an image is correlated, pixels."""
 SMALLEST_BLOB = 4
 COMPACT, LARGEST_BLOB = 0.5, 61
 """Blobs that may hide a star fill so much of their box, and are at most so wide, pixels."""
@@ -57,16 +56,21 @@ class MatchedFilter:
         self.kernel = np.ascontiguousarray(psf_stamp, dtype=np.float32)
         self.ivar, self.run = ivar, run
         # the variance of a flux with position known is 1/(ivar * psf^2)
-        information = correlated(ivar, self.kernel**2, run)
-        self.error = 1/np.sqrt(np.maximum(information, 1e-20*max(float(information.max()), 1e-20)))
+        self.error = correlated(ivar, self.kernel**2, run)
+        least = 1e-20*max(float(self.error.max()), 1e-20)
+
+        def band(rows):
+            self.error[rows] = 1/np.sqrt(np.maximum(self.error[rows], least))
+
+        list(run(band, bands(len(ivar))))
 
     def significance(self, image):
         """Flux over its error for a star centred on each pixel; float32, shape of the image."""
-        return correlated(image*self.ivar, self.kernel, self.run)*self.error
+        return correlated(image, self.kernel, self.run, self.ivar, self.error)
 
 
-def correlated(image, stamp, run=map):
-    """The image correlated with a stamp, in bands of rows; pixels outside the image count as zero.
+def correlated(image, stamp, run=map, weight=None, factor=None):
+    """The image, times weights, correlated with a stamp and multiplied by factors; pixels outside the image count as zero.
 
     Parameters
     ----------
@@ -74,21 +78,36 @@ def correlated(image, stamp, run=map):
     stamp : ndarray, shape (size, size), float32
         Odd side.
     run : callable
-        ``map`` or an executor's.
+        ``map`` or an executor's, for bands of rows.
+    weight, factor : ndarray, shape (ny, nx), float32, optional
 
     Returns
     -------
     ndarray, shape (ny, nx), float32
     """
-    ny, margin = len(image), len(stamp)//2
-    out = np.empty_like(image)
+    margin, out = len(stamp)//2, np.empty_like(image)
 
-    def band(start):
-        first, stop = max(0, start-margin), min(ny, start+BAND)
-        out[start:stop] = kernel.correlate(image[first:stop+margin], stamp)[start-first:stop-first]
+    def band(rows):
+        first = max(0, rows.start-margin)
+        wide = slice(first, rows.stop+margin)
+        piece = image[wide] if weight is None else image[wide]*weight[wide]
+        inner = kernel.correlate(piece, stamp)[rows.start-first:rows.stop-first]
+        out[rows] = inner if factor is None else inner*factor[rows]
 
-    list(run(band, range(0, ny, BAND)))
+    list(run(band, bands(len(image))))
     return out
+
+
+def local_maxima(image, threshold, run=map):
+    """Pixels (y, x) above a threshold that are the largest of their 3x3 box, in reading order."""
+    def band(rows):
+        first = max(0, rows.start-1)
+        y, x = kernel.local_maxima(image[first:rows.stop+1], threshold)
+        y += first
+        own = (y >= rows.start) & (y < rows.stop)
+        return y[own], x[own]
+
+    return tuple(np.concatenate(part) for part in zip(*run(band, bands(len(image)))))
 
 
 def find_peaks(residual, model, mask, matched, config, passno):
@@ -113,11 +132,11 @@ def find_peaks(residual, model, mask, matched, config, passno):
     """
     significance = matched.significance(residual)
     model_significance = matched.significance(model) if model.any() else np.zeros_like(model)
-    scene = _Scene(residual, model, np.sqrt(matched.ivar), significance, model_significance, mask)
-    y, x = kernel.local_maxima(significance, config.candidate if config.split == "chi2" else config.threshold)
+    scene = _Scene(residual, model, matched.ivar, significance, model_significance, mask)
+    y, x = local_maxima(significance, config.candidate if config.split == "chi2" else config.threshold, matched.run)
     worthy = (significance[y, x] > config.threshold) | (model_significance[y, x] > config.candidate)
     y, x = y[worthy], x[worthy]
-    bright = residual[y, x]*scene.root[y, x] > config.bright_pixel
+    bright = residual[y, x]*np.sqrt(matched.ivar[y, x]) > config.bright_pixel
     keep = _acceptable(scene, y, x, bright, config, passno)
     if (mask[y, x] & ENGINE.sharp).any():
         keep &= _sharp_enough(scene, y, x, matched, config)
@@ -133,7 +152,7 @@ class _Scene:
     """The planes that the rules look at, each of shape (ny, nx)."""
     residual: np.ndarray
     model: np.ndarray
-    root: np.ndarray
+    ivar: np.ndarray
     significance: np.ndarray
     model_significance: np.ndarray
     mask: np.ndarray
@@ -145,29 +164,40 @@ def _acceptable(scene, y, x, bright, config, passno):
     saturated = scene.mask & ENGINE.saturated > 0
     ratio = np.where(_near(saturated, y, x, config.saturated_reach), np.maximum(ratio, config.saturated_ratio), ratio)
     ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
-    under, root = np.maximum(scene.model_significance[y, x], 0), scene.root[y, x]
+    under, root = np.maximum(scene.model_significance[y, x], 0), np.sqrt(scene.ivar[y, x])
     keep = scene.significance[y, x] > ratio*under
     # the value of a masked pixel means nothing
     keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
     keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
-    keep &= ~(bright & (root > 0) & _near(scene.root == 0 if config.edge_of == "masked" else saturated, y, x, config.edge))
+    keep &= ~(bright & (root > 0) & _near(scene.ivar == 0 if config.edge_of == "masked" else saturated, y, x, config.edge))
     # in a mask only the first pass looks, but a peak on its edge has good pixels to show for it, unless their rim is steep
-    keep &= (root > 0) | (passno == 0) | (_near(scene.root > 0, y, x, 1) & ~saturated[y, x])
+    keep &= (root > 0) | (passno == 0) | (_near(scene.ivar > 0, y, x, 1) & ~saturated[y, x])
     return keep
 
 
 def _near(plane, y, x, steps):
     """Whether a boolean plane holds somewhere within so many steps, along the axes, of each pixel."""
-    found = plane[y, x]
-    if not plane.any():
-        return found
     ny, nx = plane.shape
-    for j in range(-steps, steps+1):
-        for i in range(abs(j)-steps, steps-abs(j)+1):
-            row, column = y+j, x+i
-            inside = (row >= 0) & (row < ny) & (column >= 0) & (column < nx)
-            found = found | (inside & plane[np.clip(row, 0, ny-1), np.clip(column, 0, nx-1)])
+    offsets = [(j, i) for j in range(-steps, steps+1) for i in range(abs(j)-steps, steps-abs(j)+1)]
+    row, column = np.nonzero(plane)
+    if len(row) < len(x):
+        # few pixels are spread over their neighbourhoods; else each peak looks around
+        grown = np.zeros(plane.shape, bool)
+        for j, i in offsets:
+            inside = (row+j >= 0) & (row+j < ny) & (column+i >= 0) & (column+i < nx)
+            grown[row[inside]+j, column[inside]+i] = True
+        return grown[y, x]
+    found = np.zeros(len(x), bool)
+    for j, i in offsets:
+        inside = (y+j >= 0) & (y+j < ny) & (x+i >= 0) & (x+i < nx)
+        found |= inside & plane[np.clip(y+j, 0, ny-1), np.clip(x+i, 0, nx-1)]
     return found
+
+
+def shifted(image, y, x, rise, shift):
+    """Values of an image so many pixels above and right of some pixels, float64; past the edge those at the edge."""
+    ny, nx = image.shape
+    return image[np.clip(y+rise, 0, ny-1), np.clip(x+shift, 0, nx-1)].astype(float)
 
 
 def curvature(image, y, x):
@@ -182,8 +212,7 @@ def curvature(image, y, x):
     -------
     ndarray, shape (n,), float64
     """
-    padded = np.pad(image, 1, mode="edge")
-    around = padded[y, x+1]+padded[y+2, x+1]+padded[y+1, x]+padded[y+1, x+2]
+    around = sum(shifted(image, y, x, rise, shift) for rise, shift in ((0, -1), (0, 1), (-1, 0), (1, 0)))
     centre = image[y, x].astype(float)
     return (centre-around/4)/np.where(centre == 0, 1, centre)
 
@@ -199,10 +228,9 @@ def _sharp_enough(scene, y, x, matched, config):
 
 def _refined(significance, y, x):
     """Peak positions from parabolas through the peak and its neighbours, within half a pixel."""
-    padded = np.pad(significance, 1, mode="edge")
-    shifts = []
-    for before, after in (((y+1, x), (y+1, x+2)), ((y, x+1), (y+2, x+1))):
-        a, c, b = padded[before].astype(float), padded[y+1, x+1].astype(float), padded[after].astype(float)
+    shifts, c = [], significance[y, x].astype(float)
+    for rise, shift in ((0, 1), (1, 0)):
+        a, b = shifted(significance, y, x, -rise, -shift), shifted(significance, y, x, rise, shift)
         bend = 2*c-a-b
         shifts.append(np.clip(np.where(bend > 0, 0.5*(b-a)/np.where(bend > 0, bend, 1), 0), -0.5, 0.5))
     return x+shifts[0], y+shifts[1]
@@ -214,15 +242,16 @@ def _with_hidden(peaks, scene, matched, config):
     Saturated pixels hide a star's centre; so may other compact blobs of masked pixels, where the light around them is
     brighter in their middle than at any peak nearby.
     """
-    label, count = ndimage.label((scene.root == 0) | (scene.mask & ENGINE.saturated > 0), structure=np.ones((3, 3)))
+    label, count = ndimage.label((scene.ivar == 0) | (scene.mask & ENGINE.saturated > 0), structure=np.ones((3, 3)))
     if not count:
         return peaks
-    number = np.arange(1, count+1)
-    area = ndimage.sum_labels(np.ones(label.shape, np.float32), label, number)
-    saturated = ndimage.maximum(scene.mask & ENGINE.saturated, label, number) > 0
+    inside = np.nonzero(label)
+    number = label[inside]-1
+    area = np.bincount(number, minlength=count)
+    saturated = np.bincount(number, scene.mask[inside] & ENGINE.saturated, count) > 0
     sides = np.array([[cut.stop-cut.start for cut in box] for box in ndimage.find_objects(label)])
     compact = (area > COMPACT*sides.prod(axis=1)) & (sides.max(axis=1) <= LARGEST_BLOB)
-    centre = np.array(ndimage.center_of_mass(label > 0, label, number))
+    centre = np.stack([np.bincount(number, at, count)/area for at in inside], axis=1)
     at = tuple(np.clip(np.round(centre).astype(int), 0, np.array(label.shape)-1).T)
     height = scene.significance[at]
     blob = (area >= SMALLEST_BLOB) & (height > config.threshold) & (saturated | compact)

@@ -20,11 +20,13 @@ from .measure import extent_significance, measured
 from .psf.initial import initial_psf
 from .sources import Sources
 from .stages import LAST, PRUNE, SEARCH
-from .tiles import make_tiles
+from .tiles import bands, make_tiles
 
 log = logging.getLogger(__name__)
 SETTLED_SKY = 0.01
 """A sky that moves by less than this, in units of a pixel's noise, has settled."""
+SKY_SAMPLE = 8
+"""The sky's median is that of every so manieth pixel along each axis: it is smooth."""
 PRUNE_REACH = 1.5
 """Sources within so many FWHM of each other compete when some have to go."""
 
@@ -112,7 +114,15 @@ class PassState:
     @property
     def residual(self):
         """Data less sky and model, float32."""
-        return self.image.data-self.sky-self.model
+        planes, out = (self.image.data, self.sky, self.model), np.empty_like(self.model)
+
+        def band(rows):
+            data, sky, model = (plane[rows] for plane in planes)
+            np.subtract(data, sky, out=out[rows])
+            out[rows] -= model
+
+        list(self.run(band, bands(len(out))))
+        return out
 
     @property
     def x(self):
@@ -267,13 +277,23 @@ def single_pass(state, start_sky=None):
         clock("psf")
         state = stages.with_model(state)
         clock("model")
-    good = state.image.good
-    chi2 = float(np.mean((state.residual**2*state.image.ivar)[good]))
-    record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=chi2,
-                  fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky)), **figures, **clock.seconds)
+    record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=mean_chi2(state),
+                  fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky[::SKY_SAMPLE, ::SKY_SAMPLE])), **figures,
+                  **clock.seconds)
     told = ("passno", "sources", "new", "chi2", "fwhm")
     log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in told))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+def mean_chi2(state):
+    """Mean square of the residual over its error, of the good pixels."""
+    residual, ivar = state.residual, state.image.ivar
+
+    def band(rows):
+        return float((residual[rows]**2*ivar[rows]).sum(dtype=np.float64)), int(np.count_nonzero(ivar[rows]))
+
+    total, count = (sum(part) for part in zip(*state.run(band, bands(len(ivar)))))
+    return total/max(1, count)
 
 
 def psf_is_due(state):

@@ -4,6 +4,7 @@ from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
 from .cython_ext import sky as kernel
+from .tiles import bands
 
 BLOCK_ROWS = 8
 """So many rows of blocks are one piece of work."""
@@ -30,8 +31,8 @@ def estimate_sky(image, ivar, config, block, run=map):
     """
     ny, nx = image.shape
     edges = [_edges(n, block) for n in (ny, nx)]
-    bands = [edges[0][k:k+BLOCK_ROWS+1] for k in range(0, len(edges[0])-1, BLOCK_ROWS)]
-    parts = list(run(lambda band: kernel.block_statistics(image, ivar, band, edges[1], config.clip), bands))
+    strips = [edges[0][k:k+BLOCK_ROWS+1] for k in range(0, len(edges[0])-1, BLOCK_ROWS)]
+    parts = list(run(lambda strip: kernel.block_statistics(image, ivar, strip, edges[1], config.clip), strips))
     values, count = (np.concatenate(plane) for plane in zip(*parts))
     level = ESTIMATORS[config.estimator](values)
     area = np.multiply.outer(*(np.diff(e) for e in edges))
@@ -40,8 +41,14 @@ def estimate_sky(image, ivar, config, block, run=map):
         level = np.full(level.shape, np.median(image[ivar > 0]))
     if config.smooth > 1:
         level = ndimage.median_filter(level, config.smooth, mode="nearest")
-    weights = [_interpolation(e) for e in edges]
-    return (weights[0]@level.astype(np.float32)@weights[1].T).astype(np.float32)
+    along_y, along_x = (_interpolation(e) for e in edges)
+    level, out = level.astype(np.float32), np.empty((ny, nx), np.float32)
+
+    def interpolate(rows):
+        np.matmul(along_y[rows]@level, along_x.T, out=out[rows])
+
+    list(run(interpolate, bands(ny)))
+    return out
 
 
 def mode(values):

@@ -80,10 +80,12 @@ def stamps_of(state, index, size):
     """
     s = state.sources.subset(index)
     half = size//2
-    padded = np.pad(state.residual, half), np.pad(state.image.ivar, half)
-    rows = pixel(s.y)[:, None, None]+np.arange(size)[None, :, None]
-    columns = pixel(s.x)[:, None, None]+np.arange(size)[None, None, :]
-    residual, ivar = (p[rows, columns] for p in padded)
+    ny, nx = state.image.shape
+    rows = pixel(s.y)[:, None, None]+np.arange(-half, half+1)[None, :, None]
+    columns = pixel(s.x)[:, None, None]+np.arange(-half, half+1)[None, None, :]
+    inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
+    at = np.clip(rows, 0, ny-1), np.clip(columns, 0, nx-1)
+    residual, ivar = (np.where(inside, plane[at], 0) for plane in (state.residual, state.image.ivar))
     own = state.psf.render(s.x, s.y, size)
     data = residual+own*s.flux[:, None, None].astype(np.float32)
     return StarStamps(s.x, s.y, s.flux, data, ivar, state.image.shape)

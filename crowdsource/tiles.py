@@ -32,6 +32,11 @@ class Box:
         return (x+half >= self.x0) & (x-half < self.x1) & (y+half >= self.y0) & (y-half < self.y1)
 
 
+def bands(rows, height=256):
+    """Slices of so many rows, the last one shorter, that cover an image."""
+    return [slice(start, min(rows, start+height)) for start in range(0, rows, height)]
+
+
 @dataclass(frozen=True)
 class Tile:
     """A core box, and the padded box on which its sources are fitted."""

@@ -64,7 +64,7 @@ def test_unknown_names_and_wrong_types(mapping, message):
 
 
 @pytest.mark.parametrize("mapping, message", [
-    ({"min_passes": 0}, "min_passes"), ({"min_passes": 11}, "min_passes"), ({"sky": {"estimator": "best"}}, "sky.estimator"),
+    ({"min_passes": 0}, "min_passes"), ({"min_passes": 13}, "min_passes"), ({"sky": {"estimator": "best"}}, "sky.estimator"),
     ({"sky": {"block": 3}}, "sky.block"), ({"detect": {"threshold": 0.}}, "detect.threshold"),
     ({"solve": {"method": "qr"}}, "solve.method"), ({"solve": {"stamp_levels": [1.]}}, "solve.stamp_levels"),
     ({"solve": {"stamp_sizes": [19, 30], "stamp_levels": [5.]}}, "solve.stamp_sizes"),
