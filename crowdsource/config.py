@@ -193,8 +193,8 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.9
-    prune_confused: float = 1.25
+    prune: float = 4.8
+    prune_confused: float = 1.5
     prune_from: int = 2
     search_share: float = 0.7
     min_separation: float = 1.
