@@ -28,11 +28,12 @@ except ImportError:
 endef
 export PREREQUISITES
 
-.PHONY: demo test bench lint docs field clean help
+.PHONY: demo test bench peers lint docs field clean help
 help:
 	@echo "make demo    fit the packaged field; writes a catalog and a picture to $(DEMO_OUTPUT)/"
 	@echo "make test    run the tests"
-	@echo "make bench   time and score the command on simulated fields"
+	@echo "make bench   time and score the command, and other programs that are there, on simulated fields"
+	@echo "make peers   install other programs for that: photutils, sep, version 0.5.9 of the published code (Python 3.11)"
 	@echo "make lint    look for faults of style"
 	@echo "make docs    write the generated parts of the documentation"
 	@echo "make field   simulate the packaged field again"
@@ -46,6 +47,13 @@ test: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@$(ONE_THREAD) $(BIN)/python benchmarks/run.py
+
+peers:
+	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers
+	@build/peers/bin/python -m pip install --quiet --disable-pip-version-check photutils sep astropy scipy
+	@test -x build/published/bin/python || $(PYTHON) -m venv build/published
+	@build/published/bin/python -m pip install --quiet --disable-pip-version-check 'numpy<2' 'scipy==1.10.*' astropy \
+		crowdsourcephoto==0.5.9
 
 lint: $(VENV)/.installed $(VENV)/.linter
 	@$(BIN)/ruff check .

@@ -4,7 +4,9 @@
     python benchmarks/run.py sharp crowded --profile  some of them, with CPU seconds by stage
     python benchmarks/run.py --save                   also write ours.csv and own.csv here, from which `make docs` makes tables
 
-Each field is one run of `crowdsource generic` as a whole process, given image, inverse variance and flags, on one core.
+Each field is one run of `crowdsource generic` as a whole process, given image, inverse variance and flags, on one core. On our
+own fields other programs run next to it, those of `peers.py` that are there: photutils and sep in this environment or in one that
+`make peers` makes, version 0.5.9 of the published code in another of those, SExtractor and PSFEx where the commands are.
 Reference fields are made by the scripts of a folder (fields.py, bounds.py, score.py) into the folder of fields; those
 already there are taken as they are.
 """
@@ -12,16 +14,20 @@ import argparse
 import csv
 import importlib.util
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 from fields import FIELDS, field_file
+from peers import PEERS
 
-from crowdsource.evaluate import compare
+from crowdsource.evaluate import compare, match_stars
 from crowdsource.io.simulation import read_simulation
 from crowdsource.simulate import SIMULATED
 
@@ -30,6 +36,7 @@ OURS, OWN = ROOT/"benchmarks"/"ours.csv", ROOT/"benchmarks"/"own.csv"
 REFERENCE = ("sparse", "medium", "crowded")
 COMMAND = Path(sys.executable).parent/"crowdsource"
 ONE_THREAD = {n: "1" for n in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ENVIRONMENTS = ROOT/"build"
 MEBIBYTE = 1024 if sys.platform != "darwin" else 1024**2
 
 
@@ -59,44 +66,115 @@ def run(image, ivar, dq, out, options=(), repeat=1):
                "--quiet", *options]
     cpu, peak = [], []
     for _ in range(repeat):
-        process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"{' '.join(command)}: exit status {process.returncode}")
-        cpu.append(usage.ru_utime+usage.ru_stime)
-        peak.append(usage.ru_maxrss/MEBIBYTE)
+        used = timed(command)
+        if used is None:
+            sys.exit(f"{' '.join(command)}: failed")
+        cpu.append(used[0])
+        peak.append(used[1])
     return Run(min(cpu), max(peak), Table.read(out, hdu="CAT"), Table.read(out, hdu="HIST"))
 
 
-def own_row(name, folder, arguments):
-    """Cells of one of our fields, and its run."""
+def timed(command):
+    """CPU seconds of a command with all that it starts, and its largest resident memory in MiB; None when it fails."""
+    process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return None if process.returncode else (usage.ru_utime+usage.ru_stime, usage.ru_maxrss/MEBIBYTE)
+
+
+def interpreters():
+    """The interpreter for each other program that can be had here."""
+    found = {}
+    for name in ("photutils", "sep"):
+        for python in (Path(sys.executable), ENVIRONMENTS/"peers"/"bin"/"python"):
+            if python.exists() and not subprocess.run([python, "-c", f"import {name}"], capture_output=True, check=False).returncode:
+                found[name] = python
+    if shutil.which("psfex") and (shutil.which("source-extractor") or shutil.which("sex")):
+        found["sextractor"] = Path(sys.executable)
+    if (published := ENVIRONMENTS/"published"/"bin"/"python").exists():
+        found["published"] = published
+    return {name: found[name] for name in PEERS if name in found}
+
+
+def scaled(catalog, truth):
+    """A catalog with fluxes on the truth's scale, which the brightest fifth of the matched rows tell: conventions differ."""
+    rows = {n: np.asarray(catalog[n], dtype=np.float64) for n in ("x", "y", "flux")}
+    stars = {n: np.asarray(truth[n], dtype=np.float64) for n in ("x", "y", "flux")}
+    positive = rows["flux"] > 0
+    match = match_stars(stars, {n: v[positive] for n, v in rows.items()})
+    star = np.flatnonzero(match >= 0)
+    star = star[np.argsort(-stars["flux"][star])][:max(1, len(star)//5)]
+    scale = float(np.median(rows["flux"][positive][match[star]]/stars["flux"][star])) if len(star) else 1.
+    catalog = catalog.copy()
+    for name in ("flux", "dflux"):
+        catalog[name] = np.asarray(catalog[name], dtype=np.float64)/scale
+    return catalog
+
+
+def own_rows(name, folder, arguments, others):
+    """Cells of one of our fields, for this project and other programs, and this project's run."""
     path = field_file(folder, name)
-    done = run(f"{path}:IMAGE", f"{path}:IVAR", f"{path}:DQ", folder/f"{name}.cat.fits", arguments.options, arguments.repeat)
+    planes = f"{path}:IMAGE", f"{path}:IVAR"
+    done = run(*planes, f"{path}:DQ", folder/f"{name}.cat.fits", arguments.options, arguments.repeat)
     image, truth = read_simulation(path)
-    c = compare(done.catalog, truth, avoid=image.dq & SIMULATED.saturated > 0)
+    avoid = image.dq & SIMULATED.saturated > 0
+    rows = [own_row(name, "this project", (done.cpu, done.peak), done.cpu, compare(done.catalog, truth, avoid=avoid))]
+    for program, used, catalog in other_runs(name, planes, FIELDS[name].fwhm, folder, others):
+        rows.append(own_row(name, program, used, done.cpu, compare(scaled(catalog, truth), truth, avoid=avoid)))
+    return rows, done
+
+
+def other_runs(name, planes, fwhm, folder, others):
+    """Title, CPU time and memory, and catalog of each other program on a field; one that fails is told and left out."""
+    for peer, python in others.items():
+        out = folder/f"{name}.{peer}.fits"
+        used = timed([str(python), str(ROOT/"benchmarks"/"peers.py"), peer, *planes, str(out), str(fwhm)])
+        if used is None:
+            print(f"{name}: {peer} failed", file=sys.stderr)
+        else:
+            yield TITLES[peer], used, Table.read(out)
+
+
+def own_row(name, program, used, ours, c):
+    """Cells of one program on one of our fields, from its CPU time and memory, our CPU time, and its `Comparison`."""
     found = "/".join(f"{v:.0f}" for v in c.bins["found"])
     faint, bright = (f"{b['bias']:+.2f}, {b['pull']:.2f}, {b['tails']:.0f}" for b in (c.bins[2], c.bins[4]))
-    return [name, f"{done.cpu:.1f}", f"{done.peak:.0f}", str(c.stars), str(c.rows), found, f"{c.spurious:.1f}", faint, bright,
-            f"{c.position_pull:.2f}"], done
+    position = f"{c.position_pull:.2f}" if np.isfinite(c.position_pull) else "-"
+    return [name, program, f"{used[0]:.1f}", f"{used[0]/ours:.1f}", f"{used[1]:.0f}", str(c.rows), found, f"{c.spurious:.1f}",
+            faint, bright, position]
 
 
-OWN_HEAD = ["field", "CPU s", "MB", "stars", "rows", "found % at S/N 5-7/7-10/10-20/20-50/50+", "spurious %",
+TITLES = dict(published="crowdsource 0.5.9", sep="sep", photutils="photutils", sextractor="SExtractor + PSFEx")
+OWN_HEAD = ["field", "program", "CPU s", "CPU ratio", "MB", "rows", "found % at S/N 5-7/7-10/10-20/20-50/50+", "spurious %",
             "S/N 10-20: bias %, pull, tails %", "S/N > 50: the same", "position pull"]
-REFERENCE_HEAD = ["field", "program", "CPU s", "MB", "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious %",
+REFERENCE_HEAD = ["field", "program", "CPU s", "CPU ratio", "MB", "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious %",
                   "S/N 10-30: bias %, scatter, position scatter, pull, tails %", "S/N > 100: the same", "position pulls"]
+REFERENCE_FWHM = 4.
 
 
-def reference_row(name, folder, score, arguments):
-    """Cells of a reference field, and its run."""
-    image, ivar, dq = (folder/f"{name}_{plane}.fits" for plane in ("im", "ivar", "dq"))
+def reference_rows(name, folder, score, arguments, others):
+    """Cells of a reference field, for this project and other programs, and this project's run."""
+    image, ivar, dq = (str(folder/f"{name}_{plane}.fits") for plane in ("im", "ivar", "dq"))
     done = run(image, ivar, dq, folder/f"{name}.cat.fits", arguments.options, arguments.repeat)
-    s = score(str(folder), name, done.catalog)
-    figures = [", ".join(f"{s[level].get(k)+0.:g}" for k in ("bias", "scatter", "pos_scatter", "pull", "tails"))
+    rows = [reference_row(name, "this project", (done.cpu, done.peak), done.cpu, score(str(folder), name, done.catalog))]
+    for program, used, catalog in other_runs(name, (image, ivar), REFERENCE_FWHM, folder, others):
+        rows.append(reference_row(name, program, used, done.cpu, score(str(folder), name, catalog)))
+    return rows, done
+
+
+def reference_row(name, program, used, ours, s):
+    """Cells of one program on a reference field, from its CPU time and memory, our CPU time, and its scores."""
+    figures = [", ".join(shown(s.get(level, {}).get(k)) for k in ("bias", "scatter", "pos_scatter", "pull", "tails"))
                for level in ("SN10+", "SN100+")]
-    pulls = ", ".join(f"{s[level].get('pos_pull'):g}" for level in ("SN10+", "SN100+"))
+    pulls = ", ".join(shown(s.get(level, {}).get("pos_pull")) for level in ("SN10+", "SN100+"))
     found = "/".join("-" if v is None else f"{v:.0f}" for v in s["found"])
-    return [name, "this project", f"{done.cpu:.1f}", f"{done.peak:.0f}", found, f"{s['spurious'][0]:g}", *figures, pulls], done
+    return [name, program, f"{used[0]:.1f}", f"{used[0]/ours:.1f}", f"{used[1]:.0f}", found, f"{s['spurious'][0]:g}", *figures,
+            pulls]
+
+
+def shown(value):
+    """A number as short as it can be, a dash where there is none."""
+    return "-" if value is None else f"{value+0.:g}"
 
 
 def scorer(folder):
@@ -138,13 +216,24 @@ def table(head, rows):
     return "\n".join("| "+" | ".join(line)+" |" for line in [head, ["---"]*len(head), *rows])
 
 
+def machine():
+    """What the figures were measured on, and when."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+                 if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{date.today().isoformat()}, {model}, Python {platform.python_version()}"
+
+
 def save(path, head, rows):
-    """Put rows into a table in a file, in place of older ones of the same fields."""
+    """Put rows into a table in a file, in place of older ones of the same fields and programs."""
     kept = {}
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
-            kept = {r[head[0]]: list(r.values()) for r in csv.DictReader(file)}
-    kept.update({row[0]: row[:len(head)] for row in rows})
+            kept = {(r[head[0]], r[head[1]]): list(r.values()) for r in csv.DictReader(file)}
+    kept.update({(row[0], row[1]): row[:len(head)] for row in rows})
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *kept.values()])
 
@@ -159,6 +248,8 @@ def parsed():
                         help="scripts of the reference fields")
     parser.add_argument("--python", default="python3", help="an interpreter with numba, for those scripts")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each field; the least CPU time counts")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), metavar="NAME",
+                        help=f"other programs to run, of {', '.join(PEERS)}; all that are here when not given")
     parser.add_argument("--profile", action="store_true", help="CPU seconds by stage")
     parser.add_argument("--save", action="store_true", help="write the rows to ours.csv and own.csv, for the documentation")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="the rest goes to the command")
@@ -173,19 +264,24 @@ def main():
     unknown = [n for n in names if n not in FIELDS and not score]
     if unknown:
         sys.exit(f"{', '.join(unknown)}: not among {', '.join(FIELDS)}, and {arguments.reference} has no score.py")
+    others = {name: python for name, python in interpreters().items() if arguments.peers is None or name in arguments.peers}
     own, reference, ran, runs = [], [], [], []
     for name in names:
         if name not in FIELDS and not have_reference(name, arguments.fields, arguments.reference, arguments.python):
             continue
-        row, done = own_row(name, arguments.fields, arguments) if name in FIELDS else reference_row(
-            name, arguments.fields, score, arguments)
-        (own if name in FIELDS else reference).append(row)
+        if name in FIELDS:
+            rows, done = own_rows(name, arguments.fields, arguments, others)
+            own += rows
+        else:
+            rows, done = reference_rows(name, arguments.fields, score, arguments, others)
+            reference += rows
         ran.append(name)
         runs.append(done)
     parts = [table(OWN_HEAD, own)]*bool(own)+[table(REFERENCE_HEAD, reference)]*bool(reference)
     print("\n\n".join(parts+[profile(ran, runs)]*(arguments.profile and bool(runs))))
     if arguments.save:
-        save(OURS, ["field", "program", "cpu", "mb", "found", "spurious", "faint", "bright"], reference)
+        (ROOT/"benchmarks"/"machine.txt").write_text(machine()+"\n", encoding="utf-8")
+        save(OURS, REFERENCE_HEAD, reference)
         save(OWN, OWN_HEAD, own)
 
 

@@ -107,38 +107,45 @@ def presets():
                   for option, values in differences().items()])
 
 
+def saved(name):
+    """Rows of a table in benchmarks, as dicts; none where it has not been measured yet."""
+    path = ROOT/"benchmarks"/name
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+
+
+SHORT = ("field", "program", "CPU s", "CPU ratio", "MB", "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious %")
+
+
 def peers(names, short):
-    """The comparison with other programs on fields: rows of benchmarks/peers.csv, and of ours.csv where there are any."""
-    rows = []
-    for name in ("peers.csv", "ours.csv"):
-        path = ROOT/"benchmarks"/name
-        if path.exists():
-            rows += csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    head = {"field": "field", "program": "program", "cpu": "CPU s", "mb": "MB",
-            "found": "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious": "spurious %",
-            "faint": "S/N 10-30: bias %, scatter, position scatter, pull, tails %", "bright": "S/N > 100: the same"}
-    if short:
-        del head["bright"]
-        head["faint"] = "bias %, pull at S/N 10-30"
+    """The comparison with other programs: rows of benchmarks/ours.csv, and of elsewhere.csv, with CPU times of another machine."""
+    rows = saved("ours.csv")
+    have = {(r["field"], r["program"]) for r in rows}
+    for row in saved("elsewhere.csv"):
+        if (row["field"], row["program"]) not in have:
+            rows.append({**row, "CPU s": f"({row['CPU s']})", "CPU ratio": ""})
+    if not rows:
+        return "*Not measured yet.*"
+    head = [c for c in rows[0] if not short or c in SHORT]
     lines = []
     for field in names:
-        of_field = [r for r in rows if r["field"] == field]
-        for k, row in enumerate(sorted(of_field, key=lambda r: not r["program"].startswith("this"))):
-            cells = dict(row, field=field if k == 0 else "")
-            if short:
-                values = row["faint"].split(", ")
-                cells["faint"] = f"{values[0]}, {values[3]}" if len(values) == 5 else ""
-            if row["program"].startswith("this"):
-                cells = {key: f"**{v}**" if v and key != "field" else v for key, v in cells.items()}
-            lines.append([cells[k] for k in head])
-    return table(list(head.values()), lines)
+        of_field = sorted((r for r in rows if r["field"] == field), key=lambda r: not r["program"].startswith("this"))
+        for k, row in enumerate(of_field):
+            mark = "**" if row["program"].startswith("this") else ""
+            cells = {c: f"{mark}{row[c]}{mark}" if row.get(c) else "" for c in head}
+            lines.append([field if k == 0 else "", *(cells[c] for c in head[1:])])
+    return table(head, lines)
+
+
+def machine():
+    """When and where the tables were measured."""
+    path = ROOT/"benchmarks"/"machine.txt"
+    return f"Measured {path.read_text(encoding='utf-8').strip()}." if path.exists() else "*Not measured yet.*"
 
 
 def own_fields():
     """Scores on the fields of our own, as benchmarks/run.py saved them."""
-    path = ROOT/"benchmarks"/"own.csv"
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
-    return table(rows[0], rows[1:]) if rows else "*Not measured yet.*"
+    rows = saved("own.csv")
+    return table(list(rows[0]), [list(r.values()) for r in rows]) if rows else "*Not measured yet.*"
 
 
 def options(command):
@@ -177,6 +184,7 @@ PARTS = {
     "simulation": simulation,
     "presets": presets,
     "own_fields": own_fields,
+    "machine": machine,
     "peers_short": lambda: peers(("sparse", "medium", "crowded"), short=True),
     "peers": lambda: peers(("sparse", "medium", "crowded", "extreme", "real"), short=False),
 }
