@@ -87,7 +87,7 @@ def interpreters():
     found = {}
     for name in ("photutils", "sep"):
         for python in (Path(sys.executable), ENVIRONMENTS/"peers"/"bin"/"python"):
-            if python.exists() and not subprocess.run([python, "-c", f"import {name}"], capture_output=True, check=False).returncode:
+            if python.exists() and subprocess.run([python, "-c", f"import {name}"], capture_output=True, check=False).returncode == 0:
                 found[name] = python
     if shutil.which("psfex") and (shutil.which("source-extractor") or shutil.which("sex")):
         found["sextractor"] = Path(sys.executable)

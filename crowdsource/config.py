@@ -133,6 +133,9 @@ class SolveConfig:
         ... and in a search, after which all is solved again, when it fell by this one.
     max_iterations : int
         Solver iterations in one solve.
+    min_overlap : int
+        The normal equations leave out pairs whose stamps share fewer pixels than this along an axis: one pass then moves
+        them as if they were alone, and the next sees what that left.
     sky_spacing : float
         Spacing in pixels of the knots of a smooth sky fitted together with the sources; 0 for none.
     tile : int
@@ -151,6 +154,7 @@ class SolveConfig:
     tolerance: float = 1e-3
     search_tolerance: float = 1e-2
     max_iterations: int = 200
+    min_overlap: int = 5
     sky_spacing: float = 0.
     tile: int = 1024
     overlap: int = 30
@@ -378,6 +382,7 @@ def checked(config):
         (not s.stamp_levels or len(s.stamp_levels) == len(s.stamp_sizes)-1,
          "solve.stamp_levels must be empty or have one value fewer than stamp_sizes"),
         (s.cut_off > 0, "solve.cut_off must be positive"),
+        (s.min_overlap >= 1, "solve.min_overlap must be at least 1 pixel"),
         (all(n % 2 and n >= 5 for n in (*s.stamp_sizes, s.bright_size)), "solve.stamp_sizes must be odd and at least 5"),
         (list(s.stamp_sizes) == sorted(s.stamp_sizes), "solve.stamp_sizes must grow"),
         (s.position_prior > 0, "solve.position_prior must be positive"),

@@ -297,9 +297,12 @@ def mean_chi2(state):
 
 
 def psf_is_due(state):
-    """Whether this pass refits the PSF: in the first few, and while the sources change by much."""
+    """Whether this pass refits the PSF: every other one while the sources change by much, and when the search has ended."""
     c = state.config.psf
     if state.kind == LAST or not c.refit:
+        return False
+    if state.kind == SEARCH and state.passno % 2:
+        # the stars must settle on a new PSF before they tell of the next
         return False
     settled = state.passno >= c.settle_passes and state.new <= c.settle_fraction*len(state.sources)
     return not settled or (state.kind == PRUNE and all(h["kind"] == SEARCH for h in state.history))

@@ -106,19 +106,21 @@ def prior_precision(flux, error, width):
     return 1/(np.maximum(np.maximum(np.abs(flux), error), UNKNOWN)*width)**2
 
 
-def build_normal(stamps, ivar, residual):
+def build_normal(stamps, ivar, residual, least=1):
     """The normal equations of a set of stamps.
 
     Parameters
     ----------
     stamps : crowdsource.design.StampSet
     ivar, residual : ndarray, shape (ny, nx), float32
+    least : int
+        Pairs whose stamps share fewer pixels along an axis are left out.
 
     Returns
     -------
     NormalEquations
     """
-    indptr, indices = design_kernel.overlaps(stamps.layout)
+    indptr, indices = design_kernel.overlaps(stamps.layout, least)
     diagonal, blocks, rhs = design_kernel.normal_equations(stamps.buffer, stamps.layout, ivar, residual, indptr, indices)
     return NormalEquations(diagonal, blocks, indptr, indices, rhs)
 

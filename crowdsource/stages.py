@@ -174,7 +174,7 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     stamps = render_stamps(state.psf, s.x, s.y, size[members], (box.x0, box.y0), state.workspace)
     ivar = np.ascontiguousarray(state.image.ivar[box.slices])
     residual = state.image.data[box.slices]-state.sky[box.slices]-state.model[box.slices]
-    normal = build_normal(stamps, ivar, residual)
+    normal = build_normal(stamps, ivar, residual, c.min_overlap)
     precision = prior_precision(s.flux, s.error, c.position_prior)
     first = int((members < len(state.sources)).sum())
     if first < len(members):

@@ -78,15 +78,15 @@ def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssiz
                 cs_add(&stamps[k, j, first], <float> flux[k], <int> (last-first), &image[y0[k]+j, x0[k]+first])
 
 
-cdef inline bint overlap(const Py_ssize_t[:, ::1] layout, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    """Whether the stamps of two sources share a pixel."""
-    return (layout[a, 3] < layout[b, 3]+layout[b, 1] and layout[b, 3] < layout[a, 3]+layout[a, 1]
-            and layout[a, 4] < layout[b, 4]+layout[b, 1] and layout[b, 4] < layout[a, 4]+layout[a, 1])
+cdef inline bint overlap(const Py_ssize_t[:, ::1] layout, Py_ssize_t a, Py_ssize_t b, Py_ssize_t least) noexcept nogil:
+    """Whether the stamps of two sources share at least so many pixels along both axes."""
+    return (layout[a, 3]+least <= layout[b, 3]+layout[b, 1] and layout[b, 3]+least <= layout[a, 3]+layout[a, 1]
+            and layout[a, 4]+least <= layout[b, 4]+layout[b, 1] and layout[b, 4]+least <= layout[a, 4]+layout[a, 1])
 
 
 cdef Py_ssize_t partners(const Py_ssize_t[:, ::1] layout, const Py_ssize_t[::1] start, const Py_ssize_t[::1] member,
                          Py_ssize_t cells_x, Py_ssize_t cells_y, Py_ssize_t cell, const Py_ssize_t[::1] origin, Py_ssize_t a,
-                         int *found) noexcept nogil:
+                         Py_ssize_t least, int *found) noexcept nogil:
     """Count, and list where `found` is not NULL, the partners that source `a` owns: smaller, or as large and later."""
     cdef Py_ssize_t count = 0, cx, cy, m, b, half = layout[a, 1]//2
     cdef Py_ssize_t x = layout[a, 3]+half-origin[0], y = layout[a, 4]+half-origin[1], reach = layout[a, 1]
@@ -96,15 +96,15 @@ cdef Py_ssize_t partners(const Py_ssize_t[:, ::1] layout, const Py_ssize_t[::1] 
                 b = member[m]
                 if layout[b, 1] > layout[a, 1] or (layout[b, 1] == layout[a, 1] and b <= a):
                     continue
-                if overlap(layout, a, b):
+                if overlap(layout, a, b, least):
                     if found != NULL:
                         found[count] = <int> b
                     count += 1
     return count
 
 
-def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t cell=16):
-    """Pairs of sources whose stamps share pixels.
+def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t least=1, Py_ssize_t cell=16):
+    """Pairs of sources whose stamps share at least so many pixels along both axes.
 
     Each pair is listed once, at its owner: the source with the larger stamp, the earlier one where they are equal.
 
@@ -112,6 +112,8 @@ def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t cell=16):
     ----------
     layout : memoryview, shape (n, 5)
         offset, size, stride, x0, y0 of each source.
+    least : int
+        Pixels, at least 1.
     cell : int
         Size of the search grid's cells, pixels.
 
@@ -136,13 +138,13 @@ def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t cell=16):
     cdef long long[::1] ptr = indptr
     with nogil:
         for k in range(n):
-            ptr[k+1] = ptr[k]+partners(layout, start, member, cells_x, cells_y, cell, origin, k, NULL)
+            ptr[k+1] = ptr[k]+partners(layout, start, member, cells_x, cells_y, cell, origin, k, least, NULL)
     indices = np.zeros(max(1, int(indptr[n])), np.int32)
     cdef int[::1] index = indices
     with nogil:
         for k in range(n):
             if ptr[k+1] > ptr[k]:
-                partners(layout, start, member, cells_x, cells_y, cell, origin, k, &index[ptr[k]])
+                partners(layout, start, member, cells_x, cells_y, cell, origin, k, least, &index[ptr[k]])
     return indptr, indices[:indptr[n]]
 
 

@@ -117,7 +117,7 @@ SHORT = ("field", "program", "CPU s", "CPU ratio", "MB", "found % at S/N 3-5/5-7
 
 
 def peers(names, short):
-    """The comparison with other programs: rows of benchmarks/ours.csv, and of elsewhere.csv, with CPU times of another machine."""
+    """The comparison with other programs: rows of ours.csv, and of elsewhere.csv with the CPU times of another machine."""
     rows = saved("ours.csv")
     have = {(r["field"], r["program"]) for r in rows}
     for row in saved("elsewhere.csv"):
