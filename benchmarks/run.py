@@ -84,10 +84,14 @@ def timed(command):
 
 def interpreters():
     """The interpreter for each other program that can be had here."""
+    def has(python, module):
+        done = subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False)
+        return done.returncode == 0
+
     found = {}
     for name in ("photutils", "sep"):
         for python in (Path(sys.executable), ENVIRONMENTS/"peers"/"bin"/"python"):
-            if python.exists() and subprocess.run([python, "-c", f"import {name}"], capture_output=True, check=False).returncode == 0:
+            if python.exists() and has(python, name):
                 found[name] = python
     if shutil.which("psfex") and (shutil.which("source-extractor") or shutil.which("sex")):
         found["sextractor"] = Path(sys.executable)

@@ -97,13 +97,18 @@ def boxes(layout):
     return [{(y, x) for y in range(y0, y0+size) for x in range(x0, x0+size)} for _, size, _, x0, y0 in np.asarray(layout)]
 
 
-def overlaps(layout):
+def overlaps(layout, least=1):
     """Twin of `design.overlaps`; partners are listed in ascending order."""
     pixels, size = boxes(layout), np.asarray(layout)[:, 1]
     indptr, indices = [0], []
+
+    def shared(a, b):
+        common = pixels[a] & pixels[b]
+        return min((len({p[axis] for p in common}) for axis in (0, 1)), default=0) >= least
+
     for a in range(len(size)):
         owned = [b for b in range(len(size)) if size[b] < size[a] or (size[b] == size[a] and b > a)]
-        indices += [b for b in owned if pixels[a] & pixels[b]]
+        indices += [b for b in owned if shared(a, b)]
         indptr.append(len(indices))
     return np.array(indptr, dtype=np.int64), np.array(indices, dtype=np.int32)
 
