@@ -70,6 +70,8 @@ class SimulationConfig:
         Bounds of the fluxes, in units of the 5 sigma flux.
     saturated_stars : int
         At least so many stars are saturated: the brightest ones are made brighter when there are fewer.
+    saturated_peaks : tuple of float
+        Their peaks are at least this high, in units of the saturation level: the brightest star's, and the last one's.
     clusters : tuple of Cluster
         On top of the field stars.
     fwhm, beta : float
@@ -109,6 +111,7 @@ class SimulationConfig:
     faintest: float = 1/3
     brightest: float = 2e4
     saturated_stars: int = 3
+    saturated_peaks: tuple = (4., 1.5)
     clusters: tuple = ()
     fwhm: float = 4.
     beta: float = 3.
@@ -213,6 +216,7 @@ def _checked(c):
         (c.gain > 0 and c.readnoise >= 0 and c.sky >= 0, "gain must be positive, readnoise and sky not negative"),
         (0 <= c.bad_columns < c.shape[1], "bad_columns must be fewer than the columns"),
         (c.saturation > 2*c.sky, "saturation must be above twice the sky"),
+        (len(c.saturated_peaks) == 2 and min(c.saturated_peaks) > 0, "saturated_peaks must be two positive numbers"),
     ]
     for holds, message in rules:
         if not holds:
@@ -262,7 +266,7 @@ def draw_stars(config, psf, rng):
     order = np.argsort(-flux, kind="stable")
     x, y, flux = x[order], y[order], flux[order]
     inside = np.flatnonzero((np.abs(x-(nx-1)/2) < nx/2) & (np.abs(y-(ny-1)/2) < ny/2))[:c.saturated_stars]
-    flux[inside] = np.maximum(flux[inside], np.linspace(4, 1.5, len(inside))*c.saturation/peak)
+    flux[inside] = np.maximum(flux[inside], np.linspace(*c.saturated_peaks, len(inside))*c.saturation/peak)
     return x, y, flux
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from ..confusion import widening
 from ..flags import combine
 from ..measure import extent_significance, measured
+from ..psf.base import MODEL_ERROR
 from ..stages import confused
 from ..stars import select
 from .schema import magnitudes, make_catalog
@@ -27,7 +28,7 @@ def image_catalog(state):
     s, image = state.sources, state.image
     columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=s.flux, passno=s.passno)
     columns.update(measured(state))
-    columns.update(_errors(state, extent_significance(columns)))
+    columns.update(_errors(state, extent_significance(columns), columns["qf"]))
     columns.update(_at_centre(state))
     columns["psf_star"] = np.isin(np.arange(len(s)), select(state))
     if state.forced:
@@ -49,8 +50,11 @@ def flux_unit(name):
     return "ct" if isinstance(unit, units.UnrecognizedUnit) or unit == units.dimensionless_unscaled else unit.to_string()
 
 
-def _errors(state, extent):
-    """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known."""
+def _errors(state, extent, seen):
+    """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known.
+
+    Of a star's light that lies on masked pixels, all but the part `seen`, only the PSF tells, as well as it is known.
+    """
     variance = np.diagonal(state.covariance, axis1=1, axis2=2)
     known = np.isfinite(variance) & (variance > 0)
     sigma = np.where(known, np.sqrt(np.where(known, variance, 1)), HUGE_ERROR)
@@ -60,8 +64,9 @@ def _errors(state, extent):
     confusion, arm = confused(state, sigma[:, 0])
     confusion = confusion*widening(extent)
     shift = [np.hypot(sigma[:, k], arm*confusion)/flux for k in (1, 2)]
-    return dict(dflux=np.hypot(sigma[:, 0], confusion), dflux_joint=sigma[:, 0], dx=np.minimum(shift[0], HUGE_ERROR),
-                dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
+    hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-seen)*flux, 0)
+    return dict(dflux=np.hypot(np.hypot(sigma[:, 0], confusion), hidden), dflux_joint=sigma[:, 0],
+                dx=np.minimum(shift[0], HUGE_ERROR), dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
 
 
 def _at_centre(state):

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import pixel
+from .base import MODEL_ERROR, pixel
 from .grid import basis, coefficients, render, terms
 from .model import FieldPSF
 from .moffat import MoffatWings
 
 log = logging.getLogger(__name__)
-MODEL_ERROR = 0.005
-"""Pixel errors are never taken smaller than this part of the star's own light: no model is better everywhere."""
 STEPS = dict(fwhm=0.02, e=0.02, beta=0.05)
 """Finite differences for the shape's derivatives: relative for fwhm and beta."""
 LARGEST = np.array([0.3, 0.1, 0.1, 0.5])
