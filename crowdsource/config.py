@@ -183,13 +183,13 @@ class CullConfig:
     ----------
     min_significance : float
         Sources with flux below so many times their isolated error are removed.
-    prune, prune_confused : float
-        After the last search, sources are removed whose flux is below so many times its error, the least significant of each
-        crowd first: the model does not need them. The error knows neighbours, position and confusion, with more of it in
-        sources wider than the PSF, which are more often several stars too faint to be told apart than one. The bound is
-        the first value where all of the error is photon noise, the second where all is confusion.
+    prune : float
+        After the last search, sources with flux below so many times their error, neighbours and position marginalised,
+        are removed, the least significant of each crowd first: the model does not need them. The flux of a source wider than
+        the PSF counts for less, by as much as its noise of confusion is larger: it is more often several stars too faint to
+        be told apart than one.
     prune_from, search_share : int, float
-        From this pass on a search, too, removes sources, below this share of the bounds: what stood in a false place gives
+        From this pass on a search, too, removes sources, below this share of that bound: what stood in a false place gives
         room for better ones.
     min_separation : float
         The fainter of two sources closer than this is removed, pixels.
@@ -197,8 +197,7 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.8
-    prune_confused: float = 1.5
+    prune: float = 4.55
     prune_from: int = 2
     search_share: float = 0.7
     min_separation: float = 1.

@@ -34,23 +34,6 @@ def marginal_error(covariance):
     return np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
 
 
-def bound(joint, confusion, share, config):
-    """The significance over all noise that a source must have, shape (n,).
-
-    Photon noise brings forth peaks without any star, and takes the larger bound; confusion is light of stars, only not of one.
-
-    Parameters
-    ----------
-    joint, confusion : ndarray, shape (n,)
-        Flux errors of photon noise and of confusion.
-    share : float
-        Of the config's bounds.
-    config : crowdsource.config.CullConfig
-    """
-    photons = 1/(1+(confusion/joint)**2)
-    return share*(config.prune*photons+config.prune_confused*(1-photons))
-
-
 def needed(sources, significance, least, reach):
     """Which sources the model needs: those significant with position and neighbours marginalised.
 

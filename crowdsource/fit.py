@@ -13,7 +13,7 @@ from . import stages
 from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
 from .confusion import widening
-from .cull import bound, marginal_error, needed, worthy
+from .cull import marginal_error, needed, worthy
 from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance, measured
@@ -322,20 +322,36 @@ def culled(state):
     sources, share = state.sources, pruning_share(state)
     keep = np.ones(len(sources), bool)
     if share > 0:
-        joint = marginal_error(state.covariance)
-        confusion, _ = stages.confused(state, joint)
-        least = bound(joint, confusion, share, c)
-        extent = np.zeros(len(sources))
+        significance = sources.flux/marginal_error(state.covariance)
         if state.kind == PRUNE:
-            # no extent can save or doom the others
-            doubtful = np.flatnonzero(sources.flux < least*np.hypot(joint, confusion*widening(np.inf)))
-            extent[doubtful] = extent_significance(measured(state, doubtful))
-        excess = sources.flux/np.hypot(joint, confusion*widening(extent))-least
+            significance /= widened(state, significance < share*c.prune*widening(np.inf))
         # what was found in this pass has not settled yet
-        excess[sources.passno == state.passno] = np.inf
-        keep = needed(sources, excess, 0., PRUNE_REACH*float(state.psf.fwhm()))
+        significance[sources.passno == state.passno] = np.inf
+        keep = needed(sources, significance, share*c.prune, PRUNE_REACH*float(state.psf.fwhm()))
     keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
     return stages.without(state, ~keep)
+
+
+def widened(state, which):
+    """How much more noise than sources as wide as the PSF those have that are wider, or less, shape (n,).
+
+    Unresolved light widens a source: what is faint and wide is more often several stars that cannot be told apart than one.
+
+    Parameters
+    ----------
+    state : PassState
+        With covariances.
+    which : ndarray of bool, shape (n,)
+        The sources to look at; 1 for the others.
+    """
+    which = np.flatnonzero(which)
+    joint = marginal_error(state.covariance)
+    confusion, _ = stages.confused(state, joint)
+    joint, confusion = joint[which], confusion[which]
+    factor = np.ones(len(state.sources))
+    wide = confusion*widening(extent_significance(measured(state, which)))
+    factor[which] = np.hypot(joint, wide)/np.hypot(joint, confusion)
+    return factor
 
 
 class _Clock:
