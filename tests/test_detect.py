@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from crowdsource.config import DetectConfig
+from crowdsource.cython_ext import detect as kernel
 from crowdsource.design import model_image
-from crowdsource.detect import MatchedFilter, Peaks, apart, curvature, find_peaks
+from crowdsource.detect import MatchedFilter, Peaks, apart, correlated, curvature, find_peaks, local_maxima
 from crowdsource.flags import ENGINE
 from crowdsource.psf.model import FieldPSF
 
@@ -238,3 +239,14 @@ def test_apart_from_known_sources():
     assert apart(peaks, np.array([10.5]), np.array([10.]), 0.).all()
     assert apart(peaks, np.array([]), np.array([]), 5.).all()
     assert peaks.subset(np.array([2])).x.tolist() == [30]
+
+
+def test_bands_change_nothing():
+    rng = np.random.default_rng(4)
+    # equal neighbours across the edge of a band, at row 256, count once
+    image = rng.integers(0, 4, (600, 70)).astype(np.float32)
+    y, x = kernel.local_maxima(image, 2.)
+    assert [v.tolist() for v in local_maxima(image, 2.)] == [y.tolist(), x.tolist()]
+    stamp, weight, factor = rng.random((9, 9)).astype(np.float32), *rng.random((2, 600, 70)).astype(np.float32)
+    assert np.array_equal(correlated(image, stamp, map, weight, factor), kernel.correlate(image*weight, stamp)*factor)
+    assert np.array_equal(correlated(image, stamp), kernel.correlate(image, stamp))

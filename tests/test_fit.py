@@ -52,6 +52,35 @@ def noise_image(shape=(90, 100), sigma=3., sky=50., seed=1, stars=(), psf=None, 
     return Image.from_arrays(data, np.full(shape, 1/sigma**2), **metadata)
 
 
+def test_what_the_model_does_not_need_goes_in_the_search_already(field, result):
+    searches = [h for h in result.history if h["kind"] == "search"]
+    gone = [before["sources"]+now["new"]-now["sources"] for before, now in zip(searches, searches[1:])]
+    assert sum(gone) > 0
+    late = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99, min_significance=0.)))
+    searches = [h for h in late.history if h["kind"] == "search"]
+    assert all(before["sources"]+now["new"]-now["sources"] <= 2 for before, now in zip(searches, searches[1:]))
+
+
+def test_pairs_left_out_of_the_equations_change_the_way_not_the_end(field):
+    c = FitConfig()
+    whole, sparse = (fit(field.image(), config=replace(c, solve=replace(c.solve, min_overlap=n))).catalog for n in (1, 5))
+    a, b = values(whole), values(sparse)
+    row = match_stars(a, b, radius=0.5)
+    bright = np.flatnonzero((row >= 0) & (a["flux"] > 20*a["dflux_iso"]))
+    assert len(bright) > 40
+    difference = (a["flux"][bright]-b["flux"][row[bright]])/a["dflux_joint"][bright]
+    assert np.median(np.abs(difference)) < 0.05
+
+
+def test_light_on_masked_pixels_is_known_as_well_as_the_psf(result):
+    c = values(result.catalog)
+    saturated = c["flags"] >> MASK_SHIFT & ENGINE.saturated > 0
+    assert saturated.sum() == 1
+    hidden = 0.005*(1-c["qf"])*c["flux"]
+    assert (c["dflux"] >= 0.999*hidden).all()
+    assert c["dflux"][saturated] > 3*c["dflux_joint"][saturated]
+
+
 def test_stars_fluxes_and_errors(field, result):
     c = compare(result.catalog, field.truth, shape=field.data.shape, edge=5, avoid=field.dq > 0, avoid_radius=8)
     # 70 stars above 10 sigma, all but close pairs to be found; fluxes to 1 % and errors to what 70 pulls tell (12 %)

@@ -1,4 +1,6 @@
 """The simulated fields: fluxes, numbers of stars, noise, saturation, inverse variances, files."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -125,6 +127,16 @@ def test_sky_gradient_and_structure():
     assert np.std(n.sky-s.sky) == pytest.approx(9, rel=1e-3)
     # smooth: neighbours differ by far less than the structure
     assert np.std(np.diff(n.sky-s.sky, axis=1)) < 0.9
+
+
+def test_saturated_stars_have_the_peaks_asked_for():
+    c = SimulationConfig(shape=(300, 300), stars=50., saturated_stars=4, saturated_peaks=(10., 3.), brightest=100., seed=3)
+    s = simulate_field(c)
+    flux = np.sort(np.asarray(s.truth["flux"]))[::-1][:4]
+    assert flux[0]/flux[-1] == pytest.approx(10/3, rel=1e-6)
+    assert (s.dq & SIMULATED.saturated > 0).sum() > 40
+    with pytest.raises(ConfigError, match="saturated_peaks"):
+        simulate_field(replace(c, saturated_peaks=(1.,)))
 
 
 def test_same_seed_same_field(field):

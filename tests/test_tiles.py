@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from crowdsource.tiles import Box, make_tiles
+from crowdsource.tiles import Box, bands, make_tiles
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (100, 100), (1, 4000), (1500, 1600), (3000, 1100), (2048, 4096)])
@@ -48,3 +48,12 @@ def test_touches_is_sharing_a_pixel():
         h = s//2
         shares.append(canvas[max(0, j-h):j+h+1, max(0, i-h):i+h+1].any())
     assert box.touches(x, y, size).tolist() == shares
+
+
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 4096])
+def test_bands_cover_each_row_once(rows):
+    count = np.zeros(rows, int)
+    for band in bands(rows):
+        count[band] += 1
+        assert band.stop <= rows
+    assert (count == 1).all()

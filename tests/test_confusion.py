@@ -1,0 +1,100 @@
+"""The noise of stars that are no sources: how it follows their number, the limit of detection and a source's width."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crowdsource.config import FitConfig
+from crowdsource.confusion import CELL, EXTENTS, SLOPE, confusion_noise, local_density, power_law_slope, response, widening
+from crowdsource.psf.model import FieldPSF
+from crowdsource.sources import Sources
+
+SHAPE = (512, 640)
+REPLY = response(FieldPSF.moffat(SHAPE, 4.).stamp(19))
+
+
+def crowd(count, seed=1, slope=SLOPE, shape=SHAPE):
+    """Sources above 15 sigma whose counts follow a power law, with errors of 1."""
+    rng = np.random.default_rng(seed)
+    flux = 15*rng.random(count)**(-1/(slope-1))
+    x, y = (rng.uniform(0, n-1, count) for n in shape[::-1])
+    return Sources.new(x, y, flux, np.ones(count))
+
+
+def noise(sources, joint=1., config=None, shape=SHAPE):
+    return confusion_noise(sources, np.full(len(sources), joint), np.ones(shape, bool), REPLY, config or FitConfig())
+
+
+def test_response_is_the_psf_against_itself():
+    p = FieldPSF.moffat(SHAPE, 4.).stamp(19).astype(float)
+    padded = np.pad(p, 19)
+    shifted = [np.roll(padded, (j, i), (0, 1)) for j in range(-19, 20) for i in range(-19, 20)]
+    products = np.array([(padded*s).sum() for s in shifted])/(p**2).sum()
+    assert REPLY.area == pytest.approx((products**2).sum(), rel=0.02)
+    # a source is moved by light on the scale of its own width
+    assert 0.5 < REPLY.arm < 2
+
+
+def test_noise_grows_with_the_crowd_and_is_that_of_a_power_law():
+    few, many = (np.median(noise(crowd(n))) for n in (1000, 4000))
+    # variance in proportion to the number
+    assert many/few == pytest.approx(2, rel=0.1)
+    # by hand: stars below the limit of 0.91 * 4.55 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
+    limit, density = 0.91*4.55, 4000/np.prod(SHAPE)
+    flux = np.linspace(1e-3, limit, 200_000)
+    variance = REPLY.area*np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
+    assert many == pytest.approx(np.sqrt(variance), rel=0.1)
+
+
+def test_noise_grows_with_the_error_that_a_hidden_star_must_overcome():
+    s = crowd(4000)
+    # twice the limit: variance times 2^(3-s); bright stars hide by their own light
+    assert np.median(noise(s, 2.)/noise(s, 1.)) == pytest.approx(2**((3-SLOPE)/2), rel=0.03)
+    careless = replace(FitConfig(), detect=replace(FitConfig().detect, threshold=9.))
+    assert (noise(s, 1., careless) >= noise(s, 1.)).all() and np.median(noise(s, 1., careless)) > 1.3*np.median(noise(s, 1.))
+
+
+def test_stars_too_rare_to_be_noise_are_left_out():
+    few = crowd(60)
+    # where 60 stars lie above 15 sigma, one of 4 sigma is hardly ever under a source: raising the limit adds nothing
+    assert np.allclose(noise(few, 1.), noise(few, 4.), rtol=1e-6)
+    assert np.median(noise(few)) < 0.5
+
+
+def test_bright_stars_hide_more():
+    s = crowd(4000)
+    order = np.argsort(s.flux)
+    n = noise(s)
+    assert n[order[-40:]].mean() > 1.5*n[order[:40]].mean()
+
+
+def test_density_follows_the_stars_and_the_good_pixels():
+    s = crowd(4000)
+    left = s.subset(s.x < SHAPE[1]/2)
+    good = np.ones(SHAPE, bool)
+    density = local_density(left.x, left.y, good)
+    assert density.shape == (SHAPE[0]//CELL, SHAPE[1]//CELL)
+    assert density[:, :3].mean() == pytest.approx(4000/np.prod(SHAPE), rel=0.15)
+    assert density[:, -3:].mean() < 0.2*density[:, :3].mean()
+    # half of the pixels masked, the same stars on the others: twice the density
+    good[::8] = good[1::8] = good[2::8] = good[3::8] = False
+    assert local_density(s.x, s.y, good).mean() == pytest.approx(2*local_density(s.x, s.y, np.ones(SHAPE, bool)).mean(), rel=0.05)
+
+
+def test_slope_is_found_and_few_sources_keep_the_common_one():
+    for slope in (1.5, 2.2):
+        assert power_law_slope(crowd(5000, slope=slope).flux/15) == pytest.approx(slope, abs=0.05)
+    assert power_law_slope(np.array([])) == pytest.approx(SLOPE)
+
+
+def test_wide_sources_have_more_noise_and_thin_ones_less():
+    assert widening(0.) == 1
+    values = widening(np.linspace(-5, 8, 50))
+    assert (np.diff(values) >= 0).all() and values[0] < 1 < values[-1]
+    assert widening(np.inf) == widening(EXTENTS[1])
+
+
+def test_no_sources_no_noise():
+    assert noise(Sources.new([], [])).shape == (0,)
+    lonely = Sources.new([10.], [10.], [100.], [np.inf])
+    assert noise(lonely).tolist() == [0]
