@@ -57,6 +57,11 @@ def main_generic(argv=None):
     return main(["generic", *(sys.argv[1:] if argv is None else argv)])
 
 
+def main_decam(argv=None):
+    """Run the command ``crowdsource-decam``, which is ``crowdsource decam``."""
+    return main(["decam", *(sys.argv[1:] if argv is None else argv)])
+
+
 def build_parser(argv=()):
     """The parser; the options of the one command that `argv` names are filled in, as adapters are loaded for them.
 

@@ -19,6 +19,7 @@ from crowdsource.cli import build_parser
 from crowdsource.config import PRESETS, FitConfig, as_mapping
 from crowdsource.docstrings import attributes
 from crowdsource.flags import ENGINE, MASK_SHIFT
+from crowdsource.instrument import load
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 
 ROOT = Path(__file__).parent.parent
@@ -174,12 +175,14 @@ def simulation():
 
 PARTS = {
     "generic_options": lambda: options("generic"),
+    "decam_options": lambda: options("decam"),
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
     "columns": columns,
     "engine_flags": lambda: flag_table(ENGINE, MASK_SHIFT),
     "simulated_flags": lambda: flag_table(SIMULATED),
+    "decam_flags": lambda: flag_table(load("decam").flags),
     "configuration": configuration,
     "simulation": simulation,
     "presets": presets,

@@ -183,6 +183,12 @@ def read_header(path):
         return hdus[0].header
 
 
+def image_names(path):
+    """EXTNAME and header of each named HDU with pixels, in the file's order. Errors as `opened`."""
+    with opened(path) as hdus:
+        return [(h.name, h.header) for _, h in _each(hdus) if _has_pixels(h) and h.name]
+
+
 def read_image(name):
     """Read an image.
 

@@ -1,0 +1,308 @@
+"""DECam exposures of the Community Pipeline: image, inverse variance and data-quality planes of up to 62 CCDs."""
+import logging
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from crowdsource.errors import DataFileError, InputError
+from crowdsource.flags import ENGINE, FlagDefinition, FlagTable
+from crowdsource.image import Image
+from crowdsource.instrument import Exposure, Instrument, Option, Task, complete
+from crowdsource.io.fits import ImageName, image_names, read_header, read_image
+
+log = logging.getLogger(__name__)
+CODES = {1: "bad", 2: "novalue", 3: "saturated", 4: "bleed", 5: "cosmic", 6: "lowweight", 7: "difference", 8: "streak"}
+"""Codes of the data-quality plane since version 3.5 of the pipeline; here each is the bit of its number."""
+OLD_BITS = {0: 1, 1: 3, 4: 5, 6: 4, 7: 7}
+"""Bits of the plane before that, and the codes that mean the same."""
+FIRST_WITH_CODES = 3, 5
+HARMLESS = 1 << 7
+"""A difference from other exposures, a variable star perhaps, says nothing against a pixel."""
+FLAGS = FlagTable("decam", [
+    *(FlagDefinition(code, name, meaning) for (code, name), meaning in zip(CODES.items(), (
+        "bad in the detector", "no value", "saturated", "bleed trail", "cosmic ray", "low weight",
+        "differs from other exposures", "streak of a satellite or an aircraft"))),
+    FlagDefinition(22, "s7unstable", "in the half of CCD S7 whose amplifier drifts, after its correction"),
+])
+SHAPE = 4094, 2046
+UNSTABLE = "S7"
+SEAM = 10
+"""So many columns on each side of the seam between the amplifiers tell the step there."""
+CLIP, ROUNDS = 3., 5
+ODD_FWHM = 1.5
+"""A CCD's FWHM farther than this factor from the exposure's median is not believed."""
+PLANE = re.compile(r"_oo([iwd])_")
+ENDINGS = ".fits", ".fits.fz", ".fits.gz"
+
+
+def names(value):
+    """Names of CCDs from ``"N4 S7"``, ``"N4,S7"`` or a list."""
+    parts = re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else list(value)
+    if not parts or not all(re.fullmatch(r"[NS]\d{1,2}", str(p).upper()) for p in parts):
+        raise ValueError("give CCDs as in N4,S7")
+    return tuple(str(p).upper() for p in parts)
+
+
+def cutoff(value):
+    """A finite float of at least 0."""
+    value = float(value)
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError("a number of at least 0 is needed")
+    return value
+
+
+OPTIONS = (
+    Option("weight_plane", str, help="inverse variances, when not beside the image under their own name", metavar="FILE"),
+    Option("dq_plane", str, help="data-quality plane, when it is not beside the image under its own name", metavar="FILE"),
+    Option("wcutoff", cutoff, 0., help="pixels of less inverse variance are not used", metavar="WEIGHT"),
+    Option("ccds", names, help="only these CCDs, as N4,S7; all when not given", metavar="CCD,..."),
+)
+
+
+def version(text):
+    """(major, minor) of the pipeline from PLVER as it comes: V4.8.2, DES 1.2, 5.2.2LS, 5.0beta, with +1; None when absent."""
+    found = re.search(r"(\d+)\.(\d+)", str(text or ""))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def decoded(plane, plver):
+    """Bits ``1 << code`` of a data-quality plane that holds codes or, of an older pipeline, bits.
+
+    A value above the highest code means bits whatever the header says. Codes, and old bits, without a meaning count as bad.
+
+    Parameters
+    ----------
+    plane : ndarray of integers, shape (ny, nx)
+    plver : str or None
+        PLVER of the header.
+
+    Returns
+    -------
+    ndarray of uint32, shape (ny, nx)
+    """
+    plane = np.asarray(plane).astype(np.int64) & 0xFFFFFFFF
+    known = version(plver)
+    if plane.max(initial=0) > max(CODES) or (known is not None and known < FIRST_WITH_CODES):
+        bits, left = np.zeros(plane.shape, np.uint32), plane
+        for old, code in OLD_BITS.items():
+            bits |= np.where(plane >> old & 1, np.uint32(1 << code), np.uint32(0))
+            left = left & ~(1 << old)
+        strange = left > 0
+    else:
+        bits = np.where(plane > 0, np.uint32(1) << plane.astype(np.uint32), np.uint32(0)).astype(np.uint32)
+        strange = plane < 0
+    if strange.any():
+        log.warning("%d pixels of the data-quality plane have bits without a meaning: they count as bad", strange.sum())
+        bits[strange] |= np.uint32(1 << 1)
+    return bits
+
+
+def seam_step(data, good):
+    """Step across the middle column, linear in y: what the right half is higher by.
+
+    Columns are mirrored on the seam between the amplifiers, and differences of pixels both good fitted with clipping.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+    good : ndarray of bool, shape (ny, nx)
+
+    Returns
+    -------
+    ndarray, shape (ny,), float64
+        0 where there are too few good pixels to tell.
+    """
+    ny, nx = data.shape
+    middle, reach = nx//2, min(SEAM, nx//2)
+    left, right = slice(middle-reach, middle), slice(middle, middle+reach)
+    difference = data[:, right].astype(np.float64)-data[:, left][:, ::-1]
+    keep = good[:, right] & good[:, left][:, ::-1]
+    y = np.broadcast_to(np.linspace(-1, 1, ny)[:, None], difference.shape)
+    fit = np.zeros(2)
+    for _ in range(ROUNDS):
+        if keep.sum() < 2*SEAM:
+            return np.zeros(ny)
+        fit = np.polyfit(y[keep], difference[keep], 1)
+        residual = difference-np.polyval(fit, y)
+        scatter = 1.4826*np.median(np.abs(residual[keep]))
+        keep = good[:, right] & good[:, left][:, ::-1] & (np.abs(residual) <= CLIP*max(scatter, 1e-12))
+    return np.polyval(fit, np.linspace(-1, 1, ny))
+
+
+@dataclass(frozen=True)
+class DecamExposure(Exposure):
+    """The planes of an exposure.
+
+    Attributes
+    ----------
+    image, weight, dq : Path
+    options : tuple of (str, object)
+    identity : str
+        Number of the exposure, as the telescope counts.
+    inputs : tuple of Path
+    ccds : tuple of (str, float)
+        Names of the CCDs, and FWHM of each header, NaN where it has none.
+    """
+    image: Path
+    weight: Path
+    dq: Path
+    options: tuple
+    identity: str
+    inputs: tuple
+    ccds: tuple
+
+    def tasks(self):
+        """One for each CCD, in the file's order."""
+        return tuple(Task(name, np.prod(SHAPE)/1e6) for name, _ in self.ccds)
+
+    def read(self, task):
+        """The Image of a CCD; see `Exposure.read`."""
+        name, o = task.detector, dict(self.options)
+        image, weight, dq = (read_image(ImageName(path, name)) for path in (self.image, self.weight, self.dq))
+        shape = image.data.shape
+        data = np.array(image.data, dtype=np.float32)
+        ivar, flags = _trimmed(weight, shape).astype(np.float32), _trimmed(dq, shape)
+        bits = decoded(flags, dq.primary.get("PLVER", dq.header.get("PLVER")))
+        bad = (bits & ~np.uint32(HARMLESS) > 0) | ~np.isfinite(data) | ~(ivar > o["wcutoff"])
+        if name == UNSTABLE:
+            step = seam_step(data, ~bad)
+            half = np.s_[:, shape[1]//2:]
+            data[half] -= step[:, None].astype(np.float32)
+            bits[half] |= np.uint32(FLAGS.s7unstable)
+            log.info("S7: right half lowered by %.2f to %.2f", step[0], step[-1])
+        mask = np.where(bits & FLAGS.saturated, ENGINE.saturated, 0).astype(np.uint16)
+        good = ~bad
+        gain = float(np.median(data[good]*ivar[good])) if good.any() else np.nan
+        meta = dict(fwhm=self.fwhm(name), expnum=_integer(image.primary.get("EXPNUM")),
+                    ccdnum=_integer(image.header.get("CCDNUM")), unit=str(image.header.get("BUNIT") or "adu").strip())
+        zeropoint = image.value("zeropoint")
+        facts = dict(wcs=image.wcs(), band=band(image), mjd=image.mjd(), exptime=image.value("exptime") or np.nan,
+                     gain=gain if gain > 0 else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)
+        try:
+            return Image.from_arrays(data, np.where(bad, 0, ivar), dq=bits, mask=mask, bad=bad, exposure=self.identity,
+                                     detector=name, meta=meta, **facts)
+        except InputError as problem:
+            raise DataFileError(image.path, str(problem), name) from problem
+
+    def fwhm(self, name):
+        """FWHM of a CCD in pixels from its header, the exposure's median where it is absent or odd; None where no CCD has one."""
+        values = np.array([f for _, f in self.ccds])
+        known = values[np.isfinite(values) & (values > 0)]
+        if not len(known):
+            return None
+        own, median = dict(self.ccds)[name], float(np.median(known))
+        return float(own) if median/ODD_FWHM < own < median*ODD_FWHM else median
+
+
+def _integer(value):
+    """A header's number, which may be written as text; 0 where it is none."""
+    try:
+        return int(float(str(value).strip()))
+    except ValueError:
+        return 0
+
+
+def _trimmed(plane, shape):
+    """The pixels that go with the image: some planes have a rim of one pixel more on each side."""
+    extra = np.subtract(plane.data.shape, shape)
+    if (extra == 0).all():
+        return plane.data
+    if (extra == 2).all():
+        return plane.data[1:-1, 1:-1]
+    raise DataFileError(plane.path, f"has shape {plane.data.shape} but the image has {shape}; give the planes of one exposure",
+                        plane.hdu)
+
+
+def band(image):
+    """The filter's letter from a header such as ``z DECam SDSS c0004 9260.0 1520.0``; its first word where it is none of them."""
+    words = (image.value("band", str) or "").split()
+    return words[0] if words else ""
+
+
+def beside(path, plane):
+    """The file of another plane of the same exposure: its name with the other letter, in any of the endings.
+
+    Raises
+    ------
+    DataFileError
+        When there is none.
+    """
+    name = PLANE.sub(f"_oo{plane}_", path.name)
+    stem = next((name[:-len(e)] for e in sorted(ENDINGS, key=len, reverse=True) if name.endswith(e)), name)
+    for other in (name, *(stem+e for e in ENDINGS)):
+        if (path.parent/other).exists():
+            return path.parent/other
+    option = dict(w=", or name it with --weight-plane FILE", d=", or name it with --dq-plane FILE").get(plane, "")
+    raise DataFileError(path.parent/name, f"there is no such file; fetch it{option}")
+
+
+def image_of(path):
+    """The image's file from that of any plane, or from the name up to the planes' letters.
+
+    Raises
+    ------
+    DataFileError
+        When there is none, or more than one.
+    """
+    path = Path(path)
+    if PLANE.search(path.name):
+        return path if "_ooi_" in path.name else beside(path, "i")
+    if path.exists():
+        return path
+    found = sorted(path.parent.glob(f"{path.name}_ooi_*.fits*"))
+    if len(found) != 1:
+        raise DataFileError(path, "there is no such file; check the name" if not found else
+                            f"stands for {len(found)} files: name one, as {found[0].name}")
+    return found[0]
+
+
+class Decam(Instrument):
+    """The Dark Energy Camera, as its Community Pipeline delivers it."""
+    name = "decam"
+    summary = "exposures of DECam from the Community Pipeline: ooi, oow and ood files"
+    options = OPTIONS
+    flags = FLAGS
+
+    def open(self, path, **options):
+        """A `DecamExposure`; see `Instrument.open`.
+
+        Raises
+        ------
+        DataFileError
+            When a plane is missing, or a CCD that is asked for.
+        """
+        values = complete(OPTIONS, options)
+        image = image_of(path)
+        weight, dq = (Path(values[o]) if values[o] else beside(image, p) for o, p in (("weight_plane", "w"), ("dq_plane", "d")))
+        have = {n: header.get("FWHM") for n, header in image_names(image) if re.fullmatch(r"[NS]\d{1,2}", n)}
+        if not have:
+            raise DataFileError(image, "has no HDU named as a CCD of DECam, N1 to S31; use crowdsource generic")
+        absent = [n for n in values["ccds"] or () if n not in have]
+        if absent:
+            raise DataFileError(image, f"has no CCD {', '.join(absent)}; it has {', '.join(have)}")
+        chosen = tuple((n, float(f) if isinstance(f, int | float) else np.nan) for n, f in have.items()
+                       if not values["ccds"] or n in values["ccds"])
+        number = _integer(read_header(image).get("EXPNUM"))
+        return DecamExposure(image, weight, dq, tuple(values.items()), f"decam-{number}" if number else image.name.split(".")[0],
+                             (image, weight, dq), chosen)
+
+    def claims(self, path, header):
+        """By the telescope's own words, and the planes' names."""
+        return str(header.get("INSTRUME", "")).strip().lower() == "decam" and bool(PLANE.search(Path(path).name))
+
+    def psf_prior(self, image):
+        """A Moffat profile of the header's FWHM, or None where no CCD has one."""
+        from crowdsource.psf.initial import initial_psf
+        return initial_psf(image, fwhm=image.meta["fwhm"]) if image.meta["fwhm"] else None
+
+    def fit_config(self, image, config):
+        """The PSF varies linearly over a CCD."""
+        return replace(config, psf=replace(config.psf, order=min(config.psf.order, 1)))
+
+    def finish(self, image, result):
+        """Identifiers ``expnum*2^39 + ccdnum*2^32 + row``, and the measured gain."""
+        rows = len(result.catalog)
+        base = np.int64(image.meta["expnum"]) << np.int64(39) | np.int64(image.meta["ccdnum"]) << np.int64(32)
+        return {"detection_id": base | np.arange(rows, dtype=np.int64), "gain": np.full(rows, image.gain)}
