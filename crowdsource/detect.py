@@ -171,7 +171,10 @@ def _acceptable(scene, y, x, bright, config, passno):
     keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
     keep &= ~(bright & (root > 0) & _near(scene.ivar == 0 if config.edge_of == "masked" else saturated, y, x, config.edge))
     # in a mask only the first pass looks, but a peak on its edge has good pixels to show for it, unless their rim is steep
-    keep &= (root > 0) | (passno == 0) | (_near(scene.ivar > 0, y, x, 1) & ~saturated[y, x])
+    if passno > 0:
+        masked = np.flatnonzero(root == 0)
+        my, mx = y[masked], x[masked]
+        keep[masked] &= _near(scene.ivar > 0, my, mx, 1) & ~saturated[my, mx]
     return keep
 
 
@@ -179,9 +182,9 @@ def _near(plane, y, x, steps):
     """Whether a boolean plane holds somewhere within so many steps, along the axes, of each pixel."""
     ny, nx = plane.shape
     offsets = [(j, i) for j in range(-steps, steps+1) for i in range(abs(j)-steps, steps-abs(j)+1)]
-    row, column = np.nonzero(plane)
-    if len(row) < len(x):
+    if np.count_nonzero(plane) < len(x):
         # few pixels are spread over their neighbourhoods; else each peak looks around
+        row, column = np.nonzero(plane)
         grown = np.zeros(plane.shape, bool)
         for j, i in offsets:
             inside = (row+j >= 0) & (row+j < ny) & (column+i >= 0) & (column+i < nx)

@@ -192,13 +192,13 @@ def initialize(image, psf, config, sources, bright, sky):
         raise InputError(f"sky has shape {np.shape(sky)} but the image has {image.shape}")
     psf = initial_psf(image) if psf is None else psf
     tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
-    noise = float(1/np.sqrt(np.median(image.ivar[image.ivar > 0])))
     rows = Sources.new([], [])
     for table, listed in ((sources, False), (bright, True)):
         if table is not None:
             rows = rows.joined(_given(table, image, listed))
     zeros = np.zeros(image.shape, np.float32)
-    return PassState(image, config, psf, rows, Sources.new([], []), zeros, zeros, 0, 0, sources is not None, (), tiles, noise)
+    return PassState(image, config, psf, rows, Sources.new([], []), zeros, zeros, 0, 0, sources is not None, (), tiles,
+                     image.noise)
 
 
 def _given(table, image, listed):

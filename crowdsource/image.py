@@ -11,6 +11,8 @@ from .errors import InputError
 from .flags import ENGINE
 
 LARGEST_NOISE = 1e12
+THINNED = 1e6
+"""Medians of larger planes are those of every nth pixel."""
 
 
 def native(array, name, dtype):
@@ -195,6 +197,18 @@ class Image:
     def good(self):
         """Boolean plane: pixels with weight."""
         return self.ivar > 0
+
+    @property
+    def noise(self):
+        """Typical noise of a pixel, image units: that of the median inverse variance."""
+        sample = self.thinned(self.ivar)
+        sample = sample if (sample > 0).any() else self.ivar
+        return float(1/np.sqrt(np.median(sample[sample > 0])))
+
+    def thinned(self, plane):
+        """Every nth pixel along both axes of one of the image's planes, so that a median is of some million pixels."""
+        step = max(1, int(np.sqrt(plane.size/THINNED)))
+        return plane[::step, ::step]
 
     def with_mask(self, mask):
         """A new Image with another engine mask; nothing else changes."""

@@ -41,8 +41,7 @@ def inject(image, psf, sources, *, seed=0, config=None):
     """
     x, y, flux = _columns(sources)
     x, y = x-image.origin[0], y-image.origin[1]
-    noise = float(1/np.sqrt(np.median(image.ivar[image.good])))
-    size = stamp_sizes(flux, psf, noise, config or SolveConfig())
+    size = stamp_sizes(flux, psf, image.noise, config or SolveConfig())
     # stars whose stamps miss the image are left out
     ny, nx = image.shape
     half = size//2

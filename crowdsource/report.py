@@ -91,7 +91,7 @@ def _planes(image, result):
     model = result.model+result.sky
     significance = np.where(image.good, (image.data-model)*np.sqrt(image.ivar), np.nan)
     # saturated pixels are masked but worth seeing, dead ones lie far below the sky
-    dead = ~image.good & (image.data < result.sky-10/np.sqrt(np.median(image.ivar[image.good])))
+    dead = ~image.good & (image.data < result.sky-10*image.noise)
     return dict(data=np.where(dead, np.nan, image.data), model=model, significance=significance,
                 residual=np.where(image.good, image.data-model, np.nan))
 

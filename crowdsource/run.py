@@ -210,7 +210,7 @@ def write_outputs(instrument, exposure, fitted, settings):
             for name, plane in instrument.products(f.image, f.result).items():
                 planes[prefix(f.task.detector)+name] = plane
                 headers[prefix(f.task.detector)+name] = plane_header(f.image)
-        noise = min(float(1/np.sqrt(np.median(f.image.ivar[f.image.good]))) for f in fitted)
+        noise = min(f.image.noise for f in fitted)
         write_model(planes, settings.model_out, noise, settings.overwrite, primary=run_header(results, provenance),
                     headers=headers)
     if settings.plot is not None:
@@ -258,7 +258,7 @@ def plan(instrument, exposure, settings):
         ny, nx = image.shape
         good = image.good
         lines.append(f"image {image.exposure} {image.detector}".rstrip()+f": {nx} x {ny} pixels, {100*good.mean():.2f}% good, "
-                     f"typical noise {1/np.sqrt(np.median(image.ivar[good])):.4g}"+" (estimated)"*image.ivar_estimated)
+                     f"typical noise {image.noise:.4g}"+" (estimated)"*image.ivar_estimated)
         lines.append(f"gain {image.gain:g}, saturation {image.saturation:g}, zero point {image.zeropoint:g}, "
                      f"{'a' if image.wcs is not None else 'no'} WCS")
         if settings.force is not None:

@@ -39,8 +39,8 @@ def measure_fwhm(image):
     thinner than any, so the answer is a low quantile over stars that are not single pixels.
     """
     data, good = image.data, image.good
-    sky = np.median(data[good])
-    noise = 1/np.sqrt(np.median(image.ivar[good]))
+    sky = np.median(image.thinned(data)[image.thinned(good)])
+    noise = image.noise
     smooth = kernel.correlate(np.where(good, data-sky, 0).astype(np.float32), np.full((3, 3), 1/9, np.float32))
     y, x = kernel.local_maxima(smooth, float(10*noise))
     near_bad = ndimage.maximum_filter((~good).astype(np.uint8), 7)[y, x] > 0
