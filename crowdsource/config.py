@@ -197,7 +197,7 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.55
+    prune: float = 4.6
     prune_from: int = 2
     search_share: float = 0.7
     min_separation: float = 1.

@@ -23,7 +23,7 @@ SAMPLE = 4
 """Of so many pixels along each axis one tells how much of a cell is good."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-KEPT = 0.91
+KEPT = 0.89
 """From this part of the bounds of detection and pruning on a star is kept more often than not."""
 SPLIT = 0.5
 """Share of the blend ratio at which companions of a bright star are split: it has faded where they lie."""

@@ -25,6 +25,8 @@ from .tiles import bands, make_tiles
 log = logging.getLogger(__name__)
 SETTLED_SKY = 0.01
 """A sky that moves by less than this, in units of a pixel's noise, has settled."""
+MOST_DOUBT = 2.
+"""A source so many times as significant as the bound stays, however wide: without it the residual would show it."""
 SKY_SAMPLE = 8
 """The sky's median is that of every so manieth pixel along each axis: it is smooth."""
 PRUNE_REACH = 1.5
@@ -350,7 +352,7 @@ def widened(state, which):
     joint, confusion = joint[which], confusion[which]
     factor = np.ones(len(state.sources))
     wide = confusion*widening(extent_significance(measured(state, which)))
-    factor[which] = np.hypot(joint, wide)/np.hypot(joint, confusion)
+    factor[which] = np.minimum(np.hypot(joint, wide)/np.hypot(joint, confusion), MOST_DOUBT)
     return factor
 
 
