@@ -4,9 +4,9 @@
     python benchmarks/run.py sharp crowded --profile  some of them, with CPU seconds by stage
     python benchmarks/run.py --save                   also write ours.csv and own.csv here, from which `make docs` makes tables
 
-Each field is one run of `crowdsource generic` as a whole process, given image, inverse variance and flags, on one core. On our
-own fields other programs run next to it, those of `peers.py` that are there: photutils and sep in this environment or in one that
-`make peers` makes, version 0.5.9 of the published code in another of those, SExtractor and PSFEx where the commands are.
+Each field is one run of `crowdsource generic` as a whole process, given image, inverse variance and flags, on one core. Other
+programs run next to it on the same field, those of `peers.py` that are there: photutils and sep in this environment or in one
+that `make peers` makes, version 0.5.9 of the published code in another of those, SExtractor and PSFEx where the commands are.
 Reference fields are made by the scripts of a folder (fields.py, bounds.py, score.py) into the folder of fields; those
 already there are taken as they are.
 """
@@ -144,8 +144,12 @@ def own_row(name, program, used, ours, c):
     found = "/".join(f"{v:.0f}" for v in c.bins["found"])
     faint, bright = (f"{b['bias']:+.2f}, {b['pull']:.2f}, {b['tails']:.0f}" for b in (c.bins[2], c.bins[4]))
     position = f"{c.position_pull:.2f}" if np.isfinite(c.position_pull) else "-"
-    return [name, program, f"{used[0]:.1f}", f"{used[0]/ours:.1f}", f"{used[1]:.0f}", str(c.rows), found, f"{c.spurious:.1f}",
-            faint, bright, position]
+    return [name, program, *costs(used, ours), str(c.rows), found, f"{c.spurious:.1f}", faint, bright, position]
+
+
+def costs(used, ours):
+    """Cells of CPU time, its ratio to ours, and memory."""
+    return [f"{used[0]:.1f}", f"{used[0]/ours:.1f}", f"{used[1]:.0f}"]
 
 
 TITLES = dict(published="crowdsource 0.5.9", sep="sep", photutils="photutils", sextractor="SExtractor + PSFEx")
@@ -172,8 +176,7 @@ def reference_row(name, program, used, ours, s):
                for level in ("SN10+", "SN100+")]
     pulls = ", ".join(shown(s.get(level, {}).get("pos_pull")) for level in ("SN10+", "SN100+"))
     found = "/".join("-" if v is None else f"{v:.0f}" for v in s["found"])
-    return [name, program, f"{used[0]:.1f}", f"{used[0]/ours:.1f}", f"{used[1]:.0f}", found, f"{s['spurious'][0]:g}", *figures,
-            pulls]
+    return [name, program, *costs(used, ours), found, f"{s['spurious'][0]:g}", *figures, pulls]
 
 
 def shown(value):

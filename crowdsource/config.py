@@ -215,6 +215,9 @@ class PSFConfig:
     settle_passes, settle_fraction : int, float
         After so many passes it is refitted only where new sources are more than this fraction of all, and once when the
         search has ended.
+    every : int
+        A search refits it in every so many-th pass, from the first on: the stars settle on a new PSF before they tell of the
+        next.
     method : str
         "fit" (least squares with robust weights over the image) or "median" (median of the shifted stamps).
     order : int
@@ -246,6 +249,7 @@ class PSFConfig:
     refit: bool = True
     settle_passes: int = 3
     settle_fraction: float = 0.15
+    every: int = 2
     method: str = "fit"
     order: int = 2
     core: int = 19
@@ -388,6 +392,7 @@ def checked(config):
         (config.centroid.method in ("derivative", "moment"), "centroid.method must be derivative or moment"),
         (p.method in ("fit", "median"), "psf.method must be fit or median"),
         (p.order in (0, 1, 2), "psf.order must be 0, 1 or 2"),
+        (p.every >= 1, "psf.every must be at least 1 pass"),
         (all(n % 2 for n in (p.core, p.stamp, p.norm_size)), "psf.core, psf.stamp and psf.norm_size must be odd"),
     ]
     for holds, message in rules:
@@ -399,8 +404,7 @@ def checked(config):
 PUBLISHED_DETECT = DetectConfig(
     threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2,
     blend_passes=2, pixel_flux_ratio=0.1, pixel_significance_ratio=0.4)
-PUBLISHED_SOLVE = SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.),
-                               position_prior=0.6)
+PUBLISHED_SOLVE = SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.), position_prior=0.6)
 
 
 def described():
@@ -414,7 +418,7 @@ def described():
         max_passes=10,
         prune_passes=0,
         stop_fraction=0.,
-        psf=PSFConfig(method="median", order=0, max_spread=inf, settle_fraction=-1.),
+        psf=PSFConfig(method="median", order=0, max_spread=inf, settle_fraction=-1., every=1),
     )
 
 
@@ -429,7 +433,7 @@ def released():
         max_passes=10,
         prune_passes=0,
         stop_fraction=0.,
-        psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_fraction=-1.),
+        psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_fraction=-1., every=1),
     )
 
 

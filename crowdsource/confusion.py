@@ -142,10 +142,10 @@ def local_density(x, y, good):
     ny, nx = good.shape
     edges = [np.arange(0, n+CELL, CELL)-0.5 for n in (ny, nx)]
     count, _, _ = np.histogram2d(y, x, bins=edges)
-    sample = good[::SAMPLE, ::SAMPLE].astype(np.int64)*SAMPLE**2
+    area = good[::SAMPLE, ::SAMPLE].astype(np.int64)*SAMPLE**2
     for axis in (0, 1):
-        sample = np.add.reduceat(sample, np.arange(0, sample.shape[axis], CELL//SAMPLE), axis=axis)
-    area, mean = sample, len(x)/max(1, int(sample.sum()))
+        area = np.add.reduceat(area, np.arange(0, area.shape[axis], CELL//SAMPLE), axis=axis)
+    mean = len(x)/max(1, int(area.sum()))
     around = [ndimage.uniform_filter(a.astype(np.float64), 3, mode="constant")*9 for a in (count, area)]
     expected = mean*around[1]
     return mean*(around[0]+CELL_WEIGHT)/(expected+CELL_WEIGHT)

@@ -28,7 +28,7 @@ SETTLED_SKY = 0.01
 MOST_DOUBT = 2.
 """A source so many times as significant as the bound stays, however wide: without it the residual would show it."""
 SKY_SAMPLE = 8
-"""The sky's median is that of every so manieth pixel along each axis: it is smooth."""
+"""The sky is smooth: its median is taken over one in so many pixels along each axis."""
 PRUNE_REACH = 1.5
 """Sources within so many FWHM of each other compete when some have to go."""
 
@@ -299,12 +299,11 @@ def mean_chi2(state):
 
 
 def psf_is_due(state):
-    """Whether this pass refits the PSF: every other one while the sources change by much, and when the search has ended."""
+    """Whether this pass refits the PSF: in turn while the sources change by much, and when the search has ended."""
     c = state.config.psf
     if state.kind == LAST or not c.refit:
         return False
-    if state.kind == SEARCH and state.passno % 2:
-        # the stars must settle on a new PSF before they tell of the next
+    if state.kind == SEARCH and state.passno % c.every:
         return False
     settled = state.passno >= c.settle_passes and state.new <= c.settle_fraction*len(state.sources)
     return not settled or (state.kind == PRUNE and all(h["kind"] == SEARCH for h in state.history))

@@ -13,6 +13,7 @@ tasks may run in other processes.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from math import isfinite
 
 from .errors import CrowdsourceError, InstrumentError
 from .flags import FlagTable
@@ -45,6 +46,30 @@ class Option:
     unit: str = ""
     help: str = ""
     metavar: str = ""
+
+
+def positive(value):
+    """A positive, finite float."""
+    value = float(value)
+    if not (isfinite(value) and value > 0):
+        raise ValueError("a positive number is needed")
+    return value
+
+
+def not_negative(value):
+    """A finite float of at least 0."""
+    value = float(value)
+    if not (isfinite(value) and value >= 0):
+        raise ValueError("a number of at least 0 is needed")
+    return value
+
+
+def finite(value):
+    """A finite float."""
+    value = float(value)
+    if not isfinite(value):
+        raise ValueError("a finite number is needed")
+    return value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from crowdsource.errors import DataFileError, InputError
 from crowdsource.flags import ENGINE, FlagDefinition, FlagTable
 from crowdsource.image import Image
-from crowdsource.instrument import Exposure, Instrument, Option, Task, complete
+from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, not_negative
 from crowdsource.io.fits import ImageName, image_names, read_header, read_image
 
 log = logging.getLogger(__name__)
@@ -45,18 +45,10 @@ def names(value):
     return tuple(str(p).upper() for p in parts)
 
 
-def cutoff(value):
-    """A finite float of at least 0."""
-    value = float(value)
-    if not (np.isfinite(value) and value >= 0):
-        raise ValueError("a number of at least 0 is needed")
-    return value
-
-
 OPTIONS = (
     Option("weight_plane", str, help="inverse variances, when not beside the image under their own name", metavar="FILE"),
     Option("dq_plane", str, help="data-quality plane, when it is not beside the image under its own name", metavar="FILE"),
-    Option("wcutoff", cutoff, 0., help="pixels of less inverse variance are not used", metavar="WEIGHT"),
+    Option("wcutoff", not_negative, 0., help="pixels of less inverse variance are not used", metavar="WEIGHT"),
     Option("ccds", names, help="only these CCDs, as N4,S7; all when not given", metavar="CCD,..."),
 )
 
@@ -70,7 +62,7 @@ def version(text):
 def decoded(plane, plver):
     """Bits ``1 << code`` of a data-quality plane that holds codes or, of an older pipeline, bits.
 
-    A value above the highest code means bits whatever the header says. Codes, and old bits, without a meaning count as bad.
+    A value above the highest code means bits whatever the header says. Bits without a meaning count as bad.
 
     Parameters
     ----------
@@ -84,18 +76,15 @@ def decoded(plane, plver):
     """
     plane = np.asarray(plane).astype(np.int64) & 0xFFFFFFFF
     known = version(plver)
-    if plane.max(initial=0) > max(CODES) or (known is not None and known < FIRST_WITH_CODES):
-        bits, left = np.zeros(plane.shape, np.uint32), plane
-        for old, code in OLD_BITS.items():
-            bits |= np.where(plane >> old & 1, np.uint32(1 << code), np.uint32(0))
-            left = left & ~(1 << old)
-        strange = left > 0
-    else:
-        bits = np.where(plane > 0, np.uint32(1) << plane.astype(np.uint32), np.uint32(0)).astype(np.uint32)
-        strange = plane < 0
-    if strange.any():
-        log.warning("%d pixels of the data-quality plane have bits without a meaning: they count as bad", strange.sum())
-        bits[strange] |= np.uint32(1 << 1)
+    if plane.max(initial=0) <= max(CODES) and (known is None or known >= FIRST_WITH_CODES):
+        return np.where(plane > 0, 1 << plane, 0).astype(np.uint32)
+    bits, left = np.zeros(plane.shape, np.uint32), plane
+    for old, code in OLD_BITS.items():
+        bits |= np.where(plane >> old & 1, np.uint32(1 << code), np.uint32(0))
+        left = left & ~(1 << old)
+    if left.any():
+        log.warning("%d pixels of the data-quality plane have bits without a meaning: they count as bad", np.count_nonzero(left))
+        bits[left > 0] |= np.uint32(FLAGS.bad)
     return bits
 
 

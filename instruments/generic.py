@@ -10,7 +10,7 @@ import numpy as np
 from crowdsource.errors import DataFileError, InputError
 from crowdsource.flags import ENGINE
 from crowdsource.image import Image
-from crowdsource.instrument import Exposure, Instrument, Option, Task, complete
+from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, finite, not_negative, positive
 from crowdsource.io.fits import ImageName, read_image
 
 log = logging.getLogger(__name__)
@@ -53,30 +53,6 @@ def box(value):
         value = re.split("[:,]", value)
     x0, x1, y0, y1 = (int(v) for v in value)
     return x0, x1, y0, y1
-
-
-def positive(value):
-    """A positive, finite float."""
-    value = float(value)
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError("a positive number is needed")
-    return value
-
-
-def not_negative(value):
-    """A finite float of at least 0."""
-    value = float(value)
-    if not (np.isfinite(value) and value >= 0):
-        raise ValueError("a number of at least 0 is needed")
-    return value
-
-
-def finite(value):
-    """A finite float."""
-    value = float(value)
-    if not np.isfinite(value):
-        raise ValueError("a finite number is needed")
-    return value
 
 
 OPTIONS = (

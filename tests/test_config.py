@@ -71,6 +71,7 @@ def test_unknown_names_and_wrong_types(mapping, message):
     ({"solve": {"stamp_sizes": [59, 19], "stamp_levels": [5.]}}, "solve.stamp_sizes"), ({"solve": {"bright_size": 300}}, "odd"),
     ({"solve": {"position_prior": 0.}}, "position_prior"), ({"centroid": {"method": "peak"}}, "centroid.method"),
     ({"psf": {"method": "mean"}}, "psf.method"), ({"psf": {"order": 3}}, "psf.order"), ({"psf": {"core": 18}}, "odd"),
+    ({"psf": {"every": 0}}, "psf.every"),
     ({"psf": {"norm_size": 60}}, "odd"),
 ])
 def test_values_out_of_range_are_named(mapping, message):

@@ -53,12 +53,23 @@ def noise_image(shape=(90, 100), sigma=3., sky=50., seed=1, stars=(), psf=None, 
 
 
 def test_what_the_model_does_not_need_goes_in_the_search_already(field, result):
-    searches = [h for h in result.history if h["kind"] == "search"]
-    gone = [before["sources"]+now["new"]-now["sources"] for before, now in zip(searches, searches[1:])]
-    assert sum(gone) > 0
-    late = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99, min_significance=0.)))
-    searches = [h for h in late.history if h["kind"] == "search"]
-    assert all(before["sources"]+now["new"]-now["sources"] <= 2 for before, now in zip(searches, searches[1:]))
+    def gone(history):
+        searches = [h for h in history if h["kind"] == "search"]
+        return [before["sources"]+now["new"]-now["sources"] for before, now in zip(searches, searches[1:])]
+
+    # without pruning only what is faint by itself goes, from the same start
+    late = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99)))
+    assert sum(gone(result.history)) > sum(gone(late.history))
+    none = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99, min_significance=0.)))
+    assert all(count <= 2 for count in gone(none.history))
+
+
+def test_the_psf_is_refitted_in_turn(field):
+    passes = dict(max_passes=5, stop_fraction=0., stop_new=0.)
+    for every, wanted in ((1, [0, 1, 2]), (2, [0, 2])):
+        c = FitConfig(psf=PSFConfig(every=every, settle_passes=9), **passes)
+        history = fit(field.image(), config=c).history
+        assert [h["passno"] for h in history if h["kind"] == "search" and "cpu_psf" in h] == wanted
 
 
 def test_pairs_left_out_of_the_equations_change_the_way_not_the_end(field):
