@@ -15,9 +15,11 @@ import csv
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -53,30 +55,36 @@ class Run:
     catalog : Table
     history : Table
         Figures of each pass.
+    stages : dict of str to float
+        CPU seconds by stage.
     """
     cpu: float
     peak: float
     catalog: Table
     history: Table
+    stages: dict
 
 
 def run(image, ivar, dq, out, options=(), repeat=1):
     """Run the command; the least CPU time of several runs."""
     command = [str(COMMAND), "generic", str(image), "--ivar", str(ivar), "--dq", str(dq), "--out", str(out), "--overwrite",
-               "--quiet", *options]
+               "--quiet", "--profile", *options]
     cpu, peak = [], []
     for _ in range(repeat):
-        used = timed(command)
+        with tempfile.TemporaryFile("w+") as told:
+            used = timed(command, told)
+            told.seek(0)
+            stages = {name: float(seconds) for name, seconds in re.findall(r"^  (\w+) +([\d.]+)$", told.read(), re.M)}
         if used is None:
             sys.exit(f"{' '.join(command)}: failed")
         cpu.append(used[0])
         peak.append(used[1])
-    return Run(min(cpu), max(peak), Table.read(out, hdu="CAT"), Table.read(out, hdu="HIST"))
+    return Run(min(cpu), max(peak), Table.read(out, hdu="CAT"), Table.read(out, hdu="HIST"), stages)
 
 
-def timed(command):
+def timed(command, told=subprocess.DEVNULL):
     """CPU seconds of a command with all that it starts, and its largest resident memory in MiB; None when it fails."""
-    process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stdout=told)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return None if process.returncode else (usage.ru_utime+usage.ru_stime, usage.ru_maxrss/MEBIBYTE)
@@ -210,12 +218,12 @@ def have_reference(name, folder, reference, python):
 
 def profile(names, runs):
     """CPU seconds by stage over all passes, as a Markdown table; `start-up` is what the stages do not account for."""
-    stages = list(dict.fromkeys(c for r in runs for c in r.history.colnames if c.startswith("cpu_")))
+    stages = list(dict.fromkeys(name for r in runs for name in r.stages))
     rows = []
     for name, r in zip(names, runs):
-        seconds = [float(np.nansum(r.history[s])) if s in r.history.colnames else 0. for s in stages]
+        seconds = [r.stages.get(s, 0.) for s in stages]
         rows.append([name, *(f"{v:.2f}" for v in seconds), f"{r.cpu-sum(seconds):.2f}", f"{r.cpu:.2f}", str(len(r.history))])
-    return table(["CPU s of", *(s.removeprefix("cpu_") for s in stages), "start-up, files", "all", "passes"], rows)
+    return table(["CPU s of", *stages, "start-up, files", "all", "passes"], rows)
 
 
 def table(head, rows):

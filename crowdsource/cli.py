@@ -1,7 +1,6 @@
 """The command line: the only place that parses arguments and prints."""
 import argparse
 import contextlib
-import logging
 import os
 import re
 import sys
@@ -10,6 +9,8 @@ import tomllib
 from pathlib import Path
 
 from .errors import ConfigError, CrowdsourceError, InstrumentError
+from .io.atomic import check_folder
+from .talk import start_worker, talking
 
 BAD_INPUT = 2
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -39,7 +40,7 @@ def main(argv=None):
     # its products are small: threads of the linear algebra library would wait for each other on all processors
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
-    with _talking() as talk:
+    with talking() as talk:
         try:
             args = build_parser(argv).parse_args(argv)
             talk.set(getattr(args, "verbose", False), getattr(args, "quiet", False))
@@ -109,26 +110,37 @@ class _Version(argparse.Action):
 
 def _add_fit(parser, instrument):
     """Arguments of an instrument's command: its own options, then those of all."""
+    from .instrument import flag
     parser.add_argument("image", metavar="IMAGE[:HDU[:PLANE]]",
                         help="FITS image; the HDU by number from 0 or name, the first with pixels when not given")
     own = parser.add_argument_group("the image")
     for o in instrument.options:
         unit = f" ({o.unit})" if o.unit else ""
-        own.add_argument("--"+o.name.replace("_", "-"), dest=f"option_{o.name}", type=_typed(o), default=None,
-                         metavar=o.metavar or o.name.upper(), help=(o.help+unit).replace("%", "%%"))
+        spelled = dict(action="store_true") if o.type is flag else dict(
+            type=str if o.several else _typed(o), nargs="+" if o.several else None, metavar=o.metavar or o.name.upper())
+        own.add_argument("--"+o.name.replace("_", "-"), dest=f"option_{o.name}", default=None,
+                         help=(o.help+unit).replace("%", "%%"), **spelled)
     fit = parser.add_argument_group("the fit")
     fit.add_argument("--force", metavar="CATALOG", help="measure at its positions (ra, dec, or x, y from 0), find none")
-    fit.add_argument("--bright-stars", metavar="CATALOG", help="stars to give very large stamps (ra, dec, or x, y from 0)")
+    fit.add_argument("--bright-stars", metavar="CATALOG",
+                     help="stars to give very large stamps (ra, dec and perhaps pmra, pmdec, epoch, mag; or x, y from 0)")
+    fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
     fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
     fit.add_argument("--preset", metavar="NAME", help="default, described or released")
     fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line goes before it")
-    fit.add_argument("--threads", type=_count, default=1, metavar="N", help="default 1; results do not depend on it")
+    fit.add_argument("--threads", type=_count, default=1, metavar="N",
+                     help="for each detector; default 1; results do not depend on it")
+    fit.add_argument("--workers", type=_count, default=1, metavar="N",
+                     help="detectors fitted at a time, each in a process; default 1")
     out = parser.add_argument_group("what is written")
     out.add_argument("--out", metavar="FILE", help="catalog: .cat.fits, .ecsv or .parquet; <image>.cat.fits here when not given")
+    out.add_argument("--out-dir", metavar="DIR", help="folder of outputs whose names have none; made when it is not there")
     out.add_argument("--model-out", metavar="FILE", help="model of the stars, sky and flags, compressed FITS")
+    out.add_argument("--no-model-image", action="store_true", help="sky and flags only in the model file")
     out.add_argument("--plot", metavar="FILE", help="picture of image, model, residual and PSF (PNG)")
     out.add_argument("--debug-plots", metavar="DIR", help="pictures of the residual and the PSF of each pass")
     out.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    out.add_argument("--resume", action="store_true", help="go on with a run that was cut off, but for what it finished")
     out.add_argument("--dry-run", action="store_true", help="check the input, tell what would be done, write nothing")
     _add_talk(out)
     out.add_argument("--profile", action="store_true", help="print CPU seconds by stage")
@@ -159,23 +171,53 @@ def _count(text):
 
 def _run_fit(args, talk):
     """Fit and write, or tell what would be done."""
-    from .run import Settings, run, status
+    from .run import run, status
     own, config = _configured(args)
     exposure = args.instrument.open(args.image, **own)
-    out = args.out or re.sub(r"[^\w.+-]+", "_", exposure.identity).strip("_")+".cat.fits"
-    settings = Settings(out, args.model_out, args.plot, args.debug_plots, args.overwrite, args.threads, config, args.force,
-                        args.bright_stars)
+    settings = _settings(args, exposure, config)
     if args.dry_run:
         return _dry_run(args.instrument, exposure, settings)
     start = time.process_time()
-    with talk.progress() as progress:
-        outcomes = run(args.instrument, exposure, settings, progress=progress)
+    with talk.progress() as progress, _executor(args, talk, len(exposure.tasks())) as executor:
+        outcomes = run(args.instrument, exposure, settings, executor, progress)
     done = [o for o in outcomes if o.error is None]
     if not args.quiet:
         _tell(done, settings)
     if args.profile:
         _tell_profile(done, time.process_time()-start)
     return status(outcomes)
+
+
+def _settings(args, exposure, config):
+    """What the run is to do; outputs whose names have no folder lie in the one that is asked for."""
+    from .run import Settings
+    folder = Path(args.out_dir or "")
+    if args.out_dir:
+        check_folder(folder, overwrite=True)
+        if not args.dry_run:
+            folder.mkdir(parents=True, exist_ok=True)
+    out, model, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
+        args.out or f"{exposure.label}.cat.fits", args.model_out, args.plot, args.debug_plots))
+    return Settings(out, model, plot, debug, args.overwrite, args.threads, config, args.force, args.bright_stars, args.galaxies,
+                    args.resume, not args.no_model_image)
+
+
+@contextlib.contextmanager
+def _executor(args, talk, tasks):
+    """Processes for several detectors at a time; None where there is but one."""
+    workers = min(args.workers, tasks)
+    if workers == 1:
+        yield None
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+    # a new interpreter for each: a copy of this one would have its locks and threads too
+    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker, (talk.log.level,)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _configured(args):
@@ -222,27 +264,22 @@ def _dry_run(instrument, exposure, settings):
 def _tell(done, settings):
     """What was done, in a line for each detector and file."""
     for o in done:
-        last = o.result.history[-1]
-        print(f"{settings.out}{f' {o.task.detector}' if o.task.detector else ''}: {len(o.result.catalog)} sources, "
-              f"{len(o.result.history)} passes, FWHM {float(o.result.psf.fwhm()):.2f} px, chi2 {last['chi2']:.3f}"
-              +(", noise estimated" if o.image.ivar_estimated else ""))
-    for path, what in ((settings.model_out, "model, sky and flags"), (settings.plot, "picture"),
-                       (settings.debug_plots, "pictures of each pass")):
+        h = o.header
+        print(f"{settings.out}{f' {o.task.detector}' if o.task.detector else ''}: {h['NSOURCES']} sources, {h['NPASS']} passes, "
+              f"FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
+    for path, what in ((settings.model_out, "model, sky and flags" if settings.model_image else "sky and flags"),
+                       (settings.plot, "picture"), (settings.debug_plots, "pictures of each pass")):
         if path is not None and done:
             print(f"{path}: {what}")
 
 
 def _tell_profile(done, total):
-    """CPU seconds by stage over all passes and detectors."""
+    """CPU seconds by stage over all passes and the detectors that this run fitted."""
     stages = {}
-    for record in (r for o in done for r in o.result.history):
-        for name in (n for n in record if n.startswith("cpu_")):
-            stages[name[4:]] = stages.get(name[4:], 0.)+record[name]
-    fitting, reading = (sum(o.cpu[n] for o in done) for n in ("fit", "read"))
+    for name, seconds in (item for o in done for item in o.cpu.items()):
+        stages[name] = stages.get(name, 0.)+seconds
     print("CPU seconds by stage")
-    rows = [*stages.items(), ("fit, all stages and the rest", fitting), ("reading", reading),
-            ("writing and loading", total-fitting-reading), ("the run", total), ("the process", time.process_time())]
-    for name, seconds in rows:
+    for name, seconds in [*stages.items(), ("the run, but workers", total), ("the process", time.process_time())]:
         print(f"  {name:30s} {seconds:8.3f}")
 
 
@@ -315,45 +352,3 @@ def _run_flags(args, talk):
     from .instrument import load
     print(" ".join(decode(args.value, load(args.instrument).flags)) or "none")
     return 0
-
-
-class _Talk:
-    """What is shown while a command runs: a bar on a terminal, log lines elsewhere."""
-
-    def __init__(self, log):
-        self.log = log
-        self.bar = False
-        self.set(False, False)
-
-    def set(self, verbose, quiet):
-        """Choose by the user's wish and by whether there is a terminal."""
-        self.bar = sys.stderr.isatty() and not quiet and not verbose
-        self.log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING if self.bar else logging.INFO)
-
-    @contextlib.contextmanager
-    def progress(self):
-        """A callback for `crowdsource.fit.fit`, or None where log lines tell enough."""
-        if not self.bar:
-            yield None
-            return
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-        with logging_redirect_tqdm([self.log]), tqdm(unit="pass", leave=False) as bar:
-            def show(stage, passno, total, info):
-                bar.total, bar.n = (passno if stage == "measure" else total), passno
-                bar.set_description(stage, refresh=False)
-                bar.set_postfix(info)
-            yield show
-
-
-@contextlib.contextmanager
-def _talking():
-    """The package's log on stderr while a command runs."""
-    log = logging.getLogger("crowdsource")
-    level, handler = log.level, logging.StreamHandler(sys.stderr)
-    log.addHandler(handler)
-    try:
-        yield _Talk(log)
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)

@@ -10,6 +10,7 @@ one through the entry-point group ``crowdsource.instruments``::
 and ``crowdsource mycamera FILE`` is a command. An adapter and its exposures hold no open files and can be pickled, so that
 tasks may run in other processes.
 """
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -39,6 +40,10 @@ class Option:
         One line.
     metavar : str
         What the help shows for the value; the name in capitals when empty.
+    several : bool
+        The command line takes several values, which reach the type as a list.
+    chooses : bool
+        It chooses among detectors, and has no part in what is fitted of each: resuming a run may change it.
     """
     name: str
     type: object = str
@@ -46,6 +51,15 @@ class Option:
     unit: str = ""
     help: str = ""
     metavar: str = ""
+    several: bool = False
+    chooses: bool = False
+
+
+def flag(value):
+    """True or False; on the command line an option of this type takes no value."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false is needed")
+    return value
 
 
 def positive(value):
@@ -102,6 +116,11 @@ class Exposure(ABC):
     identity: str
     inputs: tuple
     options: tuple
+
+    @property
+    def label(self):
+        """What outputs are called that a user does not name."""
+        return re.sub(r"[^\w.+-]+", "_", self.identity).strip("_")
 
     @abstractmethod
     def tasks(self):
@@ -165,9 +184,16 @@ class Instrument(ABC):
         return config
 
     def bright_stars(self, image, table):
-        """Stars to give very large stamps: a Table with x and y from a user's, which has those or ra and dec."""
-        from .io.tables import positions
-        return positions(table, image)
+        """Stars to give very large stamps: a Table with x, y and mag from a user's.
+
+        It has x and y, or ra and dec and perhaps pmra, pmdec and epoch, and perhaps magnitudes.
+        """
+        from .io.tables import star_positions
+        return star_positions(table, image)
+
+    def around_bright(self, image, stars):
+        """The Image with its flags set around bright stars, rows of `bright_stars`."""
+        return image
 
     def galaxies(self, image, table):
         """The Image with `nodeblend` and `sharp` set in its mask where a user's table says that galaxies are."""

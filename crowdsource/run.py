@@ -1,26 +1,29 @@
 """Runs: an exposure's detectors as independent tasks; one that fails does not cost the others.
 
-Tasks are fitted here or by any `concurrent.futures.Executor`, the costly ones first; what they give is gathered in the
-exposure's order and written at the end, so that a run leaves either whole files or none.
+Tasks are fitted here or by any `concurrent.futures.Executor`, the costly ones first. What each gives lies at once and whole
+in the run's parts; the outputs are gathered from them in the exposure's order at the end. A run that was cut off goes on
+where it was.
 """
+import hashlib
+import json
 import logging
 import time
+from concurrent.futures import BrokenExecutor, as_completed
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from .config import from_mapping, preset_config
-from .errors import CrowdsourceError, DataFileError, InputError, OutputError, need
+from .errors import CrowdsourceError, OutputError, need
+from .given import bright_stars, given_rows, identifiers, with_galaxies
 from .io.atomic import check_folder, check_output
-from .io.results import Provenance, plane_header, prefix, run_header, write_model, write_results
-from .io.tables import check_ending, positions, read_table
+from .io.parts import Parts
+from .io.results import Provenance, checksums, detector_header, model_hdus, plane_header, result_hdus, run_header
+from .io.tables import check_ending
 
 log = logging.getLogger(__name__)
-IDENTIFIERS = ("id", "name", "row", "index")
-"""A user's columns of whole numbers or text whose names end so go along into a forced catalog."""
-OUTSIDE = 2.
-"""Forced positions farther off the image than this, in pixels, are left out."""
+CURRENT = ContextVar("detector", default="")
+"""The detector that is being worked on, for log lines."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,12 @@ class Settings:
         Nested values that go on top of the instrument's configuration; ``preset`` names another base.
     force : str or None
         Catalog of positions that makes it a forced fit.
-    bright : str or None
-        Catalog of bright stars.
+    bright, galaxies : str or None
+        Catalogs of bright stars and of galaxies.
+    resume : bool
+        Go on with a run that was cut off: detectors that it finished are taken as they are.
+    model_image : bool
+        The model file holds the model of the stars, not only sky and flags.
     """
     out: object
     model_out: object = None
@@ -54,6 +61,24 @@ class Settings:
     config: dict = field(default_factory=dict)
     force: str = None
     bright: str = None
+    galaxies: str = None
+    resume: bool = False
+    model_image: bool = True
+
+    @property
+    def files(self):
+        """The outputs that are files."""
+        return [p for p in (self.out, self.model_out, self.plot) if p is not None]
+
+    @property
+    def catalogs(self):
+        """The user's catalogs that are read."""
+        return [p for p in (self.force, self.bright, self.galaxies) if p is not None]
+
+    @property
+    def replaces(self):
+        """Whether outputs that exist may be replaced: what a run that was cut off has left is its own."""
+        return self.overwrite or (self.resume and Parts(self.out).folder.exists())
 
     def check_outputs(self, inputs):
         """Raise an error when an output could not be written, would replace an input or needs a missing package.
@@ -65,40 +90,65 @@ class Settings:
             need("pyarrow.parquet", "parquet", "a Parquet catalog")
         if self.plot is not None or self.debug_plots is not None:
             need("matplotlib.figure", "plot", "a picture")
-        for path in (self.out, self.model_out, self.plot):
-            if path is not None:
-                check_output(path, self.overwrite)
-        named = [Path(p).absolute() for p in (self.out, self.model_out, self.plot) if p is not None]
+        for path in self.files:
+            check_output(path, self.replaces)
+        named = [Path(p).absolute() for p in self.files]
         if len(set(named)) < len(named):
             raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")
         if self.debug_plots is not None:
-            check_folder(self.debug_plots, self.overwrite)
-        read = {Path(p).resolve() for p in (*inputs, self.force, self.bright) if p is not None}
+            check_folder(self.debug_plots, self.replaces)
+        read = {Path(p).resolve() for p in (*inputs, *self.catalogs)}
         for path in named:
             if path.resolve() in read:
                 raise OutputError(f"{path.name}: is read by this run; give the output another name")
+        parts = Parts(self.out).folder
+        if parts.exists() and not (self.resume or self.overwrite):
+            raise OutputError(f"{parts}: holds finished detectors of a run that was cut off; go on with it (--resume) or start "
+                              "anew (--overwrite)")
+
+    def finished(self):
+        """Whether a run that is to be resumed has nothing left to do."""
+        wanted = [p for p in (self.out, self.model_out) if p is not None]
+        return self.resume and not Parts(self.out).folder.exists() and all(Path(p).exists() for p in wanted)
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Done:
     """A task's outcome.
 
     Attributes
     ----------
     task : crowdsource.instrument.Task
-    image : crowdsource.image.Image or None
-    result : crowdsource.fit.FitResult or None
-        With the instrument's own columns in its catalog.
+    header : astropy.io.fits.Header or None
+        Of its part: ``NSOURCES``, ``NPASS``, ``CHI2``, ``FWHM`` and more.
     cpu : dict
-        CPU seconds of reading and fitting.
+        CPU seconds by stage; empty when it was done before.
     error : Exception or None
         Why there is no result.
     """
     task: object
-    image: object = None
-    result: object = None
+    header: object = None
     cpu: dict = field(default_factory=dict)
     error: Exception = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every task of a run is given; goes to other processes.
+
+    Attributes
+    ----------
+    instrument : crowdsource.instrument.Instrument
+    exposure : crowdsource.instrument.Exposure
+    settings : Settings
+    provenance : crowdsource.io.results.Provenance
+    parts : crowdsource.io.parts.Parts
+    """
+    instrument: object
+    exposure: object
+    settings: Settings
+    provenance: Provenance
+    parts: Parts
 
 
 def run(instrument, exposure, settings, executor=None, progress=None):
@@ -112,36 +162,73 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     executor : concurrent.futures.Executor, optional
         Runs the tasks; here and now, one after the other, when not given.
     progress : callable, optional
-        As `crowdsource.fit.fit`; only without an executor.
+        As `crowdsource.fit.fit`; with an executor the stage is "detectors" and the numbers are of finished ones.
 
     Returns
     -------
-    list of Fitted
-        In the exposure's order.
+    list of Done
+        In the exposure's order; empty when a run that is to be resumed was finished already.
 
     Raises
     ------
     CrowdsourceError
         When an output cannot be written, or the only task fails.
     """
+    if settings.finished():
+        log.warning("%s: is finished already; --overwrite fits it anew", settings.out)
+        return []
     settings.check_outputs(exposure.inputs)
     tasks = exposure.tasks()
-    costly = sorted(tasks, key=lambda t: -t.cost)
-    if executor is None:
-        done = {t: attempt(instrument, exposure, t, settings, progress) for t in costly}
-    else:
-        futures = {t: executor.submit(attempt, instrument, exposure, t, settings) for t in costly}
-        done = {t: future.result() for t, future in futures.items()}
-    outcomes = [done[t] for t in tasks]
-    if len(outcomes) == 1 and outcomes[0].error is not None:
-        raise outcomes[0].error
+    work = _work(instrument, exposure, settings)
+    if not settings.resume:
+        work.parts.remove()
+    before = {t: Done(t, header) for t in tasks if settings.resume and (header := work.parts.header(t.detector)) is not None}
+    if before:
+        log.info("%d of %d detectors are finished already", len(before), len(tasks))
+    left = sorted((t for t in tasks if t not in before), key=lambda t: -t.cost)
+    fresh = {t: attempt(work, t, progress) for t in left} if executor is None else _spread(work, left, executor, progress)
+    outcomes = [before.get(t) or fresh[t] for t in tasks]
     for outcome in outcomes:
         if outcome.error is not None:
+            if len(outcomes) == 1:
+                raise outcome.error
             log.error("%s: %s", outcome.task.detector, outcome.error)
-    fitted = [o for o in outcomes if o.error is None]
-    if fitted:
-        write_outputs(instrument, exposure, fitted, settings)
+    done = [o.task.detector for o in outcomes if o.error is None]
+    if done:
+        work.parts.gather(done, settings.out, settings.model_out, settings.replaces)
+        if len(done) == len(outcomes):
+            work.parts.remove()
+        else:
+            log.error("%s holds the %d detectors that are done; --resume fits the others", settings.out, len(done))
     return outcomes
+
+
+def _work(instrument, exposure, settings):
+    """What the tasks share; the inputs' checksums are taken here."""
+    read = dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.catalogs)) if p.is_file())
+    sums = tuple(checksums(read))
+    provenance = Provenance(instrument.name, tuple(read), dict(exposure.options), exposure.identity, sums)
+    choosing = {o.name for o in instrument.options if o.chooses}
+    options = {n: v for n, v in exposure.options if n not in choosing}
+    told = [instrument.name, exposure.identity, options, settings.config, settings.catalogs, settings.model_image,
+            [digest for _, digest in sums]]
+    fingerprint = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return Work(instrument, exposure, settings, provenance,
+                Parts(settings.out, fingerprint, settings.model_out is not None))
+
+
+def _spread(work, tasks, executor, progress):
+    """Outcomes of tasks by an executor, told as they come."""
+    futures, done = {executor.submit(attempt, work, t): t for t in tasks}, {}
+    for future in as_completed(futures):
+        task = futures[future]
+        try:
+            done[task] = future.result()
+        except BrokenExecutor:
+            done[task] = Done(task, error=CrowdsourceError("a worker was killed, perhaps for want of memory; use fewer workers"))
+        if progress:
+            progress("detectors", len(done), len(tasks), {})
+    return done
 
 
 def status(outcomes):
@@ -150,73 +237,87 @@ def status(outcomes):
     return 0 if not failed else 2 if failed == len(outcomes) else 1
 
 
-def attempt(instrument, exposure, task, settings, progress=None):
-    """Fit one task; the failure of one of several, of whatever kind, is kept in the outcome. Parameters as `run`."""
-    try:
-        return fit_task(instrument, exposure, task, settings, progress)
-    except CrowdsourceError as problem:
-        return Fitted(task, error=problem)
-    except Exception as problem:
-        if len(exposure.tasks()) == 1:
-            raise
-        log.exception("%s failed", task.detector)
-        return Fitted(task, error=problem)
-
-
-def fit_task(instrument, exposure, task, settings, progress=None):
-    """Read and fit one detector. Parameters as `run`.
-
-    Returns
-    -------
-    Fitted
-    """
-    from .fit import fit
-    clock = _Clock()
-    image = exposure.read(task)
-    config = configuration(instrument, image, settings.config)
-    forced = None if settings.force is None else given_rows(settings.force, image)
-    bright = None if settings.bright is None else _bright(instrument, settings.bright, image)
-    psf = instrument.psf_prior(image)
-    clock("read")
-    result = fit(image, psf, config, sources=forced, bright=bright, threads=settings.threads, progress=progress,
-                 observer=_observer(settings, task))
-    catalog = result.catalog
-    for name, values in {**instrument.finish(image, result), **_identifiers(forced, catalog)}.items():
-        known = catalog[name].info.description if name in catalog.colnames else None
-        catalog[name] = values
-        catalog[name].info.description = catalog[name].info.description or known
-    clock("fit")
-    return Fitted(task, image, replace(result, catalog=catalog), clock.seconds)
-
-
-def write_outputs(instrument, exposure, fitted, settings):
-    """Write what was fitted: one catalog and one model file of all detectors, and a picture of each.
+def attempt(work, task, progress=None):
+    """Fit one task; the failure of one of several, of whatever kind, is kept in the outcome.
 
     Parameters
     ----------
-    instrument, exposure, settings
-        As `run`.
-    fitted : list of Fitted
-        Those with a result.
+    work : Work
+    task : crowdsource.instrument.Task
+    progress : callable, optional
+
+    Returns
+    -------
+    Done
     """
-    extra = [Path(p) for p in (settings.force, settings.bright) if p is not None]
-    inputs = dict.fromkeys([*exposure.inputs, *(p for p in extra if p.is_file())])
-    provenance = Provenance(instrument.name, tuple(inputs), dict(exposure.options), exposure.identity)
-    results = {f.task.detector: f.result for f in fitted}
-    write_results(results, settings.out, provenance=provenance, overwrite=settings.overwrite)
-    if settings.model_out is not None:
-        planes, headers = {}, {}
-        for f in fitted:
-            for name, plane in instrument.products(f.image, f.result).items():
-                planes[prefix(f.task.detector)+name] = plane
-                headers[prefix(f.task.detector)+name] = plane_header(f.image)
-        noise = min(f.image.noise for f in fitted)
-        write_model(planes, settings.model_out, noise, settings.overwrite, primary=run_header(results, provenance),
-                    headers=headers)
+    token = CURRENT.set(task.detector)
+    try:
+        return fit_task(work, task, progress)
+    except CrowdsourceError as problem:
+        return Done(task, error=problem)
+    except Exception as problem:
+        if len(work.exposure.tasks()) == 1:
+            raise
+        log.exception("failed")
+        return Done(task, error=problem)
+    finally:
+        CURRENT.reset(token)
+
+
+def fit_task(work, task, progress=None):
+    """Read and fit one detector, and write its part. Parameters and return as `attempt`."""
+    from .fit import fit
+    clock, settings, instrument = _Clock(), work.settings, work.instrument
+    image, config, forced, bright = prepared(work, task)
+    psf = instrument.psf_prior(image)
+    clock("reading")
+    result = fit(image, psf, config, sources=forced, bright=bright, threads=settings.threads, progress=progress,
+                 observer=_observer(settings, task))
+    catalog = result.catalog
+    for name, values in {**instrument.finish(image, result), **identifiers(forced, catalog)}.items():
+        known = catalog[name].info.description if name in catalog.colnames else None
+        catalog[name] = values
+        catalog[name].info.description = catalog[name].info.description or known
+    clock("fit, all stages and the rest")
     if settings.plot is not None:
         from .report import plot_fit
-        for f in fitted:
-            plot_fit(f.image, f.result, _of_detector(settings.plot, f.task.detector))
+        plot_fit(image, result, _of_detector(settings.plot, task.detector))
+    header = write_part(work, task, image, replace(result, catalog=catalog))
+    clock("writing parts")
+    return Done(task, header, {**_stages(result.history), **clock.seconds})
+
+
+def prepared(work, task):
+    """The image of a task with all that catalogs say of it, its configuration, and given positions and stars, or None."""
+    settings, instrument = work.settings, work.instrument
+    image = work.exposure.read(task)
+    if settings.galaxies is not None:
+        image = with_galaxies(instrument, settings.galaxies, image)
+    forced = None if settings.force is None else given_rows(settings.force, image)
+    bright = None if settings.bright is None else bright_stars(instrument, settings.bright, image)
+    if bright is not None:
+        image = instrument.around_bright(image, bright)
+    return image, configuration(instrument, image, settings.config), forced, bright
+
+
+def write_part(work, task, image, result):
+    """Write what a task gave. Returns the header of its part."""
+    header = run_header(result, work.provenance, task.detector)
+    header["NOISEEST"] = (image.ivar_estimated, "ivar was estimated from the image")
+    planes = work.instrument.products(image, result) if work.parts.with_model else {}
+    if not work.settings.model_image:
+        planes.pop("MOD", None)
+    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)),
+                     model_hdus(planes, image.noise, plane_header(image), task.detector))
+    return header
+
+
+def _stages(history):
+    """CPU seconds by stage over all passes."""
+    seconds = {}
+    for name, value in ((n[4:], v) for record in history for n, v in record.items() if n.startswith("cpu_")):
+        seconds[name] = seconds.get(name, 0.)+value
+    return seconds
 
 
 def _of_detector(path, detector):
@@ -250,75 +351,29 @@ def plan(instrument, exposure, settings):
     """
     from .io.results import config_lines
     settings.check_outputs(exposure.inputs)
-    lines = []
+    lines, work = [], Work(instrument, exposure, settings, None, None)
     for task in exposure.tasks():
-        image = exposure.read(task)
-        config = configuration(instrument, image, settings.config)
+        image, config, forced, bright = prepared(work, task)
         instrument.psf_prior(image)
         ny, nx = image.shape
-        good = image.good
-        lines.append(f"image {image.exposure} {image.detector}".rstrip()+f": {nx} x {ny} pixels, {100*good.mean():.2f}% good, "
-                     f"typical noise {image.noise:.4g}"+" (estimated)"*image.ivar_estimated)
+        lines.append(f"image {image.exposure} {image.detector}".rstrip()+f": {nx} x {ny} pixels, {100*image.good.mean():.2f}% "
+                     f"good, typical noise {image.noise:.4g}"+" (estimated)"*image.ivar_estimated)
         lines.append(f"gain {image.gain:g}, saturation {image.saturation:g}, zero point {image.zeropoint:g}, "
                      f"{'a' if image.wcs is not None else 'no'} WCS")
-        if settings.force is not None:
-            lines.append(f"forced at {len(given_rows(settings.force, image))} positions of {settings.force}")
-        if settings.bright is not None:
-            lines.append(f"{len(_bright(instrument, settings.bright, image))} bright stars of {settings.bright}")
+        if forced is not None:
+            lines.append(f"forced at {len(forced)} positions of {settings.force}")
+        if bright is not None:
+            lines.append(f"{len(bright)} bright stars of {settings.bright}")
         lines += config_lines(config)
-    wanted = [p for p in (settings.out, settings.model_out, settings.plot, settings.debug_plots) if p is not None]
+    wanted = [*settings.files, *([] if settings.debug_plots is None else [settings.debug_plots])]
     return [*lines, *(f"would write {p}" for p in wanted)]
-
-
-def given_rows(path, image):
-    """Rows of a user's catalog that lie on the image: x, y, the number of the row in the catalog, and identifiers.
-
-    Raises
-    ------
-    DataFileError
-        When it cannot be read, lacks the columns or has no row on the image.
-    """
-    table = read_table(path)
-    try:
-        rows = positions(table, image)
-    except InputError as problem:
-        raise DataFileError(path, str(problem)) from problem
-    x, y = (np.asarray(rows[c])-o for c, o in zip("xy", image.origin))
-    ny, nx = image.shape
-    on = (x > -OUTSIDE) & (x < nx-1+OUTSIDE) & (y > -OUTSIDE) & (y < ny-1+OUTSIDE)
-    if not on.any():
-        raise DataFileError(path, f"none of its {len(on)} positions lies on the image; x and y count from 0")
-    if not on.all():
-        log.warning("%s: %d of %d positions are off the image and left out", path, (~on).sum(), len(on))
-    rows["input_row"] = np.arange(len(rows))
-    for name in table.colnames:
-        if name.lower().endswith(IDENTIFIERS) and table[name].dtype.kind in "iuSU" and table[name].ndim == 1:
-            rows[name if name.lower() not in ("x", "y", "input_row") else f"input_{name}"] = table[name]
-    return rows[on]
-
-
-def _identifiers(forced, catalog):
-    """A user's columns for a forced catalog; those whose names are taken get a prefix."""
-    if forced is None or len(forced) != len(catalog):
-        return {}
-    names = [n for n in forced.colnames if n not in ("x", "y")]
-    return {n if n not in catalog.colnames else f"input_{n}": np.ma.filled(np.ma.asarray(forced[n])) for n in names}
-
-
-def _bright(instrument, path, image):
-    table = read_table(path)
-    try:
-        rows = instrument.bright_stars(image, table)
-    except InputError as problem:
-        raise DataFileError(path, str(problem)) from problem
-    return rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
 
 
 def _observer(settings, task):
     if settings.debug_plots is None:
         return None
     from .report import PassPlots
-    return PassPlots(Path(settings.debug_plots)/task.detector, settings.overwrite)
+    return PassPlots(Path(settings.debug_plots)/task.detector, settings.replaces)
 
 
 class _Clock:

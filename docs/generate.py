@@ -165,7 +165,8 @@ def spelled(action):
     """How an option is typed: its name and what comes after it."""
     after = () if action.nargs == 0 else action.metavar if isinstance(action.metavar, tuple) else (
         [action.metavar or action.dest.upper()]*(action.nargs if isinstance(action.nargs, int) else 1))
-    return "`"+" ".join([*action.option_strings[:1], *after])+"`"
+    more = ["..."] if action.nargs == "+" else []
+    return "`"+" ".join([*action.option_strings[:1], *after, *more])+"`"
 
 
 def simulation():

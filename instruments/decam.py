@@ -38,10 +38,11 @@ ENDINGS = ".fits", ".fits.fz", ".fits.gz"
 
 
 def names(value):
-    """Names of CCDs from ``"N4 S7"``, ``"N4,S7"`` or a list."""
-    parts = re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else list(value)
+    """Names of CCDs from ``"N4 S7"``, ``"N4,S7"`` or a list of such."""
+    words = [value] if isinstance(value, str) else value
+    parts = [part for word in words for part in re.split(r"[\s,]+", str(word).strip())]
     if not parts or not all(re.fullmatch(r"[NS]\d{1,2}", str(p).upper()) for p in parts):
-        raise ValueError("give CCDs as in N4,S7")
+        raise ValueError("give CCDs as in N4 S7")
     return tuple(str(p).upper() for p in parts)
 
 
@@ -49,7 +50,7 @@ OPTIONS = (
     Option("weight_plane", str, help="inverse variances, when not beside the image under their own name", metavar="FILE"),
     Option("dq_plane", str, help="data-quality plane, when it is not beside the image under its own name", metavar="FILE"),
     Option("wcutoff", not_negative, 0., help="pixels of less inverse variance are not used", metavar="WEIGHT"),
-    Option("ccds", names, help="only these CCDs, as N4,S7; all when not given", metavar="CCD,..."),
+    Option("ccds", names, help="only these CCDs, as N4 S7; all when not given", metavar="CCD", several=True, chooses=True),
 )
 
 
@@ -142,6 +143,11 @@ class DecamExposure(Exposure):
     inputs: tuple
     ccds: tuple
 
+    @property
+    def label(self):
+        """The image's name without its ending."""
+        return stem(self.image)
+
     def tasks(self):
         """One for each CCD, in the file's order."""
         return tuple(Task(name, np.prod(SHAPE)/1e6) for name, _ in self.ccds)
@@ -165,7 +171,8 @@ class DecamExposure(Exposure):
         good = ~bad
         gain = float(np.median(data[good]*ivar[good])) if good.any() else np.nan
         meta = dict(fwhm=self.fwhm(name), expnum=_integer(image.primary.get("EXPNUM")),
-                    ccdnum=_integer(image.header.get("CCDNUM")), unit=str(image.header.get("BUNIT") or "adu").strip())
+                    ccdnum=_integer(image.header.get("CCDNUM")), unit=str(image.header.get("BUNIT") or "adu").strip(),
+                    header=image.header)
         zeropoint = image.value("zeropoint")
         facts = dict(wcs=image.wcs(), band=band(image), mjd=image.mjd(), exptime=image.value("exptime") or np.nan,
                      gain=gain if gain > 0 else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)
@@ -210,6 +217,12 @@ def band(image):
     return words[0] if words else ""
 
 
+def stem(path):
+    """A file's name without its ending."""
+    name = Path(path).name
+    return next((name[:-len(e)] for e in sorted(ENDINGS, key=len, reverse=True) if name.endswith(e)), name)
+
+
 def beside(path, plane):
     """The file of another plane of the same exposure: its name with the other letter, in any of the endings.
 
@@ -219,8 +232,7 @@ def beside(path, plane):
         When there is none.
     """
     name = PLANE.sub(f"_oo{plane}_", path.name)
-    stem = next((name[:-len(e)] for e in sorted(ENDINGS, key=len, reverse=True) if name.endswith(e)), name)
-    for other in (name, *(stem+e for e in ENDINGS)):
+    for other in (name, *(stem(name)+e for e in ENDINGS)):
         if (path.parent/other).exists():
             return path.parent/other
     option = dict(w=", or name it with --weight-plane FILE", d=", or name it with --dq-plane FILE").get(plane, "")
@@ -274,7 +286,7 @@ class Decam(Instrument):
         chosen = tuple((n, float(f) if isinstance(f, int | float) else np.nan) for n, f in have.items()
                        if not values["ccds"] or n in values["ccds"])
         number = _integer(read_header(image).get("EXPNUM"))
-        return DecamExposure(image, weight, dq, tuple(values.items()), f"decam-{number}" if number else image.name.split(".")[0],
+        return DecamExposure(image, weight, dq, tuple(values.items()), f"decam-{number}" if number else stem(image),
                              (image, weight, dq), chosen)
 
     def claims(self, path, header):

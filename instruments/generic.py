@@ -110,7 +110,8 @@ class GenericExposure(Exposure):
         bad, mask = _masks(data, dq, facts["saturation"], o)
         noise = _noise(o, source, cut, np.isfinite(data) & ~bad)
         readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
-        meta = dict(psf=o["psf"], fwhm=o["fwhm"], readnoise=readnoise, unit=str(source.header.get("BUNIT", "")).strip())
+        meta = dict(psf=o["psf"], fwhm=o["fwhm"], readnoise=readnoise, header=source.header,
+                    unit=str(source.header.get("BUNIT", "")).strip())
         try:
             return Image.from_arrays(data, dq=dq, mask=mask, bad=bad, readnoise=readnoise, wcs=source.wcs(),
                                      exposure=self.identity, meta=meta, **noise, **facts)

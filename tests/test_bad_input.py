@@ -17,6 +17,7 @@ from small_fields import NOISE, SKY, star_image, tan_wcs, write_fits
 from crowdsource.catalog.schema import columns_of
 from crowdsource.cli import main
 from crowdsource.config import from_mapping
+from crowdsource.errors import OutputError
 from crowdsource.fit import fit
 from crowdsource.flags import ENGINE, MASK_SHIFT
 from crowdsource.image import Image
@@ -165,16 +166,29 @@ def test_full_disk_leaves_nothing(folder, capsys, monkeypatch):
     monkeypatch.setattr(fits.HDUList, "writeto", full)
     before = listing(folder)
     assert main(["generic", "im.fits", "--ivar", "ivar.fits", "--out", "a.cat.fits"]) == 2
-    assert "a.cat.fits: cannot be written (No space left on device); free space" in capsys.readouterr().err
+    assert "image.cat.fits: cannot be written (No space left on device); free space" in capsys.readouterr().err
     assert listing(folder) == before
 
 
 def test_second_output_that_fails_leaves_the_first_whole(folder, capsys, monkeypatch):
-    from crowdsource import run
-    monkeypatch.setattr(run, "write_model", lambda *_, **__: (_ for _ in ()).throw(run.OutputError("m.fits: full")))
-    assert main(["generic", "im.fits", "--ivar", "ivar.fits", "--out", "a.cat.fits", "--model-out", "m.fits"]) == 2
+    from crowdsource.io import parts
+    joined = parts.joined
+
+    def full(paths, header, out, overwrite):
+        if out.name == "m.fits":
+            raise OutputError("m.fits: full")
+        joined(paths, header, out, overwrite)
+
+    monkeypatch.setattr(parts, "joined", full)
+    wanted = ["generic", "im.fits", "--ivar", "ivar.fits", "--out", "a.cat.fits", "--model-out", "m.fits"]
+    assert main(wanted) == 2
     with fits.open("a.cat.fits") as hdus:
         assert len(hdus["CAT"].data) == 2
+    # what was fitted is not lost: only the gathering is done again
+    monkeypatch.setattr(parts, "joined", joined)
+    monkeypatch.setattr("crowdsource.run.attempt", None)
+    assert main([*wanted, "--resume"]) == 0
+    assert {"a.cat.fits", "m.fits"} <= {p.name for p in folder.iterdir()} and not list(folder.glob("*.parts"))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root writes everywhere")

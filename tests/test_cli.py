@@ -20,7 +20,7 @@ from crowdsource.evaluate import compare
 from crowdsource.io.results import read_config
 from crowdsource.io.simulation import read_simulation
 from crowdsource.io.tables import read_table
-from crowdsource.run import Fitted, status
+from crowdsource.run import Done, status
 from crowdsource.simulate import SimulationConfig, simulate_field
 
 SHAPE = (96, 128)
@@ -289,7 +289,7 @@ def test_interrupted(folder, capsys, monkeypatch):
 
 
 def test_exit_status_of_many_detectors():
-    good, bad = Fitted("a"), Fitted("b", error=ValueError())
+    good, bad = Done("a"), Done("b", error=ValueError())
     assert (status([good, good]), status([good, bad]), status([bad, bad])) == (0, 1, 2)
 
 

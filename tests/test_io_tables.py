@@ -10,7 +10,7 @@ from crowdsource.config import FitConfig, from_mapping
 from crowdsource.errors import DataFileError, InputError, OutputError
 from crowdsource.fit import fit
 from crowdsource.image import Image
-from crowdsource.io.results import Provenance, config_lines, read_config, write_model, write_result
+from crowdsource.io.results import Provenance, config_lines, model_hdus, read_config, write_result
 from crowdsource.io.tables import check_ending, positions, read_table, write_catalog
 
 SHAPE = (60, 80)
@@ -197,13 +197,14 @@ def test_read_config_of_another_file(tmp_path):
 def test_model_file(fitted, tmp_path):
     image, result = fitted
     planes = {"MOD": result.model, "SKY": result.sky, "MSK": np.arange(result.model.size).reshape(result.model.shape) << 30}
-    write_model(planes, tmp_path/"a.mod.fits", NOISE)
+    for name in "ab":
+        hdus = [fits.PrimaryHDU(), *model_hdus(planes, NOISE, fits.Header(), "n4")]
+        fits.HDUList(hdus).writeto(tmp_path/f"{name}.mod.fits")
     with fits.open(tmp_path/"a.mod.fits") as hdus:
-        assert [h.name for h in hdus[1:]] == ["MOD", "SKY", "MSK"]
+        assert [h.name for h in hdus[1:]] == ["N4_MOD", "N4_SKY", "N4_MSK"]
         assert all(isinstance(h, fits.CompImageHDU) for h in hdus[1:])
         # a step of a 32nd of the noise, dithered: at most half a step away
         for name in ("MOD", "SKY"):
-            assert np.abs(hdus[name].data-planes[name]).max() <= NOISE/64*1.01
-        assert (hdus["MSK"].data == planes["MSK"]).all()
-    write_model(planes, tmp_path/"b.mod.fits", NOISE)
+            assert np.abs(hdus[f"N4_{name}"].data-planes[name]).max() <= NOISE/64*1.01
+        assert (hdus["N4_MSK"].data == planes["MSK"]).all()
     assert (tmp_path/"a.mod.fits").read_bytes() == (tmp_path/"b.mod.fits").read_bytes()

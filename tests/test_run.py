@@ -1,6 +1,6 @@
 """Runs of several detectors: order, executors, one that fails, and what the files hold."""
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +109,7 @@ def test_rows_of_all_detectors_in_one_table(out):
 
 def test_pictures_carry_the_detector_s_name(out):
     run(Camera(), Three(("n2", "n3")), Settings(out, plot=out.with_name("p.png")))
-    assert {p.name for p in out.parent.iterdir()} == {"a.cat.fits", "p-n1.png"}
+    assert {p.name for p in out.parent.iterdir()} == {"a.cat.fits", "a.cat.fits.parts", "p-n1.png"}
 
 
 def test_outputs_are_checked_before_any_work(out):
@@ -153,6 +153,58 @@ def test_errors_come_back_from_other_processes_whole(error):
     import pickle
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error)
+
+
+def test_a_run_goes_on_where_it_failed(out, caplog):
+    assert status(run(Camera(), Three(("n2",)), Settings(out, model_out=out.with_name("a.mod.fits")))) == 1
+    settings = Settings(out, model_out=out.with_name("a.mod.fits"))
+    with pytest.raises(OutputError, match="exists already"):
+        run(Camera(), Three(), settings)
+    before = (out.with_name("a.cat.fits.parts")/"n1.cat.fits").stat().st_mtime_ns
+    outcomes = run(Camera(), Three(), replace(settings, resume=True))
+    assert [bool(o.cpu) for o in outcomes] == [False, True, False] and [o.header["NSOURCES"] for o in outcomes] == [1, 1, 1]
+    assert before and not out.with_name("a.cat.fits.parts").exists()
+    # the same as at one go, and there is nothing to do any more
+    whole = replace(settings, out=out.with_name("b.cat.fits"), model_out=out.with_name("b.mod.fits"))
+    run(Camera(), Three(), whole)
+    assert out.read_bytes() == whole.out.read_bytes() and settings.model_out.read_bytes() == whole.model_out.read_bytes()
+    assert run(Camera(), Three(), replace(settings, resume=True)) == [] and "finished already" in caplog.text
+
+
+def test_parts_of_other_settings_are_not_taken(out, caplog):
+    run(Camera(), Three(("n2",)), Settings(out))
+    outcomes = run(Camera(), Three(), Settings(out, resume=True, config=dict(max_passes=4)))
+    assert all(o.cpu for o in outcomes) and caplog.text.count("of other inputs or settings") == 2
+    with fits.open(out) as hdus:
+        assert len(hdus["N1_HIST"].data) == 4
+
+
+def test_parts_that_were_left_are_told_of(out):
+    run(Camera(), Three(("n2",)), Settings(out))
+    out.unlink()
+    with pytest.raises(OutputError, match="go on with it .--resume. or start anew"):
+        run(Camera(), Three(), Settings(out))
+    assert all(o.cpu for o in run(Camera(), Three(), Settings(out, overwrite=True)))
+
+
+def test_sky_and_flags_alone(out):
+    run(Camera(), Three(), Settings(out, model_out=out.with_name("a.mod.fits"), model_image=False))
+    with fits.open(out.with_name("a.mod.fits")) as hdus:
+        assert [h.name for h in hdus[1:3]] == ["N1_SKY", "N1_MSK"]
+    with fits.open(out) as hdus:
+        assert hdus["N1_HDR"].header["FWHMCRWD"] > 1 and np.isfinite(hdus["N2_HDR"].header["SKYCRWD"])
+
+
+def test_a_killed_worker_costs_its_detector_only(out, caplog):
+    class Broken(ThreadPoolExecutor):
+        def submit(self, function, work, task):
+            if task.detector != "n2":
+                return super().submit(function, work, task)
+            return super().submit(lambda: (_ for _ in ()).throw(BrokenExecutor()))
+
+    with Broken(2) as pool:
+        assert status(run(Camera(), Three(), Settings(out), executor=pool)) == 1
+    assert "a worker was killed" in caplog.text
 
 
 def test_folders_of_pass_pictures(out):

@@ -1,11 +1,13 @@
 """Results in files: the catalog with its PSF and history, and the model image.
 
-``<name>.cat.fits`` holds PRIMARY (version, configuration, inputs with their SHA-256, a summary of the passes), ``PSF`` and
-what belongs to it, ``CAT`` and ``HIST``. The model file holds ``MOD``, ``SKY`` and ``MSK``, compressed. Where an exposure has
-several detectors, each has such HDUs, with its name and an underscore before theirs.
+``<name>.cat.fits`` holds PRIMARY (version, configuration, inputs with their SHA-256, a summary of the passes), ``HDR`` (the
+image's header and what was measured on it), ``PSF`` and what belongs to it, ``CAT`` and ``HIST``. The model file holds
+``MOD``, ``SKY`` and ``MSK``, compressed. Where an exposure has several detectors, each has such HDUs, with its name and an
+underscore before theirs. The same run of the same files gives the same bytes.
 """
 import hashlib
 import json
+import re
 import tomllib
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,6 +24,7 @@ from .tables import check_ending, write_catalog
 
 DISTRIBUTION = "crowdsourcephoto"
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
+FITS_ENDINGS = ".fits", ".fit"
 FINE = 32
 """Model and sky are stored in steps of the noise over this."""
 
@@ -34,16 +37,23 @@ class Provenance:
     ----------
     instrument : str
     inputs : tuple of path-like
-        Files read; their checksums are taken when the result is written.
+        Files read.
     options : mapping
         The instrument's options, values by name; None for those not used.
     exposure : str
         Its identity.
+    sums : tuple of (str, str), optional
+        Checksums of the inputs, taken already.
     """
     instrument: str = ""
     inputs: tuple = ()
     options: dict = field(default_factory=dict)
     exposure: str = ""
+    sums: tuple = None
+
+    def checksums(self):
+        """(path, SHA-256) of the inputs; taken now unless they were before."""
+        return checksums(self.inputs) if self.sums is None else self.sums
 
 
 def write_result(result, path, *, provenance=None, overwrite=False):
@@ -62,37 +72,62 @@ def write_result(result, path, *, provenance=None, overwrite=False):
     OutputError
         When the ending is not known, the file exists already or cannot be written.
     """
-    write_results({"": result}, path, provenance=provenance, overwrite=overwrite)
+    check_ending(path)
+    provenance = provenance or Provenance()
+    if str(path).lower().endswith(FITS_ENDINGS):
+        hdus = [fits.PrimaryHDU(header=run_header(result, provenance)), *result_hdus(result)]
+        with atomic_path(path, overwrite) as temporary:
+            fits.HDUList(hdus).writeto(temporary)
+        return
+    write_catalog(result.catalog, path, plain_record(run_header(result, provenance)), overwrite)
 
 
-def write_results(results, path, *, provenance=None, overwrite=False):
-    """Write the catalogs of an exposure's detectors into one file.
+def result_hdus(result, detector="", header=None):
+    """What a catalog holds of one detector: its header, where there is one, PSF, rows and history.
 
     Parameters
     ----------
-    results : mapping of str to crowdsource.fit.FitResult
-        By detector, in order; "" for an only one. ECSV and Parquet hold all rows, with a column ``detector`` where there are
-        names.
-    path, provenance, overwrite
-        As `write_result`.
+    result : crowdsource.fit.FitResult
+    detector : str
+    header : astropy.io.fits.Header, optional
+        From `detector_header`.
 
-    Raises
-    ------
-    OutputError
-        As `write_result`.
+    Returns
+    -------
+    list of HDUs
     """
-    check_ending(path)
-    provenance = provenance or Provenance()
-    if not str(path).lower().endswith((".fits", ".fit")):
-        write_catalog(_stacked(results), path, _plain_record(results, provenance), overwrite)
-        return
-    hdus = [fits.PrimaryHDU(header=run_header(results, provenance))]
-    for detector, result in results.items():
-        before = prefix(detector)
-        hdus += [*result.psf.to_hdus(before+"PSF"), table_hdu(result.catalog, before+"CAT"),
-                 history_hdu(result.history, before+"HIST")]
-    with atomic_path(path, overwrite) as temporary:
-        fits.HDUList(hdus).writeto(temporary)
+    before = prefix(detector)
+    first = [] if header is None else [fits.ImageHDU(header=header, name=before+"HDR")]
+    return [*first, *result.psf.to_hdus(before+"PSF"), table_hdu(result.catalog, before+"CAT"),
+            history_hdu(result.history, before+"HIST")]
+
+
+def detector_header(image, result):
+    """The header that an image came with, as far as it is valid, and what was measured: gain, sky and width of the PSF.
+
+    Parameters
+    ----------
+    image : crowdsource.image.Image
+        Its ``meta["header"]`` is the header, where it has one.
+    result : crowdsource.fit.FitResult
+
+    Returns
+    -------
+    astropy.io.fits.Header
+    """
+    header = fits.Header()
+    for card in image.meta.get("header", fits.Header()).copy(strip=True).cards:
+        if card.keyword not in ("CHECKSUM", "DATASUM", "EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT"):
+            try:
+                card.verify("exception")
+                header.append(fits.Card.fromstring(str(card)), end=True)
+            except (fits.VerifyError, ValueError):
+                continue
+    for keyword, value, comment in (("GAINCRWD", image.gain, "electrons per unit"),
+                                    ("SKYCRWD", np.median(image.thinned(result.sky)), "median, image units"),
+                                    ("FWHMCRWD", result.psf.fwhm(), "in the middle, pixels")):
+        header[keyword] = (_finite(value), comment)
+    return header
 
 
 def prefix(detector):
@@ -100,45 +135,24 @@ def prefix(detector):
     return f"{detector.upper()}_" if detector else ""
 
 
-def _stacked(results):
-    """One catalog of all detectors."""
-    if list(results) == [""]:
-        return results[""].catalog
-    from astropy.table import vstack
-    tables = []
-    for detector, result in results.items():
-        table = result.catalog.copy()
-        table["detector"] = np.full(len(table), detector)
-        tables.append(table)
-    return vstack(tables, metadata_conflicts="silent")
-
-
-def write_model(planes, path, noise, overwrite=False, *, primary=None, headers=None):
-    """Write the model file.
+def model_hdus(planes, noise, header, detector=""):
+    """Images of a detector for the model file, compressed.
 
     Parameters
     ----------
     planes : mapping of str to ndarray, shape (ny, nx)
         Floating planes are stored in steps of a 32nd of the noise, integers exactly.
-    path : path-like
     noise : float
         Typical noise of a pixel, image units.
-    overwrite : bool
-    primary : astropy.io.fits.Header, optional
-        Of the primary HDU; `run_header` makes it.
-    headers : mapping of str to astropy.io.fits.Header, optional
-        By plane; `plane_header` makes them.
+    header : astropy.io.fits.Header
+        `plane_header` makes it.
+    detector : str
 
-    Raises
-    ------
-    OutputError
-        When the file exists already or cannot be written.
+    Returns
+    -------
+    list of astropy.io.fits.CompImageHDU
     """
-    headers = headers or {}
-    hdus = [fits.PrimaryHDU(header=primary)]
-    hdus += [_compressed(plane, name, noise, headers.get(name)) for name, plane in planes.items()]
-    with atomic_path(path, overwrite) as temporary:
-        fits.HDUList(hdus).writeto(temporary)
+    return [_compressed(plane, prefix(detector)+name, noise, header) for name, plane in planes.items()]
 
 
 def _compressed(plane, name, noise, header):
@@ -182,8 +196,11 @@ def table_hdu(table, name):
 
 
 def history_hdu(history, name):
-    """The passes' figures as a binary table HDU: one row a pass; NaN where a figure is missing."""
-    names = list(dict.fromkeys(n for record in history for n in record))
+    """The passes' figures as a binary table HDU: one row a pass; NaN where a figure is missing.
+
+    CPU seconds, which differ from run to run, are left out.
+    """
+    names = list(dict.fromkeys(n for record in history for n in record if not n.startswith("cpu_")))
     columns = []
     for n in names:
         values = np.array([record.get(n, np.nan) for record in history])
@@ -198,33 +215,42 @@ def _fits_format(dtype):
         "b" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}", "K")
 
 
-def run_header(results, provenance):
-    """The primary header: version, inputs with checksums, configuration and passes."""
-    header = fits.Header()
+def run_header(result, provenance, detector=""):
+    """The primary header of one detector's catalog: version, inputs with checksums, configuration and passes."""
+    header, history = fits.Header(), result.history
     header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
     header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
     header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
     header["EXPOSURE"] = provenance.exposure
-    header["NSOURCES"] = (sum(len(r.catalog) for r in results.values()), "rows of all catalogs")
-    if list(results) == [""]:
-        history = results[""].history
-        header["NPASS"] = (len(history), "passes of the loop")
-        header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
-        header["FWHM"] = (_finite(history[-1]["fwhm"]), "of the PSF in the middle, pixels")
-    for k, (path, digest) in enumerate(checksums(provenance.inputs), 1):
+    header["NSOURCES"] = (len(result.catalog), "rows of all catalogs")
+    header["NPASS"] = (len(history), "passes of the loop")
+    header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
+    header["FWHM"] = (_finite(result.psf.fwhm()), "of the PSF in the middle, pixels")
+    for k, (path, digest) in enumerate(provenance.checksums(), 1):
         header[f"IN{k:03d}"] = path
         header[f"IN{k:03d}SUM"] = digest
-    for k, line in enumerate(config_lines(_config_of(results), provenance), 1):
+    for k, line in enumerate(config_lines(result.config, provenance), 1):
         header[f"CFG{k:03d}"] = line
-    for detector, result in results.items():
-        for record in result.history:
-            header["HISTORY"] = f"{detector} {PASS_LINE.format(**record)}".strip()
+    for record in history:
+        header["HISTORY"] = f"{detector} {PASS_LINE.format(**record)}".strip()
     return header
 
 
-def _config_of(results):
-    """The configuration, the same for all detectors of a run."""
-    return next(iter(results.values())).config
+def gathered_header(headers):
+    """The primary header of several detectors' catalogs in one file, from their own.
+
+    The configuration is that of the first; what an instrument chooses by itself may differ from one detector to the next.
+    """
+    header = headers[0].copy()
+    if len(headers) == 1:
+        return header
+    for keyword in ("NPASS", "CHI2", "FWHM"):
+        header.remove(keyword, ignore_missing=True)
+    header["NSOURCES"] = sum(h["NSOURCES"] for h in headers)
+    for other in headers[1:]:
+        for line in other.get("HISTORY", ()):
+            header["HISTORY"] = line
+    return header
 
 
 def _finite(value):
@@ -232,11 +258,20 @@ def _finite(value):
 
 
 def checksums(paths):
-    """(path, SHA-256) of files, as strings."""
+    """(path, SHA-256) of files, as strings.
+
+    Raises
+    ------
+    DataFileError
+        When one cannot be read.
+    """
     out = []
     for path in paths:
-        with open(path, "rb") as file:
-            out.append((str(Path(path)), hashlib.file_digest(file, "sha256").hexdigest()))
+        try:
+            with open(path, "rb") as file:
+                out.append((str(Path(path)), hashlib.file_digest(file, "sha256").hexdigest()))
+        except OSError as problem:
+            raise DataFileError(path, f"cannot be read ({problem.strerror}); check the name and its permissions") from problem
     return out
 
 
@@ -288,9 +323,9 @@ def read_config(path):
     return tomllib.loads("\n".join(lines))
 
 
-def _plain_record(results, provenance):
-    """What ECSV and Parquet record beside the rows."""
-    record = dict(version=version(DISTRIBUTION), instrument=provenance.instrument, exposure=provenance.exposure,
-                  config="\n".join(config_lines(_config_of(results), provenance)))
-    record["inputs"] = "\n".join(f"{digest}  {path}" for path, digest in checksums(provenance.inputs))
-    return record
+def plain_record(header):
+    """What ECSV and Parquet record beside the rows, from the primary header of a FITS catalog."""
+    config = [header[k] for k in header if k.startswith("CFG")]
+    inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
+    return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
+                config="\n".join(config), inputs="\n".join(inputs))

@@ -14,6 +14,8 @@ FORMATS = {".ecsv": "ascii.ecsv", ".vot": "votable", ".xml": "votable", ".hdf5":
 """astropy's names of formats by ending; text of any form otherwise."""
 MARGIN = 0.2
 """Part of the image's size around it in which positions are put through distortions."""
+MJD_2000, JULIAN_YEAR = 51544.5, 365.25
+MAS_PER_DEGREE = 3.6e6
 
 
 def check_ending(path):
@@ -126,6 +128,47 @@ def positions(table, image):
     return Table(dict(x=x, y=y))
 
 
+def star_positions(table, image):
+    """Positions and magnitudes of a user's stars in an image, moved to its date.
+
+    Parameters
+    ----------
+    table : Table
+        As `positions`, and perhaps pmra, which includes the cosine of dec, and pmdec in mas/yr, epoch (or ref_epoch; 2000 when
+        not given) in Julian years, mag (or magnitude, phot_g_mean_mag).
+    image : crowdsource.image.Image
+        Where its date is not known, stars stay where the catalog has them.
+
+    Returns
+    -------
+    astropy.table.Table
+        x, y in pixels of the parent image, NaN as in `positions`; mag, NaN where not known.
+
+    Raises
+    ------
+    InputError
+        As `positions`.
+    """
+    from astropy.table import Table
+    names = {n.lower(): n for n in reversed(table.colnames)}
+
+    def column(options, unit, default):
+        name = next((names[o] for o in options if o in names), None)
+        values = np.full(len(table), default) if name is None else _numbers(table, name, unit)
+        return np.where(np.isfinite(values), values, default)
+
+    mag = column(("mag", "magnitude", "phot_g_mean_mag"), "mag", np.nan)
+    if {"ra", "dec", "pmra", "pmdec"} <= names.keys() and np.isfinite(image.mjd):
+        years = (image.mjd-MJD_2000)/JULIAN_YEAR-(column(("epoch", "ref_epoch"), "yr", 2000.)-2000)
+        dec = _numbers(table, names["dec"], "deg")
+        moved = dec+column(("pmdec",), "mas/yr", 0.)*years/MAS_PER_DEGREE
+        ra = _numbers(table, names["ra"], "deg")+column(("pmra",), "mas/yr", 0.)*years/MAS_PER_DEGREE/np.cos(np.radians(dec))
+        table = Table(dict(ra=ra, dec=moved))
+    rows = positions(table, image)
+    rows["mag"] = mag
+    return rows
+
+
 def _numbers(table, name, unit):
     """A column as float64 in a unit, NaN where masked."""
     column = table[name]
@@ -192,7 +235,8 @@ def arrow_table(table, meta=None):
     fields, arrays = [], []
     for name in table.colnames:
         info = table[name].info
-        array = arrow.array(np.ascontiguousarray(getattr(table[name], "value", table[name])))
+        values = np.asarray(getattr(table[name], "value", table[name]))
+        array = arrow.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")))
         notes = {"unit": str(info.unit or ""), "description": info.description or ""}
         fields.append(arrow.field(name, array.type, metadata=notes))
         arrays.append(array)

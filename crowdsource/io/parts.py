@@ -1,0 +1,160 @@
+"""Finished detectors of a run, each whole in a folder beside the catalog, from which the outputs are gathered at the end.
+
+A part is a small catalog of its own, and a model file where one is wanted. The catalog is written last: where it lies, all
+of its detector is there. Gathering copies the parts' HDUs as they are, so that a run that was cut off and resumed gives the
+bytes of one that was not.
+"""
+import contextlib
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from ..errors import CrowdsourceError, OutputError
+from .atomic import atomic_path
+from .fits import read_header
+from .results import FITS_ENDINGS, gathered_header, plain_record, prefix
+from .tables import write_catalog
+from .timeless import without_times
+
+log = logging.getLogger(__name__)
+RUN = "RUNSUM"
+"""Keyword of what tells whether a part is of the same run."""
+ONLY = "image"
+"""Name of the part of an exposure's only detector."""
+COPY_BYTES = 1 << 24
+
+
+class Parts:
+    """The parts of one run.
+
+    Parameters
+    ----------
+    out : path-like
+        The catalog that they become.
+    fingerprint : str
+        The same for runs of the same inputs with the same settings.
+    with_model : bool
+        Each part has a model file.
+    """
+
+    def __init__(self, out, fingerprint="", with_model=False):
+        self.folder = Path(f"{out}.parts")
+        self.fingerprint, self.with_model = fingerprint, with_model
+
+    def catalog(self, detector):
+        """The file of a detector's rows."""
+        return self.folder/f"{detector or ONLY}.cat.fits"
+
+    def model(self, detector):
+        """The file of a detector's planes."""
+        return self.folder/f"{detector or ONLY}.mod.fits"
+
+    def header(self, detector):
+        """The primary header of a finished detector's catalog; None where it is not finished, or by another run."""
+        path = self.catalog(detector)
+        if not path.exists() or (self.with_model and not self.model(detector).exists()):
+            return None
+        try:
+            header = read_header(path)
+        except CrowdsourceError:
+            header = {}
+        if header.get(RUN) != self.fingerprint:
+            log.warning("%s: is of other inputs or settings: fitted anew", path)
+            return None
+        return header
+
+    def write(self, detector, header, hdus, planes=()):
+        """Write a detector's part.
+
+        Parameters
+        ----------
+        detector : str
+        header : astropy.io.fits.Header
+            Of the primary HDU.
+        hdus : list of HDUs
+            What the catalog file holds of the detector.
+        planes : list of HDUs
+            What the model file holds.
+
+        Raises
+        ------
+        OutputError
+            When the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as problem:
+            raise OutputError(f"{self.folder}: cannot be made ({problem.strerror}); choose another place") from problem
+        header = header.copy()
+        header[RUN] = (self.fingerprint, "of inputs and settings")
+        files = [(self.model(detector), planes)] if self.with_model else []
+        try:
+            for path, held in (*files, (self.catalog(detector), hdus)):
+                with atomic_path(path, overwrite=True) as temporary:
+                    fits.HDUList([fits.PrimaryHDU(header=header), *held]).writeto(temporary)
+                    without_times(temporary)
+        except OutputError:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # when nothing lies in it
+            raise
+
+    def gather(self, detectors, out, model_out=None, overwrite=False):
+        """Write the outputs from the parts.
+
+        Parameters
+        ----------
+        detectors : list of str
+            In the outputs' order.
+        out, model_out : path-like
+            The catalog, FITS or, by its ending, ECSV or Parquet; the model file.
+        overwrite : bool
+
+        Raises
+        ------
+        OutputError
+            When a file exists already or cannot be written.
+        """
+        header = gathered_header([read_header(self.catalog(d)) for d in detectors])
+        if str(out).lower().endswith(FITS_ENDINGS):
+            joined([self.catalog(d) for d in detectors], header, out, overwrite)
+        else:
+            write_catalog(self._rows(detectors), out, plain_record(header), overwrite)
+        if model_out is not None:
+            joined([self.model(d) for d in detectors], header, model_out, overwrite)
+
+    def _rows(self, detectors):
+        """One table of all detectors' rows, with their names where they have some."""
+        from astropy.table import QTable, vstack
+        tables = []
+        for detector in detectors:
+            table = QTable.read(self.catalog(detector), hdu=prefix(detector)+"CAT")
+            table.meta.clear()
+            if detector:
+                table["detector"] = np.full(len(table), detector)
+            tables.append(table)
+        return vstack(tables, metadata_conflicts="silent")
+
+    def remove(self):
+        """Remove the folder, which is gone at once however long its files take."""
+        gone = self.folder.with_name(f".{os.getpid()}-{uuid.uuid4().hex[:8]}-{self.folder.name}")
+        if self.folder.exists():
+            os.replace(self.folder, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def joined(paths, header, out, overwrite):
+    """One FITS file of a primary header and all that follows the primary HDUs of others, byte by byte."""
+    with atomic_path(out, overwrite) as temporary:
+        fits.PrimaryHDU(header=header).writeto(temporary)
+        with open(temporary, "ab") as file:
+            for path in paths:
+                with fits.open(path, memmap=False) as hdus:
+                    start = hdus[0].fileinfo()["datLoc"]+hdus[0].fileinfo()["datSpan"]
+                with open(path, "rb") as part:
+                    part.seek(start)
+                    shutil.copyfileobj(part, file, COPY_BYTES)
