@@ -261,7 +261,7 @@ def _with_hidden(peaks, scene, matched, config):
     # a blob's rim is steep and its wings noisy: peaks within its radius and a PSF core belong to it
     reach = np.sqrt(area/np.pi)+3
     rim = np.zeros(len(peaks), bool)
-    for k, near in zip(np.flatnonzero(blob), _around(peaks, centre[blob], reach[blob])):
+    for k, near in zip(np.flatnonzero(blob), around(peaks, centre[blob], reach[blob])):
         top = (peaks.flux[near]/matched.error[at[0][k], at[1][k]]).max(initial=0)
         blob[k] = saturated[k] or height[k] > top
         rim[near] |= blob[k]
@@ -270,7 +270,7 @@ def _with_hidden(peaks, scene, matched, config):
                  np.r_[kept.bright, np.ones(len(flux), bool)])
 
 
-def _around(peaks, centre, reach):
+def around(peaks, centre, reach):
     """Lists of the peaks within reach of each centre (y, x)."""
     if not len(peaks) or not len(centre):
         return [[] for _ in centre]

@@ -154,7 +154,7 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     sources : mapping or Table with x and y, optional
         Makes it a forced fit: positions in the parent image's pixels, which stay as they are.
     bright : mapping or Table with x and y, optional
-        Stars to add where no peak lies, with very large stamps.
+        Stars with very large stamps: the brightest peak within 5 pixels, or added where there is none.
     sky : ndarray, shape (ny, nx), optional
         Sky of the first pass.
     threads : int
@@ -197,21 +197,20 @@ def initialize(image, psf, config, sources, bright, sky):
     rows = Sources.new([], [])
     for table, listed in ((sources, False), (bright, True)):
         if table is not None:
-            rows = rows.joined(_given(table, image, listed))
+            rows = rows.joined(_given(table, image, listed, config.solve.bright_size//2))
     zeros = np.zeros(image.shape, np.float32)
     return PassState(image, config, psf, rows, Sources.new([], []), zeros, zeros, 0, 0, sources is not None, (), tiles,
                      image.noise)
 
 
-def _given(table, image, listed):
-    """Sources from a user's table, in the cut-out's pixels."""
+def _given(table, image, listed, half):
+    """Sources from a user's table, in the cut-out's pixels; of listed stars those whose stamps of half width `half` touch it."""
     x, y = (np.atleast_1d(np.array(table[c], dtype=np.float64))-o for c, o in zip("xy", image.origin))
     if not (np.isfinite(x) & np.isfinite(y)).all():
         raise InputError("positions of given sources must be finite: remove the rows with NaN")
     rows = Sources.new(x, y, bright=listed)
     if not listed:
         return rows
-    half = 149
     ny, nx = image.shape
     return rows.subset((x > -half) & (x < nx+half) & (y > -half) & (y < ny+half))
 

@@ -214,6 +214,11 @@ class Image:
         """A new Image with another engine mask; nothing else changes."""
         return replace(self, mask=_frozen(native(mask, "mask", np.uint16)))
 
+    def flagged(self, where, dq=0, mask=0):
+        """A new Image with the instrument's and the engine's bits set where `where` holds; no weight changes."""
+        return replace(self, dq=_frozen(np.where(where, self.dq | np.uint32(dq), self.dq)),
+                       mask=_frozen(np.where(where, self.mask | np.uint16(mask), self.mask)))
+
     def masked(self, where, bit):
         """A new Image with ivar 0 and the given engine bit set where `where` holds."""
         return replace(self, ivar=_frozen(np.where(where, np.float32(0), self.ivar)),

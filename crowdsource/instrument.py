@@ -196,8 +196,8 @@ class Instrument(ABC):
         return image
 
     def galaxies(self, image, table):
-        """The Image with `nodeblend` and `sharp` set in its mask where a user's table says that galaxies are."""
-        return image
+        """The Image with `nodeblend` set in its mask where a user's table says that galaxies are."""
+        raise InstrumentError(f"{self.name} takes no galaxies: leave them out")
 
     def finish(self, image, result):
         """Extra columns of the catalog, as a dict of arrays with a row for each source; same names replace."""

@@ -20,6 +20,8 @@ FORCED_SKY_STEP = 1.6
 """Step of the sky in a forced fit, in units of what its pixels ask for: shortens the exchange of light with the sources."""
 KNOWN_POSITION, LARGEST_WISH = 1e-4, 2.
 """Uncertainty of a given position, and the largest offset that is still told, pixels."""
+LISTED_REACH = 5.
+"""A peak so near to a listed bright star, in pixels, is that star."""
 BAND = 64
 """Height of the bands in which a tile's sources are ordered, pixels."""
 
@@ -63,6 +65,8 @@ def with_peaks(state):
     if matched is None:
         matched = detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), image.ivar, state.run)
     peaks = detection.find_peaks(state.residual, state.model, image.mask, matched, c, state.passno)
+    if state.passno == 0 and state.sources.bright.any():
+        state, peaks = onto_peaks(state, peaks)
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
     room = max(0, state.config.max_sources-len(state.sources))
     if len(peaks) > room:
@@ -72,6 +76,29 @@ def with_peaks(state):
     at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
     new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno)
     return replace(state, candidates=new, matched=matched)
+
+
+def onto_peaks(state, peaks):
+    """Listed bright stars at the brightest peaks near them, where there are some, and the other peaks.
+
+    Parameters
+    ----------
+    state : PassState
+    peaks : crowdsource.detect.Peaks
+        Brightest first.
+
+    Returns
+    -------
+    state : PassState
+    peaks : crowdsource.detect.Peaks
+    """
+    x, y, free = state.x.copy(), state.y.copy(), np.ones(len(peaks), bool)
+    listed = np.flatnonzero(state.sources.bright)
+    for k, near in zip(listed, detection.around(peaks, np.c_[y[listed], x[listed]], LISTED_REACH)):
+        brightest = min((p for p in near if free[p]), default=None)
+        if brightest is not None:
+            x[k], y[k], free[brightest] = peaks.x[brightest], peaks.y[brightest], False
+    return replace(state, sources=state.sources.with_values(x=x, y=y)), peaks.subset(free)
 
 
 def sizes(state, sources):

@@ -9,8 +9,10 @@ import numpy as np
 from crowdsource.errors import DataFileError, InputError
 from crowdsource.flags import ENGINE, FlagDefinition, FlagTable
 from crowdsource.image import Image
-from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, not_negative
+from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, flag, not_negative
 from crowdsource.io.fits import ImageName, image_names, read_header, read_image
+
+from .masks import bright_boxes, ellipses, galaxies, static_mask
 
 log = logging.getLogger(__name__)
 CODES = {1: "bad", 2: "novalue", 3: "saturated", 4: "bleed", 5: "cosmic", 6: "lowweight", 7: "difference", 8: "streak"}
@@ -24,7 +26,11 @@ FLAGS = FlagTable("decam", [
     *(FlagDefinition(code, name, meaning) for (code, name), meaning in zip(CODES.items(), (
         "bad in the detector", "no value", "saturated", "bleed trail", "cosmic ray", "low weight",
         "differs from other exposures", "streak of a satellite or an aircraft"))),
+    FlagDefinition(20, "badpix", "in the static mask of bad pixels"),
+    FlagDefinition(21, "diffuse", "structured background"),
     FlagDefinition(22, "s7unstable", "in the half of CCD S7 whose amplifier drifts, after its correction"),
+    FlagDefinition(23, "brightstar", "near a bright star"),
+    FlagDefinition(24, "galaxy", "in the ellipse of a galaxy"),
 ])
 SHAPE = 4094, 2046
 UNSTABLE = "S7"
@@ -50,6 +56,11 @@ OPTIONS = (
     Option("weight_plane", str, help="inverse variances, when not beside the image under their own name", metavar="FILE"),
     Option("dq_plane", str, help="data-quality plane, when it is not beside the image under its own name", metavar="FILE"),
     Option("wcutoff", not_negative, 0., help="pixels of less inverse variance are not used", metavar="WEIGHT"),
+    Option("badpix", str, help="static masks of bad pixels: an HDU of each CCD's name, or a file each, with {ccd} for the name",
+           metavar="FILE"),
+    Option("deblend_bright", flag, False, help="split blends near bright stars too"),
+    Option("galaxies_remove", str, help="names of galaxies that are left out", metavar="CATALOG"),
+    Option("galaxies_resize", str, help="names of galaxies, and their d25 or a factor on it", metavar="CATALOG"),
     Option("ccds", names, help="only these CCDs, as N4 S7; all when not given", metavar="CCD", several=True, chooses=True),
 )
 
@@ -160,6 +171,8 @@ class DecamExposure(Exposure):
         data = np.array(image.data, dtype=np.float32)
         ivar, flags = _trimmed(weight, shape).astype(np.float32), _trimmed(dq, shape)
         bits = decoded(flags, dq.primary.get("PLVER", dq.header.get("PLVER")))
+        if o["badpix"]:
+            bits[static_mask(o["badpix"], name, shape)] |= np.uint32(FLAGS.badpix)
         bad = (bits & ~np.uint32(HARMLESS) > 0) | ~np.isfinite(data) | ~(ivar > o["wcutoff"])
         if name == UNSTABLE:
             step = seam_step(data, ~bad)
@@ -172,7 +185,7 @@ class DecamExposure(Exposure):
         gain = float(np.median(data[good]*ivar[good])) if good.any() else np.nan
         meta = dict(fwhm=self.fwhm(name), expnum=_integer(image.primary.get("EXPNUM")),
                     ccdnum=_integer(image.header.get("CCDNUM")), unit=str(image.header.get("BUNIT") or "adu").strip(),
-                    header=image.header)
+                    header=image.header, options=o)
         zeropoint = image.value("zeropoint")
         facts = dict(wcs=image.wcs(), band=band(image), mjd=image.mjd(), exptime=image.value("exptime") or np.nan,
                      gain=gain if gain > 0 else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)
@@ -286,8 +299,9 @@ class Decam(Instrument):
         chosen = tuple((n, float(f) if isinstance(f, int | float) else np.nan) for n, f in have.items()
                        if not values["ccds"] or n in values["ccds"])
         number = _integer(read_header(image).get("EXPNUM"))
+        lists = (Path(values[o] or "") for o in ("badpix", "galaxies_remove", "galaxies_resize"))
         return DecamExposure(image, weight, dq, tuple(values.items()), f"decam-{number}" if number else stem(image),
-                             (image, weight, dq), chosen)
+                             (image, weight, dq, *(p for p in lists if p.is_file())), chosen)
 
     def claims(self, path, header):
         """By the telescope's own words, and the planes' names."""
@@ -301,6 +315,19 @@ class Decam(Instrument):
     def fit_config(self, image, config):
         """The PSF varies linearly over a CCD."""
         return replace(config, psf=replace(config.psf, order=min(config.psf.order, 1)))
+
+    def around_bright(self, image, stars):
+        """Boxes around stars brighter than magnitude 10, where blends are not split and peaks must be sharp."""
+        if image.meta["options"]["deblend_bright"]:
+            return image
+        x, y = (np.asarray(stars[c])-o for c, o in zip("xy", image.origin))
+        return image.flagged(bright_boxes(image.shape, x, y, stars["mag"]), FLAGS.brightstar, ENGINE.nodeblend | ENGINE.sharp)
+
+    def galaxies(self, image, table):
+        """Ellipses of galaxies, where blends are not split; see `crowdsource.instruments.masks.galaxies`."""
+        o = image.meta["options"]
+        where = ellipses(image, *galaxies(table, o["galaxies_remove"], o["galaxies_resize"]))
+        return image.flagged(where, FLAGS.galaxy, ENGINE.nodeblend)
 
     def finish(self, image, result):
         """Identifiers ``expnum*2^39 + ccdnum*2^32 + row``, and the measured gain."""

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_fields import NOISE, star_image
 
 from crowdsource.catalog.schema import columns_of
 from crowdsource.config import PRESETS, CentroidConfig, FitConfig, PSFConfig, SolveConfig
@@ -416,3 +417,14 @@ def test_number_of_sources_is_guarded(field, caplog):
     r = fit(field.image(), config=replace(QUICK, max_sources=20))
     assert len(r.catalog) <= 20
     assert "max_sources is 20" in caplog.text
+
+
+def test_listed_stars_take_over_the_peaks_near_them():
+    shape = (61, 81)
+    image = Image.from_arrays(star_image(shape, [20.3, 60.], [30.2, 20.], [20000., 9000.]), np.full(shape, NOISE**-2))
+    listed = dict(x=[22.5, 40.], y=[32.5, 50.])
+    v = values(fit(image, FieldPSF.moffat(shape, 4.), bright=listed).catalog)
+    rows = np.argsort(v["x"])
+    assert len(rows) == 3 and v["x"][rows] == pytest.approx([20.3, v["x"][rows[1]], 60], abs=0.1)
+    # where there is no peak, a star is added as it is listed, and finds nothing
+    assert np.hypot(v["x"][rows[1]]-40, v["y"][rows[1]]-50) < 5 and abs(v["flux"][rows[1]]) < 5*v["dflux"][rows[1]]
