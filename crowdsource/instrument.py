@@ -10,11 +10,14 @@ one through the entry-point group ``crowdsource.instruments``::
 and ``crowdsource mycamera FILE`` is a command. An adapter and its exposures hold no open files and can be pickled, so that
 tasks may run in other processes.
 """
+import hashlib
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from math import isfinite
+
+import numpy as np
 
 from .errors import CrowdsourceError, InstrumentError
 from .flags import FlagTable
@@ -200,8 +203,13 @@ class Instrument(ABC):
         raise InstrumentError(f"{self.name} takes no galaxies: leave them out")
 
     def finish(self, image, result):
-        """Extra columns of the catalog, as a dict of arrays with a row for each source; same names replace."""
-        return {}
+        """Extra columns of the catalog, as a dict of arrays with a row for each source; same names replace.
+
+        By default the identifiers of detections: 31 bits of a hash of what the image is, then the row.
+        """
+        what = f"{image.exposure} {image.detector}".rstrip()
+        base = np.int64(int.from_bytes(hashlib.sha256(what.encode()).digest()[:4]) >> 1) << np.int64(32)
+        return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
 
     def products(self, image, result):
         """Images for the model file by name: model of the stars, sky, and flags."""

@@ -1,5 +1,4 @@
 """Any image: a FITS plane, and whatever else the user has of it."""
-import hashlib
 import logging
 import re
 from dataclasses import dataclass, replace
@@ -151,11 +150,6 @@ class Generic(Instrument):
             from crowdsource.psf.initial import initial_psf
             return initial_psf(image, fwhm=image.meta["fwhm"])
         return None
-
-    def finish(self, image, result):
-        """Detection identifiers: 31 bits of a hash of the image's identity, then the row."""
-        base = np.int64(int.from_bytes(hashlib.sha256(image.exposure.encode()).digest()[:4]) >> 1) << np.int64(32)
-        return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
 
     def write(self, images, path, overwrite=False):
         """Write one Image as HDUs IMAGE, IVAR and DQ, with its WCS, gain, saturation and zero point."""

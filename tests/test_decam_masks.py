@@ -42,7 +42,7 @@ def test_proper_motion_is_applied_to_the_date():
                        epoch=[2000., 2000., 2017.2], mag=[8., 9., 20.]))
     rows = star_positions(table, image)
     star = SkyCoord(ra*units.deg, dec*units.deg, pm_ra_cosdec=3*units.arcsec/units.yr, pm_dec=-2*units.arcsec/units.yr,
-                    distance=1*units.kpc, obstime=Time(2000., format="jyear"))
+                    distance=10*units.pc, obstime=Time(2000., format="jyear"))
     moved = star.apply_space_motion(Time(image.mjd, format="mjd"))
     x, y = image.wcs.all_world2pix(moved.ra.deg, moved.dec.deg, 0)
     assert (rows["x"][0], rows["y"][0]) == (pytest.approx(x, abs=0.01), pytest.approx(y, abs=0.01))

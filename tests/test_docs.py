@@ -70,6 +70,8 @@ def test_configurations_shown_are_accepted(page):
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
         mapping = tomllib.loads(block)
         mapping.pop("generic", None)
+        if "project" in mapping:
+            continue
         assert from_mapping(mapping) is not None
 
 
