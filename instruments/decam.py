@@ -39,6 +39,8 @@ SEAM = 10
 CLIP, ROUNDS = 3., 5
 ODD_FWHM = 1.5
 """A CCD's FWHM farther than this factor from the exposure's median is not believed."""
+VARYING = 10
+"""Stars from which the PSF varies over a CCD: a linear polynomial has three terms."""
 PLANE = re.compile(r"_oo([iwd])_")
 ENDINGS = ".fits", ".fits.fz", ".fits.gz"
 
@@ -52,10 +54,19 @@ def names(value):
     return tuple(str(p).upper() for p in parts)
 
 
+def odd(value):
+    """An odd, positive whole number."""
+    value = int(value)
+    if value < 1 or value % 2 == 0:
+        raise ValueError("an odd number of pixels is needed")
+    return value
+
+
 OPTIONS = (
     Option("weight_plane", str, help="inverse variances, when not beside the image under their own name", metavar="FILE"),
     Option("dq_plane", str, help="data-quality plane, when it is not beside the image under its own name", metavar="FILE"),
     Option("wcutoff", not_negative, 0., help="pixels of less inverse variance are not used", metavar="WEIGHT"),
+    Option("core_size", odd, 9, "pixels", "side of the pixel core that a refit adds to the PSF's wings, odd", "SIZE"),
     Option("badpix", str, help="static masks of bad pixels: an HDU of each CCD's name, or a file each, with {ccd} for the name",
            metavar="FILE"),
     Option("deblend_bright", flag, False, help="split blends near bright stars too"),
@@ -308,13 +319,19 @@ class Decam(Instrument):
         return str(header.get("INSTRUME", "")).strip().lower() == "decam" and bool(PLANE.search(Path(path).name))
 
     def psf_prior(self, image):
-        """A Moffat profile of the header's FWHM, or None where no CCD has one."""
+        """A Moffat profile convolved with the filter's static wings, together of the header's FWHM or, without one, the image's.
+
+        A plain Moffat profile where the filter is not one of ugrizY.
+        """
         from crowdsource.psf.initial import initial_psf
-        return initial_psf(image, fwhm=image.meta["fwhm"]) if image.meta["fwhm"] else None
+
+        from .decam_wings import halos
+        return initial_psf(image, fwhm=image.meta["fwhm"], halo=halos().get(image.band))
 
     def fit_config(self, image, config):
-        """The PSF varies linearly over a CCD."""
-        return replace(config, psf=replace(config.psf, order=min(config.psf.order, 1)))
+        """The PSF varies linearly over a CCD that shows ten bright stars, has a small core, and about the header's FWHM."""
+        return replace(config, psf=replace(config.psf, order=min(config.psf.order, 1), stars_per_term=VARYING/3,
+                                           core=image.meta["options"]["core_size"], expected_fwhm=float(image.meta["fwhm"] or 0)))
 
     def around_bright(self, image, stars):
         """Boxes around stars brighter than magnitude 10, where blends are not split and peaks must be sharp."""

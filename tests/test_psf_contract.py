@@ -6,8 +6,9 @@ import pytest
 
 from crowdsource.errors import InputError
 from crowdsource.psf.base import pixel
-from crowdsource.psf.grid import basis, nodes, planes_through, resampled, terms
-from crowdsource.psf.model import FieldPSF, area_width, first_moment, smeared
+from crowdsource.psf.grid import basis, first_moment, nodes, planes_through, resampled, terms
+from crowdsource.psf.halo import Halo
+from crowdsource.psf.model import FieldPSF, area_width, smeared
 from crowdsource.psf.moffat import MoffatWings, moffat
 from crowdsource.psf.stampwings import StampWings
 
@@ -47,6 +48,8 @@ def models():
         "core": FieldPSF.of(MoffatWings.constant(SHAPE, 4.), bumpy_core()),
         "core between samples": FieldPSF.of(MoffatWings.constant(SHAPE, 1.5, 3., 0.05), bumpy_core(), 33),
         "varying": FieldPSF.of(varying, bumpy_core(2)),
+        "halo": FieldPSF.of(replace(varying, halo=Halo.of([(0.15, 9, 2.5)], [(0.02, 30, 4, 0.02, 2, 9, 2)])), bumpy_core()),
+        "thin in a halo": FieldPSF.of(MoffatWings.constant(SHAPE, 2.2, halo=Halo.of([(0.2, 25, 1.5)]))),
         "stamp": FieldPSF.of(StampWings.from_stamp(stamp, SHAPE)),
         "fine stamp": FieldPSF.of(StampWings.from_stamp(lopsided(75, 1/3), SHAPE, 3)),
         "small norm box": FieldPSF.of(StampWings.from_stamp(stamp, SHAPE), bumpy_core(), 21),

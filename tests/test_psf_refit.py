@@ -7,7 +7,8 @@ import pytest
 
 from crowdsource.config import PSFConfig
 from crowdsource.psf.base import StarStamps, pixel
-from crowdsource.psf.model import FieldPSF, first_moment
+from crowdsource.psf.grid import first_moment
+from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.moffat import MoffatWings
 from crowdsource.psf.stampwings import StampWings
 

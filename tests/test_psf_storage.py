@@ -1,4 +1,6 @@
 """PSFs written and read back: the same bits when rendered, and files that tell what is wrong with them."""
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from astropy.io import fits
 
 from crowdsource.errors import DataFileError
 from crowdsource.psf.grid import terms
+from crowdsource.psf.halo import Halo
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.moffat import MoffatWings
 from crowdsource.psf.stampwings import StampWings
@@ -40,6 +43,7 @@ CASES = {
     "varying": FieldPSF.of(moffat_wings(2)),
     "core": FieldPSF.of(moffat_wings(1), core(2), 41),
     "constant core": FieldPSF.of(moffat_wings(2, 2.5), core(0, 9)),
+    "halo": FieldPSF.of(replace(moffat_wings(1), halo=Halo.of([(0.1, 20, 2)], [(0.01, 45, 3, 0.01, 2, 10, 2)])), core(1, 9)),
     "stamp": FieldPSF.of(stamp_wings(0, 1)),
     "oversampled": FieldPSF.of(stamp_wings(1, 3), core(1)),
     "oversampled quadratic": FieldPSF.of(stamp_wings(2, 4)),

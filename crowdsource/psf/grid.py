@@ -118,3 +118,9 @@ def resampled(samples, old, new):
     at = m+BORDER+np.arange(-reach*new, reach*new+1)*old/new
     grid = np.meshgrid(at, at, indexing="ij")
     return ndimage.map_coordinates(spline, grid, order=SPLINE_ORDER, prefilter=False, mode="mirror")
+
+
+def first_moment(stamps, axis):
+    """Sum of stamps times the offset from their middle; axis 1 for x, 0 for y; pixels times the stamps' unit."""
+    at = np.arange(stamps.shape[-1])-stamps.shape[-1]//2
+    return (stamps*(at[None, :] if axis == 1 else at[:, None])).sum(axis=(-2, -1))

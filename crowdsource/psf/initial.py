@@ -1,11 +1,13 @@
 """A starting PSF from the image alone."""
 import logging
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
 from ..cython_ext import detect as kernel
 from .model import FieldPSF
+from .moffat import MoffatWings
 
 log = logging.getLogger(__name__)
 FALLBACK_FWHM = 4.
@@ -14,7 +16,7 @@ MOST = 200
 START_BETA = 3.
 
 
-def initial_psf(image, fwhm=None, norm_size=59):
+def initial_psf(image, fwhm=None, norm_size=59, halo=None):
     """A Moffat profile of the image's own width.
 
     Parameters
@@ -24,12 +26,21 @@ def initial_psf(image, fwhm=None, norm_size=59):
         Full width at half maximum in pixels; measured on bright stars when not given.
     norm_size : int
         The PSF sums to 1 over this box.
+    halo : crowdsource.psf.halo.Halo, optional
+        What the profile is convolved with; the whole has the width.
 
     Returns
     -------
     FieldPSF
     """
-    return FieldPSF.moffat(image.shape, fwhm or measure_fwhm(image), START_BETA, norm_size=norm_size)
+    fwhm = fwhm or measure_fwhm(image)
+    plain = FieldPSF.moffat(image.shape, fwhm, START_BETA, norm_size=norm_size)
+    if halo is None:
+        return plain
+    wider = FieldPSF.of(replace(plain.wings, halo=halo), norm_size=norm_size)
+    # a halo widens a profile by some per cent, about the same for all of nearly its width
+    narrowed = fwhm*plain.fwhm()/wider.fwhm()
+    return FieldPSF.of(MoffatWings.constant(image.shape, narrowed, START_BETA, halo=halo), norm_size=norm_size)
 
 
 def measure_fwhm(image):

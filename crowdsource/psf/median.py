@@ -23,7 +23,8 @@ def median_refit(psf, stamps, config):
     size = measured.shape[-1]
     mean = moffat_of(np.mean(measured, axis=0), float(psf.fwhm()))
     parameters = [mean] if order == 0 else [moffat_of(stamp, mean[0], mean[3]) for stamp in measured]
-    wings = MoffatWings(np.linalg.lstsq(basis(x, y, psf.shape, order), np.array(parameters), rcond=None)[0].T, psf.shape, order)
+    coefficients = np.linalg.lstsq(basis(x, y, psf.shape, order), np.array(parameters), rcond=None)[0].T
+    wings = MoffatWings(coefficients, psf.shape, order, getattr(psf.wings, "halo", None))
     profile = FieldPSF.of(wings, norm_size=psf.norm_size).render(np.round(x), np.round(y), size).astype(np.float64)
     core = measured*(profile.sum(axis=(1, 2))/measured.sum(axis=(1, 2)))[:, None, None]-profile
     return FieldPSF.of(wings, planes_through(core, x, y, psf.shape, order)*taper(size), psf.norm_size)

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from ..cython_ext import render as kernel
 from .base import CENTROID_SIZE, PSF
-from .grid import basis, coefficients, middle, render, resampled, terms
+from .grid import basis, coefficients, first_moment, middle, render, resampled, terms
 from .moffat import MoffatWings, middle_samples
 
 LEVELS = (33, 73, 163, 323, 643, 1283)
@@ -179,12 +179,6 @@ def smeared(planes, scale):
     ky, kx = np.fft.fftfreq(m)[:, None], np.fft.rfftfreq(m)[None, :]
     transform = (1+(2*np.pi*scale)**2*(kx**2+ky**2))**-1.5
     return np.fft.irfft2(np.fft.rfft2(planes)*transform, s=(m, m))
-
-
-def first_moment(stamps, axis):
-    """Sum of stamps times the offset from their middle; axis 1 for x, 0 for y; pixels times the stamps' unit."""
-    at = np.arange(stamps.shape[-1])-stamps.shape[-1]//2
-    return (stamps*(at[None, :] if axis == 1 else at[:, None])).sum(axis=(-2, -1))
 
 
 def middle_of(shape):

@@ -1,5 +1,5 @@
 """Moffat wings whose width, shape and power follow polynomials of the position."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -90,15 +90,18 @@ class MoffatWings:
         (ny, nx) of the image.
     order : int
         Order of the polynomials.
+    halo : crowdsource.psf.halo.Halo, optional
+        What the profile is convolved with.
     """
     coefficients: np.ndarray
     shape: tuple
     order: int
+    halo: object = None
 
     @classmethod
-    def constant(cls, shape, fwhm, beta=3., e1=0., e2=0.):
+    def constant(cls, shape, fwhm, beta=3., e1=0., e2=0., halo=None):
         """The same profile everywhere."""
-        return cls(np.array([[fwhm], [e1], [e2], [beta]], dtype=np.float64), tuple(shape), 0)
+        return cls(np.array([[fwhm], [e1], [e2], [beta]], dtype=np.float64), tuple(shape), 0, halo)
 
     def at(self, x, y):
         """Parameters at positions, shape (n, 4), kept within sane limits."""
@@ -113,7 +116,7 @@ class MoffatWings:
         coefficients = np.zeros((4, terms(order)))
         n = min(terms(order), self.coefficients.shape[1])
         coefficients[:, :n] = self.coefficients[:, :n]
-        return MoffatWings(coefficients, self.shape, order)
+        return replace(self, coefficients=coefficients, order=order)
 
     @property
     def plane_order(self):
@@ -130,9 +133,15 @@ class MoffatWings:
         x, y = nodes(self.shape, self.plane_order)
         stamps = []
         for parameters in self.at(x, y):
-            stamp = pixel_moffat(max(size, norm_size), parameters, oversampling)
+            stamp = self._stamp(parameters, max(size, norm_size), oversampling)
             stamps.append(middle_samples(stamp/middle(stamp, norm_size, oversampling).sum(), size, oversampling))
         return planes_through(np.array(stamps), x, y, self.shape, self.plane_order)
+
+    def _stamp(self, parameters, size, oversampling):
+        """The profile of given parameters, as `pixel_moffat`, with its halo."""
+        if self.halo is None:
+            return pixel_moffat(size, parameters, oversampling)
+        return self.halo.convolved(lambda side: pixel_moffat(side, parameters, oversampling), size, oversampling)
 
 
 def middle_samples(samples, size, oversampling):

@@ -3,7 +3,7 @@
 Each star's flux, position and a constant sky are fitted along and projected out, so that the shape alone is learnt.
 """
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,11 +38,23 @@ def refit(psf, stamps, config):
     Returns
     -------
     FieldPSF
-        The same where there are too few stars.
+        The same where there are too few stars, or the new one is far from the FWHM that is expected.
     """
     if len(stamps) < config.min_stars:
         log.warning("PSF not refitted: %d stars, %d are needed", len(stamps), config.min_stars)
         return psf
+    new = refitted(psf, stamps, config)
+    if config.expected_fwhm:
+        fwhm = float(new.fwhm())
+        if not 1/config.fwhm_factor < fwhm/config.expected_fwhm < config.fwhm_factor:
+            log.warning("PSF not refitted: %d stars of FWHM %.2f px, where %.2f is expected, are none", len(stamps), fwhm,
+                        config.expected_fwhm)
+            return psf
+    return new
+
+
+def refitted(psf, stamps, config):
+    """A new PSF, whatever it looks like; see `refit`."""
     if config.method == "median":
         from .median import median_refit
         return median_refit(psf, stamps, config)
@@ -141,7 +153,7 @@ def shape_templates(psf, stamps, wings):
         for sign in (1, -1):
             p = middle.copy()
             p[k] += sign*delta
-            varied = MoffatWings.constant(psf.shape, p[0], p[3], p[1], p[2])
+            varied = MoffatWings.constant(psf.shape, p[0], p[3], p[1], p[2], wings.halo)
             planes.append(varied.planes(stamps.size+4, psf.oversampling, psf.norm_size))
         difference = coefficients((planes[0]-planes[1])/(2*delta))
         one = np.ones((len(stamps), 1))
@@ -211,7 +223,7 @@ def stepped(wings, step, free):
         start += count
     limit = LARGEST*np.array([wings.coefficients[0, 0], 1, 1, wings.coefficients[3, 0]])
     change *= np.minimum(1, limit/np.maximum(np.abs(change).sum(axis=1), 1e-30))[:, None]
-    return MoffatWings(wings.coefficients+change, wings.shape, wings.order)
+    return replace(wings, coefficients=wings.coefficients+change)
 
 
 def fit_core(psf, stamps, order, size):

@@ -3,18 +3,21 @@
 In FITS the HDU ``{name}`` is an image of the PSF at the middle of the image, for eyes and other programs;
 ``{name}_MODEL`` holds the wings and ``{name}_CORE`` the pixel core, where there is one. Both are stacks of planes, or of
 coefficients, of a polynomial of the position: term k goes with u^a v^b of the keyword ``TERMk``, where u and v run from -1
-to 1 over the image. An h5py group holds the same as datasets `stamp`, `wings` and `core`, with attributes.
+to 1 over the image. ``{name}_HALO`` holds the rows of the halo that the wings are convolved with, where there is one. An
+h5py group holds the same as datasets `stamp`, `wings`, `core` and `halo`, with attributes.
 """
 import numpy as np
 from astropy.io import fits
 
-from ..errors import DataFileError
+from ..errors import DataFileError, InputError
 from .grid import EXPONENTS, terms
+from .halo import MOFFAT_COLUMNS, SPIKE_COLUMNS, Halo
 from .model import FieldPSF
 from .moffat import PARAMETERS, MoffatWings
 from .stampwings import StampWings
 
-VERSION = 1
+VERSION = 2
+"""Layout of a PSF with a halo; without one it is still the first."""
 MOFFAT, STAMP = "moffat", "stamp"
 NO_CORE = (1, 1, 1)
 KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
@@ -34,6 +37,9 @@ def describe(psf):
         m = psf.wings.samples.shape[-1]
         wings = f"wings from a stamp ({m}x{m} samples, {psf.wings.oversampling} a pixel"
     text = f"{wings}, order {psf.wings.order})"
+    halo = halo_of(psf)
+    if halo is not None:
+        text += f" with a halo of {100*halo.fraction:.1f} % of the light"
     if psf.core.any():
         terms_of_core, m, _ = psf.core.shape
         text += f" and a pixel core ({m}x{m} pixels, order {order_of(terms_of_core)})"
@@ -45,10 +51,15 @@ def order_of(count):
     return {1: 0, 3: 1, 6: 2}[count]
 
 
+def halo_of(psf):
+    """The halo that a PSF's wings are convolved with, or None."""
+    return getattr(psf.wings, "halo", None)
+
+
 def scalars(psf):
     """What makes a PSF beside its arrays, as (keyword, value, comment)."""
     stamp = isinstance(psf.wings, StampWings)
-    return (("PSFVERS", VERSION, "version of this layout"),
+    return (("PSFVERS", 1 if halo_of(psf) is None else VERSION, "version of this layout"),
             ("PSFFORM", STAMP if stamp else MOFFAT, "what the wings are"),
             ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
             ("OVERSAMP", int(psf.oversampling), "samples in a pixel when rendered"),
@@ -94,6 +105,9 @@ def to_hdus(psf, name="PSF"):
     for hdu in hdus[1:]:
         for k, (a, b) in enumerate(EXPONENTS[:_terms(hdu.data, hdu is hdus[1] and psf.wings)], 1):
             hdu.header[f"TERM{k}"] = (f"u^{a} v^{b}", "u, v run from -1 to 1 over the image")
+    if halo_of(psf) is not None:
+        hdus.append(_exact(halo_of(psf).rows, f"{name}_HALO"))
+        hdus[-1].header["COMMENT"] = "rows of "+", ".join(MOFFAT_COLUMNS)+" and NaN, or of "+", ".join(SPIKE_COLUMNS)
     return hdus
 
 
@@ -131,17 +145,19 @@ def read_hdus(hdulist, name="PSF"):
     missing = [k for k in KEYWORDS if k not in header]
     if missing or hdulist[model].data is None:
         raise DataFileError(path, f"the header lacks {', '.join(missing) or 'an image'}: write the PSF again", model)
-    return assembled(header, hdulist[model].data, hdulist[core].data if core in hdulist else None, (path, model))
+    wings, core, halo = (hdulist[n].data if n in hdulist else None for n in (model, core, f"{name}_HALO"))
+    return assembled(header, (wings, core, halo), (path, model))
 
 
-def assembled(values, wings, core, where):
+def assembled(values, arrays, where):
     """A PSF from its stored parts.
 
     Parameters
     ----------
     values : mapping
         As `scalars` gives them.
-    wings, core : array or None
+    arrays : tuple of (array or None)
+        Wings, core, and the halo's rows.
     where : tuple of str
         File and HDU, for messages.
 
@@ -153,17 +169,31 @@ def assembled(values, wings, core, where):
     if values["PSFVERS"] > VERSION:
         raise DataFileError(where[0], f"the PSF has layout {values['PSFVERS']} and this program knows {VERSION}: update it",
                             where[1])
+    wings, core, halo = arrays
     shape, order = (int(values["PSFNY"]), int(values["PSFNX"])), int(values["PSFORDER"])
     wings = np.array(wings, dtype=np.float64)
     core = np.zeros(NO_CORE) if core is None else np.array(core, dtype=np.float64)
     form = values["PSFFORM"]
+    if values["PSFVERS"] == VERSION and halo is None:
+        raise DataFileError(where[0], "the PSF's halo is missing: the file is damaged; write the PSF again", where[1])
     fits_in = {MOFFAT: wings.shape == (len(PARAMETERS), terms(order)),
                STAMP: wings.ndim == 3 and len(wings) == terms(order) and wings.shape[1] % 2 == 1}
     if not fits_in.get(form) or core.ndim != 3 or len(core) not in (1, 3, 6):
         raise DataFileError(where[0], f"wings of form {form!r}, order {order} and shape {wings.shape}, and a core of shape "
                                       f"{core.shape} make no PSF: the file is damaged; write the PSF again", where[1])
-    wings = MoffatWings(wings, shape, order) if form == MOFFAT else StampWings(wings, int(values["WINGSAMP"]), shape, order)
+    if form == STAMP:
+        wings = StampWings(wings, int(values["WINGSAMP"]), shape, order)
+    else:
+        wings = MoffatWings(wings, shape, order, None if halo is None else _halo(halo, where))
     return FieldPSF(wings, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]))
+
+
+def _halo(rows, where):
+    """The halo of stored rows; a `DataFileError` where they make none."""
+    try:
+        return Halo.from_rows(rows)
+    except InputError as problem:
+        raise DataFileError(where[0], f"{problem}: the file is damaged; write the PSF again", where[1]) from problem
 
 
 def to_group(psf, group):
@@ -180,6 +210,8 @@ def to_group(psf, group):
     group["stamp"] = psf.stamp(psf.norm_size).astype(np.float32)
     group["wings"] = psf.wings.coefficients if isinstance(psf.wings, MoffatWings) else psf.wings.samples
     group["core"] = psf.core
+    if halo_of(psf) is not None:
+        group["halo"] = halo_of(psf).rows
 
 
 def read_group(group):
@@ -200,4 +232,5 @@ def read_group(group):
     """
     if "wings" not in group or "core" not in group or "PSFVERS" not in group.attrs:
         raise DataFileError(group.file.filename, "the group holds no PSF that crowdsource wrote", group.name)
-    return assembled(group.attrs, group["wings"][()], group["core"][()], (group.file.filename, group.name))
+    arrays = tuple(group[n][()] if n in group else None for n in ("wings", "core", "halo"))
+    return assembled(group.attrs, arrays, (group.file.filename, group.name))

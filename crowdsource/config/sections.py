@@ -1,12 +1,8 @@
-"""Configuration of a fit: frozen dataclasses, one per stage, each field with its unit.
+"""The sections of a configuration, one per stage, and what their values must hold."""
+from dataclasses import dataclass, field
+from math import inf
 
-`FitConfig()` is the default; `described` and `released` are presets that follow the published description and the
-published code. `from_mapping` reads the same structure from a TOML table, and `as_mapping` gives it back.
-"""
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from math import inf, isfinite
-
-from .errors import ConfigError
+from ..errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -232,8 +228,11 @@ class PSFConfig:
         At most so many stars, the brightest.
     min_stars : int
         With fewer stars the PSF is not refitted.
-    stars_per_term : int
+    stars_per_term : float
         Stars needed for each term of the polynomial.
+    expected_fwhm, fwhm_factor : float
+        Where the first is not 0: full width at half maximum that the PSF is expected to have, pixels, and the factor by which a
+        refit may lie off it; one that lies farther was made on what are no stars, and is not taken.
     min_snr : float
         Smallest flux over error of a PSF star.
     max_shift : float
@@ -257,7 +256,9 @@ class PSFConfig:
     norm_size: int = 59
     max_stars: int = 250
     min_stars: int = 5
-    stars_per_term: int = 10
+    stars_per_term: float = 10.
+    expected_fwhm: float = 0.
+    fwhm_factor: float = 1.5
     min_snr: float = 20.
     max_shift: float = 0.5
     min_fracflux: float = 0.5
@@ -298,71 +299,6 @@ class FitConfig:
     psf: PSFConfig = field(default_factory=PSFConfig)
 
 
-def from_mapping(mapping, base=None):
-    """A FitConfig from nested mappings, as a TOML file gives them.
-
-    Parameters
-    ----------
-    mapping : mapping
-        Values by name; a stage's values in a mapping of its own. ``preset`` names the base.
-    base : FitConfig, optional
-        What is not in the mapping comes from here; the default config when not given.
-
-    Raises
-    ------
-    ConfigError
-        When a name is unknown, a value has the wrong type or is out of range.
-    """
-    mapping = dict(mapping)
-    preset = mapping.pop("preset", None)
-    if preset is not None:
-        base = preset_config(preset)
-    return checked(_merge(FitConfig() if base is None else base, mapping, ""))
-
-
-def preset_config(name):
-    """The configuration of a preset.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such preset.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown: choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]()
-
-
-def as_mapping(config):
-    """Nested dicts of plain values, for TOML or a FITS header."""
-    return asdict(config)
-
-
-def _merge(config, mapping, prefix):
-    known = {f.name: f for f in fields(config)}
-    changes = {}
-    for name, value in mapping.items():
-        if name not in known:
-            raise ConfigError(f"option {prefix}{name} is unknown: choose one of {', '.join(known)}")
-        old = getattr(config, name)
-        changes[name] = _merge(old, value, f"{prefix}{name}.") if is_dataclass(old) else _converted(prefix+name, value, old)
-    return replace(config, **changes)
-
-
-def _converted(name, value, old):
-    """The value in the type of the one it replaces; ints serve as floats, nothing else is converted."""
-    if isinstance(old, tuple) and isinstance(value, (list, tuple)):
-        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and isfinite(v) for v in value)
-        if not numbers or (name.endswith("stamp_sizes") and not all(isinstance(v, int) for v in value)):
-            raise ConfigError(f"option {name} is {value!r}: a list of numbers is needed, whole ones for sizes")
-        return tuple(value)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not type(old):
-        raise ConfigError(f"option {name} is {value!r}: a value of type {type(old).__name__} is needed, such as {old!r}")
-    return value
-
-
 def checked(config):
     """The same config, or an error that names the first value out of range.
 
@@ -392,6 +328,7 @@ def checked(config):
         (config.centroid.method in ("derivative", "moment"), "centroid.method must be derivative or moment"),
         (p.method in ("fit", "median"), "psf.method must be fit or median"),
         (p.order in (0, 1, 2), "psf.order must be 0, 1 or 2"),
+        (0 <= p.expected_fwhm < inf and p.fwhm_factor > 1, "psf.expected_fwhm must not be negative, psf.fwhm_factor above 1"),
         (p.every >= 1, "psf.every must be at least 1 pass"),
         (all(n % 2 for n in (p.core, p.stamp, p.norm_size)), "psf.core, psf.stamp and psf.norm_size must be odd"),
     ]
@@ -399,42 +336,3 @@ def checked(config):
         if not holds:
             raise ConfigError(message)
     return config
-
-
-PUBLISHED_DETECT = DetectConfig(
-    threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2., blend_ratio=0.2,
-    blend_passes=2, pixel_flux_ratio=0.1, pixel_significance_ratio=0.4)
-PUBLISHED_SOLVE = SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.), position_prior=0.6)
-
-
-def described():
-    """The published description to the letter."""
-    return FitConfig(
-        sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=0., min_significance=0.),
-        detect=replace(PUBLISHED_DETECT, min_separation=0.),
-        solve=PUBLISHED_SOLVE,
-        centroid=CentroidConfig(method="moment", max_step=0.5),
-        cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
-        max_passes=10,
-        prune_passes=0,
-        stop_fraction=0.,
-        psf=PSFConfig(method="median", order=0, max_spread=inf, settle_fraction=-1., every=1),
-    )
-
-
-def released():
-    """What version 0.5.9 of the published code does."""
-    return FitConfig(
-        sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=50., min_significance=0.),
-        detect=replace(PUBLISHED_DETECT, min_separation=1.5),
-        solve=PUBLISHED_SOLVE,
-        centroid=CentroidConfig(method="moment", max_step=0.5),
-        cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
-        max_passes=10,
-        prune_passes=0,
-        stop_fraction=0.,
-        psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_fraction=-1., every=1),
-    )
-
-
-PRESETS = {"default": FitConfig, "described": described, "released": released}

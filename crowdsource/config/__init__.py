@@ -1,0 +1,11 @@
+"""Configuration of a fit: frozen dataclasses, one per stage, each field with its unit.
+
+`FitConfig()` is the default; `described` and `released` are presets that follow the published description and the
+published code. `from_mapping` reads the same structure from a TOML table, and `as_mapping` gives it back.
+"""
+from .mapping import as_mapping, from_mapping
+from .presets import PRESETS, described, preset_config, released
+from .sections import CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig, checked
+
+__all__ = ["PRESETS", "CentroidConfig", "CullConfig", "DetectConfig", "FitConfig", "PSFConfig", "SkyConfig", "SolveConfig",
+           "as_mapping", "checked", "described", "from_mapping", "preset_config", "released"]
