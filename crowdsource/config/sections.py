@@ -258,7 +258,7 @@ class PSFConfig:
     min_stars: int = 5
     stars_per_term: float = 10.
     expected_fwhm: float = 0.
-    fwhm_factor: float = 1.5
+    fwhm_factor: float = 1.25
     min_snr: float = 20.
     max_shift: float = 0.5
     min_fracflux: float = 0.5
