@@ -20,8 +20,8 @@ from scipy.signal import fftconvolve
 
 from crowdsource.psf.base import MODEL_ERROR
 from crowdsource.psf.halo import Halo
-from crowdsource.psf.model import FieldPSF, area_width
-from crowdsource.psf.moffat import MoffatWings, pixel_moffat
+from crowdsource.psf.model import area_width
+from crowdsource.psf.moffat import pixel_moffat, profile_stamp
 
 log = logging.getLogger(__name__)
 BANDS = "ugrizY"
@@ -135,7 +135,8 @@ def as_star(data, halo):
     error = np.hypot(MODEL_ERROR*stamp, NOISE*stamp.max())
 
     def model(p, size):
-        return FieldPSF.of(MoffatWings.constant((1, 1), p[0], p[1], halo=halo)).stamp(size)
+        whole = profile_stamp(max(size, NORM), (p[0], 0., 0., p[1]), halo=halo)
+        return middle(whole, size)/middle(whole, NORM).sum()
 
     p = least_squares(lambda p: ((p[2]*model(p, STAMP)-stamp)/error).ravel(), [SEEING+1, 4., 1.], x_scale=[1., 1., 0.1],
                       bounds=([2., 1.5, 0.5], [9., 12., 2.])).x
@@ -158,7 +159,7 @@ def toml(found):
     """The file's text."""
     lines = ["# DECam's static wings by filter, fitted by benchmarks/fit_wings.py. Rows of core and moffats: share of all light,",
              "# FWHM (pixels), beta. Rows of spikes: share, angle (degrees from x towards y), width (pixels), opening, power,",
-             "# scale (pixels), slope; see crowdsource.psf.halo. The core is the star's own: seeing takes its place."]
+             "# scale (pixels), slope; see crowdsource.psf.halo."]
     for band, rows in found.items():
         lines.append(f"\n[{band}]")
         for name, values in zip(("core", "moffats", "spikes"), rows):
@@ -177,9 +178,9 @@ def main():
     for band in BANDS:
         data = published(arguments.folder, band)
         found[band] = core, moffats, spikes = rounded(fitted(data))
-        halo = Halo.of(moffats, spikes)
-        model = core_picture(core, SIDE)+halo.rendered(SIDE//2)
-        log.info("%s: %.1f %% of the light in the halo", band, 100*halo.fraction)
+        wide, halo = Halo.of(moffats, spikes), Halo.of(core+moffats, spikes)
+        model = core_picture(core, SIDE)+wide.rendered(SIDE//2)
+        log.info("%s: %.1f %% of the light outside the core", band, 100*wide.fraction)
         for name, (one, other) in (("picture", (model/middle(model, NORM).sum(), data)), ("star", as_star(data, halo)[::-1])):
             lines[name].append([band, *(f"{100*mean:+.1f} ({100*rms:.1f})" for mean, rms, _ in residuals(one, other))])
         lines["picture"].append(["", *(f"[{100*share:.3f}]" for *_, share in residuals(data, data))])

@@ -12,4 +12,4 @@ FILE = "decam_wings.toml"
 def halos():
     """The `Halo` of each filter, by its letter; `benchmarks/fit_wings.py` fitted them."""
     text = (files("crowdsource.data")/FILE).read_text(encoding="utf-8")
-    return {band: Halo.of(rows["moffats"], rows["spikes"]) for band, rows in tomllib.loads(text).items()}
+    return {band: Halo.of(rows["core"]+rows["moffats"], rows["spikes"]) for band, rows in tomllib.loads(text).items()}

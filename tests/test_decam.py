@@ -19,11 +19,12 @@ STEM = "c4d_170316_062107_{}_z_v1.fits"
 SHARED = Path(__file__).resolve().parents[2]/"shared"/"data"/"decam"/"planes"
 
 
-def write_exposure(folder, ccds=("N4", "S7"), plver="V4.8.2", rim=0, ending="", **changes):
+def write_exposure(folder, ccds=("N4", "S7"), plver="V4.8.2", rim=0, ending="", band="z DECam SDSS c0004 9260.0 1520.0",
+                   **changes):
     """The three planes of a small exposure; `changes` are functions of (ccd, plane) by the plane's letter."""
     for letter in "iwd":
         hdus = [fits.PrimaryHDU(header=fits.Header(dict(
-            INSTRUME="DECam", PLVER=plver, EXPNUM="630780", FILTER="z DECam SDSS c0004 9260.0 1520.0", EXPTIME=107.,
+            INSTRUME="DECam", PLVER=plver, EXPNUM="630780", FILTER=band, EXPTIME=107.,
             MAGZERO=29.9, **{"MJD-OBS": 57828.26})))]
         for number, ccd in enumerate(ccds):
             rng = np.random.default_rng(number)

@@ -11,7 +11,7 @@ from crowdsource.psf.base import StarStamps
 from crowdsource.psf.halo import Halo, spike
 from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.moffat import MoffatWings, moffat, pixel_moffat
+from crowdsource.psf.moffat import MoffatWings, moffat, moffat_transform, pixel_moffat
 from crowdsource.psf.refit import refit
 
 
@@ -49,6 +49,28 @@ def test_light_is_conserved_and_convolution_is_the_plain_one():
     assert plain.sum() == pytest.approx(1, abs=5e-3)
 
 
+@pytest.mark.parametrize("fwhm, beta", [(2., 2.5), (3.5, 18.)])
+def test_the_transform_of_a_moffat_profile(fwhm, beta):
+    # sampled eight times a pixel over 256 px: what is cut off is below 1e-4
+    at = np.arange(-1024, 1024)/8
+    picture = moffat(at[None, :], at[:, None], fwhm, 0., 0., beta)/64
+    frequency = np.fft.rfftfreq(2048)[:80]*8
+    assert np.abs(np.fft.rfft2(np.fft.ifftshift(picture))[0, :80]-moffat_transform(frequency, fwhm, beta)).max() < 2e-4
+
+
+@pytest.mark.parametrize("oversampling, tolerance", [(1, 2e-4), (2, 2e-5)])
+def test_a_narrow_profile_blurs_exactly(oversampling, tolerance):
+    got = Halo.of([(1., 2., 6.)]).convolved(lambda side: pixel_moffat(side, (3., 0.1, 0., 3.), oversampling), 41, oversampling)
+    # the same with nine samples a pixel, where the blur is 18 samples wide
+    fine = 9*oversampling
+    at = np.arange(-30*fine, 30*fine+1)/fine
+    blur = moffat(at[None, :], at[:, None], 2., 0., 0., 6.)/fine**2
+    wide = fftconvolve(pixel_moffat(121, (3., 0.1, 0., 3.), fine), blur, mode="same")
+    m, reach = wide.shape[0]//2, 20*fine
+    # a core of 3 px sampled once a pixel still has 1e-3 of its power above the highest frequency, and the blur a tenth of that
+    assert np.abs(got-wide[m-reach:m+reach+1:9, m-reach:m+reach+1:9]).max() < tolerance*got.max()
+
+
 def test_narrow_stamps_are_the_middle_of_wide_ones():
     small, large = (HALO.convolved(lambda side: pixel_moffat(side, (4., 0.1, 0., 3.)), n) for n in (33, 163))
     assert np.array_equal(small, large[65:98, 65:98])
@@ -62,7 +84,7 @@ def test_rows_make_the_same_halo():
 @pytest.mark.parametrize("moffats, spikes, words", [
     ([(0.1, 9.)], [], "rows of fraction, fwhm, beta"), ([(0.1, 9., 0.9)], [], "beta > 1"),
     ([(0.1, -9., 2.)], [], "fwhm > 0"), ([], [(0.1, 0., 1., 0., 2., 5., 0.5)], "slope > 1"),
-    ([(1.1, 9., 2.)], [], "share from 0 to below 1"), ([(np.nan, 9., 2.)], [], "rows of"),
+    ([(1.1, 9., 2.)], [], "share from 0 to 1"), ([(np.nan, 9., 2.)], [], "rows of"),
 ])
 def test_what_is_no_halo_is_refused(moffats, spikes, words):
     with pytest.raises(InputError, match=words):

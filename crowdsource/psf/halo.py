@@ -9,19 +9,25 @@ from scipy.special import gammaln
 from ..errors import InputError
 from .base import CENTROID_SIZE
 from .grid import first_moment, middle
-from .moffat import moffat
+from .moffat import moffat, moffat_transform
 
 MARGIN = 32
 """Pixels around a stamp from which light is still carried into it: few Moffat profiles reach farther."""
+NARROW = 5.
+"""Moffat profiles of a smaller FWHM, pixels, are convolved by their exact transform: samples would not do them justice."""
 LEAST = 163
 """Narrower stamps are cut from one of so many pixels, so that they are the middle of wider ones."""
+ROUNDING = 1e-3
+"""Shares written with a few digits may add up to so much more than 1."""
 MOFFAT_COLUMNS = "fraction", "fwhm", "beta"
 SPIKE_COLUMNS = "fraction", "angle", "width", "opening", "power", "scale", "slope"
 
 
 @dataclass(frozen=True)
 class Halo:
-    """A static kernel: a point, circular Moffat profiles and diffraction spikes.
+    """A static kernel: what an instrument makes of a point of light.
+
+    Circular Moffat profiles, narrow ones for its own blur and wide ones for what it scatters, and diffraction spikes.
 
     Attributes
     ----------
@@ -32,7 +38,7 @@ class Halo:
         ``(1+(s/scale)^2)^(-slope/2)`` and across it, at the distance t, as ``exp(-ln2 |2t/w|^power)`` with the full width at
         half maximum ``w = width+opening*s``.
 
-    What the fractions leave is the point.
+    What the fractions leave stays a point.
     """
     moffats: tuple = ()
     spikes: tuple = ()
@@ -51,8 +57,8 @@ class Halo:
             raise InputError(f"a halo needs rows of {', '.join(MOFFAT_COLUMNS)} with fwhm > 0 and beta > 1, and spikes of "
                              f"{', '.join(SPIKE_COLUMNS)} with width, power, scale > 0 and slope > 1")
         halo = cls(moffats, spikes)
-        if not 0 <= halo.fraction < 1:
-            raise InputError(f"a halo holds {halo.fraction:g} of the light: a share from 0 to below 1 is needed")
+        if not 0 <= halo.fraction <= 1+ROUNDING:
+            raise InputError(f"a halo holds {halo.fraction:g} of the light: a share from 0 to 1 is needed")
         return halo
 
     @classmethod
@@ -78,11 +84,32 @@ class Halo:
 
     @property
     def fraction(self):
-        """Share of all light that is not the point's."""
+        """Share of all light that does not stay a point."""
         return sum(row[0] for row in (*self.moffats, *self.spikes))
 
+    @property
+    def narrow(self):
+        """The narrow Moffat profiles."""
+        return tuple(row for row in self.moffats if row[1] < NARROW)
+
+    @property
+    def blur(self):
+        """Mean width of the narrow profiles, pixels: it adds in quadrature to what is convolved; 0 where there are none."""
+        share = sum(row[0] for row in self.narrow)
+        return np.sqrt(sum(row[0]*row[1]**2 for row in self.narrow)/share) if share else 0.
+
+    def light(self, dx, dy):
+        """What is neither a point nor narrow, at offsets from the centre, arrays in pixels that broadcast; light per pixel."""
+        out = np.zeros(np.broadcast_shapes(np.shape(dx), np.shape(dy)))
+        for fraction, fwhm, beta in self.moffats:
+            if fwhm >= NARROW:
+                out += fraction*moffat(dx, dy, fwhm, 0., 0., beta)
+        for fraction, *shape in self.spikes:
+            out += fraction*spike(dx, dy, *shape)
+        return out
+
     def rendered(self, reach, oversampling=1):
-        """The halo without the point, as light per pixel at each sample.
+        """`light` at samples around the centre.
 
         Parameters
         ----------
@@ -98,15 +125,6 @@ class Halo:
         """
         at = np.arange(-reach*oversampling, reach*oversampling+1)/oversampling
         return self.light(at[None, :], at[:, None])
-
-    def light(self, dx, dy):
-        """The halo without the point at offsets from the centre, arrays in pixels that broadcast; light per square pixel."""
-        out = np.zeros(np.broadcast_shapes(np.shape(dx), np.shape(dy)))
-        for fraction, fwhm, beta in self.moffats:
-            out += fraction*moffat(dx, dy, fwhm, 0., 0., beta)
-        for fraction, *shape in self.spikes:
-            out += fraction*spike(dx, dy, *shape)
-        return out
 
     def convolved(self, profile, size, oversampling=1):
         """A profile convolved with the whole kernel.
@@ -130,7 +148,7 @@ class Halo:
         wide = irfft2(rfft2(sharp, s=(side, side))*spectrum, s=(side, side))
         # both have their centre in the middle: that of the product is twice as far from the corner
         at = np.arange(reach*oversampling, 3*reach*oversampling+1) % side
-        whole = centred((1-self.fraction)*sharp+wide[np.ix_(at, at)], oversampling)
+        whole = centred(wide[np.ix_(at, at)], oversampling)
         cut = np.s_[(reach-size//2)*oversampling:(reach+size//2)*oversampling+1]
         return whole[cut, cut]
 
@@ -177,10 +195,16 @@ def spike(dx, dy, angle, width, opening, power, scale, slope):
 
 @lru_cache(maxsize=4)
 def _spectrum(halo, reach, oversampling):
-    """Transform of a halo padded so that nothing wraps into the middle half, and the padded side."""
+    """Transform of the whole kernel padded so that nothing wraps into the middle half, and the padded side."""
     kernel = halo.rendered(reach, oversampling)/oversampling**2
     side = next_fast_len(kernel.shape[0]*3//2+1, real=True)
-    return rfft2(kernel, s=(side, side)), side
+    point = np.zeros_like(kernel)
+    point[kernel.shape[0]//2, kernel.shape[0]//2] = 1
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])*oversampling
+    near = max(0., 1-halo.fraction)
+    for fraction, fwhm, beta in halo.narrow:
+        near = near+fraction*moffat_transform(frequency, fwhm, beta)
+    return rfft2(kernel, s=(side, side))+near*rfft2(point, s=(side, side)), side
 
 
 def _moffat_is_one(row):

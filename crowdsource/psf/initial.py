@@ -1,6 +1,5 @@
 """A starting PSF from the image alone."""
 import logging
-from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -14,6 +13,8 @@ FALLBACK_FWHM = 4.
 REACH = 20
 MOST = 200
 START_BETA = 3.
+NARROWEST, ADJUSTMENTS = 0.8, 4
+"""Smallest FWHM of a profile that is convolved with a halo, pixels, and rounds in which it is found."""
 
 
 def initial_psf(image, fwhm=None, norm_size=59, halo=None):
@@ -35,12 +36,18 @@ def initial_psf(image, fwhm=None, norm_size=59, halo=None):
     """
     fwhm = fwhm or measure_fwhm(image)
     plain = FieldPSF.moffat(image.shape, fwhm, START_BETA, norm_size=norm_size)
-    if halo is None:
-        return plain
-    wider = FieldPSF.of(replace(plain.wings, halo=halo), norm_size=norm_size)
-    # a halo widens a profile by some per cent, about the same for all of nearly its width
-    narrowed = fwhm*plain.fwhm()/wider.fwhm()
-    return FieldPSF.of(MoffatWings.constant(image.shape, narrowed, START_BETA, halo=halo), norm_size=norm_size)
+    return plain if halo is None else _within(halo, plain)
+
+
+def _within(halo, plain):
+    """A profile that has with its halo the width of another without one."""
+    wanted, moffat = plain.fwhm(), plain.wings.coefficients[0, 0]
+    moffat = np.sqrt(max(moffat**2-halo.blur**2, NARROWEST**2))
+    for _ in range(ADJUSTMENTS):
+        psf = FieldPSF.of(MoffatWings.constant(plain.shape, moffat, START_BETA, halo=halo), norm_size=plain.norm_size)
+        # blurs add in quadrature, nearly
+        moffat = np.sqrt(max(moffat**2+wanted**2-psf.fwhm()**2, NARROWEST**2))
+    return psf
 
 
 def measure_fwhm(image):

@@ -5,7 +5,7 @@ from scipy.optimize import least_squares
 from .base import CENTROID_SIZE, pixel
 from .grid import basis, nodes, planes_through
 from .model import FieldPSF
-from .moffat import MoffatWings, pixel_moffat
+from .moffat import MoffatWings, profile_stamp
 from .refit import affordable_order, pixel_polynomials, prepared, shifted_back, taper, toned_down
 
 
@@ -21,10 +21,11 @@ def median_refit(psf, stamps, config):
     x, y = nodes(psf.shape, order)
     measured = stamps_at(psf, stamps, min(config.core, CENTROID_SIZE, stamps.size-6), order, x, y)
     size = measured.shape[-1]
-    mean = moffat_of(np.mean(measured, axis=0), float(psf.fwhm()))
-    parameters = [mean] if order == 0 else [moffat_of(stamp, mean[0], mean[3]) for stamp in measured]
+    halo = getattr(psf.wings, "halo", None)
+    mean = moffat_of(np.mean(measured, axis=0), float(psf.fwhm()), halo=halo)
+    parameters = [mean] if order == 0 else [moffat_of(stamp, mean[0], mean[3], halo) for stamp in measured]
     coefficients = np.linalg.lstsq(basis(x, y, psf.shape, order), np.array(parameters), rcond=None)[0].T
-    wings = MoffatWings(coefficients, psf.shape, order, getattr(psf.wings, "halo", None))
+    wings = MoffatWings(coefficients, psf.shape, order, halo)
     profile = FieldPSF.of(wings, norm_size=psf.norm_size).render(np.round(x), np.round(y), size).astype(np.float64)
     core = measured*(profile.sum(axis=(1, 2))/measured.sum(axis=(1, 2)))[:, None, None]-profile
     return FieldPSF.of(wings, planes_through(core, x, y, psf.shape, order)*taper(size), psf.norm_size)
@@ -69,8 +70,8 @@ def stamps_at(psf, stamps, size, order, x, y):
     return middle+np.tensordot(basis(x, y, psf.shape, order), planes, axes=1)
 
 
-def moffat_of(stamp, fwhm, beta=None):
-    """fwhm, e1, e2 and beta of the Moffat profile closest to a stamp.
+def moffat_of(stamp, fwhm, beta=None, halo=None):
+    """fwhm, e1, e2 and beta of the Moffat profile that is, with its halo, closest to a stamp.
 
     Parameters
     ----------
@@ -79,9 +80,10 @@ def moffat_of(stamp, fwhm, beta=None):
         Where to start, pixels.
     beta : float, optional
         Held at this when given.
+    halo : crowdsource.psf.halo.Halo, optional
     """
     def left(p):
-        profile = pixel_moffat(stamp.shape[0], (p[0], p[1], p[2], p[4] if beta is None else beta))
+        profile = profile_stamp(stamp.shape[0], (p[0], p[1], p[2], p[4] if beta is None else beta), halo=halo)
         return (p[3]*profile/profile.sum()*stamp.sum()-stamp).ravel()/stamp.max()
 
     start = [np.clip(fwhm, 0.9, 59), 0., 0., 1., 3.]

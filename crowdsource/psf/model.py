@@ -190,7 +190,7 @@ def _width(wings):
     """Width of wings at the middle of the image, pixels."""
     x, y = middle_of(wings.shape)
     if isinstance(wings, MoffatWings):
-        return wings.at([x], [y])[0, 0]
+        return np.hypot(wings.at([x], [y])[0, 0], wings.halo.blur if wings.halo else 0)
     stamp = np.tensordot(basis(x, y, wings.shape, wings.order), wings.samples, axes=1)
     return area_width(stamp)/wings.oversampling
 

@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+from scipy.special import gammaln, kve
 
 from .grid import basis, middle, nodes, planes_through, terms
 
@@ -37,6 +38,31 @@ def moffat(dx, dy, fwhm, e1, e2, beta):
     a2 = fwhm**2/(4*(2**(1/beta)-1))
     u, v = (1-g1)*dx-g2*dy, (1+g1)*dy-g2*dx
     return (beta-1)/(np.pi*a2)*np.exp(-beta*np.log1p(scale*(u*u+v*v)/a2))
+
+
+def moffat_transform(frequency, fwhm, beta):
+    """Fourier transform of a circular Moffat profile of unit flux.
+
+    ``(u/2)^(beta-1) 2 K_(beta-1)(u)/Gamma(beta-1)`` with u = 2 pi f a (Trujillo et al. 2001, MNRAS 328, 977).
+
+    Parameters
+    ----------
+    frequency : ndarray
+        Cycles per pixel.
+    fwhm, beta : float
+        Pixels; power.
+    """
+    u = 2*np.pi*frequency*fwhm/(2*np.sqrt(2**(1/beta)-1))
+    u, order = np.maximum(u, 1e-9), beta-1
+    # by logarithms: powers of small u meet Bessel functions too large for a float
+    return np.exp(np.log(2*kve(order, u))-u+order*np.log(u/2)-gammaln(order))
+
+
+def profile_stamp(size, parameters, oversampling=1, halo=None):
+    """A Moffat profile as `pixel_moffat` gives it, convolved with a halo where there is one."""
+    if halo is None:
+        return pixel_moffat(size, parameters, oversampling)
+    return halo.convolved(lambda side: pixel_moffat(side, parameters, oversampling), size, oversampling)
 
 
 def pixel_moffat(size, parameters, oversampling=1):
@@ -133,15 +159,9 @@ class MoffatWings:
         x, y = nodes(self.shape, self.plane_order)
         stamps = []
         for parameters in self.at(x, y):
-            stamp = self._stamp(parameters, max(size, norm_size), oversampling)
+            stamp = profile_stamp(max(size, norm_size), parameters, oversampling, self.halo)
             stamps.append(middle_samples(stamp/middle(stamp, norm_size, oversampling).sum(), size, oversampling))
         return planes_through(np.array(stamps), x, y, self.shape, self.plane_order)
-
-    def _stamp(self, parameters, size, oversampling):
-        """The profile of given parameters, as `pixel_moffat`, with its halo."""
-        if self.halo is None:
-            return pixel_moffat(size, parameters, oversampling)
-        return self.halo.convolved(lambda side: pixel_moffat(side, parameters, oversampling), size, oversampling)
 
 
 def middle_samples(samples, size, oversampling):
