@@ -228,7 +228,7 @@ def profile(names, runs):
 
 def table(head, rows):
     """A Markdown table."""
-    return "\n".join("| "+" | ".join(line)+" |" for line in [head, ["---"]*len(head), *rows])
+    return "\n".join("| "+" | ".join(map(str, line))+" |" for line in [head, ["---"]*len(head), *rows])
 
 
 def machine():

@@ -32,10 +32,11 @@ RADIUS = 3.
 """A row so near, in pixels, is the star's; the brightest counts."""
 
 
-def field(band, folder, seed):
+def field(band, folder, seed, beta):
     """An image, and x, y, flux (as the fit counts it) and level of its saturated stars."""
     wide = SHAPE+2*MARGIN
-    c = SimulationConfig(shape=(wide, wide), stars=2500*(wide/SHAPE)**2, saturated_stars=0, brightest=500., seed=seed)
+    c = SimulationConfig(shape=(wide, wide), stars=2500*(wide/SHAPE)**2, saturated_stars=0, beta=beta, brightest=500.,
+                         seed=seed)
     rng, psf, picture = np.random.default_rng(seed), true_psf(c), published(folder, band)
     picture /= picture.sum()
     star = fftconvolve(pixel_moffat(SIDE, (c.fwhm, 0., 0., c.beta)), picture, mode="same")
@@ -75,9 +76,9 @@ def measured(image, stars, halo):
     return np.array(out)
 
 
-def lines_of(band, folder):
+def lines_of(band, folder, beta):
     """Rows of the table: one for each level and prior."""
-    fields = [field(band, folder, seed) for seed in SEEDS]
+    fields = [field(band, folder, seed, beta) for seed in SEEDS]
     for halo in (True, False):
         found = np.concatenate([measured(image, stars, halo) for image, stars in fields])
         level = np.concatenate([stars[-1] for _, stars in fields])
@@ -96,10 +97,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", help="of the published pictures")
     parser.add_argument("bands", nargs="*", default=[*BANDS])
+    parser.add_argument("--beta", type=float, default=3., help="power of the Moffat profile of the seeing")
     arguments = parser.parse_args()
     head = ["filter", "prior", "peak / saturation", "found", "flux bias %", "scatter %", "largest error %",
             *(f"left at {low}-{high} px, sigma" for low, high in RINGS)]
-    sys.stdout.write(table(head, [row for band in arguments.bands for row in lines_of(band, arguments.folder)])+"\n")
+    sys.stdout.write(table(head, [row for band in arguments.bands for row in lines_of(band, arguments.folder, arguments.beta)])+"\n")
 
 
 if __name__ == "__main__":
