@@ -101,7 +101,8 @@ def main():
     arguments = parser.parse_args()
     head = ["filter", "prior", "peak / saturation", "found", "flux bias %", "scatter %", "largest error %",
             *(f"left at {low}-{high} px, sigma" for low, high in RINGS)]
-    sys.stdout.write(table(head, [row for band in arguments.bands for row in lines_of(band, arguments.folder, arguments.beta)])+"\n")
+    rows = [row for band in arguments.bands for row in lines_of(band, arguments.folder, arguments.beta)]
+    sys.stdout.write(table(head, rows)+"\n")
 
 
 if __name__ == "__main__":
