@@ -37,6 +37,35 @@ def basis(x, y, shape, order):
     return np.stack([u**a*v**b for a, b in EXPONENTS[:terms(order)]], axis=-1)
 
 
+class PolynomialWings:
+    """Wings whose planes go with the terms of a polynomial of the position, as the core's do."""
+
+    def factors(self, x, y, core_order):
+        """Factors of the planes that `joined` gives, at positions.
+
+        Parameters
+        ----------
+        x, y : array_like, shape (n,)
+            Pixels.
+        core_order : int or None
+            Order of the core's polynomial; None where there is no core.
+
+        Returns
+        -------
+        ndarray, shape (n, planes), float64
+        """
+        return basis(x, y, self.shape, max(self.plane_order, core_order or 0))
+
+    def joined(self, planes, core):
+        """Planes of the wings and of the core, shape (k, m, m) each, together; `core` is None where there is none."""
+        if core is None:
+            return planes
+        few, many = sorted((planes, core), key=len)
+        out = np.array(many)
+        out[:len(few)] += few
+        return out
+
+
 def nodes(shape, order):
     """Positions (x, y) on a grid over the image that determine a polynomial of the given order."""
     if order == 0:
@@ -124,3 +153,16 @@ def first_moment(stamps, axis):
     """Sum of stamps times the offset from their middle; axis 1 for x, 0 for y; pixels times the stamps' unit."""
     at = np.arange(stamps.shape[-1])-stamps.shape[-1]//2
     return (stamps*(at[None, :] if axis == 1 else at[:, None])).sum(axis=(-2, -1))
+
+
+def area_width(stamp):
+    """Diameter of the circle with the area where a stamp exceeds half of its central value, pixels.
+
+    The stamp is refined five times, and pieces of noise that do not touch the middle do not count.
+    """
+    m = stamp.shape[0]//2
+    label, _ = ndimage.label(stamp > 0.3*stamp[m, m])
+    reach = min(m, int(np.abs(np.argwhere(label == label[m, m])-m).max())+2)
+    box = stamp[m-reach:m+reach+1, m-reach:m+reach+1].astype(np.float64)
+    fine = ndimage.zoom(box, 5, order=3, mode="grid-constant", grid_mode=True)
+    return float(2*np.sqrt((fine > 0.5*stamp[m, m]).sum()/25/np.pi))

@@ -118,7 +118,7 @@ def _own(path, hdus, name, shape):
     psf = read_hdus(hdus, name)
     if psf.shape == shape:
         return psf
-    if psf.order > 0:
+    if psf.varies:
         raise DataFileError(path, f"the PSF varies over an image of shape {psf.shape}, but this image has {shape}: save its "
                                   "first HDU as a file of its own to use the PSF of the middle everywhere", name)
     return replace(psf, shape=shape, wings=replace(psf.wings, shape=shape))

@@ -2,11 +2,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from ..cython_ext import render as kernel
 from .base import CENTROID_SIZE, PSF
-from .grid import basis, coefficients, first_moment, middle, render, resampled, terms
+from .grid import area_width, coefficients, first_moment, middle, render, resampled
 from .moffat import MoffatWings, middle_samples
 
 LEVELS = (33, 73, 163, 323, 643, 1283)
@@ -45,14 +44,18 @@ class FieldPSF(PSF):
     def of(cls, wings, core=None, norm_size=59):
         """A PSF of given wings and core; the sampling follows from their width."""
         core = np.zeros((1, 1, 1)) if core is None else core
-        fwhm = _width(wings)
+        fwhm = wings.width
         return cls(wings, tuple(wings.shape), core, norm_size, 1 if fwhm >= WELL_SAMPLED else 2 if fwhm >= 1.6 else 3)
 
     @property
-    def order(self):
-        """Order of the planes' polynomials over the image."""
-        core_order = {1: 0, 3: 1, 6: 2}[len(self.core)]
-        return max(self.wings.plane_order, core_order)
+    def core_order(self):
+        """Order of the core's polynomial over the image; None where there is no core."""
+        return {1: 0, 3: 1, 6: 2}[len(self.core)] if self.core.any() else None
+
+    @property
+    def varies(self):
+        """Whether it changes over the image."""
+        return self._factors([0.], [0.]).shape[1] > 1
 
     @property
     def centre(self):
@@ -62,8 +65,7 @@ class FieldPSF(PSF):
     def render(self, x, y, size, derivatives=False):
         """Stamps of unit flux; see `PSF.render`."""
         x, y = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
-        return render(self._coefficients(size), basis(x, y, self.shape, self.order), x, y, size, self.oversampling,
-                      derivatives)
+        return render(self._coefficients(size), self._factors(x, y), x, y, size, self.oversampling, derivatives)
 
     def render_packed(self, x, y, size, buffer, offset, stride):
         """See `PSF.render_packed`."""
@@ -78,7 +80,7 @@ class FieldPSF(PSF):
         self._coefficients(size)
 
     def _factors(self, x, y):
-        return basis(x, y, self.shape, self.order).astype(np.float32)
+        return self.wings.factors(x, y, self.core_order).astype(np.float32)
 
     def render_smeared(self, x, y, size, scale):
         """Stamps of the PSF convolved with a circular exponential disc; see `PSF.render_smeared`."""
@@ -86,7 +88,7 @@ class FieldPSF(PSF):
         level = next((s for s in LEVELS if s >= size+4), size+4-size % 2+1)
         if (level, scale) not in self._cache:
             self._cache[level, scale] = coefficients(smeared(self.samples(level), scale*self.oversampling))
-        return render(self._cache[level, scale], basis(x, y, self.shape, self.order), x, y, size, self.oversampling)
+        return render(self._cache[level, scale], self._factors(x, y), x, y, size, self.oversampling)
 
     def fwhm(self, x=None, y=None):
         """Full width at half maximum in pixels of a circle with the area above half of the central value."""
@@ -97,19 +99,13 @@ class FieldPSF(PSF):
 
         Returns
         -------
-        ndarray, shape (terms(order), m, m), float64
+        ndarray, shape (k, m, m), float64
         """
-        planes = np.zeros((terms(self.order), *(2*(size//2*self.oversampling)+1,)*2))
         wings = self.wings.planes(size, self.oversampling, self.norm_size)
-        planes[:len(wings)] = wings
-        if self.core.any():
-            wide = max(size, self.norm_size)
-            core = self._core_samples(wide)
-            if wide != size:
-                reach, m = size//2*self.oversampling, core.shape[-1]//2
-                core = core[:, m-reach:m+reach+1, m-reach:m+reach+1]
-            planes[:len(core)] += core
-        return planes
+        if self.core_order is None:
+            return self.wings.joined(wings, None)
+        wide = max(size, self.norm_size)
+        return self.wings.joined(wings, middle_samples(self._core_samples(wide), size, self.oversampling))
 
     def refit(self, stamps, config):
         """A new PSF fitted to stars; see `PSF.refit`."""
@@ -184,25 +180,3 @@ def smeared(planes, scale):
 def middle_of(shape):
     """(x, y) of the middle of an image of shape (ny, nx), pixels."""
     return (shape[1]-1)/2, (shape[0]-1)/2
-
-
-def _width(wings):
-    """Width of wings at the middle of the image, pixels."""
-    x, y = middle_of(wings.shape)
-    if isinstance(wings, MoffatWings):
-        return np.hypot(wings.at([x], [y])[0, 0], wings.halo.blur if wings.halo else 0)
-    stamp = np.tensordot(basis(x, y, wings.shape, wings.order), wings.samples, axes=1)
-    return area_width(stamp)/wings.oversampling
-
-
-def area_width(stamp):
-    """Diameter of the circle with the area where a stamp exceeds half of its central value, pixels.
-
-    The stamp is refined five times, and pieces of noise that do not touch the middle do not count.
-    """
-    m = stamp.shape[0]//2
-    label, _ = ndimage.label(stamp > 0.3*stamp[m, m])
-    reach = min(m, int(np.abs(np.argwhere(label == label[m, m])-m).max())+2)
-    box = stamp[m-reach:m+reach+1, m-reach:m+reach+1].astype(np.float64)
-    fine = ndimage.zoom(box, 5, order=3, mode="grid-constant", grid_mode=True)
-    return float(2*np.sqrt((fine > 0.5*stamp[m, m]).sum()/25/np.pi))

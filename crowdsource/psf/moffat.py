@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from scipy.special import gammaln, kve
 
-from .grid import basis, middle, nodes, planes_through, terms
+from .grid import PolynomialWings, basis, middle, nodes, planes_through, terms
 
 PARAMETERS = ("fwhm", "e1", "e2", "beta")
 CLOSE = 12, 3
@@ -105,7 +105,7 @@ def gauss_legendre(count):
 
 
 @dataclass(frozen=True)
-class MoffatWings:
+class MoffatWings(PolynomialWings):
     """A Moffat profile over an image.
 
     Attributes
@@ -136,6 +136,12 @@ class MoffatWings:
         values[:, 1:3] = np.clip(values[:, 1:3], -LIMITS["e"], LIMITS["e"])
         values[:, 3] = np.clip(values[:, 3], *LIMITS["beta"])
         return values
+
+    @property
+    def width(self):
+        """Width in the middle of the image, pixels: that of the profile and the halo's blur in quadrature."""
+        x, y = nodes(self.shape, 0)
+        return float(np.hypot(self.at(x, y)[0, 0], self.halo.blur if self.halo else 0))
 
     def raised(self, order):
         """The same polynomials written with the terms of another order; higher terms are dropped."""

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..errors import InputError
 from .base import CENTROID_SIZE
-from .grid import basis, coefficients, middle, nodes, planes_through, render, resampled
+from .grid import PolynomialWings, area_width, basis, coefficients, middle, nodes, planes_through, render, resampled
 from .moffat import middle_samples
 
 FARTHEST = 2.
@@ -13,7 +13,7 @@ FARTHEST = 2.
 
 
 @dataclass(frozen=True)
-class StampWings:
+class StampWings(PolynomialWings):
     """Pixel stamps that follow a polynomial of the position, zero past their edge.
 
     Attributes
@@ -41,7 +41,7 @@ class StampWings:
         InputError
             When it is not square and odd-sided, not finite, or sums to nothing.
         """
-        return cls(_centred(validated(stamp), oversampling)[None], oversampling, tuple(shape))
+        return cls(recentred(validated(stamp), oversampling)[None], oversampling, tuple(shape))
 
     @classmethod
     def from_stamps(cls, stamps, x, y, shape, order, oversampling=1):
@@ -62,13 +62,19 @@ class StampWings:
         InputError
             As `from_stamp`.
         """
-        centred = np.array([_centred(validated(s), oversampling) for s in stamps])
+        centred = np.array([recentred(validated(s), oversampling) for s in stamps])
         return cls(planes_through(centred, x, y, shape, order), oversampling, tuple(shape), order)
 
     @property
     def plane_order(self):
         """Order of the planes."""
         return self.order
+
+    @property
+    def width(self):
+        """Width in the middle of the image, pixels."""
+        factors = basis(*nodes(self.shape, 0), self.shape, self.order)
+        return area_width(np.tensordot(factors, self.samples, axes=1)[0])/self.oversampling
 
     def planes(self, size, oversampling, norm_size):
         """Planes as `MoffatWings.planes`; zero where the stamps do not reach."""
@@ -103,7 +109,7 @@ def validated(stamp):
     return stamp/stamp.sum()
 
 
-def _centred(stamp, oversampling):
+def recentred(stamp, oversampling):
     """The stamp shifted so that the centroid of its central 19x19 pixels is its middle."""
     c, one = coefficients(stamp[None]), np.ones((1, 1))
     x = y = 0.

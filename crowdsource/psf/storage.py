@@ -3,23 +3,27 @@
 In FITS the HDU ``{name}`` is an image of the PSF at the middle of the image, for eyes and other programs;
 ``{name}_MODEL`` holds the wings and ``{name}_CORE`` the pixel core, where there is one. Both are stacks of planes, or of
 coefficients, of a polynomial of the position: term k goes with u^a v^b of the keyword ``TERMk``, where u and v run from -1
-to 1 over the image. ``{name}_HALO`` holds the rows of the halo that the wings are convolved with, where there is one. An
-h5py group holds the same as datasets `stamp`, `wings`, `core` and `halo`, with attributes.
+to 1 over the image. ``{name}_HALO`` holds the rows of the halo that the wings are convolved with, where there is one. Wings on
+a grid are stacks of modes, and ``{name}_GRID`` holds their weights at the nodes. An h5py group holds the same as datasets
+`stamp`, `wings`, `core`, `halo` and `grid`, with attributes.
 """
 import numpy as np
 from astropy.io import fits
 
 from ..errors import DataFileError, InputError
 from .grid import EXPONENTS, terms
+from .gridwings import GridWings
 from .halo import MOFFAT_COLUMNS, SPIKE_COLUMNS, Halo
 from .model import FieldPSF
 from .moffat import PARAMETERS, MoffatWings
 from .stampwings import StampWings
 
 VERSION = 2
-"""Layout of a PSF with a halo; without one it is still the first."""
-MOFFAT, STAMP = "moffat", "stamp"
+"""Layout of a PSF with a halo, or on a grid; of others it is still the first."""
+MOFFAT, STAMP, GRID = "moffat", "stamp", "grid"
+FORMS = {MoffatWings: MOFFAT, StampWings: STAMP, GridWings: GRID}
 NO_CORE = (1, 1, 1)
+DAMAGED = "the file is damaged; write the PSF again"
 KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
 
 
@@ -30,16 +34,18 @@ def describe(psf):
     ----------
     psf : FieldPSF
     """
-    if isinstance(psf.wings, MoffatWings):
+    form, order = FORMS[type(psf.wings)], f", order {psf.wings.order}"
+    if form == MOFFAT:
         values = psf.wings.at(*(np.atleast_1d(c) for c in psf.centre))[0]
-        wings = "Moffat wings ("+", ".join(f"{n} {v:.3f}" for n, v in zip(PARAMETERS, values))+" in the middle"
+        wings = "Moffat wings ("+", ".join(f"{n} {v:.3f}" for n, v in zip(PARAMETERS, values))+f" in the middle{order})"
+        if psf.wings.halo is not None:
+            wings += f" with a halo of {100*psf.wings.halo.fraction:.1f} % of the light"
     else:
-        m = psf.wings.samples.shape[-1]
-        wings = f"wings from a stamp ({m}x{m} samples, {psf.wings.oversampling} a pixel"
-    text = f"{wings}, order {psf.wings.order})"
-    halo = halo_of(psf)
-    if halo is not None:
-        text += f" with a halo of {100*halo.fraction:.1f} % of the light"
+        k, m, _ = psf.wings.samples.shape
+        place = order if form == STAMP else ", {1}x{0} nodes, {2} modes".format(*psf.wings.weights.shape[:2], k)
+        source = "a stamp" if form == STAMP else "stamps"
+        wings = f"wings from {source} ({m}x{m} samples, {psf.wings.oversampling} a pixel{place})"
+    text = wings
     if psf.core.any():
         terms_of_core, m, _ = psf.core.shape
         text += f" and a pixel core ({m}x{m} pixels, order {order_of(terms_of_core)})"
@@ -51,19 +57,24 @@ def order_of(count):
     return {1: 0, 3: 1, 6: 2}[count]
 
 
-def halo_of(psf):
-    """The halo that a PSF's wings are convolved with, or None."""
-    return getattr(psf.wings, "halo", None)
+def exact_arrays(psf):
+    """The arrays of a PSF by name: wings, core, halo, grid; None where there is none."""
+    wings = psf.wings
+    halo = getattr(wings, "halo", None)
+    return dict(wings=wings.coefficients if isinstance(wings, MoffatWings) else wings.samples,
+                core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
+                halo=None if halo is None else halo.rows, grid=getattr(wings, "weights", None))
 
 
 def scalars(psf):
     """What makes a PSF beside its arrays, as (keyword, value, comment)."""
-    stamp = isinstance(psf.wings, StampWings)
-    return (("PSFVERS", 1 if halo_of(psf) is None else VERSION, "version of this layout"),
-            ("PSFFORM", STAMP if stamp else MOFFAT, "what the wings are"),
+    form, arrays = FORMS[type(psf.wings)], exact_arrays(psf)
+    old = arrays["halo"] is None and arrays["grid"] is None
+    return (("PSFVERS", 1 if old else VERSION, "version of this layout"),
+            ("PSFFORM", form, "what the wings are"),
             ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
             ("OVERSAMP", int(psf.oversampling), "samples in a pixel when rendered"),
-            ("WINGSAMP", int(psf.wings.oversampling) if stamp else 1, "samples in a pixel of stored wings"),
+            ("WINGSAMP", 1 if form == MOFFAT else int(psf.wings.oversampling), "samples in a pixel of stored wings"),
             ("PSFNX", int(psf.shape[1]), "width of the image, pixels"),
             ("PSFNY", int(psf.shape[0]), "height of the image, pixels"),
             ("PSFORDER", int(psf.wings.order), "order of the wings' polynomial"))
@@ -93,30 +104,33 @@ def to_hdus(psf, name="PSF"):
             ("PSFMODEL", f"{name}_MODEL", "EXTNAME of the exact model")):
         look.header[keyword] = (value, comment)
     look.header["COMMENT"] = "PSF in the middle of the image: "+describe(psf)
-    wings = psf.wings.coefficients if isinstance(psf.wings, MoffatWings) else psf.wings.samples
-    hdus = [look, _exact(wings, f"{name}_MODEL")]
+    arrays = exact_arrays(psf)
+    model = _exact(arrays["wings"], f"{name}_MODEL")
     for keyword, value, comment in scalars(psf):
-        hdus[1].header[keyword] = (value, comment)
-    hdus[1].header["COMMENT"] = describe(psf)
+        model.header[keyword] = (value, comment)
+    model.header["COMMENT"] = describe(psf)
     if isinstance(psf.wings, MoffatWings):
-        hdus[1].header["COMMENT"] = "rows are "+", ".join(PARAMETERS)+"; columns are terms of the polynomial"
-    if psf.core.shape != NO_CORE or psf.core.any():
-        hdus.append(_exact(psf.core, f"{name}_CORE"))
-    for hdu in hdus[1:]:
-        for k, (a, b) in enumerate(EXPONENTS[:_terms(hdu.data, hdu is hdus[1] and psf.wings)], 1):
-            hdu.header[f"TERM{k}"] = (f"u^{a} v^{b}", "u, v run from -1 to 1 over the image")
-    if halo_of(psf) is not None:
-        hdus.append(_exact(halo_of(psf).rows, f"{name}_HALO"))
-        hdus[-1].header["COMMENT"] = "rows of "+", ".join(MOFFAT_COLUMNS)+" and NaN, or of "+", ".join(SPIKE_COLUMNS)
-    return hdus
+        model.header["COMMENT"] = "rows are "+", ".join(PARAMETERS)+"; columns are terms of the polynomial"
+    others = {n: _exact(array, f"{name}_{n.upper()}") for n, array in arrays.items() if n != "wings" and array is not None}
+    if not isinstance(psf.wings, GridWings):
+        _name_terms(model, arrays["wings"].shape[1 if isinstance(psf.wings, MoffatWings) else 0])
+    if "core" in others:
+        _name_terms(others["core"], len(psf.core))
+    if "halo" in others:
+        others["halo"].header["COMMENT"] = "rows of "+", ".join(MOFFAT_COLUMNS)+" and NaN, or of "+", ".join(SPIKE_COLUMNS)
+    if "grid" in others:
+        others["grid"].header["COMMENT"] = "share of each mode of the model at each node, the first at pixel (0, 0)"
+    return [look, model, *others.values()]
+
+
+def _name_terms(hdu, count):
+    """Keywords for the terms of the polynomial whose planes or coefficients an HDU holds."""
+    for k, (a, b) in enumerate(EXPONENTS[:count], 1):
+        hdu.header[f"TERM{k}"] = (f"u^{a} v^{b}", "u, v run from -1 to 1 over the image")
 
 
 def _exact(array, name):
     return fits.ImageHDU(np.ascontiguousarray(array, dtype=np.float64), name=name)
-
-
-def _terms(array, wings):
-    return array.shape[1] if isinstance(wings, MoffatWings) else array.shape[0]
 
 
 def read_hdus(hdulist, name="PSF"):
@@ -137,7 +151,7 @@ def read_hdus(hdulist, name="PSF"):
     DataFileError
         When the HDUs are missing, or hold no such PSF.
     """
-    path, model, core = hdulist.filename() or "FITS in memory", f"{name}_MODEL", f"{name}_CORE"
+    path, model = hdulist.filename() or "FITS in memory", f"{name}_MODEL"
     if model not in hdulist:
         raise DataFileError(path, f"there is no HDU {model}, so {name} is no PSF that crowdsource wrote; "
                                   f"it has {', '.join(h.name or 'PRIMARY' for h in hdulist)}", name)
@@ -145,8 +159,8 @@ def read_hdus(hdulist, name="PSF"):
     missing = [k for k in KEYWORDS if k not in header]
     if missing or hdulist[model].data is None:
         raise DataFileError(path, f"the header lacks {', '.join(missing) or 'an image'}: write the PSF again", model)
-    wings, core, halo = (hdulist[n].data if n in hdulist else None for n in (model, core, f"{name}_HALO"))
-    return assembled(header, (wings, core, halo), (path, model))
+    names = dict(wings=model, core=f"{name}_CORE", halo=f"{name}_HALO", grid=f"{name}_GRID")
+    return assembled(header, {n: hdulist[hdu].data if hdu in hdulist else None for n, hdu in names.items()}, (path, model))
 
 
 def assembled(values, arrays, where):
@@ -156,8 +170,8 @@ def assembled(values, arrays, where):
     ----------
     values : mapping
         As `scalars` gives them.
-    arrays : tuple of (array or None)
-        Wings, core, and the halo's rows.
+    arrays : dict
+        As `exact_arrays` gives them.
     where : tuple of str
         File and HDU, for messages.
 
@@ -169,31 +183,33 @@ def assembled(values, arrays, where):
     if values["PSFVERS"] > VERSION:
         raise DataFileError(where[0], f"the PSF has layout {values['PSFVERS']} and this program knows {VERSION}: update it",
                             where[1])
-    wings, core, halo = arrays
-    shape, order = (int(values["PSFNY"]), int(values["PSFNX"])), int(values["PSFORDER"])
-    wings = np.array(wings, dtype=np.float64)
-    core = np.zeros(NO_CORE) if core is None else np.array(core, dtype=np.float64)
-    form = values["PSFFORM"]
-    if values["PSFVERS"] == VERSION and halo is None:
-        raise DataFileError(where[0], "the PSF's halo is missing: the file is damaged; write the PSF again", where[1])
-    fits_in = {MOFFAT: wings.shape == (len(PARAMETERS), terms(order)),
-               STAMP: wings.ndim == 3 and len(wings) == terms(order) and wings.shape[1] % 2 == 1}
-    if not fits_in.get(form) or core.ndim != 3 or len(core) not in (1, 3, 6):
-        raise DataFileError(where[0], f"wings of form {form!r}, order {order} and shape {wings.shape}, and a core of shape "
-                                      f"{core.shape} make no PSF: the file is damaged; write the PSF again", where[1])
-    if form == STAMP:
-        wings = StampWings(wings, int(values["WINGSAMP"]), shape, order)
-    else:
-        wings = MoffatWings(wings, shape, order, None if halo is None else _halo(halo, where))
+    shape, form = (int(values["PSFNY"]), int(values["PSFNX"])), values["PSFFORM"]
+    core = np.zeros(NO_CORE) if arrays["core"] is None else np.array(arrays["core"], dtype=np.float64)
+    if core.ndim != 3 or len(core) not in (1, 3, 6):
+        raise DataFileError(where[0], f"a core of shape {core.shape} is none: {DAMAGED}", where[1])
+    if values["PSFVERS"] == VERSION and arrays["halo"] is None and arrays["grid"] is None:
+        raise DataFileError(where[0], f"the PSF's halo or grid is missing: {DAMAGED}", where[1])
+    wings = _wings(form, values, arrays, shape)
+    if wings is None:
+        raise DataFileError(where[0], f"arrays of shapes {', '.join(str(np.shape(a)) for a in arrays.values())} make no wings of "
+                                      f"form {form!r}: {DAMAGED}", where[1])
     return FieldPSF(wings, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]))
 
 
-def _halo(rows, where):
-    """The halo of stored rows; a `DataFileError` where they make none."""
-    try:
-        return Halo.from_rows(rows)
-    except InputError as problem:
-        raise DataFileError(where[0], f"{problem}: the file is damaged; write the PSF again", where[1]) from problem
+def _wings(form, values, arrays, shape):
+    """Wings of stored arrays; None where they do not fit together."""
+    wings, order = np.array(arrays["wings"], dtype=np.float64), int(values["PSFORDER"])
+    square = wings.ndim == 3 and wings.shape[1] == wings.shape[2] and wings.shape[1] % 2 == 1
+    if form == MOFFAT and wings.shape == (len(PARAMETERS), terms(order)):
+        try:
+            return MoffatWings(wings, shape, order, None if arrays["halo"] is None else Halo.from_rows(arrays["halo"]))
+        except InputError:
+            return None
+    if form == STAMP and square and len(wings) == terms(order):
+        return StampWings(wings, int(values["WINGSAMP"]), shape, order)
+    if form == GRID and square and np.ndim(arrays["grid"]) == 3 and np.shape(arrays["grid"])[2] == len(wings):
+        return GridWings(wings, np.array(arrays["grid"], dtype=np.float64), int(values["WINGSAMP"]), shape)
+    return None
 
 
 def to_group(psf, group):
@@ -208,10 +224,11 @@ def to_group(psf, group):
         group.attrs[keyword] = value
     group.attrs["FWHM"], group.attrs["description"] = float(psf.fwhm()), describe(psf)
     group["stamp"] = psf.stamp(psf.norm_size).astype(np.float32)
-    group["wings"] = psf.wings.coefficients if isinstance(psf.wings, MoffatWings) else psf.wings.samples
-    group["core"] = psf.core
-    if halo_of(psf) is not None:
-        group["halo"] = halo_of(psf).rows
+    for name, array in exact_arrays(psf).items():
+        if array is not None:
+            group[name] = array
+    if "core" not in group:
+        group["core"] = psf.core
 
 
 def read_group(group):
@@ -232,5 +249,5 @@ def read_group(group):
     """
     if "wings" not in group or "core" not in group or "PSFVERS" not in group.attrs:
         raise DataFileError(group.file.filename, "the group holds no PSF that crowdsource wrote", group.name)
-    arrays = tuple(group[n][()] if n in group else None for n in ("wings", "core", "halo"))
+    arrays = {n: group[n][()] if n in group else None for n in ("wings", "core", "halo", "grid")}
     return assembled(group.attrs, arrays, (group.file.filename, group.name))
