@@ -111,8 +111,7 @@ def validated(stamp):
 
 def recentred(stamp, oversampling):
     """The stamp shifted so that the centroid of its central 19x19 pixels is its middle."""
-    c, one = coefficients(stamp[None]), np.ones((1, 1))
-    x = y = 0.
+    planes, x, y = None, 0., 0.
     reach = stamp.shape[0]//2
     at = np.arange(-min(CENTROID_SIZE//2, reach//oversampling), min(CENTROID_SIZE//2, reach//oversampling)+1)
     box = reach+at*oversampling
@@ -123,7 +122,8 @@ def recentred(stamp, oversampling):
         x, y = np.clip([x, y], -limit, limit)
         if abs(x)+abs(y) < 1e-6:
             return stamp
-        shifted = _shifted(c, one, x, y, stamp.shape[0])
+        planes = coefficients(stamp[None]) if planes is None else planes
+        shifted = _shifted(planes, np.ones((1, 1)), x, y, stamp.shape[0])
     return shifted
 
 
