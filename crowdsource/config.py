@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from math import inf, isfinite
 
 from .errors import ConfigError
+from .nebulosity.options import NebulosityConfig
+from .nebulosity.options import rules as nebulosity_rules
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ class FitConfig:
         ... or fewer than this fraction of all sources.
     max_sources : int
         Guard: detection stops adding sources at this number.
-    sky, detect, solve, centroid, cull, psf
+    sky, detect, solve, centroid, cull, psf, nebulosity
         The stages.
     """
     min_passes: int = 4
@@ -296,6 +298,7 @@ class FitConfig:
     centroid: CentroidConfig = field(default_factory=CentroidConfig)
     cull: CullConfig = field(default_factory=CullConfig)
     psf: PSFConfig = field(default_factory=PSFConfig)
+    nebulosity: NebulosityConfig = field(default_factory=NebulosityConfig)
 
 
 def from_mapping(mapping, base=None):
@@ -394,6 +397,7 @@ def checked(config):
         (p.order in (0, 1, 2), "psf.order must be 0, 1 or 2"),
         (p.every >= 1, "psf.every must be at least 1 pass"),
         (all(n % 2 for n in (p.core, p.stamp, p.norm_size)), "psf.core, psf.stamp and psf.norm_size must be odd"),
+        *nebulosity_rules(config.nebulosity),
     ]
     for holds, message in rules:
         if not holds:
@@ -415,9 +419,7 @@ def described():
         solve=PUBLISHED_SOLVE,
         centroid=CentroidConfig(method="moment", max_step=0.5),
         cull=CullConfig(min_significance=0., prune=0., min_separation=0.),
-        max_passes=10,
-        prune_passes=0,
-        stop_fraction=0.,
+        max_passes=10, prune_passes=0, stop_fraction=0.,
         psf=PSFConfig(method="median", order=0, max_spread=inf, settle_fraction=-1., every=1),
     )
 
@@ -430,9 +432,7 @@ def released():
         solve=PUBLISHED_SOLVE,
         centroid=CentroidConfig(method="moment", max_step=0.5),
         cull=CullConfig(min_significance=3., prune=0., min_separation=1., keep_flux=1e5),
-        max_passes=10,
-        prune_passes=0,
-        stop_fraction=0.,
+        max_passes=10, prune_passes=0, stop_fraction=0.,
         psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_fraction=-1., every=1),
     )
 

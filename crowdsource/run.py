@@ -18,7 +18,8 @@ from .errors import CrowdsourceError, OutputError, need
 from .given import bright_stars, given_rows, identifiers, with_galaxies
 from .io.atomic import check_folder, check_output
 from .io.parts import Parts
-from .io.results import Provenance, checksums, detector_header, model_hdus, plane_header, result_hdus, run_header
+from .io.results import (
+    Provenance, checksums, detector_header, model_hdus, plane_header, probability_hdus, result_hdus, run_header)
 from .io.tables import check_ending
 
 log = logging.getLogger(__name__)
@@ -307,8 +308,10 @@ def write_part(work, task, image, result):
     planes = work.instrument.products(image, result) if work.parts.with_model else {}
     if not work.settings.model_image:
         planes.pop("MOD", None)
-    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)),
-                     model_hdus(planes, image.noise, plane_header(image), task.detector))
+    model = model_hdus(planes, image.noise, plane_header(image), task.detector)
+    if work.parts.with_model and result.config.nebulosity.mode == "continuous" and result.probabilities is not None:
+        model += probability_hdus(result.probabilities, image, task.detector)
+    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), model)
     return header
 
 
