@@ -17,7 +17,11 @@ SMALL = 0.7, 1.4
 OF_MEDIAN, OF_MEAN = np.sqrt(np.pi/2), np.sqrt(np.pi/2)
 """Noise of a median over that of a mean, and sigma over the mean absolute value."""
 PSF_ERROR = 0.05
-"""The model of a star is right to so much of its light, in a pixel and on the scales of the band."""
+"""The model of a star is right to so much of its light in a pixel."""
+HALOS, HALO_ERROR, BAND_ERROR = 4, 0.3, 0.02
+"""The wings of stars are told by so many Gaussians; from star to star they differ by so much of themselves, and by so much of
+the star on the smallest scale."""
+CLIP, ROUNDS = 4., 5
 CELL_SIDE = 3
 """Cells across the smallest scale."""
 CORE = 19
@@ -48,8 +52,8 @@ def structured(image, model, psf, config):
     if not weight.any():
         return np.zeros(image.shape, bool)
     band, noise = band_and_noise(value, weight, narrow, wide)
-    stars = np.abs(smoothed(light, weight, narrow)-smoothed(light, weight, wide))
-    significance = np.where(weight > LEAST_WEIGHT, band/np.hypot(noise, PSF_ERROR*stars), 0)
+    band, noise = without_halos(band, noise, weight, light, (narrow, wide))
+    significance = np.where(weight > LEAST_WEIGHT, band/noise, 0)
     contrast = band/image.noise/np.sqrt((psf.stamp(CORE)**2).sum())
     area = config.min_area*(fwhm/side)**2
     where = regions(np.minimum(significance/config.threshold, contrast/config.contrast), config.faintest/config.threshold, area)
@@ -100,6 +104,35 @@ def band_and_noise(value, weight, narrow, wide):
     band = smoothed(calm, weight, narrow)-smoothed(calm, weight, wide)
     scatter = smoothed(np.abs(smoothed(value, weight, SMALL[0])-smoothed(value, weight, SMALL[1])), weight, wide)
     return band, scatter*OF_MEAN*OF_MEDIAN*np.sqrt(white(narrow, wide)/white(*SMALL))
+
+
+def without_halos(band, noise, weight, light, scales):
+    """The band less what goes with the light of the stars that are known: wings past their model, and stars below the limit.
+
+    Both follow the smoothed light of the model in proportion, and the proportions are those of the image itself.
+
+    Parameters
+    ----------
+    band, noise, weight, light : ndarray, shape (m, n)
+    scales : tuple of float
+        Sigma of the Gaussians between which the band lies, cells.
+
+    Returns
+    -------
+    band, noise : ndarray, shape (m, n)
+        The noise holds how far stars may differ from the mean.
+    """
+    narrow, wide = scales
+    spread = np.array([smoothed(light, np.ones_like(light), s)-smoothed(light, np.ones_like(light), wide)
+                       for s in np.geomspace(narrow, wide, HALOS, endpoint=False)])
+    noise = np.hypot(noise, BAND_ERROR*spread[0])
+    share, keep = np.zeros(HALOS), weight > LEAST_WEIGHT
+    for _ in range(ROUNDS):
+        left = (band-np.tensordot(share, spread, 1))/noise
+        use = keep & (np.abs(left-np.median(left[keep])) < CLIP)
+        share = np.linalg.lstsq((spread/noise)[:, use].T, (band/noise)[use])[0]
+    halo = np.tensordot(share, spread, 1)
+    return band-halo, np.hypot(noise, HALO_ERROR*halo)
 
 
 def plane_of(value, weight):

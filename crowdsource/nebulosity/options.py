@@ -54,7 +54,7 @@ def rules(c):
         (not c.network or c.method.endswith(ENDINGS),
          f"nebulosity.method is {c.method!r}: give off, detect, or the .json or .h5 file of a network"),
         (c.mode in ("hard", "continuous"), "nebulosity.mode must be hard or continuous"),
-        (c.mode == "hard" or c.method != DETECT, "nebulosity.mode must be hard with detect: it gives no probabilities"),
+        (c.mode == "hard" or c.network, f"nebulosity.mode is continuous but nebulosity.method is {c.method}: name a network"),
         (c.passno >= 1, "nebulosity.passno must be at least 1: the first pass makes the model that is subtracted"),
         (len(c.scales) == 2 and 0 < c.scales[0] < c.scales[-1], "nebulosity.scales must be two positive numbers that grow"),
         (0 < c.faintest <= c.threshold, "nebulosity.faintest must be positive and at most nebulosity.threshold"),
