@@ -24,6 +24,8 @@ KNOWN_POSITION, LARGEST_WISH = 1e-4, 2.
 """Uncertainty of a given position, and the largest offset that is still told, pixels."""
 LISTED_REACH = 5.
 """A peak so near to a listed bright star, in pixels, is that star."""
+SMALLEST_SKY = 4
+"""Smallest blocks of the sky in structured background, pixels."""
 BAND = 64
 """Height of the bands in which a tile's sources are ordered, pixels."""
 
@@ -74,11 +76,21 @@ def with_sky(state, start_sky=None):
     block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*fwhm)
-    sky = estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block, state.run)
+    sky = _sky_of(state, state.image.data-sure_model(state), block)
     if state.forced and state.passno > c.global_passes:
         # given sources take part of what is wrong in the sky into their fluxes, and would give it back but slowly
         sky = state.sky+np.float32(FORCED_SKY_STEP)*(sky-state.sky)
     return replace(state, sky=sky)
+
+
+def _sky_of(state, left, block):
+    """Sky of what the model leaves; where the detector has found structure in finer blocks, of which the others know nothing."""
+    image, c, fine = state.image, state.config.sky, state.config.nebulosity.sky_fwhm
+    if state.structure is None or state.probabilities is not None or fine <= 0:
+        return estimate_sky(left, image.ivar, c, block, state.run)
+    where, block_there = state.structure.where, max(SMALLEST_SKY, round(fine*float(state.psf.fwhm())))
+    elsewhere = estimate_sky(left, np.where(where, np.float32(0), image.ivar), c, block, state.run)
+    return np.where(where, estimate_sky(left, image.ivar, c, block_there, state.run), elsewhere)
 
 
 def sure_model(state):

@@ -85,7 +85,7 @@ def continuous(plane, network):
     """Probabilities that change smoothly over the image: means of overlapping windows. Parameters and return as `hard`."""
     wide = padded(plane, network.shape)
     total, weight = np.zeros((len(CLASSES), *wide.shape), np.float32), np.zeros(wide.shape, np.float32)
-    for box, p in windows(wide, network, (STEP, STEP)):
+    for box, p in windows(wide, network, [min(STEP, n) for n in network.shape]):
         # one sure of nebulosity counts for more than those of which it fills a part
         total[:, *box] += (p*(p[0]+FLOOR))[:, None, None]
         weight[box] += p[0]+FLOOR

@@ -26,6 +26,9 @@ CELL_SIDE = 3
 """Cells across the smallest scale."""
 CORE = 19
 """Side of the stamp that peaks are found with, pixels."""
+OPEN, OPEN_REACH = 0.8, 3
+"""Where bright stars leave fewer of the cells than this, under a Gaussian so many times that of the smallest scale, no sky is
+to be seen: the core of a cluster."""
 LEAST_GOOD, LEAST_WEIGHT = 0.25, 0.3
 """Fraction of good pixels of a cell, and its weight over the median's, from which it counts."""
 
@@ -53,7 +56,9 @@ def structured(image, model, psf, config):
         return np.zeros(image.shape, bool)
     band, noise = band_and_noise(value, weight, narrow, wide)
     band, noise = without_halos(band, noise, weight, light, (narrow, wide))
-    significance = np.where(weight > LEAST_WEIGHT, band/noise, 0)
+    seen = weight > LEAST_WEIGHT
+    seen &= smoothed(seen.astype(float), np.ones(seen.shape), OPEN_REACH*narrow) > OPEN
+    significance = np.where(seen, band/noise, 0)
     contrast = band/image.noise/np.sqrt((psf.stamp(CORE)**2).sum())
     area = config.min_area*(fwhm/side)**2
     where = regions(np.minimum(significance/config.threshold, contrast/config.contrast), config.faintest/config.threshold, area)

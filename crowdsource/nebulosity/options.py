@@ -31,6 +31,8 @@ class NebulosityConfig:
         Smallest region, in squares of the FWHM.
     grow : float
         Regions are grown by so many FWHM.
+    sky_fwhm : float
+        In them the sky is that of blocks of so many FWHM, 0 for those of the rest; not where a network has found them.
     """
     method: str = OFF
     mode: str = "hard"
@@ -41,6 +43,7 @@ class NebulosityConfig:
     contrast: float = 3.
     min_area: float = 30.
     grow: float = 2.
+    sky_fwhm: float = 2.
 
     @property
     def network(self):
@@ -58,6 +61,6 @@ def rules(c):
         (c.passno >= 1, "nebulosity.passno must be at least 1: the first pass makes the model that is subtracted"),
         (len(c.scales) == 2 and 0 < c.scales[0] < c.scales[-1], "nebulosity.scales must be two positive numbers that grow"),
         (0 < c.faintest <= c.threshold, "nebulosity.faintest must be positive and at most nebulosity.threshold"),
-        (c.contrast > 0 and c.min_area >= 0 and c.grow >= 0,
-         "nebulosity.contrast must be positive, nebulosity.min_area and nebulosity.grow not negative"),
+        (c.contrast > 0 and min(c.min_area, c.grow, c.sky_fwhm) >= 0,
+         "nebulosity.contrast must be positive, nebulosity.min_area, grow and sky_fwhm not negative"),
     ]
