@@ -86,7 +86,8 @@ def with_sky(state, start_sky=None):
 def _sky_of(state, left, block):
     """Sky of what the model leaves; where the detector has found structure in finer blocks, of which the others know nothing."""
     image, c, fine = state.image, state.config.sky, state.config.nebulosity.sky_fwhm
-    if state.structure is None or state.probabilities is not None or fine <= 0:
+    detected = state.structure is not None and state.probabilities is None and state.structure.where.any()
+    if not detected or fine <= 0:
         return estimate_sky(left, image.ivar, c, block, state.run)
     where, block_there = state.structure.where, max(SMALLEST_SKY, round(fine*float(state.psf.fwhm())))
     elsewhere = estimate_sky(left, np.where(where, np.float32(0), image.ivar), c, block, state.run)
