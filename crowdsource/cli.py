@@ -126,6 +126,10 @@ def _add_fit(parser, instrument):
                      help="stars to give very large stamps (ra, dec and perhaps pmra, pmdec, epoch, mag; or x, y from 0)")
     fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
     fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
+    fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="mark structured background, where blends are not split "
+                     "and only sharp peaks are sources: by a detector, or a network's .json or .h5; off when not given")
+    fit.add_argument("--nebulosity-mode", metavar="hard|continuous",
+                     help="a network's windows one by one (default), or overlapping and smoothed, with probabilities")
     fit.add_argument("--preset", metavar="NAME", help="default, described or released")
     fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line goes before it")
     fit.add_argument("--threads", type=_count, default=1, metavar="N",
@@ -229,6 +233,9 @@ def _configured(args):
         config["preset"] = args.preset
     if args.threshold is not None:
         config["detect"] = {**config.get("detect", {}), "threshold": args.threshold}
+    asked = {n: v for n, v in (("method", args.nebulosity), ("mode", args.nebulosity_mode)) if v is not None}
+    if asked:
+        config["nebulosity"] = {**config.get("nebulosity", {}), **asked}
     return own, config
 
 

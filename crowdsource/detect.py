@@ -138,8 +138,9 @@ def find_peaks(residual, model, mask, matched, config, passno):
     y, x = y[worthy], x[worthy]
     bright = residual[y, x]*np.sqrt(matched.ivar[y, x]) > config.bright_pixel
     keep = _acceptable(scene, y, x, bright, config, passno)
-    if (mask[y, x] & ENGINE.sharp).any():
-        keep &= _sharp_enough(scene, y, x, matched, config)
+    blurry = mask[y, x] & ENGINE.sharp > 0
+    if blurry.any():
+        keep &= ~blurry | as_sharp(significance, y, x, matched, config)
     y, x, bright = y[keep], x[keep], bright[keep]
     peaks = Peaks(*_refined(significance, y, x), significance[y, x].astype(float)*matched.error[y, x], bright)
     if passno == 0:
@@ -203,6 +204,12 @@ def shifted(image, y, x, rise, shift):
     return image[np.clip(y+rise, 0, ny-1), np.clip(x+shift, 0, nx-1)].astype(float)
 
 
+def drop(image, y, x):
+    """Difference of a pixel from the mean of its four neighbours. Parameters and return as `curvature`."""
+    around = sum(shifted(image, y, x, rise, shift) for rise, shift in ((0, -1), (0, 1), (-1, 0), (1, 0)))
+    return image[y, x].astype(float)-around/4
+
+
 def curvature(image, y, x):
     """Relative drop from a pixel to the mean of its four neighbours.
 
@@ -215,18 +222,33 @@ def curvature(image, y, x):
     -------
     ndarray, shape (n,), float64
     """
-    around = sum(shifted(image, y, x, rise, shift) for rise, shift in ((0, -1), (0, 1), (-1, 0), (1, 0)))
     centre = image[y, x].astype(float)
-    return (centre-around/4)/np.where(centre == 0, 1, centre)
+    return drop(image, y, x)/np.where(centre == 0, 1, centre)
 
 
-def _sharp_enough(scene, y, x, matched, config):
-    """The rule where the mask says sharp: a peak as curved as the PSF's own autocorrelation, nearly."""
-    size = len(matched.kernel)
+def as_sharp(significance, y, x, matched, config, flux=0.):
+    """The rule where the mask says sharp: a peak as curved as the PSF's own autocorrelation, nearly.
+
+    Parameters
+    ----------
+    significance : ndarray, shape (ny, nx), float32
+        Of the residual.
+    y, x : ndarray of int, shape (n,)
+    matched : MatchedFilter
+    config : crowdsource.config.DetectConfig
+    flux : ndarray, shape (n,), optional
+        Of sources at these pixels that the residual is without.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
     own = kernel.correlate(np.pad(matched.kernel, 2), matched.kernel)
-    middle = np.array([size//2+2])
-    wanted = config.sharpness*curvature(own, middle, middle)[0]
-    return ((scene.mask[y, x] & ENGINE.sharp) == 0) | (curvature(scene.significance, y, x) > wanted)
+    middle = np.array([len(matched.kernel)//2+2])
+    of_psf = curvature(own, middle, middle)[0]
+    height = flux/matched.error[y, x]
+    top = significance[y, x].astype(float)+height
+    return (top > 0) & (drop(significance, y, x)+height*of_psf > config.sharpness*of_psf*top)
 
 
 def _refined(significance, y, x):

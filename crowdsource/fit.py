@@ -17,6 +17,7 @@ from .cull import marginal_error, needed, worthy
 from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance, measured
+from .nebulosity.options import DETECT
 from .psf.initial import initial_psf
 from .sources import Sources
 from .stages import LAST, PRUNE, SEARCH
@@ -48,6 +49,10 @@ class FitResult:
     history : list of dict
         Figures of each pass.
     config : crowdsource.config.FitConfig
+    image : crowdsource.image.Image
+        The one that was fitted, with the engine bits that the fit has set in its mask.
+    probabilities : ndarray, shape (4, ny, nx), float32, or None
+        Of nebulosity, light, normal sky and errors, when a network was asked.
     """
     catalog: object
     model: np.ndarray
@@ -55,6 +60,8 @@ class FitResult:
     psf: object
     history: list
     config: FitConfig
+    image: object
+    probabilities: np.ndarray = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ class PassState:
         Memory that passes hand on; holds nothing that matters.
     covariance : ndarray, shape (n, 3, 3), or None
         After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
+    structure : crowdsource.nebulosity.find.Structure or None
+        Of the background, once it has been looked for.
     """
     image: object
     config: FitConfig
@@ -112,6 +121,7 @@ class PassState:
     workspace: Workspace = field(default_factory=Workspace)
     covariance: np.ndarray = None
     grown: int = 0
+    structure: object = None
 
     @property
     def residual(self):
@@ -125,6 +135,11 @@ class PassState:
 
         list(self.run(band, bands(len(out))))
         return out
+
+    @property
+    def probabilities(self):
+        """What a network says of the background, shape (4, ny, nx), or None."""
+        return None if self.structure is None else self.structure.probabilities
 
     @property
     def x(self):
@@ -228,7 +243,9 @@ def next_kind(state):
         return LAST
     if done or state.passno >= c.max_passes-1-prunes:
         return PRUNE if done < prunes else LAST
-    if state.passno < max(2 if state.forced else 1, c.min_passes-1-prunes):
+    # stars in structured background are searched for by its own rules
+    structure = c.nebulosity.passno+1 if c.nebulosity.method == DETECT and not state.forced else 0
+    if state.passno < max(2 if state.forced else 1, c.min_passes-1-prunes, structure):
         return SEARCH
     if state.forced:
         # sky and fluxes give light to each other, part of it in each pass
@@ -257,6 +274,8 @@ def single_pass(state, start_sky=None):
     PassState
     """
     clock, kind = _Clock(), state.kind
+    state = stages.with_structure(state)
+    clock("nebulosity")
     state = stages.with_sky(state, start_sky)
     clock("sky")
     state = replace(state, new=0)
@@ -372,4 +391,4 @@ def finish(state):
     catalog = image_catalog(state)
     history = [dict(h) for h in state.history]
     history[-1]["cpu_measure"] = time.process_time()-start
-    return FitResult(catalog, state.model, state.sky, state.psf, history, state.config)
+    return FitResult(catalog, state.model, state.sky, state.psf, history, state.config, state.image, state.probabilities)

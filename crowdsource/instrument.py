@@ -214,7 +214,7 @@ class Instrument(ABC):
     def products(self, image, result):
         """Images for the model file by name: model of the stars, sky, and flags."""
         from .flags import combine
-        return {"MOD": result.model, "SKY": result.sky, "MSK": combine(image.dq, image.mask)}
+        return {"MOD": result.model, "SKY": result.sky, "MSK": combine(result.image.dq, result.image.mask)}
 
     def write(self, images, path, overwrite=False):
         """Write Images in this instrument's own format, for simulations and artificial stars."""

@@ -18,8 +18,12 @@ from .errors import CrowdsourceError, OutputError, need
 from .given import bright_stars, given_rows, identifiers, with_galaxies
 from .io.atomic import check_folder, check_output
 from .io.parts import Parts
-from .io.results import Provenance, checksums, detector_header, model_hdus, plane_header, result_hdus, run_header
+from .io.results import (
+    Provenance, checksums, detector_header, model_hdus, plane_header, probability_hdus, result_hdus, run_header)
 from .io.tables import check_ending
+from .nebulosity.classifier import CLASSES
+from .nebulosity.network import files as network_files
+from .nebulosity.network import read_network
 
 log = logging.getLogger(__name__)
 CURRENT = ContextVar("detector", default="")
@@ -76,9 +80,25 @@ class Settings:
         return [p for p in (self.force, self.bright, self.galaxies) if p is not None]
 
     @property
+    def network(self):
+        """The files of the network that tells structured background, none where no network is asked."""
+        asked = from_mapping(self.config).nebulosity
+        return network_files(asked.method) if asked.network else ()
+
+    @property
+    def reads(self):
+        """All files that are read beside the exposure's."""
+        return [*self.catalogs, *self.network]
+
+    @property
     def replaces(self):
         """Whether outputs that exist may be replaced: what a run that was cut off has left is its own."""
         return self.overwrite or (self.resume and Parts(self.out).folder.exists())
+
+    def check_network(self):
+        """Raise an error when a network is asked and cannot be run. Called before any work is done."""
+        if self.network:
+            read_network(self.network[0], len(CLASSES))
 
     def check_outputs(self, inputs):
         """Raise an error when an output could not be written, would replace an input or needs a missing package.
@@ -97,7 +117,7 @@ class Settings:
             raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")
         if self.debug_plots is not None:
             check_folder(self.debug_plots, self.replaces)
-        read = {Path(p).resolve() for p in (*inputs, *self.catalogs)}
+        read = {Path(p).resolve() for p in (*inputs, *self.reads)}
         for path in named:
             if path.resolve() in read:
                 raise OutputError(f"{path.name}: is read by this run; give the output another name")
@@ -177,6 +197,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     if settings.finished():
         log.warning("%s: is finished already; --overwrite fits it anew", settings.out)
         return []
+    settings.check_network()
     settings.check_outputs(exposure.inputs)
     tasks = exposure.tasks()
     work = _work(instrument, exposure, settings)
@@ -205,7 +226,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
 
 def _work(instrument, exposure, settings):
     """What the tasks share; the inputs' checksums are taken here."""
-    read = dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.catalogs)) if p.is_file())
+    read = dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.reads)) if p.is_file())
     sums = tuple(checksums(read))
     provenance = Provenance(instrument.name, tuple(read), dict(exposure.options), exposure.identity, sums)
     choosing = {o.name for o in instrument.options if o.chooses}
@@ -307,8 +328,10 @@ def write_part(work, task, image, result):
     planes = work.instrument.products(image, result) if work.parts.with_model else {}
     if not work.settings.model_image:
         planes.pop("MOD", None)
-    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)),
-                     model_hdus(planes, image.noise, plane_header(image), task.detector))
+    model = model_hdus(planes, image.noise, plane_header(image), task.detector)
+    if work.parts.with_model and result.config.nebulosity.mode == "continuous" and result.probabilities is not None:
+        model += probability_hdus(result.probabilities, image, task.detector)
+    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), model)
     return header
 
 
@@ -350,6 +373,7 @@ def plan(instrument, exposure, settings):
     list of str
     """
     from .io.results import config_lines
+    settings.check_network()
     settings.check_outputs(exposure.inputs)
     lines, work = [], Work(instrument, exposure, settings, None, None)
     for task in exposure.tasks():

@@ -8,6 +8,8 @@ from . import detect as detection
 from .centroid import moment_centroids
 from .confusion import confusion_noise, response
 from .design import add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
+from .flags import ENGINE
+from .nebulosity.find import find, is_due
 from .sky import estimate_sky
 from .solve import STEPS, build_normal, covariances, gains, prior_precision
 from .sources import Sources
@@ -22,8 +24,40 @@ KNOWN_POSITION, LARGEST_WISH = 1e-4, 2.
 """Uncertainty of a given position, and the largest offset that is still told, pixels."""
 LISTED_REACH = 5.
 """A peak so near to a listed bright star, in pixels, is that star."""
+SMALLEST_SKY = 4
+"""Smallest blocks of the sky in structured background, pixels."""
 BAND = 64
 """Height of the bands in which a tile's sources are ordered, pixels."""
+
+
+def with_structure(state):
+    """The image marked where its background has structure, in the one pass that is due to look; sources that are not sharp go."""
+    c = state.config.nebulosity
+    if state.structure is not None or not is_due(c, state.passno, state.kind == LAST):
+        return state
+    found = find(state.image, state.model, state.psf, c)
+    image = state.image.flagged(found.where, mask=ENGINE.nebulous | ENGINE.nodeblend | ENGINE.sharp)
+    state = replace(state, image=image, structure=found)
+    return state if state.forced or not len(state.sources) else without(state, blurred(state))
+
+
+def blurred(state):
+    """Which sources in structured background the search would not find there: without neighbours they are not sharp enough."""
+    ny, nx = state.image.shape
+    px, py = state.sources.pixels
+    px, py = np.clip(px, 0, nx-1), np.clip(py, 0, ny-1)
+    inside = np.flatnonzero(state.structure.where[py, px] & ~state.sources.bright)
+    matched = matched_filter(state)
+    sharp = detection.as_sharp(matched.significance(state.residual), py[inside], px[inside], matched, state.config.detect,
+                               state.flux[inside])
+    return np.isin(np.arange(len(px)), inside[~sharp])
+
+
+def matched_filter(state):
+    """That of the present PSF."""
+    if state.matched is not None:
+        return state.matched
+    return detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), state.image.ivar, state.run)
 
 
 def with_sky(state, start_sky=None):
@@ -42,11 +76,22 @@ def with_sky(state, start_sky=None):
     block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*fwhm)
-    sky = estimate_sky(state.image.data-sure_model(state), state.image.ivar, c, block, state.run)
+    sky = _sky_of(state, state.image.data-sure_model(state), block)
     if state.forced and state.passno > c.global_passes:
         # given sources take part of what is wrong in the sky into their fluxes, and would give it back but slowly
         sky = state.sky+np.float32(FORCED_SKY_STEP)*(sky-state.sky)
     return replace(state, sky=sky)
+
+
+def _sky_of(state, left, block):
+    """Sky of what the model leaves; where the detector has found structure in finer blocks, of which the others know nothing."""
+    image, c, fine = state.image, state.config.sky, state.config.nebulosity.sky_fwhm
+    detected = state.structure is not None and state.probabilities is None and state.structure.where.any()
+    if not detected or fine <= 0:
+        return estimate_sky(left, image.ivar, c, block, state.run)
+    where, block_there = state.structure.where, max(SMALLEST_SKY, round(fine*float(state.psf.fwhm())))
+    elsewhere = estimate_sky(left, np.where(where, np.float32(0), image.ivar), c, block, state.run)
+    return np.where(where, estimate_sky(left, image.ivar, c, block_there, state.run), elsewhere)
 
 
 def sure_model(state):
@@ -61,9 +106,7 @@ def sure_model(state):
 def with_peaks(state):
     """Candidates at the residual's peaks, with matched-filter fluxes; the fit decides which become sources."""
     image, c = state.image, state.config.detect
-    matched = state.matched
-    if matched is None:
-        matched = detection.MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), image.ivar, state.run)
+    matched = matched_filter(state)
     peaks = detection.find_peaks(state.residual, state.model, image.mask, matched, c, state.passno)
     if state.passno == 0 and state.sources.bright.any():
         state, peaks = onto_peaks(state, peaks)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from crowdsource.errors import DataFileError, InputError
-from crowdsource.flags import ENGINE, FlagDefinition, FlagTable
+from crowdsource.flags import ENGINE, MASK_SHIFT, FlagDefinition, FlagTable
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, flag, not_negative
 from crowdsource.io.fits import ImageName, image_names, read_header, read_image
@@ -283,6 +283,11 @@ def image_of(path):
     return found[0]
 
 
+def with_diffuse(flags):
+    """Flags of a catalog or a plane with the camera's own bit where the engine has found structured background."""
+    return np.where(flags >> MASK_SHIFT & ENGINE.nebulous, flags | FLAGS.diffuse, flags)
+
+
 class Decam(Instrument):
     """The Dark Energy Camera, as its Community Pipeline delivers it."""
     name = "decam"
@@ -347,7 +352,13 @@ class Decam(Instrument):
         return image.flagged(where, FLAGS.galaxy, ENGINE.nodeblend)
 
     def finish(self, image, result):
-        """Identifiers ``expnum*2^39 + ccdnum*2^32 + row``, and the measured gain."""
+        """Identifiers ``expnum*2^39 + ccdnum*2^32 + row``, the measured gain, and `diffuse` in the flags."""
         rows = len(result.catalog)
         base = np.int64(image.meta["expnum"]) << np.int64(39) | np.int64(image.meta["ccdnum"]) << np.int64(32)
-        return {"detection_id": base | np.arange(rows, dtype=np.int64), "gain": np.full(rows, image.gain)}
+        return {"detection_id": base | np.arange(rows, dtype=np.int64), "gain": np.full(rows, image.gain),
+                "flags": with_diffuse(np.asarray(result.catalog["flags"]))}
+
+    def products(self, image, result):
+        """As `Instrument.products`, with `diffuse` in the flags."""
+        planes = super().products(image, result)
+        return {**planes, "MSK": with_diffuse(planes["MSK"])}

@@ -19,9 +19,12 @@ STEM = "c4d_170316_062107_{}_z_v1.fits"
 SHARED = Path(__file__).resolve().parents[2]/"shared"/"data"/"decam"/"planes"
 
 
-def write_exposure(folder, ccds=("N4", "S7"), plver="V4.8.2", rim=0, ending="", band="z DECam SDSS c0004 9260.0 1520.0",
+def write_exposure(folder, ccds=("N4", "S7"), plver="V4.8.2", rim=0, ending="", band="VR DECam c0007 6300.0 2600.0",
                    **changes):
-    """The three planes of a small exposure; `changes` are functions of (ccd, plane) by the plane's letter."""
+    """The three planes of a small exposure; `changes` are functions of (ccd, plane) by the plane's letter.
+
+    The stars have no wings, so that the filter is one without static wings.
+    """
     for letter in "iwd":
         hdus = [fits.PrimaryHDU(header=fits.Header(dict(
             INSTRUME="DECam", PLVER=plver, EXPNUM="630780", FILTER=band, EXPTIME=107.,
@@ -128,7 +131,7 @@ def test_planes_with_a_rim_are_trimmed(tmp_path):
 
 
 def test_facts_of_the_headers(tmp_path):
-    path = write_exposure(tmp_path)
+    path = write_exposure(tmp_path, band="z DECam SDSS c0004 9260.0 1520.0")
     exposure, image = Decam().open(path), read(path)
     assert (image.band, image.exptime, image.zeropoint, image.exposure, image.detector) == ("z", 107, 29.9, "decam-630780", "N4")
     assert image.gain == pytest.approx(np.median(image.data*image.ivar))

@@ -100,8 +100,7 @@ def test_the_command_takes_catalogs_and_masks(tmp_path):
         plane[3, 4] = value
         return plane
 
-    # a filter without static wings: the stars drawn here have none
-    path = write_exposure(tmp_path, ccds=("N4",), band="VR DECam c0007 6300.0 2600.0")
+    path = write_exposure(tmp_path, ccds=("N4",))
     image = read(path)
     ra, dec = image.wcs.all_pix2world([20., 60.], [30., 50.], 0)
     Table(dict(ra=ra[:1], dec=dec[:1], mag=[9.99])).write(tmp_path/"bright.fits")

@@ -7,7 +7,7 @@ import pytest
 from crowdsource.config import DetectConfig
 from crowdsource.cython_ext import detect as kernel
 from crowdsource.design import model_image
-from crowdsource.detect import MatchedFilter, Peaks, apart, correlated, curvature, find_peaks, local_maxima
+from crowdsource.detect import MatchedFilter, Peaks, apart, as_sharp, correlated, curvature, find_peaks, local_maxima
 from crowdsource.flags import ENGINE
 from crowdsource.psf.model import FieldPSF
 
@@ -195,6 +195,19 @@ def test_a_peak_of_its_neighbours_alone_is_no_source_where_the_model_is():
     ring[20, 30] = -5
     assert found(ring, OPEN, model)[0] == set() or (30, 20) not in found(ring, OPEN, model)[0]
     assert (30, 20) in found(ring, replace(OPEN, pixel_flux_ratio=-1., pixel_significance_ratio=-1.), model)[0]
+
+
+def test_sources_are_as_sharp_as_the_peaks_that_they_were():
+    # a star, a close pair of equal ones that one source stands for, and what a smooth bump leaves of a source
+    image = stars((15, 30, 500.), (34, 30, 500.), (38, 30, 500.))
+    bump = 40*np.exp(-0.5*((np.indices(SHAPE)[1]-55)**2+(np.indices(SHAPE)[0]-30)**2)/6**2)
+    rows = (15, 30, 500.), (36, 30, 900.), (55, 30, 2500.)
+    matched = MatchedFilter(STAMP, np.ones(SHAPE, np.float32))
+    left = (image+bump-stars(*rows)).astype(np.float32)
+    x, y, flux = (np.array(c) for c in zip(*rows))
+    peaks = matched.significance((image+bump).astype(np.float32))
+    sharp = as_sharp(matched.significance(left), y, x, matched, OPEN, flux)
+    assert list(sharp) == [True, False, False] == list(as_sharp(peaks, y, x, matched, OPEN))
 
 
 def test_sharp_pixels_want_peaks_as_curved_as_the_psf():

@@ -7,7 +7,7 @@ from astropy.table import QTable
 from crowdsource.catalog.schema import (DETECTION, FLUX, FORCED, MAGNITUDE, WORLD, columns_of, documentation, magnitudes,
                                         make_catalog)
 
-EVERY = columns_of(True, True, True)
+EVERY = columns_of(True, True, True, True)
 
 
 def values(n=3):
@@ -36,7 +36,7 @@ def test_positions_fluxes_and_identifiers_are_wide_enough():
 
 @pytest.mark.parametrize("forced, world, magnitude", [(False, False, False), (True, False, True), (True, True, True)])
 def test_catalog_follows_the_schema(forced, world, magnitude):
-    table = make_catalog(values(), forced, world, magnitude, unit="adu")
+    table = make_catalog(values(), "adu", forced=forced, world=world, magnitude=magnitude)
     wanted = columns_of(forced, world, magnitude)
     assert isinstance(table, QTable) and table.colnames == [c.name for c in wanted]
     for c in wanted:

@@ -7,7 +7,7 @@ from ..measure import extent_significance, measured
 from ..psf.base import MODEL_ERROR
 from ..stages import confused
 from ..stars import select
-from .schema import magnitudes, make_catalog
+from .schema import PROBABILITY, magnitudes, make_catalog
 
 HUGE_ERROR = 1e30
 
@@ -38,8 +38,8 @@ def image_catalog(state):
         columns["detection_id"] = np.arange(len(s))
     if np.isfinite(image.zeropoint):
         columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
-    return make_catalog(columns, forced=state.forced, world=image.wcs is not None,
-                        magnitude=bool(np.isfinite(image.zeropoint)), unit=flux_unit(image.meta.get("unit", "")))
+    return make_catalog(columns, flux_unit(image.meta.get("unit", "")), forced=state.forced, world=image.wcs is not None,
+                        magnitude=bool(np.isfinite(image.zeropoint)), probability=state.probabilities is not None)
 
 
 def flux_unit(name):
@@ -70,8 +70,11 @@ def _errors(state, extent, seen):
 
 
 def _at_centre(state):
-    """Flags and sky of the pixel that holds each source; sources off the image take the nearest pixel's."""
+    """Planes' values at the pixel that holds each source; sources off the image take the nearest pixel's."""
     ny, nx = state.image.shape
     px, py = state.sources.pixels
     at = np.clip(py, 0, ny-1), np.clip(px, 0, nx-1)
-    return dict(flags=combine(state.image.dq[at], state.image.mask[at]), sky=state.sky[at])
+    here = dict(flags=combine(state.image.dq[at], state.image.mask[at]), sky=state.sky[at])
+    if state.probabilities is not None:
+        here.update((column.name, plane[at]) for column, plane in zip(PROBABILITY, state.probabilities))
+    return here

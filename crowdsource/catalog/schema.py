@@ -65,30 +65,36 @@ MAGNITUDE = (
     Column("mag", "f4", "mag", "magnitude with the image's zero point, NaN for fluxes not positive"),
     Column("dmag", "f4", "mag", "error of mag, from dflux"),
 )
+PROBABILITY = (
+    Column("prob_nebulosity", "f4", "", "probability that the sky at the star is nebulous, from a network"),
+    Column("prob_light", "f4", "", "probability that it has light nebulosity"),
+    Column("prob_normal", "f4", "", "probability that it is normal"),
+    Column("prob_error", "f4", "", "probability that the image has an error there"),
+)
 
 
-def columns_of(forced=False, world=False, magnitude=False):
+def columns_of(forced=False, world=False, magnitude=False, probability=False):
     """The columns of a catalog, in order.
 
     Parameters
     ----------
-    forced, world, magnitude : bool
-        A forced fit; an image with a WCS; one with a zero point.
+    forced, world, magnitude, probability : bool
+        A forced fit; an image with a WCS; one with a zero point; a network was asked for nebulosity.
     """
-    return DETECTION+FORCED*forced+WORLD*world+MAGNITUDE*magnitude
+    return DETECTION+FORCED*forced+WORLD*world+MAGNITUDE*magnitude+PROBABILITY*probability
 
 
-def make_catalog(values, forced=False, world=False, magnitude=False, unit="ct"):
+def make_catalog(values, unit="ct", **has):
     """A table of values with the schema's dtypes, units and descriptions.
 
     Parameters
     ----------
     values : mapping of str to ndarray, shape (n,)
         Every column of the schema.
-    forced, world, magnitude : bool
-        As `columns_of`.
     unit : str
         The image's unit.
+    **has : bool
+        As `columns_of`.
 
     Returns
     -------
@@ -97,11 +103,11 @@ def make_catalog(values, forced=False, world=False, magnitude=False, unit="ct"):
     from astropy.table import Column as TableColumn
     from astropy.table import QTable
     table = QTable()
-    for c in columns_of(forced, world, magnitude):
+    for c in columns_of(**has):
         name_of_unit = unit if c.unit == FLUX else c.unit
         table[c.name] = TableColumn(np.asarray(values[c.name]).astype(c.dtype), unit=name_of_unit or None,
                                     description=c.description)
-    for c in columns_of(forced, world, magnitude):
+    for c in columns_of(**has):
         table[c.name].info.description = c.description
     return table
 
@@ -109,7 +115,7 @@ def make_catalog(values, forced=False, world=False, magnitude=False, unit="ct"):
 def documentation():
     """The columns as a Markdown table."""
     rows = [f"| `{c.name}` | {np.dtype(c.dtype).name} | {'image' if c.unit == FLUX else c.unit} | {c.description} |"
-            for c in columns_of(True, True, True)]
+            for c in columns_of(True, True, True, True)]
     return "\n".join(["| column | type | unit | definition |", "|---|---|---|---|", *rows])
 
 

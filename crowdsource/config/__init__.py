@@ -5,7 +5,17 @@ published code. `from_mapping` reads the same structure from a TOML table, and `
 """
 from .mapping import as_mapping, from_mapping
 from .presets import PRESETS, described, preset_config, released
-from .sections import CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig, checked
+from .sections import (
+    CentroidConfig,
+    CullConfig,
+    DetectConfig,
+    FitConfig,
+    NebulosityConfig,
+    PSFConfig,
+    SkyConfig,
+    SolveConfig,
+    checked,
+)
 
-__all__ = ["PRESETS", "CentroidConfig", "CullConfig", "DetectConfig", "FitConfig", "PSFConfig", "SkyConfig", "SolveConfig",
-           "as_mapping", "checked", "described", "from_mapping", "preset_config", "released"]
+__all__ = ["PRESETS", "CentroidConfig", "CullConfig", "DetectConfig", "FitConfig", "NebulosityConfig", "PSFConfig", "SkyConfig",
+           "SolveConfig", "as_mapping", "checked", "described", "from_mapping", "preset_config", "released"]

@@ -3,6 +3,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ..errors import ConfigError
+from ..nebulosity.options import NebulosityConfig
+from ..nebulosity.options import rules as nebulosity_rules
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,7 @@ class FitConfig:
         ... or fewer than this fraction of all sources.
     max_sources : int
         Guard: detection stops adding sources at this number.
-    sky, detect, solve, centroid, cull, psf
+    sky, detect, solve, centroid, cull, psf, nebulosity
         The stages.
     """
     min_passes: int = 4
@@ -297,6 +299,7 @@ class FitConfig:
     centroid: CentroidConfig = field(default_factory=CentroidConfig)
     cull: CullConfig = field(default_factory=CullConfig)
     psf: PSFConfig = field(default_factory=PSFConfig)
+    nebulosity: NebulosityConfig = field(default_factory=NebulosityConfig)
 
 
 def checked(config):
@@ -331,6 +334,7 @@ def checked(config):
         (0 <= p.expected_fwhm < inf and p.fwhm_factor > 1, "psf.expected_fwhm must not be negative, psf.fwhm_factor above 1"),
         (p.every >= 1, "psf.every must be at least 1 pass"),
         (all(n % 2 for n in (p.core, p.stamp, p.norm_size)), "psf.core, psf.stamp and psf.norm_size must be odd"),
+        *nebulosity_rules(config.nebulosity),
     ]
     for holds, message in rules:
         if not holds:
