@@ -359,3 +359,8 @@ class Decam(Instrument):
         """Write the planes of Images of CCDs; see `crowdsource.instruments.decam_planes.write_images`."""
         from .decam_planes import write_images
         write_images(images, path, overwrite)
+
+    def simulate(self, path, detectors=(), overwrite=False, **changes):
+        """Write a simulated exposure; see `crowdsource.instruments.decam_simulation.simulate_exposure`."""
+        from .decam_simulation import simulate_exposure
+        return simulate_exposure(path, detectors, overwrite, **changes)

@@ -85,10 +85,9 @@ def wcs_cards(place, shape, position, scale):
     """
     ny, nx = shape
     step = scale/3600
-    header = fits.Header()
-    cards = dict(WCSAXES=2, CTYPE1="RA---TPV", CTYPE2="DEC--TPV", CUNIT1="deg", CUNIT2="deg", CRVAL1=position[0],
-                 CRVAL2=position[1], CRPIX1=(nx+1)/2-place.x, CRPIX2=(ny+1)/2-place.y, CD1_1=0., CD1_2=step, CD2_1=-step, CD2_2=0.)
-    header.update(cards)
+    header = fits.Header(dict(
+        WCSAXES=2, CTYPE1="RA---TPV", CTYPE2="DEC--TPV", CUNIT1="deg", CUNIT2="deg", CRVAL1=position[0], CRVAL2=position[1],
+        CRPIX1=(nx+1)/2-place.x, CRPIX2=(ny+1)/2-place.y, CD1_1=0., CD1_2=step, CD2_1=-step, CD2_2=0.))
     for axis in (1, 2):
         # 1 is the axis itself, 7 its cube and 9 it times the other's square: together the distance squared
         terms = {1: 1., 7: DISTORTION, 9: DISTORTION}

@@ -1,6 +1,5 @@
 """Stars of a simulated field: where they lie, how bright they are, and their image without noise."""
 import numpy as np
-from scipy import signal
 
 from ..psf.base import pixel
 from ..psf.moffat import MoffatWings, moffat
@@ -147,6 +146,7 @@ def with_halo(stars, halo):
     -------
     ndarray, shape (ny, nx)
     """
+    from scipy.signal import oaconvolve  # heavy to import, and seldom needed
     picture = halo.rendered(HALO_REACH)
     # what the transform makes of zeros may be just below
-    return stars*(1-picture.sum())+np.maximum(signal.oaconvolve(stars, picture, mode="same"), 0)
+    return stars*(1-picture.sum())+np.maximum(oaconvolve(stars, picture, mode="same"), 0)
