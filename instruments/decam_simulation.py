@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from astropy.coordinates import Angle
 from astropy.io import fits
 from astropy.wcs import WCS
 
 from crowdsource.errors import InstrumentError
+from crowdsource.io.fits import MJD_ZERO
 from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field
 from crowdsource.simulate.config import checked
 
@@ -35,7 +37,6 @@ EXPTIME = 107.
 FIRST_EXPNUM = 10_000_000
 """Beyond the numbers of real exposures."""
 SOME_NIGHT = datetime(2017, 3, 16, 6, 21, 7)
-MJD_ZERO = datetime(1858, 11, 17)
 
 
 def simulate_exposure(path, ccds=(), overwrite=False, **changes):
@@ -94,19 +95,29 @@ def simulated_ccd(config, place, halo=None):
     bits = np.zeros(c.shape, np.uint32)
     for name, bit in BITS.items():
         bits[sim.dq & getattr(SIMULATED, name) > 0] |= np.uint32(bit)
-    sim.truth.meta.update({"CCDNUM": place.number, "SIMSEED": c.seed})
+    data, truth = sim.data, sim.truth.copy()
+    truth.meta.update({"CCDNUM": place.number, "SIMSEED": c.seed})
+    if "nebula" not in truth.colnames:
+        truth["nebula"] = np.float32(0)
     if place.name == UNSTABLE:
-        step = S7_STEP[0]+S7_STEP[1]*np.linspace(-1, 1, c.shape[0])
-        sim.data[:, c.shape[1]//2:] += step[:, None].astype(np.float32)
-        sim.truth.meta.update({"STEPLOW": step[0], "STEPHIGH": step[-1]})
-    if "nebula" not in sim.truth.colnames:
-        sim.truth["nebula"] = np.float32(0)
-    return Planes(place.name, ccd_header(sim, place, world, bits), sim.data, sim.ivar, codes_of(bits), sim.truth)
+        data = with_step(data)
+        truth.meta.update({"STEPLOW": S7_STEP[0]-S7_STEP[1], "STEPHIGH": S7_STEP[0]+S7_STEP[1]})
+    return Planes(place.name, ccd_header(sim, place, world, bits), data, sim.ivar, codes_of(bits), truth)
+
+
+def with_step(data):
+    """Data whose right half is higher by `S7_STEP`, (ny, nx), float32."""
+    ny, nx = data.shape
+    step = S7_STEP[0]+S7_STEP[1]*np.linspace(-1, 1, ny)
+    out = data.copy()
+    out[:, nx//2:] += step[:, None].astype(np.float32)
+    return out
 
 
 def primary_header(config, band, name, ccds):
     """First header of the files: the exposure."""
-    ra, dec = config.position
+    ra, dec = (Angle(v, "deg").to_string(unit, sep=":", precision=2, pad=True)
+               for v, unit in zip(config.position, ("hour", "deg")))
     start = _start(name)
     header = fits.Header()
     for keyword, value, comment in (
@@ -121,7 +132,8 @@ def primary_header(config, band, name, ccds):
             ("EXPNUM", FIRST_EXPNUM+config.seed % 1_000_000, "DECam exposure number"),
             ("OBSTYPE", "object", "Observation type"), ("PROPID", "SIMULATED", "Proposal ID"),
             ("FILTER", FILTERS[band], "Unique filter identifier"), ("BAND", band, ""),
-            ("TELRA", ra, "[deg] Telescope RA"), ("TELDEC", dec, "[deg] Telescope DEC"), ("BUNIT", "adu", ""),
+            ("RA", ra, "[HH:MM:SS] Target RA"), ("DEC", dec, "[DD:MM:SS] Target DEC"),
+            ("TELRA", ra, "[HH:MM:SS] Telescope RA"), ("TELDEC", dec, "[DD:MM:SS] Telescope DEC"), ("BUNIT", "adu", ""),
             ("DETSIZE", "[1:29400,1:29050]", "Detector size"), ("CCDSEC", "[1:2048,1:4096]", "CCD section to display"),
             ("CCDBIN1", 1, "Pixel binning, axis 1"), ("CCDBIN2", 1, "Pixel binning, axis 2"),
             ("RADESYS", "ICRS", "World coordinate reference frame"), ("EQUINOX", 2000., "Mean equinox"),
@@ -156,6 +168,7 @@ def ccd_header(sim, place, world, bits):
                 ("SATURAT", c.saturation, "[adu] Saturation")))):
         header[keyword] = (value, comment)
     header.extend(world)
+    header.update(_corners(world, c.shape))
     sky = np.median(sim.sky)
     for keyword, value, comment in (
             ("SATURATE", c.saturation, "Global Saturate Value"),
@@ -167,3 +180,10 @@ def ccd_header(sim, place, world, bits):
             ("WAT2_001", "wtype=tpv axtype=dec", ""), ("ARAWGAIN", c.gain, "[e/adu] Average raw gain")):
         header[keyword] = (value, comment)
     return header
+
+
+def _corners(world, shape):
+    """Cards of a CCD's centre and corners on the sky, degrees."""
+    (ny, nx), wcs = shape, WCS(world)
+    at = dict(CEN=((nx-1)/2, (ny-1)/2), COR1=(0, 0), COR2=(nx-1, 0), COR3=(0, ny-1), COR4=(nx-1, ny-1))
+    return {f"{name}{axis}1": float(v) for name, p in at.items() for axis, v in zip(("RA", "DEC"), wcs.all_pix2world(*p, 0))}

@@ -131,6 +131,15 @@ class InstrumentContract:
             assert getattr(again, name) == pytest.approx(getattr(image, name), nan_ok=True)
         assert again.band == image.band
 
+    def test_what_it_simulates_it_reads(self, sample, tmp_path):
+        instrument, _, options = sample
+        try:
+            files = instrument.simulate(tmp_path/self.written, shape=(120, 100), stars=40.)
+        except InstrumentError:
+            pytest.skip(f"{instrument.name} simulates no exposures")
+        image = self.reopened(instrument, tmp_path/self.written, options)
+        assert image.shape == (120, 100) and image.good.mean() > 0.5 and all(p.exists() for p in files)
+
     def reopened(self, instrument, path, options):
         """The first image of what `Instrument.write` wrote."""
         exposure = instrument.open(str(path), **options)

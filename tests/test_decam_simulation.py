@@ -78,6 +78,7 @@ def test_files_are_laid_out_as_the_pipelines(exposure):
             head = hdus[0].header
             assert (head["INSTRUME"], head["PLVER"], head["EXPTIME"], head["NEXTEND"]) == ("DECam", "V4.8.2", 107, 2)
             assert head["FILTER"] == "z DECam SDSS c0004 9260.0 1520.0" and head["DATE-OBS"].startswith("2017-03-16T06:21:07")
+            assert (head["TELRA"], head["TELDEC"]) == ("17:45:36.00", "-29:00:00.00")
             assert head["MJD-OBS"] == pytest.approx(57828.26466, abs=1e-5)
             for hdu, number in zip(hdus[1:], (35, 31)):
                 assert hdu.data.shape == (260, 220) and hdu.data.dtype.kind == kind and hdu.header["CCDNUM"] == number
@@ -91,6 +92,7 @@ def test_truth_lies_where_the_headers_say(exposure):
         truth, (_, header) = truth_of(folder, ccd), opened(folder, ccd)
         x, y = WCS(header).all_world2pix(truth["ra"], truth["dec"], 0)
         assert np.allclose(x, truth["x"], atol=0.01) and np.allclose(y, truth["y"], atol=0.01)
+        assert np.allclose([header["COR4RA1"], header["COR4DEC1"]], WCS(header).all_pix2world(219, 259, 0), rtol=0, atol=1e-9)
         assert 0 < np.mean(truth["nebula"] > 0) < 1 and truth.meta["FLUX5"] > 0 and len(truth) > 500
 
 
