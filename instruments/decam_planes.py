@@ -12,8 +12,9 @@ from astropy.table import Table
 from crowdsource.errors import InputError, OutputError
 from crowdsource.flags import ENGINE
 from crowdsource.io.atomic import atomic_path
+from crowdsource.io.timeless import without_times
 
-from .decam import CODES, CORRECTED, PLANE, UNSTABLE
+from .decam import CODES, CORRECTED, FIRST_WITH_CODES, PLANE, UNSTABLE, version
 from .decam_layout import place_of
 
 NAME = re.compile(r"_ooi_(?P<band>[A-Za-z]+)_.*\.fits(\.fz)?$")
@@ -28,6 +29,7 @@ FILTERS = {
     "VR": "VR DECam c0007 6300.0 2600.0",
 }
 """FILTER of the headers, by the filter's short name."""
+CHECKSUMS = "CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM"
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,9 @@ def exposure_files(path, primary, overwrite=False, truth=False):
                 _append(parts["truth"], fits.BinTableHDU(ccd.truth, name=ccd.name))
 
         yield add
+        if compressed:
+            for letter in "iwd":
+                without_times(parts[letter])
 
 
 def _append(path, hdu):
@@ -181,7 +186,12 @@ def write_images(images, path, overwrite=False):
 def _primary(image):
     """First header of the files of an image: its own, or what it knows."""
     if image.meta.get("primary") is not None:
-        return image.meta["primary"].copy()
+        header = image.meta["primary"].copy()
+        if (version(header.get("PLVER")) or FIRST_WITH_CODES) < FIRST_WITH_CODES:
+            header["PLVER"] = (PLVER, "codes are written, not bits as before it")
+        for keyword in CHECKSUMS:
+            header.remove(keyword, ignore_missing=True)
+        return header
     header = fits.Header(dict(INSTRUME="DECam", PLVER=PLVER, FILTER=FILTERS.get(image.band, image.band)))
     numbers = {"EXPTIME": image.exptime, "MJD-MID": image.mjd, "MAGZERO": image.zeropoint, "EXPNUM": image.meta.get("expnum", 0)}
     header.update({k: v for k, v in numbers.items() if np.isfinite(v)})
@@ -193,7 +203,7 @@ def _header(image):
     number = place_of(image.detector).number
     header = image.meta["header"].copy() if "header" in image.meta else fits.Header() if image.wcs is None else \
         image.wcs.to_header(relax=True)
-    for keyword in ("CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM"):
+    for keyword in CHECKSUMS:
         header.remove(keyword, ignore_missing=True)
     for offset, keyword in zip(image.origin, ("CRPIX1", "CRPIX2")):
         if offset and keyword in header:

@@ -23,7 +23,7 @@ from .decam_wings import halos
 log = logging.getLogger(__name__)
 DEFAULTS = SimulationConfig(
     shape=SHAPE, stars=60000., brightest=1e5, saturated_stars=10, saturated_peaks=(60., 5.), fwhm=4., gain=3.9, readnoise=6.,
-    sky=3170., sky_gradient=(0.02, -0.015), nebulosity=30., nebulosity_scale=150., saturation=45800., bad_columns=4,
+    sky=3170., sky_gradient=(0.02, -0.015), nebulosity=30., nebulosity_scale=400., saturation=45800., bad_columns=4,
     nebula_area=0.25, nebula_peak=400., bleeding=1., cosmic_rays=150., rim=10, zeropoint=29.9, pixel_scale=0.2623)
 """A CCD in z band, 107 s in the Galactic plane: sky, noise, saturation and zero point of real headers."""
 PER_CCD = "stars", "saturated_stars", "bad_columns", "cosmic_rays"

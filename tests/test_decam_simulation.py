@@ -148,6 +148,9 @@ def test_compressed_files_hold_the_same_to_a_part_of_the_noise(exposure, tmp_pat
     assert np.max(np.abs(one.data-two.data)[one.good]) < 0.2*one.noise
     with fits.open(files[0], disable_image_compression=True) as hdus:
         assert hdus[1].header["ZCMPTYPE"] == "RICE_1"
+    before = [p.read_bytes() for p in files[:3]]
+    simulate_exposure(tmp_path/f"{NAME}.fz", ("N4",), overwrite=True, cosmic_rays=12., **SMALL)
+    assert [p.read_bytes() for p in files[:3]] == before
 
 
 def test_numbers_of_a_whole_ccd_go_with_the_area():
@@ -195,6 +198,17 @@ def test_an_exposure_is_written_again_as_it_was_read(exposure, tmp_path):
         for plane in ("data", "ivar", "dq", "mask"):
             assert np.array_equal(getattr(again, plane), getattr(image, plane)), plane
         assert again.wcs.wcs.compare(image.wcs.wcs) and again.mjd == image.mjd and again.meta["ccdnum"] == image.meta["ccdnum"]
+
+
+def test_frames_of_before_the_codes_are_written_with_codes(exposure, tmp_path):
+    folder, _ = exposure
+    first = Decam().open(str(folder/NAME))
+    image = first.read(first.tasks()[0])
+    primary = image.meta["primary"].copy()
+    primary["PLVER"] = "V3.3.0"
+    Decam().write([replace(image, meta={**image.meta, "primary": primary})], tmp_path/NAME)
+    second = Decam().open(str(tmp_path/NAME))
+    assert np.array_equal(second.read(second.tasks()[0]).dq, image.dq)
 
 
 def test_images_that_know_no_headers_and_cutouts(exposure, tmp_path):

@@ -10,7 +10,8 @@ def add_arguments(parser):
     parser.add_argument("out", metavar="OUT", help="FITS file; a name that ends in .fz is compressed")
     parser.add_argument("--instrument", metavar="NAME", help="write an exposure as this instrument's, such as decam: OUT is its "
                         "image's name as c4d_170316_062107_ooi_z_v1.fits.fz, options not given are the instrument's")
-    parser.add_argument("--ccds", nargs="+", default=[], metavar="CCD", help="the instrument's detectors, as N4 S7")
+    parser.add_argument("--ccds", nargs="+", default=[], metavar="CCD",
+                        help="which of the instrument's detectors, as N4 S7; some when not given")
     described = attributes(SimulationConfig)
     for f in fields(SimulationConfig):
         option = "--"+f.name.replace("_", "-")
