@@ -45,6 +45,8 @@ VARYING = 10
 """Stars from which the PSF varies over a CCD: a linear polynomial has three terms."""
 PLANE = re.compile(r"_oo([iwd])_")
 ENDINGS = ".fits", ".fits.fz", ".fits.gz"
+TRUTH = "_truth.fits"
+"""Ending of what is known of a simulated exposure, beside the image's name."""
 
 
 def names(value):
@@ -279,7 +281,7 @@ def image_of(path):
         return path if "_ooi_" in path.name else beside(path, "i")
     if path.exists():
         return path
-    found = sorted(path.parent.glob(f"{path.name}_ooi_*.fits*"))
+    found = sorted(p for p in path.parent.glob(f"{path.name}_ooi_*.fits*") if not p.name.endswith(TRUTH))
     if len(found) != 1:
         raise DataFileError(path, "there is no such file; check the name" if not found else
                             f"stands for {len(found)} files: name one, as {found[0].name}")

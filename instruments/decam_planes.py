@@ -14,7 +14,7 @@ from crowdsource.flags import ENGINE
 from crowdsource.io.atomic import atomic_path
 from crowdsource.io.timeless import without_times
 
-from .decam import CODES, CORRECTED, FIRST_WITH_CODES, PLANE, UNSTABLE, version
+from .decam import CODES, CORRECTED, FIRST_WITH_CODES, PLANE, TRUTH, UNSTABLE, stem, version
 from .decam_layout import place_of
 
 NAME = re.compile(r"_ooi_(?P<band>[A-Za-z]+)_.*\.fits(\.fz)?$")
@@ -90,7 +90,7 @@ def paths_of(path):
     """Files of an exposure that is written, by what they hold: i, w, d and truth; the truth is not compressed."""
     path = Path(path)
     planes = {letter: path.with_name(PLANE.sub(f"_oo{letter}_", path.name)) for letter in "iwd"}
-    return {**planes, "truth": path.with_name(PLANE.sub("_truth_", path.name).removesuffix(".fz"))}
+    return {**planes, "truth": path.with_name(stem(path)+TRUTH)}
 
 
 @contextmanager

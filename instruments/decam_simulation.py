@@ -97,8 +97,8 @@ def simulated_ccd(config, place, halo=None):
         bits[sim.dq & getattr(SIMULATED, name) > 0] |= np.uint32(bit)
     data, truth = sim.data, sim.truth.copy()
     truth.meta.update({"CCDNUM": place.number, "SIMSEED": c.seed})
-    if "nebula" not in truth.colnames:
-        truth["nebula"] = np.float32(0)
+    if "nebulosity" not in truth.colnames:
+        truth["nebulosity"] = np.float32(0)
     if place.name == UNSTABLE:
         data = with_step(data)
         truth.meta.update({"STEPLOW": S7_STEP[0]-S7_STEP[1], "STEPHIGH": S7_STEP[0]+S7_STEP[1]})

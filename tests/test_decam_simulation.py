@@ -19,6 +19,7 @@ from crowdsource.flags import ENGINE
 from crowdsource.image import Image
 
 NAME = "c4d_170316_062107_ooi_z_v1.fits"
+FILES = [NAME, NAME.replace("ooi", "oow"), NAME.replace("ooi", "ood"), NAME.replace(".fits", "_truth.fits")]
 SMALL = dict(shape=(260, 220), stars=300., nebula_scales=(5., 20.), seed=6)
 
 
@@ -36,7 +37,7 @@ def opened(path, ccd, plane="i"):
 
 
 def truth_of(folder, ccd):
-    return Table.read(folder/NAME.replace("ooi", "truth"), hdu=ccd)
+    return Table.read(folder/NAME.replace(".fits", "_truth.fits"), hdu=ccd)
 
 
 def test_places_are_those_of_real_headers():
@@ -71,7 +72,8 @@ def test_world_coordinates_go_to_and_fro(name):
 
 def test_files_are_laid_out_as_the_pipelines(exposure):
     folder, files = exposure
-    assert [p.name.split("_")[3] for p in files] == ["ooi", "oow", "ood", "truth"] and sorted(files) == sorted(folder.iterdir())
+    assert [p.name for p in files] == FILES and sorted(files) == sorted(folder.iterdir())
+    assert Decam().open(str(folder/"c4d_170316_062107")).image == files[0]
     for path, kind in zip(files[:3], "ffi"):
         with fits.open(path) as hdus:
             assert [h.name for h in hdus] == ["PRIMARY", "N4", "S7"]
@@ -93,7 +95,7 @@ def test_truth_lies_where_the_headers_say(exposure):
         x, y = WCS(header).all_world2pix(truth["ra"], truth["dec"], 0)
         assert np.allclose(x, truth["x"], atol=0.01) and np.allclose(y, truth["y"], atol=0.01)
         assert np.allclose([header["COR4RA1"], header["COR4DEC1"]], WCS(header).all_pix2world(219, 259, 0), rtol=0, atol=1e-9)
-        assert 0 < np.mean(truth["nebula"] > 0) < 1 and truth.meta["FLUX5"] > 0 and len(truth) > 500
+        assert 0 < np.mean(truth["nebulosity"] > 0) < 1 and truth.meta["FLUX5"] > 0 and len(truth) > 500
 
 
 def test_the_adapter_reads_what_the_simulation_flags(exposure):
@@ -236,7 +238,7 @@ def test_the_command_simulates_and_fits(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     values = ["--shape", "240", "240", "--stars", "120", "--nebula-area", "0", "--cosmic-rays", "3", "--seed", "4"]
     assert main(["simulate", NAME, "--instrument", "decam", "--ccds", "N4", *values]) == 0
-    assert capsys.readouterr().out.split() == [NAME, *(NAME.replace("ooi", p) for p in ("oow", "ood", "truth"))]
+    assert capsys.readouterr().out.split() == FILES
     assert main(["decam", NAME, "--dry-run"]) == 0
     assert "N4: 240 x 240 pixels" in capsys.readouterr().out
     assert main(["decam", NAME, "--out", "out.fits", "--quiet"]) == 0

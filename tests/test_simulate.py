@@ -228,8 +228,8 @@ def test_truth_tells_which_stars_shine_through_a_nebula():
     c = replace(STARLESS, stars=500., nebula_area=0.3)
     s = simulate_field(c)
     x, y = (np.clip(np.rint(s.truth[n]).astype(int), 0, m-1) for n, m in zip("xy", (260, 300)))
-    assert np.array_equal(s.truth["nebula"], draw_nebula(c)[y, x]) and 0.2 < np.mean(s.truth["nebula"] > 0) < 0.4
-    assert "nebula" not in simulate_field(STARLESS).truth.colnames
+    assert np.array_equal(s.truth["nebulosity"], draw_nebula(c)[y, x]) and 0.2 < np.mean(s.truth["nebulosity"] > 0) < 0.4
+    assert "nebulosity" not in simulate_field(STARLESS).truth.colnames
 
 
 def test_bleeding_keeps_the_charge_and_fills_the_column():

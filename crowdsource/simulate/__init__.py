@@ -37,7 +37,7 @@ class Simulation:
         Bits of `SIMULATED`.
     truth : astropy.table.Table
         x, y (pixels), flux (counts), snr (isolated, on the bare sky), ra, dec (degrees), brightest first; stars just
-        off the image are listed. Where there are local nebulae: nebula, their counts at the star, 0 outside of them.
+        off the image are listed. Where there are local nebulae: nebulosity, their counts at the star, 0 outside of them.
         ``meta["FLUX5"]`` is the 5 sigma flux.
     sky : ndarray, shape (ny, nx), float32
         True sky, counts.
@@ -101,7 +101,7 @@ def simulate_field(config=None, wcs=None, halo=None):
              (dq & SIMULATED.saturated > 0).sum())
     truth = _truth(x, y, flux, flux5, wcs or WCS(header))
     if nebula is not None:
-        truth["nebula"] = nebula[tuple(np.clip(np.rint(v).astype(int), 0, n-1) for v, n in zip((y, x), c.shape))]
+        truth["nebulosity"] = nebula[tuple(np.clip(np.rint(v).astype(int), 0, n-1) for v, n in zip((y, x), c.shape))]
     return Simulation(data.astype(np.float32), ivar.astype(np.float32), dq, truth, sky.astype(np.float32), psf, header, c)
 
 
