@@ -291,38 +291,26 @@ def _tell_profile(done, total):
 
 
 def _add_simulate(parser):
-    """Arguments from the fields of SimulationConfig."""
-    from dataclasses import fields
-
-    from .docstrings import attributes
-    from .simulate import SimulationConfig
-    parser.add_argument("out", metavar="OUT", help="FITS file; a name that ends in .fz is compressed")
-    described = attributes(SimulationConfig)
-    for f in fields(SimulationConfig):
-        option = "--"+f.name.replace("_", "-")
-        text = described[f.name][1].rstrip(".").replace("%", "%%")
-        if f.name == "clusters":
-            parser.add_argument("--cluster", dest="clusters", action="append", nargs=4, type=float, default=[],
-                                metavar=("X", "Y", "RADIUS", "STARS"), help="a cluster of stars; may be repeated")
-        elif isinstance(f.default, tuple):
-            parser.add_argument(option, nargs=len(f.default), type=type(f.default[0]), default=list(f.default),
-                                metavar=f.name.upper(), help=text)
-        else:
-            parser.add_argument(option, type=type(f.default), default=f.default, help=text, metavar=f.name.upper())
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    from .simulate.arguments import add_arguments
+    add_arguments(parser)
     _add_talk(parser)
     parser.set_defaults(run=_run_simulate)
 
 
 def _run_simulate(args, talk):
-    from dataclasses import fields
-
     from .io.atomic import check_output
     from .io.simulation import write_simulation
-    from .simulate import Cluster, SimulationConfig, simulate_field
-    values = {f.name: getattr(args, f.name) for f in fields(SimulationConfig)}
-    values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-    values["clusters"] = tuple(Cluster(*c) for c in args.clusters)
+    from .simulate import SimulationConfig, simulate_field
+    from .simulate.arguments import given_values
+    values = given_values(args)
+    if args.instrument is not None:
+        from .instrument import load
+        files = load(args.instrument).simulate(args.out, args.ccds, args.overwrite, **values)
+        if not args.quiet:
+            print("\n".join(map(str, files)))
+        return 0
+    if args.ccds:
+        raise ConfigError("--ccds needs --instrument, whose detectors they are")
     check_output(args.out, args.overwrite)
     sim = simulate_field(SimulationConfig(**values))
     write_simulation(sim, args.out, overwrite=args.overwrite)

@@ -220,6 +220,26 @@ class Instrument(ABC):
         """Write Images in this instrument's own format, for simulations and artificial stars."""
         raise InstrumentError(f"{self.name} cannot write images")
 
+    def simulate(self, path, detectors=(), overwrite=False, **changes):
+        """Write a simulated exposure in this instrument's own format, and the truth of its stars.
+
+        Parameters
+        ----------
+        path : str
+            The file that stands for the exposure.
+        detectors : sequence of str
+            Some that suit the instrument when empty.
+        overwrite : bool
+        **changes
+            Fields of `crowdsource.simulate.SimulationConfig` that are not to be the instrument's.
+
+        Returns
+        -------
+        tuple of pathlib.Path
+            The files.
+        """
+        raise InstrumentError(f"{self.name} simulates no exposures: leave out the instrument for a field in a file of its own")
+
 
 def complete(options, given):
     """Values of all options: those given, converted, and defaults.

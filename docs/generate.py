@@ -174,6 +174,13 @@ def simulation():
     return fields_table(SimulationConfig)+"\n\n### A cluster\n\n"+fields_table(Cluster)
 
 
+def decam_simulation():
+    """What a simulated CCD of DECam has otherwise than a simulated field."""
+    from crowdsource.instruments.decam_simulation import DEFAULTS
+    return table(["option", "DECam's"], [[f"`--{f.name.replace('_', '-')}`", f"`{shown(getattr(DEFAULTS, f.name))}`"]
+                                         for f in fields(DEFAULTS) if getattr(DEFAULTS, f.name) != f.default])
+
+
 PARTS = {
     "generic_options": lambda: options("generic"),
     "decam_options": lambda: options("decam"),
@@ -186,6 +193,7 @@ PARTS = {
     "decam_flags": lambda: flag_table(load("decam").flags),
     "configuration": configuration,
     "simulation": simulation,
+    "decam_simulation": decam_simulation,
     "presets": presets,
     "own_fields": own_fields,
     "machine": machine,

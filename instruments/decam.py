@@ -34,6 +34,8 @@ FLAGS = FlagTable("decam", [
 ])
 SHAPE = 4094, 2046
 UNSTABLE = "S7"
+CORRECTED = "S7CORR"
+"""Keyword of images whose step is taken off already."""
 SEAM = 10
 """So many columns on each side of the seam between the amplifiers tell the step there."""
 CLIP, ROUNDS = 3., 5
@@ -43,6 +45,8 @@ VARYING = 10
 """Stars from which the PSF varies over a CCD: a linear polynomial has three terms."""
 PLANE = re.compile(r"_oo([iwd])_")
 ENDINGS = ".fits", ".fits.fz", ".fits.gz"
+TRUTH = "_truth.fits"
+"""Ending of what is known of a simulated exposure, beside the image's name."""
 
 
 def names(value):
@@ -186,17 +190,18 @@ class DecamExposure(Exposure):
             bits[static_mask(o["badpix"], name, shape)] |= np.uint32(FLAGS.badpix)
         bad = (bits & ~np.uint32(HARMLESS) > 0) | ~np.isfinite(data) | ~(ivar > o["wcutoff"])
         if name == UNSTABLE:
-            step = seam_step(data, ~bad)
             half = np.s_[:, shape[1]//2:]
-            data[half] -= step[:, None].astype(np.float32)
             bits[half] |= np.uint32(FLAGS.s7unstable)
-            log.info("S7: right half lowered by %.2f to %.2f", step[0], step[-1])
+            if not image.header.get(CORRECTED):
+                step = seam_step(data, ~bad)
+                data[half] -= step[:, None].astype(np.float32)
+                log.info("S7: right half lowered by %.2f to %.2f", step[0], step[-1])
         mask = np.where(bits & FLAGS.saturated, ENGINE.saturated, 0).astype(np.uint16)
         good = ~bad
         gain = float(np.median(data[good]*ivar[good])) if good.any() else np.nan
         meta = dict(fwhm=self.fwhm(name), expnum=_integer(image.primary.get("EXPNUM")),
                     ccdnum=_integer(image.header.get("CCDNUM")), unit=str(image.header.get("BUNIT") or "adu").strip(),
-                    header=image.header, options=o)
+                    header=image.header, primary=image.primary, options=o)
         zeropoint = image.value("zeropoint")
         facts = dict(wcs=image.wcs(), band=band(image), mjd=image.mjd(), exptime=image.value("exptime") or np.nan,
                      gain=gain if gain > 0 else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)
@@ -276,7 +281,7 @@ def image_of(path):
         return path if "_ooi_" in path.name else beside(path, "i")
     if path.exists():
         return path
-    found = sorted(path.parent.glob(f"{path.name}_ooi_*.fits*"))
+    found = sorted(p for p in path.parent.glob(f"{path.name}_ooi_*.fits*") if not p.name.endswith(TRUTH))
     if len(found) != 1:
         raise DataFileError(path, "there is no such file; check the name" if not found else
                             f"stands for {len(found)} files: name one, as {found[0].name}")
@@ -362,3 +367,13 @@ class Decam(Instrument):
         """As `Instrument.products`, with `diffuse` in the flags."""
         planes = super().products(image, result)
         return {**planes, "MSK": with_diffuse(planes["MSK"])}
+
+    def write(self, images, path, overwrite=False):
+        """Write the planes of Images of CCDs; see `crowdsource.instruments.decam_planes.write_images`."""
+        from .decam_planes import write_images
+        write_images(images, path, overwrite)
+
+    def simulate(self, path, detectors=(), overwrite=False, **changes):
+        """Write a simulated exposure; see `crowdsource.instruments.decam_simulation.simulate_exposure`."""
+        from .decam_simulation import simulate_exposure
+        return simulate_exposure(path, detectors, overwrite, **changes)

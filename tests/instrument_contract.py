@@ -18,6 +18,8 @@ from crowdsource.io.fits import read_header
 
 class InstrumentContract:
     """What holds for every adapter."""
+    written = "again.fits"
+    """A file name that suits `Instrument.write`."""
 
     @pytest.fixture
     def sample(self):
@@ -119,15 +121,24 @@ class InstrumentContract:
     def test_what_it_writes_it_reads(self, sample, image, tmp_path):
         instrument, _, options = sample
         try:
-            instrument.write([image], tmp_path/"again.fits")
+            instrument.write([image], tmp_path/self.written)
         except InstrumentError:
             pytest.skip(f"{instrument.name} does not write images")
-        again = self.reopened(instrument, tmp_path/"again.fits", options)
+        again = self.reopened(instrument, tmp_path/self.written, options)
         assert (again.data == image.data)[image.good].all() and (again.dq == image.dq).all()
         assert again.ivar == pytest.approx(image.ivar, rel=1e-6)
         for name in ("gain", "saturation", "zeropoint", "exptime"):
             assert getattr(again, name) == pytest.approx(getattr(image, name), nan_ok=True)
         assert again.band == image.band
+
+    def test_what_it_simulates_it_reads(self, sample, tmp_path):
+        instrument, _, options = sample
+        try:
+            files = instrument.simulate(tmp_path/self.written, shape=(120, 100), stars=40.)
+        except InstrumentError:
+            pytest.skip(f"{instrument.name} simulates no exposures")
+        image = self.reopened(instrument, tmp_path/self.written, options)
+        assert image.shape == (120, 100) and image.good.mean() > 0.5 and all(p.exists() for p in files)
 
     def reopened(self, instrument, path, options):
         """The first image of what `Instrument.write` wrote."""

@@ -50,6 +50,8 @@ def read(path, ccd="N4", **options):
 
 
 class TestContract(InstrumentContract):
+    written = "c4d_170316_062107_ooi_z_again.fits"
+
     @pytest.fixture
     def sample(self, tmp_path):
         return Decam(), write_exposure(tmp_path), {}

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from scipy.ndimage import median_filter
 
 from crowdsource.errors import ConfigError, DataFileError, OutputError
 from crowdsource.io.simulation import read_simulation, write_simulation
 from crowdsource.psf.moffat import MoffatWings
-from crowdsource.simulate import (SIMULATED, Cluster, SimulationConfig, draw_stars, five_sigma_flux, render_stars,
+from crowdsource.simulate import (SIMULATED, Cluster, SimulationConfig, draw_nebula, draw_stars, five_sigma_flux, render_stars,
                                   simulate_field, star_stamps, true_psf)
+from crowdsource.simulate.detector import bled
+from crowdsource.simulate.stars import with_halo
 
 SMALL = SimulationConfig(shape=(128, 160), stars=150, bad_columns=2, seed=3)
 
@@ -198,7 +201,93 @@ def test_file_that_is_no_field(tmp_path):
 
 
 @pytest.mark.parametrize("change", [dict(slope=0.9), dict(faintest=0.), dict(gain=0.), dict(shape=(3, 3)), dict(fwhm=0.),
-                                    dict(stars=-1.), dict(bad_columns=9999), dict(saturation=10.)])
+                                    dict(stars=-1.), dict(bad_columns=9999), dict(saturation=10.),
+                                    dict(nebula_area=1.), dict(nebula_scales=(9., 3.)), dict(bleeding=2.), dict(cosmic_rays=-1.),
+                                    dict(rim=600)])
 def test_values_out_of_range_are_named(change):
     with pytest.raises(ConfigError, match=next(iter(change))):
         simulate_field(SimulationConfig(**change))
+
+
+STARLESS = SimulationConfig(shape=(300, 260), stars=0., saturated_stars=0, nebulosity=0., seed=8)
+
+
+def test_local_nebulae_cover_their_part_and_nothing_else():
+    plain = simulate_field(STARLESS)
+    nebula = draw_nebula(replace(STARLESS, nebula_area=0.25, nebula_peak=400.))
+    assert np.mean(nebula > 0) == pytest.approx(0.25, abs=0.001)
+    assert 200 < nebula.max() <= 400 and draw_nebula(STARLESS) is None
+    s = simulate_field(replace(STARLESS, nebula_area=0.25, nebula_peak=400.))
+    assert np.allclose(s.sky-plain.sky, nebula, atol=1e-3)
+    # sharper than the sky of 20x20 pixels that a fit takes off: structure is left after a median of that size
+    inside = nebula > 100
+    assert np.std((nebula-median_filter(nebula, 21))[inside]) > 20
+
+
+def test_truth_tells_which_stars_shine_through_a_nebula():
+    c = replace(STARLESS, stars=500., nebula_area=0.3)
+    s = simulate_field(c)
+    x, y = (np.clip(np.rint(s.truth[n]).astype(int), 0, m-1) for n, m in zip("xy", (260, 300)))
+    assert np.array_equal(s.truth["nebulosity"], draw_nebula(c)[y, x]) and 0.2 < np.mean(s.truth["nebulosity"] > 0) < 0.4
+    assert "nebulosity" not in simulate_field(STARLESS).truth.colnames
+
+
+def test_bleeding_keeps_the_charge_and_fills_the_column():
+    data = np.full((200, 9), 10.)
+    data[100:103, 4] = 1010., 2010., 1010.
+    out, trails = bled(data, 110., 1.)
+    # 3,700 counts above the level run up and down, where each pixel takes 100: 18 full ones and a half on each side
+    assert out.sum() == pytest.approx(data.sum())
+    assert (out[82:121, 4] == 110).all() and out[81, 4] == out[121, 4] == 60 and (out[:, 5] == 10).all()
+    assert trails[79:124, 4].all() and not trails[:79].any() and trails[100, 6] and not trails[100, 7]
+    assert bled(data, 110., 0.5)[0].sum() == pytest.approx(data.sum()-1850)
+    # at the edge it is lost
+    edge = np.full((20, 3), 10.)
+    edge[0, 1] = 1110.
+    assert bled(edge, 110., 1.)[0].sum() == pytest.approx(edge.sum()-500)
+
+
+def test_two_saturated_stars_in_a_column_lose_no_charge():
+    data = np.full((200, 1), 10.)
+    data[60, 0] = data[70, 0] = 3110.
+    assert bled(data, 110., 1.)[0].sum() == pytest.approx(data.sum())
+
+
+def test_cosmic_rays_are_sharp_and_most_are_flagged():
+    plain = simulate_field(STARLESS)
+    s = simulate_field(replace(STARLESS, cosmic_rays=40.))
+    hit = (s.data-plain.data) > 100
+    flagged = s.dq & SIMULATED.cosmic_ray > 0
+    # nothing else changes
+    assert hit.sum() > 100 and np.mean(s.data == plain.data) > 0.95
+    assert 0.7 < np.mean(flagged[hit]) < 1 and (s.ivar[flagged] == 0).all()
+    none = simulate_field(replace(STARLESS, cosmic_rays=40., cosmic_rays_flagged=0.))
+    assert np.array_equal(none.data, s.data) and not (none.dq & SIMULATED.cosmic_ray).any()
+
+
+def test_saturated_stars_bleed_along_columns():
+    c = SimulationConfig(shape=(300, 300), stars=50., saturated_peaks=(40., 3.), bleeding=1., rim=4, seed=3)
+    s = simulate_field(c)
+    star = s.truth[0]
+    column = s.dq[:, int(np.rint(star["x"]))] & (SIMULATED.bleed | SIMULATED.saturated) > 0
+    row = s.dq[int(np.rint(star["y"]))] & (SIMULATED.bleed | SIMULATED.saturated) > 0
+    assert column.sum() > 2*row.sum()
+    rim = s.dq & SIMULATED.rim > 0
+    assert rim.sum() == 300*300-292*292 and not rim[4:-4, 4:-4].any() and (s.ivar[rim] == 0).all()
+
+
+def test_a_halo_takes_its_light_from_the_core():
+    class Disk:
+        def rendered(self, reach):
+            y, x = np.mgrid[-reach:reach+1, -reach:reach+1]
+            disk = (np.hypot(x, y) < 20).astype(float)
+            return 0.1*disk/disk.sum()
+
+    stars = np.zeros((101, 101))
+    stars[50, 50] = 1000.
+    spread = with_halo(stars, Disk())
+    # the disk of 20 px lies in the image
+    assert spread.sum() == pytest.approx(1000) and spread[50, 60] == pytest.approx(100/1257, rel=0.01)
+    assert spread[50, 50] == pytest.approx(900+100/1257, rel=1e-4)
+    c = replace(STARLESS, stars=100., saturated_stars=0)
+    assert np.mean(simulate_field(c, halo=Disk()).data != simulate_field(c).data) > 0.2

@@ -1,0 +1,155 @@
+"""What a simulated field is made of."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ConfigError
+
+EFFECTS = "nebula", "cosmic rays"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A star cluster with a Plummer profile on top of the field stars.
+
+    Attributes
+    ----------
+    x, y : float
+        Centre, pixels.
+    radius : float
+        Plummer radius: half of the stars lie within it, pixels.
+    stars : float
+        Expected number of its stars above 5 sigma.
+    """
+    x: float
+    y: float
+    radius: float
+    stars: float
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """A simulated field.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (ny, nx), pixels.
+    stars : float
+        Expected number of field stars in the image above 5 sigma (isolated, on the bare sky).
+    slope : float
+        Stars per flux go as flux^-slope.
+    faintest, brightest : float
+        Bounds of the fluxes, in units of the 5 sigma flux.
+    saturated_stars : int
+        At least so many stars are saturated: the brightest ones are made brighter when there are fewer.
+    saturated_peaks : tuple of float
+        Their peaks are at least this high, in units of the saturation level: the brightest star's, and the last one's.
+    clusters : tuple of Cluster
+        On top of the field stars.
+    fwhm, beta : float
+        Moffat profile at the middle of the image: full width at half maximum in pixels, power.
+    fwhm_gradient : tuple of float
+        Relative change of the FWHM from the middle to the edge along x and y.
+    ellipticity : tuple of float
+        Ellipticity along the axes at the right edge, and along the diagonals at the upper edge.
+    gain : float
+        Electrons per count.
+    readnoise : float
+        Electrons.
+    sky : float
+        Sky level, counts.
+    sky_gradient : tuple of float
+        Relative change of the sky over the image along x and y.
+    nebulosity : float
+        Root mean square of a smooth random structure in the sky, counts.
+    nebulosity_scale : float
+        Its smallest scale, pixels.
+    saturation : float
+        Level at which pixels are clipped and flagged, counts.
+    bad_columns : int
+        Number of dead columns.
+    nebula_area : float
+        Part of the image that local nebulae cover, filaments and clumps on top of the sky.
+    nebula_peak : float
+        Their highest level, counts.
+    nebula_scales : tuple of float
+        Their finest and their coarsest structure, pixels.
+    bleeding : float
+        Part of the charge above saturation that runs along its column and leaves a trail there.
+    cosmic_rays : float
+        Expected number of cosmic rays.
+    cosmic_rays_flagged : float
+        Part of them that is flagged.
+    rim : int
+        So many pixels along each edge are bad.
+    zeropoint : float
+        Magnitude of one count.
+    position : tuple of float
+        ra, dec of the middle of the image, degrees.
+    pixel_scale : float
+        Arcseconds per pixel.
+    seed : int
+        Of all random numbers.
+    """
+    shape: tuple = (1024, 1024)
+    stars: float = 6000.
+    slope: float = 1.8
+    faintest: float = 1/3
+    brightest: float = 2e4
+    saturated_stars: int = 3
+    saturated_peaks: tuple = (4., 1.5)
+    clusters: tuple = ()
+    fwhm: float = 4.
+    beta: float = 3.
+    fwhm_gradient: tuple = (0.03, 0.02)
+    ellipticity: tuple = (0.03, 0.04)
+    gain: float = 4.
+    readnoise: float = 8.
+    sky: float = 300.
+    sky_gradient: tuple = (0.06, -0.04)
+    nebulosity: float = 6.
+    nebulosity_scale: float = 60.
+    saturation: float = 50000.
+    bad_columns: int = 0
+    nebula_area: float = 0.
+    nebula_peak: float = 500.
+    nebula_scales: tuple = (10., 100.)
+    bleeding: float = 0.
+    cosmic_rays: float = 0.
+    cosmic_rays_flagged: float = 0.95
+    rim: int = 0
+    zeropoint: float = 27.5
+    position: tuple = (266.4, -29.)
+    pixel_scale: float = 0.26
+    seed: int = 1
+
+
+def checked(c):
+    """The same config, or an error that names the value out of range."""
+    rules = [
+        (len(c.shape) == 2 and min(c.shape) >= 5, "shape must be two numbers of at least 5 pixels"),
+        (c.stars >= 0, "stars must not be negative"),
+        (c.slope > 1, "slope must be above 1"),
+        (0 < c.faintest < c.brightest, "faintest must be positive and below brightest"),
+        (c.fwhm > 0.5 and c.beta > 1, "fwhm must be above 0.5 pixels and beta above 1"),
+        (c.gain > 0 and c.readnoise >= 0 and c.sky >= 0, "gain must be positive, readnoise and sky not negative"),
+        (0 <= c.bad_columns < c.shape[1], "bad_columns must be fewer than the columns"),
+        (c.saturation > 2*c.sky, "saturation must be above twice the sky"),
+        (len(c.saturated_peaks) == 2 and min(c.saturated_peaks) > 0, "saturated_peaks must be two positive numbers"),
+        (0 <= c.nebula_area < 1 and c.nebula_peak >= 0, "nebula_area must be at least 0 and below 1, nebula_peak not negative"),
+        (len(c.nebula_scales) == 2 and 1 <= c.nebula_scales[0] <= c.nebula_scales[1],
+         "nebula_scales must be two numbers of at least 1 pixel, the finer first"),
+        (0 <= c.bleeding <= 1 and 0 <= c.cosmic_rays_flagged <= 1, "bleeding and cosmic_rays_flagged must be from 0 to 1"),
+        (c.cosmic_rays >= 0, "cosmic_rays must not be negative"),
+        (0 <= 2*c.rim < min(c.shape), "rim must leave pixels in the middle"),
+    ]
+    for holds, message in rules:
+        if not holds:
+            raise ConfigError(message)
+    return c
+
+
+def own_numbers(config, effect):
+    """A random generator of one effect alone, so that it changes nothing else of a field."""
+    return np.random.default_rng((config.seed, EFFECTS.index(effect)+1))
