@@ -32,6 +32,8 @@ NEBULOUS = {
     f"{stars:,} stars, {counts} counts": (SimulationConfig(stars=float(stars), nebulosity=0.), counts)
     for stars, counts in ((3000, 20), (3000, 60), (3000, 200), (9000, 20), (9000, 60), (9000, 200), (15000, 60))
 }
+NEBULOUS["6,000 stars, FWHM 2.4 px, 60 counts"] = SimulationConfig(stars=6000., nebulosity=0., fwhm=2.4), 60
+NEBULOUS["2,000 stars, FWHM 7 px, 60 counts"] = SimulationConfig(stars=2000., nebulosity=0., fwhm=7.), 60
 WIDTHS, FILAMENTS, CLUMPS = (3, 5, 8, 12), 4, 6
 INNER, OUTER = 0.3, 0.02
 """Nebulous is what has so much of the brightest light, plain what has less than that."""

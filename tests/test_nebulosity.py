@@ -97,6 +97,8 @@ def test_masked_and_lonely_pixels_tell_nothing():
     data = np.where(dead, 5000, image.data)
     model, psf = known(image, stars, 140.)
     assert structured(Image.from_arrays(data, np.where(dead, 0, image.ivar)), model, psf, DETECT.nebulosity).mean() < 0.003
+    still = Image.from_arrays(np.zeros((70, 50)), np.ones((70, 50)))
+    assert not structured(still, np.zeros(still.shape, np.float32), psf, DETECT.nebulosity).any()
     alone = Image.from_arrays(data, np.arange(data.size).reshape(data.shape) == 500)
     assert not structured(alone, model, psf, DETECT.nebulosity).any()
 

@@ -22,6 +22,8 @@ HALOS, HALO_ERROR, BAND_ERROR = 4, 0.3, 0.02
 """The wings of stars are told by so many Gaussians; from star to star they differ by so much of themselves, and by so much of
 the star on the smallest scale."""
 CLIP, ROUNDS = 4., 5
+LEAST_NOISE = 0.5
+"""The scatter is not believed where it is below so much of what the pixels' noise alone makes: in a plane without noise, say."""
 CELL_SIDE = 3
 """Cells across the smallest scale."""
 CORE = 19
@@ -55,6 +57,7 @@ def structured(image, model, psf, config):
     if not weight.any():
         return np.zeros(image.shape, bool)
     band, noise = band_and_noise(value, weight, narrow, wide)
+    noise = np.maximum(noise, LEAST_NOISE*image.noise/side*np.sqrt(white(narrow, wide)))
     band, noise = without_halos(band, noise, weight, light, (narrow, wide))
     seen = weight > LEAST_WEIGHT
     seen &= smoothed(seen.astype(float), np.ones(seen.shape), OPEN_REACH*narrow) > OPEN
