@@ -146,8 +146,8 @@ def test_compressed_files_hold_the_same_to_a_part_of_the_noise(exposure, tmp_pat
     one, two = (Decam().open(str(p)) for p in (folder/NAME, tmp_path/f"{NAME}.fz"))
     one, two = (e.read(e.tasks()[0]) for e in (one, two))
     assert np.array_equal(one.dq, two.dq) and np.array_equal(one.good, two.good)
-    # a step of a quarter of the noise
-    assert np.max(np.abs(one.data-two.data)[one.good]) < 0.2*one.noise
+    # half of a step, which is a quarter of a row's scatter: that of the noise, or up to twice as much where there are stars
+    assert np.max(np.abs(one.data-two.data)[one.good]) < 0.3*one.noise
     with fits.open(files[0], disable_image_compression=True) as hdus:
         assert hdus[1].header["ZCMPTYPE"] == "RICE_1"
     before = [p.read_bytes() for p in files[:3]]

@@ -285,9 +285,12 @@ def test_a_halo_takes_its_light_from_the_core():
 
     stars = np.zeros((101, 101))
     stars[50, 50] = 1000.
-    spread = with_halo(stars, Disk())
+    spread = with_halo(stars, Disk().rendered(50))
     # the disk of 20 px lies in the image
     assert spread.sum() == pytest.approx(1000) and spread[50, 60] == pytest.approx(100/1257, rel=0.01)
     assert spread[50, 50] == pytest.approx(900+100/1257, rel=1e-4)
     c = replace(STARLESS, stars=100., saturated_stars=0)
-    assert np.mean(simulate_field(c, halo=Disk()).data != simulate_field(c).data) > 0.2
+    haloed, plain = simulate_field(c, halo=Disk()), simulate_field(c)
+    assert np.mean(haloed.data != plain.data) > 0.2
+    # the core is as bright as without
+    assert np.allclose(haloed.truth["flux"], plain.truth["flux"]/0.9) and np.array_equal(haloed.truth["snr"], plain.truth["snr"])

@@ -132,21 +132,19 @@ def render_stars(shape, psf, x, y, flux, size):
     return canvas[border:border+shape[0], border:border+shape[1]]
 
 
-def with_halo(stars, halo):
+def with_halo(stars, picture):
     """Stars with a part of each one's light spread into a halo; the light stays the same but for what leaves the image.
 
     Parameters
     ----------
     stars : ndarray, shape (ny, nx)
-    halo : object
-        ``halo.rendered(n)`` is the light that a star of unit flux has in its halo, (2n+1, 2n+1); its sum is the part of
-        the light that is not in the star's core.
+    picture : ndarray, shape (m, m), m odd
+        What a star of unit flux has in its halo; its sum is the part of the light that is not in the star's core.
 
     Returns
     -------
     ndarray, shape (ny, nx)
     """
     from scipy.signal import oaconvolve  # heavy to import, and seldom needed
-    picture = halo.rendered(HALO_REACH)
     # what the transform makes of zeros may be just below
     return stars*(1-picture.sum())+np.maximum(oaconvolve(stars, picture, mode="same"), 0)
