@@ -21,16 +21,21 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from crowdsource.instruments.decam import FLAGS, Decam, seam_step
+from crowdsource.instruments.decam_simulation import DEFAULTS
+from crowdsource.instruments.decam_wings import halos
+from fit_wings import NORM, middle
 from run import COMMAND, MEBIBYTE, ONE_THREAD, ROOT, table
 
 from crowdsource.evaluate import compare, match_stars
+from crowdsource.psf.moffat import pixel_moffat
+from crowdsource.simulate.stars import HALO_REACH, with_halo
 
 CCDS = "N4", "N5", "N15", "N22", "S4", "S7", "S14", "S22"
 NAME = "c4d_170316_062107_ooi_z_v1.fits.fz"
 STARS = 60000
 KILLS, SEED = 10, 7
 NEBULOUS = 30.
-"""Counts per pixel of local nebulosity from which a place is inside it: about three times the noise of a pixel."""
+"""Counts per pixel of local nebulosity from which a place is inside it: about the noise of a pixel."""
 BINS = (5., 10., 20., 50., np.inf)
 
 
@@ -84,10 +89,19 @@ def _of_planes(path, words):
             f"{history['chi2'][-1]:.2f}", f"{header['SKYCRWD']:.1f}", f"{image.gain:.2f}"]
 
 
+def truth_of(path, ccd):
+    """The truth of a CCD, fluxes as the fit counts them: light in the box in which the PSF sums to 1, not all of it."""
+    truth = Table.read(path.parent/NAME.replace(".fits.fz", "_truth.fits"), hdu=ccd)
+    star = with_halo(pixel_moffat(2*HALO_REACH+1, (DEFAULTS.fwhm, 0., 0., DEFAULTS.beta)), halos()["z"].rendered(HALO_REACH))
+    share = middle(star, NORM).sum()
+    truth["flux"] *= share
+    truth.meta["FLUX5"] = float(truth.meta["FLUX5"])*share
+    return truth
+
+
 def scores(path, catalog, ccd):
     """Rows of the score of a CCD, outside and inside its nebulosity."""
-    truth = Table.read(path.parent/NAME.replace(".fits.fz", "_truth.fits"), hdu=ccd)
-    truth.meta["FLUX5"] = float(truth.meta["FLUX5"])
+    truth = truth_of(path, ccd)
     rows = Table.read(catalog, hdu=f"{ccd}_CAT")
     image = Decam().open(str(path), ccds=ccd)
     image = image.read(image.tasks()[0])
@@ -128,7 +142,7 @@ def unstable(path, folder):
         raw = hdus["S7"].data.astype(np.float32)
     corrected = (opened := Decam().open(str(path), ccds="S7")).read(opened.tasks()[0])
     before, after = seam_step(raw, corrected.good), seam_step(corrected.data, corrected.good)
-    truth = Table.read(path.parent/NAME.replace(".fits.fz", "_truth.fits"), hdu="S7")
+    truth = truth_of(path, "S7")
     rows = Table.read(folder/"S7.cat.fits", hdu="S7_CAT")
     offset = _half_offsets(rows, truth, raw.shape[1]//2)
     sys.stdout.write(f"S7: step between the halves {np.mean(before):+.2f} counts before and {np.mean(after):+.2f} after its "
