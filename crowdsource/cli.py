@@ -63,6 +63,11 @@ def main_decam(argv=None):
     return main(["decam", *(sys.argv[1:] if argv is None else argv)])
 
 
+def main_wise(argv=None):
+    """Run the command ``crowdsource-wise``, which is ``crowdsource wise``."""
+    return main(["wise", *(sys.argv[1:] if argv is None else argv)])
+
+
 def build_parser(argv=()):
     """The parser; the options of the one command that `argv` names are filled in, as adapters are loaded for them.
 
@@ -111,10 +116,12 @@ class _Version(argparse.Action):
 def _add_fit(parser, instrument):
     """Arguments of an instrument's command: its own options, then those of all."""
     from .instrument import flag
-    parser.add_argument("image", metavar="IMAGE[:HDU[:PLANE]]",
-                        help="FITS image; the HDU by number from 0 or name, the first with pixels when not given")
+    metavar, told = instrument.subject
+    parser.add_argument("image", metavar=metavar, help=told)
+    for o in (o for o in instrument.options if o.positional):
+        parser.add_argument(f"option_{o.name}", nargs="?", type=_typed(o), metavar=o.metavar or o.name.upper(), help=o.help)
     own = parser.add_argument_group("the image")
-    for o in instrument.options:
+    for o in (o for o in instrument.options if not o.positional):
         unit = f" ({o.unit})" if o.unit else ""
         spelled = dict(action="store_true") if o.type is flag else dict(
             type=str if o.several else _typed(o), nargs="+" if o.several else None, metavar=o.metavar or o.name.upper())

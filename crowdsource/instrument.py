@@ -47,6 +47,8 @@ class Option:
         The command line takes several values, which reach the type as a list.
     chooses : bool
         It chooses among detectors, and has no part in what is fitted of each: resuming a run may change it.
+    positional : bool
+        On the command line it is no option but stands after the exposure, and may be left out.
     """
     name: str
     type: object = str
@@ -56,6 +58,7 @@ class Option:
     metavar: str = ""
     several: bool = False
     chooses: bool = False
+    positional: bool = False
 
 
 def flag(value):
@@ -149,12 +152,16 @@ class Instrument(ABC):
         As registered; the command's name.
     summary : str
         One line.
+    subject : tuple of str
+        What stands for an exposure on the command line, as its usage and its help show it.
     options : tuple of Option
     flags : crowdsource.flags.FlagTable
         Names of the bits in an Image's ``dq``.
     """
     name: str
     summary: str
+    subject: tuple = ("IMAGE[:HDU[:PLANE]]",
+                      "FITS image; the HDU by number from 0 or name, the first with pixels when not given")
     options: tuple = ()
     flags: FlagTable = FlagTable("dq", ())
 
