@@ -184,6 +184,7 @@ def decam_simulation():
 PARTS = {
     "generic_options": lambda: options("generic"),
     "decam_options": lambda: options("decam"),
+    "wise_options": lambda: options("wise"),
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
@@ -191,6 +192,7 @@ PARTS = {
     "engine_flags": lambda: flag_table(ENGINE, MASK_SHIFT),
     "simulated_flags": lambda: flag_table(SIMULATED),
     "decam_flags": lambda: flag_table(load("decam").flags),
+    "wise_flags": lambda: flag_table(load("wise").flags),
     "configuration": configuration,
     "simulation": simulation,
     "decam_simulation": decam_simulation,
