@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import theilslopes
 
 from crowdsource.errors import DataFileError, InputError
 from crowdsource.flags import ENGINE, MASK_SHIFT, FlagDefinition, FlagTable
@@ -38,7 +39,10 @@ CORRECTED = "S7CORR"
 """Keyword of images whose step is taken off already."""
 SEAM = 10
 """So many columns on each side of the seam between the amplifiers tell the step there."""
-CLIP, ROUNDS = 3., 5
+BLOCK, FEWEST_BLOCKS, FEWEST_COLUMNS = 64, 8, 4
+"""Rows in a block, and how many blocks, and columns of each, it takes."""
+DARK = 0.1
+"""Quantile of a column's pixels that stars leave dark."""
 ODD_FWHM = 1.5
 """A CCD's FWHM farther than this factor from the exposure's median is not believed."""
 VARYING = 10
@@ -118,7 +122,9 @@ def decoded(plane, plver):
 def seam_step(data, good):
     """Step across the middle column, linear in y: what the right half is higher by.
 
-    Columns are mirrored on the seam between the amplifiers, and differences of pixels both good fitted with clipping.
+    Columns are mirrored on the seam between the amplifiers. Stars only add light, so that their dark pixels are compared, in
+    blocks of rows; differences of columns farther apart tell the sky's slope across the seam, which is taken off. A line through
+    the blocks by the median of all slopes (Theil 1950, Sen 1968) bears a fourth of them being wrong.
 
     Parameters
     ----------
@@ -132,19 +138,19 @@ def seam_step(data, good):
     """
     ny, nx = data.shape
     middle, reach = nx//2, min(SEAM, nx//2)
-    left, right = slice(middle-reach, middle), slice(middle, middle+reach)
-    difference = data[:, right].astype(np.float64)-data[:, left][:, ::-1]
-    keep = good[:, right] & good[:, left][:, ::-1]
-    y = np.broadcast_to(np.linspace(-1, 1, ny)[:, None], difference.shape)
-    fit = np.zeros(2)
-    for _ in range(ROUNDS):
-        if keep.sum() < 2*SEAM:
-            return np.zeros(ny)
-        fit = np.polyfit(y[keep], difference[keep], 1)
-        residual = difference-np.polyval(fit, y)
-        scatter = 1.4826*np.median(np.abs(residual[keep]))
-        keep = good[:, right] & good[:, left][:, ::-1] & (np.abs(residual) <= CLIP*max(scatter, 1e-12))
-    return np.polyval(fit, np.linspace(-1, 1, ny))
+    values = np.where(good, data, np.nan)[:, middle-reach:middle+reach].astype(np.float64)
+    right, left = values[:, reach:], values[:, :reach][:, ::-1]
+    place, step = [], []
+    for rows in np.array_split(np.arange(ny), max(FEWEST_BLOCKS, ny//BLOCK)):
+        enough = np.minimum(*(np.isfinite(side[rows]).sum(axis=0) for side in (left, right))) > len(rows)/3
+        if enough.sum() >= FEWEST_COLUMNS:
+            dark = [np.nanquantile(side[np.ix_(rows, enough)], DARK, axis=0) for side in (right, left)]
+            place.append(rows.mean())
+            step.append(np.polyfit(2*np.flatnonzero(enough)+1, dark[0]-dark[1], 1)[1])
+    if len(place) < FEWEST_BLOCKS//2:
+        return np.zeros(ny)
+    slope, offset, *_ = theilslopes(step, place)
+    return slope*np.arange(ny)+offset
 
 
 @dataclass(frozen=True)
