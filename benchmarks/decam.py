@@ -21,14 +21,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from crowdsource.instruments.decam import FLAGS, Decam, seam_step
-from crowdsource.instruments.decam_simulation import DEFAULTS
-from crowdsource.instruments.decam_wings import halos
-from fit_wings import NORM, middle
 from run import COMMAND, MEBIBYTE, ONE_THREAD, ROOT, table
 
 from crowdsource.evaluate import compare, match_stars
-from crowdsource.psf.moffat import pixel_moffat
-from crowdsource.simulate.stars import HALO_REACH, with_halo
 
 CCDS = "N4", "N5", "N15", "N22", "S4", "S7", "S14", "S22"
 NAME = "c4d_170316_062107_ooi_z_v1.fits.fz"
@@ -92,8 +87,7 @@ def _of_planes(path, words):
 def truth_of(path, ccd):
     """The truth of a CCD, fluxes as the fit counts them: light in the box in which the PSF sums to 1, not all of it."""
     truth = Table.read(path.parent/NAME.replace(".fits.fz", "_truth.fits"), hdu=ccd)
-    star = with_halo(pixel_moffat(2*HALO_REACH+1, (DEFAULTS.fwhm, 0., 0., DEFAULTS.beta)), halos()["z"].rendered(HALO_REACH))
-    share = middle(star, NORM).sum()
+    share = truth.meta["BOXSHARE"]
     truth["flux"] *= share
     truth.meta["FLUX5"] = float(truth.meta["FLUX5"])*share
     return truth

@@ -280,7 +280,8 @@ def attempt(work, task, progress=None):
         if len(work.exposure.tasks()) == 1:
             raise
         log.exception("failed")
-        return Done(task, error=problem)
+        # as it is it may not travel between processes
+        return Done(task, error=CrowdsourceError(f"{type(problem).__name__}: {problem}"))
     finally:
         CURRENT.reset(token)
 

@@ -12,8 +12,11 @@ from astropy.wcs import WCS
 
 from crowdsource.errors import InstrumentError
 from crowdsource.io.fits import MJD_ZERO
+from crowdsource.psf.grid import area_width, middle
+from crowdsource.psf.moffat import pixel_moffat
 from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field
 from crowdsource.simulate.config import checked
+from crowdsource.simulate.stars import HALO_REACH, blurred
 
 from .decam import FLAGS, SHAPE, UNSTABLE, stem
 from .decam_layout import place_of, wcs_cards
@@ -22,7 +25,7 @@ from .decam_wings import halos
 
 log = logging.getLogger(__name__)
 DEFAULTS = SimulationConfig(
-    shape=SHAPE, stars=60000., brightest=1e5, saturated_stars=10, saturated_peaks=(60., 5.), fwhm=4., gain=3.9, readnoise=6.,
+    shape=SHAPE, stars=60000., brightest=1e5, saturated_stars=10, saturated_peaks=(60., 5.), fwhm=3.2, gain=3.9, readnoise=6.,
     sky=3170., sky_gradient=(0.02, -0.015), nebulosity=30., nebulosity_scale=400., saturation=45800., bad_columns=4,
     nebula_area=0.25, nebula_peak=400., bleeding=1., cosmic_rays=150., rim=10, zeropoint=29.9, pixel_scale=0.2623)
 """A CCD in z band, 107 s in the Galactic plane: sky, noise, saturation and zero point of real headers."""
@@ -33,6 +36,8 @@ S7_STEP = 40., 15.
 """What the right half of S7 is higher by in its middle row, and how much more in its last one, counts."""
 BITS = {"saturated": FLAGS.saturated, "bleed": FLAGS.bleed, "cosmic_ray": FLAGS.cosmic, "bad_column": FLAGS.bad, "rim": FLAGS.bad}
 """What the pipeline calls what the simulation flags."""
+BOX = 59
+"""The truth's headers tell the share of a star's light in a box of so many pixels, in which a fit's PSF sums to 1."""
 EXPTIME = 107.
 FIRST_EXPNUM = 10_000_000
 """Beyond the numbers of real exposures."""
@@ -102,7 +107,16 @@ def simulated_ccd(config, place, halo=None):
     if place.name == UNSTABLE:
         data = with_step(data)
         truth.meta.update({"STEPLOW": S7_STEP[0]-S7_STEP[1], "STEPHIGH": S7_STEP[0]+S7_STEP[1]})
-    return Planes(place.name, ccd_header(sim, place, world, bits), data, sim.ivar, codes_of(bits), truth)
+    star = seen_star(c, halo)
+    truth.meta["BOXSHARE"] = float(middle(star, BOX).sum())
+    header = ccd_header(sim, place, world, bits, round(area_width(star), 3))
+    return Planes(place.name, header, data, sim.ivar, codes_of(bits), truth)
+
+
+def seen_star(config, halo):
+    """A star of unit flux in the middle of a CCD, (801, 801)."""
+    star = pixel_moffat(2*HALO_REACH+1, (config.fwhm, 0., 0., config.beta))
+    return star if halo is None else blurred(star, halo.picture(HALO_REACH))
 
 
 def with_step(data):
@@ -155,8 +169,8 @@ def _start(name):
         return SOME_NIGHT
 
 
-def ccd_header(sim, place, world, bits):
-    """Header of a CCD: its amplifiers, its place on the sky, what the pipeline measured."""
+def ccd_header(sim, place, world, bits, fwhm):
+    """Header of a CCD: its amplifiers, its place on the sky, what the pipeline measured; `fwhm` in pixels."""
     c = sim.config
     x, y = (v+5 for v in place.corner)
     header = fits.Header()
@@ -174,7 +188,7 @@ def ccd_header(sim, place, world, bits):
             ("SATURATE", c.saturation, "Global Saturate Value"),
             ("NSATPIX", int((bits & FLAGS.saturated > 0).sum()), "Number of saturated pixels"),
             ("NBLEED", int((bits & FLAGS.bleed > 0).sum()), "Number of bleed trail pixels."),
-            ("FWHM", c.fwhm, "Median FWHM in pixels"), ("ELLIPTIC", float(np.hypot(*c.ellipticity)/2), "Median ELLIPTICITY"),
+            ("FWHM", fwhm, "Median FWHM in pixels"), ("ELLIPTIC", float(np.hypot(*c.ellipticity)/2), "Median ELLIPTICITY"),
             ("AVSKY", float(sky), ""), ("AVSIG", float(np.sqrt(sky/c.gain+(c.readnoise/c.gain)**2)), ""),
             ("WCSDIM", 2, ""), ("WAT0_001", "system=image", ""), ("WAT1_001", "wtype=tpv axtype=ra", ""),
             ("WAT2_001", "wtype=tpv axtype=dec", ""), ("ARAWGAIN", c.gain, "[e/adu] Average raw gain")):

@@ -211,3 +211,16 @@ def test_places_that_cannot_be_written(tmp_path):
 def test_a_device_is_never_replaced():
     with pytest.raises(OutputError, match="is a device"):
         check_output("/dev/null", overwrite=True)
+
+
+def test_damaged_compressed_pixels_are_an_error_of_ours(tmp_path):
+    path = tmp_path/"a.fits.fz"
+    rng = np.random.default_rng(1)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(rng.normal(0, 9, (90, 80)).astype(np.float32), name="N4")]).writeto(path)
+    with fits.open(path, disable_image_compression=True) as hdus:
+        place, size = hdus[1].fileinfo()["datLoc"], hdus[1].size
+    with open(path, "r+b") as stream:
+        stream.seek(place)
+        stream.write(b"\xff"*(size//2))
+    with pytest.raises(DataFileError, match=r"a\.fits\.fz.*N4.*pixels cannot be read"):
+        read_image(ImageName(path, "N4"))

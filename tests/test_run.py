@@ -1,4 +1,5 @@
 """Runs of several detectors: order, executors, one that fails, and what the files hold."""
+import pickle
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -205,6 +206,21 @@ def test_a_killed_worker_costs_its_detector_only(out, caplog):
     with Broken(2) as pool:
         assert status(run(Camera(), Three(), Settings(out), executor=pool)) == 1
     assert "a worker was killed" in caplog.text
+
+
+def test_errors_of_any_kind_travel_between_processes(out):
+    class Odd(Exception):
+        """Local, so that it cannot be pickled."""
+
+    class Failing(Three):
+        def read(self, task):
+            if task.detector == "n2":
+                raise Odd("a strange thing")
+            return super().read(task)
+
+    outcomes = run(Camera(), Failing(), Settings(out))
+    error = next(o.error for o in outcomes if o.error is not None)
+    assert "Odd: a strange thing" in str(pickle.loads(pickle.dumps(error)))
 
 
 def test_folders_of_pass_pictures(out):

@@ -267,7 +267,8 @@ def _pixels(hdu, path, label):
         return np.asarray(hdu.data)
     except DataFileError:
         raise
-    except UNREADABLE as problem:
+    except Exception as problem:
+        # whatever it is, the file is to blame: the decompressor's own error is of a kind that cannot be named
         raise DataFileError(path, f"its pixels cannot be read ({_line(problem)}): {SHORT}", label) from problem
 
 

@@ -9,7 +9,7 @@ from scipy.special import gammaln
 from ..errors import InputError
 from .base import CENTROID_SIZE
 from .grid import first_moment, middle
-from .moffat import moffat, moffat_transform
+from .moffat import moffat, moffat_transform, pixel_moffat
 
 MARGIN = 32
 """Pixels around a stamp from which light is still carried into it: few Moffat profiles reach farther."""
@@ -125,6 +125,25 @@ class Halo:
         """
         at = np.arange(-reach*oversampling, reach*oversampling+1)/oversampling
         return self.light(at[None, :], at[:, None])
+
+    def picture(self, reach):
+        """All that becomes of a point, integrated over pixels where it is narrow.
+
+        Parameters
+        ----------
+        reach : int
+            Pixels from the centre to the rim.
+
+        Returns
+        -------
+        ndarray, shape (2*reach+1, 2*reach+1), float64
+            Sum 1 but for what lies outside.
+        """
+        picture = self.rendered(reach)
+        for fraction, fwhm, beta in self.narrow:
+            picture += fraction*pixel_moffat(2*reach+1, (fwhm, 0., 0., beta))
+        picture[reach, reach] += max(0., 1-self.fraction)
+        return picture
 
     def convolved(self, profile, size, oversampling=1):
         """A profile convolved with the whole kernel.

@@ -18,7 +18,7 @@ from ..psf.moffat import MoffatWings
 from .config import Cluster, SimulationConfig, checked
 from .detector import SIMULATED, pipeline_ivar, read_out
 from .sky import draw_nebula, draw_sky
-from .stars import HALO_REACH, draw_stars, five_sigma_flux, render_stars, stamp_sizes, star_stamps, true_psf, with_halo
+from .stars import HALO_REACH, blurred, draw_stars, five_sigma_flux, render_stars, stamp_sizes, star_stamps, true_psf
 
 __all__ = ("SIMULATED", "Cluster", "Simulation", "SimulationConfig", "draw_nebula", "draw_sky", "draw_stars", "five_sigma_flux",
            "pipeline_ivar", "render_stars", "simulate_field", "star_stamps", "true_psf")
@@ -72,9 +72,8 @@ def simulate_field(config=None, wcs=None, halo=None):
     wcs : astropy.wcs.WCS, optional
         World coordinates; a plane around ``config.position`` when not given.
     halo : object, optional
-        What stars have beyond their profile: ``halo.rendered(n)`` is what a star of unit flux has there,
-        (2n+1, 2n+1), as that of `crowdsource.psf.halo.Halo`. Stars are brighter by as much, so that as many are above
-        5 sigma and saturated as without.
+        The camera: ``halo.picture(n)`` is what it makes of a point, (2n+1, 2n+1), as that of `crowdsource.psf.halo.Halo`.
+        Stars are brighter by what their blur costs, so that as many are above 5 sigma as without.
 
     Returns
     -------
@@ -88,15 +87,16 @@ def simulate_field(config=None, wcs=None, halo=None):
     c = checked(config or SimulationConfig())
     rng = np.random.default_rng(c.seed)
     psf = true_psf(c)
-    picture = np.zeros((1, 1)) if halo is None else halo.rendered(HALO_REACH)
+    picture = None if halo is None else halo.picture(HALO_REACH)
     x, y, flux = draw_stars(c, psf, rng)
-    # a star is found by its core
-    flux, flux5 = (v/(1-picture.sum()) for v in (flux, five_sigma_flux(c, psf)))
+    flux5 = five_sigma_flux(c, psf, picture)
+    if halo is not None:
+        flux = flux*(flux5/five_sigma_flux(c, psf))
     sky, nebula = draw_sky(c, rng), draw_nebula(c)
     if nebula is not None:
         sky += nebula
     stars = render_stars(c.shape, psf, x, y, flux, stamp_sizes(c, psf, flux))
-    counts = sky+(stars if halo is None else with_halo(stars, picture))
+    counts = sky+(stars if halo is None else blurred(stars, picture))
     data = rng.poisson(np.maximum(counts, 0)*c.gain)/c.gain+rng.normal(0, c.readnoise/c.gain, c.shape)
     data, dq = read_out(c, data, rng)
     ivar = np.where(dq > 0, 0, pipeline_ivar(data, dq > 0, c.gain, c.readnoise))

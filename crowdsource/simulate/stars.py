@@ -12,7 +12,7 @@ CHUNK_VALUES = 1_000_000
 SMALL_STAMP, LARGE_STAMP = 51, 801
 TRUNCATION = 0.002
 HALO_REACH = 400
-"""Pixels out to which a halo is drawn."""
+"""Pixels out to which a camera's halo is drawn."""
 
 
 def true_psf(config):
@@ -23,11 +23,21 @@ def true_psf(config):
     return MoffatWings(np.array(coefficients, dtype=np.float64), tuple(c.shape), 1)
 
 
-def five_sigma_flux(config, psf):
-    """Flux of an isolated star at 5 sigma on the bare sky: 5 sigma / sqrt(sum of p^2), counts."""
+def five_sigma_flux(config, psf, picture=None):
+    """Flux of an isolated star at 5 sigma on the bare sky: 5 sigma / sqrt(sum of p^2), counts.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+    psf : MoffatWings
+    picture : ndarray, shape (m, m), m odd, optional
+        What the camera makes of a point.
+    """
     c = config
     ny, nx = c.shape
     p = star_stamps(psf.at([nx/2], [ny/2]), np.zeros(1), np.zeros(1), 61)[0]
+    if picture is not None:
+        p = blurred(p, picture)
     return float(5*np.sqrt((c.sky/c.gain+(c.readnoise/c.gain)**2)/(p**2).sum()))
 
 
@@ -132,14 +142,14 @@ def render_stars(shape, psf, x, y, flux, size):
     return canvas[border:border+shape[0], border:border+shape[1]]
 
 
-def with_halo(stars, picture):
-    """Stars with a part of each one's light spread into a halo; the light stays the same but for what leaves the image.
+def blurred(stars, picture):
+    """Stars as a camera shows them; the light stays the same but for what leaves the image.
 
     Parameters
     ----------
     stars : ndarray, shape (ny, nx)
     picture : ndarray, shape (m, m), m odd
-        What a star of unit flux has in its halo; its sum is the part of the light that is not in the star's core.
+        What the camera makes of a point of unit flux.
 
     Returns
     -------
@@ -147,4 +157,4 @@ def with_halo(stars, picture):
     """
     from scipy.signal import oaconvolve  # heavy to import, and seldom needed
     # what the transform makes of zeros may be just below
-    return stars*(1-picture.sum())+np.maximum(oaconvolve(stars, picture, mode="same"), 0)
+    return np.maximum(oaconvolve(stars, picture, mode="same"), 0)
