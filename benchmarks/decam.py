@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ from astropy.table import Table
 from crowdsource.instruments.decam import FLAGS, Decam, seam_step
 from run import COMMAND, MEBIBYTE, ONE_THREAD, ROOT, table
 
+from crowdsource import fit
 from crowdsource.evaluate import compare, match_stars
+from crowdsource.run import configuration
 
 CCDS = "N4", "N5", "N15", "N22", "S4", "S7", "S14", "S22"
 NAME = "c4d_170316_062107_ooi_z_v1.fits.fz"
@@ -127,26 +130,29 @@ def whole(folder, nebulosity):
     head = ["CCD", "nebulosity", "rows", "stars", *(f"found % at S/N {low:g}-{high:g}" for low, high in zip(BINS[:-1], BINS[1:])),
             "spurious %", "bias % above S/N 10", "pull", "position pull"]
     sys.stdout.write(table(head, lines)+"\n\n")
-    unstable(path, folder)
+    unstable(path)
 
 
-def unstable(path, folder):
+def unstable(path):
     """The step between the halves of S7 before and after its correction, in counts and in the fluxes of stars."""
     with fits.open(path) as hdus:
         raw = hdus["S7"].data.astype(np.float32)
     corrected = (opened := Decam().open(str(path), ccds="S7")).read(opened.tasks()[0])
     before, after = seam_step(raw, corrected.good), seam_step(corrected.data, corrected.good)
-    truth = truth_of(path, "S7")
-    rows = Table.read(folder/"S7.cat.fits", hdu="S7_CAT")
-    offset = _half_offsets(rows, truth, raw.shape[1]//2)
+    decam, truth = Decam(), truth_of(path, "S7")
+    uncorrected = replace(corrected, data=np.where(corrected.good, raw, corrected.data))
+    told = []
+    for image in (uncorrected, corrected):
+        rows = fit(image, decam.psf_prior(image), configuration(decam, image, {})).catalog
+        told.append("left {:+.2f} %, right {:+.2f} %".format(*(100*v for v in _half_offsets(rows, truth, raw.shape[1]//2))))
     sys.stdout.write(f"S7: step between the halves {np.mean(before):+.2f} counts before and {np.mean(after):+.2f} after its "
-                     f"correction; flux error of stars above S/N 30 on the left {100*offset[0]:+.2f} %, on the right "
-                     f"{100*offset[1]:+.2f} %\n")
+                     f"correction; flux error of stars above S/N 30: {told[0]} before, {told[1]} after\n")
 
 
 def _half_offsets(rows, truth, seam):
     """Median relative flux error of stars above S/N 30 left and right of the seam."""
-    stars, found = ({n: np.asarray(t[n], dtype=float) for n in ("x", "y", "flux")} for t in (truth, rows))
+    stars, found = ({n: np.asarray(getattr(t[n], "value", t[n]), dtype=float) for n in ("x", "y", "flux")}
+                    for t in (truth, rows))
     match = match_stars(stars, found)
     bright = (match >= 0) & (5*stars["flux"]/float(truth.meta["FLUX5"]) > 30)
     error = found["flux"][match[bright]]/stars["flux"][bright]-1
