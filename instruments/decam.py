@@ -149,7 +149,7 @@ def seam_step(data, good):
             step.append(np.polyfit(2*np.flatnonzero(enough)+1, dark[0]-dark[1], 1)[1])
     if len(place) < FEWEST_BLOCKS//2:
         return np.zeros(ny)
-    slope, offset, *_ = theilslopes(step, place)
+    slope, offset, *_ = theilslopes(step, place, method="joint")
     return slope*np.arange(ny)+offset
 
 
