@@ -136,7 +136,7 @@ class WiseExposure(Exposure):
         ivar = np.where(saturated, 0, full_ivar(data, ivar, self.band)).astype(np.float32)
         where = atlas().index(self.coadd)
         meta = dict(header=image.header, options=dict(self.options), coadd=self.coadd, band=self.band, tile=where,
-                    epoch=self.epoch, seen=seen, unit=str(image.header.get("BUNIT") or "Vega nanomaggies").strip())
+                    epoch=self.epoch, seen=seen, looked=looked, unit=str(image.header.get("BUNIT") or "Vega nanomaggies").strip())
         dates = [image.header.get(key, np.nan) for key in ("MJDMIN", "MJDMAX")]
         try:
             return Image.from_arrays(data, ivar, dq, mask, bad=ivar == 0, wcs=image.wcs(), band=f"W{self.band}",
@@ -288,6 +288,16 @@ class Wise(Instrument):
         """The PSF is known; it is refitted only when that is asked for."""
         psf = replace(config.psf, refit=image.meta["options"]["refit_psf"], order=0, core=9, min_stars=200)
         return replace(config, psf=psf, detect=replace(config.detect, sharpness=SHARPNESS))
+
+    def write(self, images, path, overwrite=False):
+        """Write the files of a tile; see `crowdsource.instruments.wise_planes.write_images`."""
+        from .wise_planes import write_images
+        write_images(images, path, overwrite)
+
+    def simulate(self, path, detectors=(), overwrite=False, **changes):
+        """Write a simulated tile; see `crowdsource.instruments.wise_simulation.simulate_tile`."""
+        from .wise_simulation import simulate_tile
+        return simulate_tile(path, detectors, overwrite, **changes)
 
     def finish(self, image, result):
         """Identifiers, numbers of exposures, the two columns of flags, and which sources are primary in this tile."""

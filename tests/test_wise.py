@@ -1,4 +1,5 @@
 """The WISE adapter: files wherever they lie, noise, saturation, flags, identifiers, the command."""
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ def header():
     return h
 
 
+@cache
 def stars(band):
     """Stars of the built-in model where and as the scans pass."""
     from astropy.wcs import WCS
@@ -57,9 +59,11 @@ def read(path, **options):
 
 
 class TestContract(InstrumentContract):
+    written = f"unwise-{COADD}-w1-img-m.fits"
+
     @pytest.fixture
     def sample(self, tmp_path):
-        return Wise(), str(write_tile(tmp_path)), {}
+        return Wise(), str(write_tile(tmp_path/"sample")), {}
 
     def test_missing_file_is_an_error_of_ours(self, tmp_path):
         with pytest.raises(CrowdsourceError, match="no img-m plane of 1866p257"):
