@@ -24,6 +24,9 @@ FLOOR, FACTOR = {1: 0.5, 2: 2.0}, {1: 0.15, 2: 0.3}
 SATURATED, GROW = 85000., 3
 """Level, and how far around saturated pixels others are not used, pixels."""
 TILE, OVERLAP = 512, 32
+STAMPS = 19, 31, 59, 149, 319
+"""Sizes of stamps, pixels: the light of saturated stars reaches to the end of the models, and what stamps leave of it is taken for
+stars."""
 SHARPNESS = 0.5
 MASK_BITS = {
     "core_wings": ((0, 1), (2, 3)), "psf_spike": ((27,), (28,)), "ghost": ((25, 26), (11, 12)),
@@ -285,9 +288,10 @@ class Wise(Instrument):
         return field_psf(image, image.meta["band"], o["psf_dir"] or os.environ.get(PSF_VARIABLE), o["psf_file"])
 
     def fit_config(self, image, config):
-        """The PSF is known; it is refitted only when that is asked for."""
+        """The PSF is known and wide; it is refitted only when that is asked for."""
         psf = replace(config.psf, refit=image.meta["options"]["refit_psf"], order=0, core=9, min_stars=200)
-        return replace(config, psf=psf, detect=replace(config.detect, sharpness=SHARPNESS))
+        return replace(config, psf=psf, detect=replace(config.detect, sharpness=SHARPNESS),
+                       solve=replace(config.solve, stamp_sizes=STAMPS))
 
     def write(self, images, path, overwrite=False):
         """Write the files of a tile; see `crowdsource.instruments.wise_planes.write_images`."""
