@@ -11,6 +11,7 @@ from crowdsource.instruments.wise_psf import Orientation, PolarModel, built_in, 
 from instrument_contract import InstrumentContract
 
 from crowdsource.cli import main
+from crowdsource.config import FitConfig
 from crowdsource.errors import CrowdsourceError, DataFileError, InputError, InstrumentError
 from crowdsource.flags import ENGINE
 
@@ -174,6 +175,15 @@ def test_flags_reach_the_catalog(tmp_path, capsys):
     assert (rows["flags_unwise"] == 1 << 1).all() and (rows["flags_info"] == (1 << 1 | 1 << 6)).all()
     assert main(["flags", "514", "--instrument", "wise"]) == 0
     assert capsys.readouterr().out == "psf_spike resolved_galaxy\n"
+
+
+def test_the_largest_stamps_hold_the_whole_psf(tmp_path):
+    image = read(write_tile(tmp_path))
+    sizes = Wise().fit_config(image, FitConfig()).solve.stamp_sizes
+    psf = Wise().psf_prior(image)
+    beyond = [psf.stamp(325).sum()-psf.stamp(size).sum() for size in sizes[-2:]]
+    # the model fades out at its rim; a star at saturation has 600,000: stamps of 149 px would leave 1,000 of them
+    assert beyond[0] > 1e-3 and beyond[1] < 1e-4
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real coadds beside this project")
