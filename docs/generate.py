@@ -177,8 +177,20 @@ def simulation():
 def decam_simulation():
     """What a simulated CCD of DECam has otherwise than a simulated field."""
     from crowdsource.instruments.decam_simulation import DEFAULTS
-    return table(["option", "DECam's"], [[f"`--{f.name.replace('_', '-')}`", f"`{shown(getattr(DEFAULTS, f.name))}`"]
-                                         for f in fields(DEFAULTS) if getattr(DEFAULTS, f.name) != f.default])
+    return unlike_a_field(DEFAULTS, "DECam's")
+
+
+def wise_simulation():
+    """What a simulated tile of WISE has otherwise than a simulated field."""
+    from crowdsource.instruments.wise_simulation import CHOSEN, DEFAULTS
+    return unlike_a_field(DEFAULTS, "WISE's", CHOSEN)
+
+
+def unlike_a_field(defaults, whose, names=None):
+    """An instrument's defaults of a simulation, some or all, where they are not those of a field."""
+    return table(["option", whose], [[f"`--{f.name.replace('_', '-')}`", f"`{shown(getattr(defaults, f.name))}`"]
+                                     for f in fields(defaults) if getattr(defaults, f.name) != f.default
+                                     and (names is None or f.name in names)])
 
 
 PARTS = {
@@ -196,6 +208,7 @@ PARTS = {
     "configuration": configuration,
     "simulation": simulation,
     "decam_simulation": decam_simulation,
+    "wise_simulation": wise_simulation,
     "presets": presets,
     "own_fields": own_fields,
     "machine": machine,

@@ -24,6 +24,9 @@ FLOOR, FACTOR = {1: 0.5, 2: 2.0}, {1: 0.15, 2: 0.3}
 SATURATED, GROW = 85000., 3
 """Level, and how far around saturated pixels others are not used, pixels."""
 TILE, OVERLAP = 512, 32
+STAMPS = 19, 31, 59, 149, 319
+"""Sizes of stamps, pixels: the light of saturated stars reaches to the end of the models, and what stamps leave of it is taken for
+stars."""
 SHARPNESS = 0.5
 MASK_BITS = {
     "core_wings": ((0, 1), (2, 3)), "psf_spike": ((27,), (28,)), "ghost": ((25, 26), (11, 12)),
@@ -136,7 +139,7 @@ class WiseExposure(Exposure):
         ivar = np.where(saturated, 0, full_ivar(data, ivar, self.band)).astype(np.float32)
         where = atlas().index(self.coadd)
         meta = dict(header=image.header, options=dict(self.options), coadd=self.coadd, band=self.band, tile=where,
-                    epoch=self.epoch, seen=seen, unit=str(image.header.get("BUNIT") or "Vega nanomaggies").strip())
+                    epoch=self.epoch, seen=seen, looked=looked, unit=str(image.header.get("BUNIT") or "Vega nanomaggies").strip())
         dates = [image.header.get(key, np.nan) for key in ("MJDMIN", "MJDMAX")]
         try:
             return Image.from_arrays(data, ivar, dq, mask, bad=ivar == 0, wcs=image.wcs(), band=f"W{self.band}",
@@ -285,9 +288,20 @@ class Wise(Instrument):
         return field_psf(image, image.meta["band"], o["psf_dir"] or os.environ.get(PSF_VARIABLE), o["psf_file"])
 
     def fit_config(self, image, config):
-        """The PSF is known; it is refitted only when that is asked for."""
+        """The PSF is known and wide; it is refitted only when that is asked for."""
         psf = replace(config.psf, refit=image.meta["options"]["refit_psf"], order=0, core=9, min_stars=200)
-        return replace(config, psf=psf, detect=replace(config.detect, sharpness=SHARPNESS))
+        return replace(config, psf=psf, detect=replace(config.detect, sharpness=SHARPNESS),
+                       solve=replace(config.solve, stamp_sizes=STAMPS))
+
+    def write(self, images, path, overwrite=False):
+        """Write the files of a tile; see `crowdsource.instruments.wise_planes.write_images`."""
+        from .wise_planes import write_images
+        write_images(images, path, overwrite)
+
+    def simulate(self, path, detectors=(), overwrite=False, **changes):
+        """Write a simulated tile; see `crowdsource.instruments.wise_simulation.simulate_tile`."""
+        from .wise_simulation import simulate_tile
+        return simulate_tile(path, detectors, overwrite, **changes)
 
     def finish(self, image, result):
         """Identifiers, numbers of exposures, the two columns of flags, and which sources are primary in this tile."""

@@ -15,7 +15,8 @@ from scipy.special import erf
 from crowdsource.errors import DataFileError
 from crowdsource.io.fits import read_image
 from crowdsource.psf.base import CENTROID_SIZE
-from crowdsource.psf.gridwings import GridWings
+from crowdsource.psf.grid import middle
+from crowdsource.psf.gridwings import KEPT, GridWings
 from crowdsource.psf.halo import Halo
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.moffat import pixel_moffat
@@ -27,12 +28,16 @@ SMOOTHING, SMOOTHING_NOISE, BASE_SUM = 11, 0.1, 1.05e7
 FIELD = 1016*2.754/3600
 """Width of the detector on the sky, degrees: the scans through a place spread by it, over the cosine of the latitude."""
 WIDEST = 90.
+PADDED = 12
+"""Points of the polar picture beyond its ends, so that splines are as smooth there: quintic ones forget by 0.43 a point."""
 RADIAL_STEP, ANGLES = 0.25, 1024
 POLE = BarycentricMeanEcliptic(lon=0*units.deg, lat=90*units.deg)
 FILES = "psf_model_w{band}.fits"
 BUILT_IN = "wise_psf.toml"
 SAMPLES = 2
 """Samples in a pixel of the stamps that the fit interpolates."""
+NOTHING = 1e-9
+"""Modes weaker than this among the places, against the mean, are rounding."""
 
 
 @dataclass(frozen=True)
@@ -171,18 +176,62 @@ class PolarModel:
         ndarray, shape (m, m), float64
             m = oversampling*(side-1)+1; sum oversampling^2.
         """
+        stamp = self._drawn(self._factors([where])[0], oversampling)
+        return stamp/stamp.sum()*oversampling**2
+
+    def grid(self, places, shape, oversampling=1, norm_size=59):
+        """The PSF over an image from its places on a grid.
+
+        A stamp is linear in the factors of the harmonics, so its mean and modes are found among the factors of all places, and
+        only they are drawn.
+
+        Parameters
+        ----------
+        places : list of list of Orientation
+            The first at pixel (0, 0), the last in the other corner, x fastest.
+        shape : tuple of int
+            (ny, nx) of the image.
+        oversampling : int
+        norm_size : int
+            At every place the sum over this box is 1, pixels.
+
+        Returns
+        -------
+        crowdsource.psf.gridwings.GridWings
+        """
+        factors = self._factors([where for row in places for where in row])
+        mean = factors.mean(axis=0)
+        # rings count by their circumference
+        light = np.sqrt((np.arange(len(self.harmonics))[:, None]*np.abs(self.harmonics)**2).sum(axis=0))
+        u, strength, _ = np.linalg.svd(np.hstack([part*light for part in ((factors-mean).real, (factors-mean).imag)]),
+                                       full_matrices=False)
+        samples = [self._drawn(mean, oversampling)]
+        for k in np.flatnonzero(strength > NOTHING*np.linalg.norm(mean*light)):
+            mode = self._drawn(u[:, k]@(factors-mean), oversampling)
+            if np.abs(u[:, k]).max()*np.abs(mode).max() < KEPT*samples[0].max():
+                break
+            samples.append(mode)
+        weights = np.c_[np.ones(len(u)), u[:, :len(samples)-1]]
+        sums = middle(np.array(samples), min(norm_size, self.side), oversampling).sum(axis=(1, 2))
+        weights *= sums[0]/(weights@sums)[:, None]
+        return GridWings(np.array(samples)/sums[0], weights.reshape(len(places), -1, len(samples)), oversampling, tuple(shape))
+
+    def _factors(self, places):
+        """What the harmonics are multiplied by at each place, shape (n, harmonics), complex128."""
         k = np.arange(self.harmonics.shape[1])
-        factor = np.where(k % 2 == 0, np.sinc(k*where.spread/360), 0)*np.exp(-1j*k*np.radians(where.angle))
+        return np.array([np.where(k % 2 == 0, np.sinc(k*p.spread/360), 0)*np.exp(-1j*k*np.radians(p.angle)) for p in places])
+
+    def _drawn(self, factor, oversampling):
+        """The picture of harmonics times factors."""
         polar = np.fft.irfft(self.harmonics*factor, n=ANGLES, axis=1)
         # a radius below zero is one above it on the other side; the two ends of the angle meet
-        wide = np.concatenate([np.roll(polar[3:0:-1], ANGLES//2, axis=1), polar])
-        wide = np.pad(wide, ((0, 0), (3, 3)), mode="wrap")
+        wide = np.concatenate([np.roll(polar[PADDED:0:-1], ANGLES//2, axis=1), polar])
+        wide = np.pad(wide, ((0, 0), (PADDED, PADDED)), mode="wrap")
         reach = self.side//2*oversampling
         at = np.arange(-reach, reach+1)/oversampling
         radius, angle = np.hypot(at[None, :], at[:, None]), np.arctan2(at[:, None], at[None, :]+0*at[:, None])
-        row, column = radius/RADIAL_STEP+3, (angle % (2*np.pi))*ANGLES/(2*np.pi)+3
-        stamp = ndimage.map_coordinates(wide, [row, column], order=5, mode="nearest")
-        return stamp/stamp.sum()*oversampling**2
+        row, column = radius/RADIAL_STEP+PADDED, (angle % (2*np.pi))*ANGLES/(2*np.pi)+PADDED
+        return ndimage.map_coordinates(wide, [row, column], order=5, mode="nearest")
 
 
 def _sampled(spline, x, y):
@@ -278,9 +327,24 @@ def field_psf(image, band, folder=None, name=None, norm_size=59):
     crowdsource.psf.model.FieldPSF
     """
     model = polar_model(None if folder is None else str(folder), band, name)
-    ny, nx = image.shape
-    x0, y0 = image.origin
-    count = nodes_along(orientation(image.wcs, x0+(nx-1)/2, y0+(ny-1)/2).latitude)
-    stamps = [[model.stamp(orientation(image.wcs, x, y), SAMPLES) for x in np.linspace(x0, x0+nx-1, count)]
-              for y in np.linspace(y0, y0+ny-1, count)]
-    return FieldPSF.of(GridWings.from_nodes(np.array(stamps), image.shape, SAMPLES, norm_size), norm_size=norm_size)
+    return FieldPSF.of(wings_over(model, image, SAMPLES, norm_size), norm_size=norm_size)
+
+
+def wings_over(model, image, samples, norm_size=59, finer=1):
+    """A model over an image, as `PolarModel.grid` gives it.
+
+    Parameters
+    ----------
+    model : PolarModel
+    image : object
+        With `wcs`, `shape` and `origin` as a `crowdsource.image.Image` has them.
+    samples : int
+        In a pixel.
+    norm_size : int
+    finer : int
+        So many times as many steps between the places along each axis as a fit needs.
+    """
+    (ny, nx), (x0, y0) = image.shape, image.origin
+    count = finer*(nodes_along(orientation(image.wcs, x0+(nx-1)/2, y0+(ny-1)/2).latitude)-1)+1
+    places = [[orientation(image.wcs, x, y) for x in np.linspace(x0, x0+nx-1, count)] for y in np.linspace(y0, y0+ny-1, count)]
+    return model.grid(places, image.shape, samples, norm_size)

@@ -1,4 +1,5 @@
 """The WISE adapter: files wherever they lie, noise, saturation, flags, identifiers, the command."""
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from crowdsource.instruments.wise_psf import Orientation, PolarModel, built_in, 
 from instrument_contract import InstrumentContract
 
 from crowdsource.cli import main
+from crowdsource.config import FitConfig
 from crowdsource.errors import CrowdsourceError, DataFileError, InputError, InstrumentError
 from crowdsource.flags import ENGINE
 
@@ -24,6 +26,7 @@ def header():
     return h
 
 
+@cache
 def stars(band):
     """Stars of the built-in model where and as the scans pass."""
     from astropy.wcs import WCS
@@ -57,9 +60,11 @@ def read(path, **options):
 
 
 class TestContract(InstrumentContract):
+    written = f"unwise-{COADD}-w1-img-m.fits"
+
     @pytest.fixture
     def sample(self, tmp_path):
-        return Wise(), str(write_tile(tmp_path)), {}
+        return Wise(), str(write_tile(tmp_path/"sample")), {}
 
     def test_missing_file_is_an_error_of_ours(self, tmp_path):
         with pytest.raises(CrowdsourceError, match="no img-m plane of 1866p257"):
@@ -170,6 +175,15 @@ def test_flags_reach_the_catalog(tmp_path, capsys):
     assert (rows["flags_unwise"] == 1 << 1).all() and (rows["flags_info"] == (1 << 1 | 1 << 6)).all()
     assert main(["flags", "514", "--instrument", "wise"]) == 0
     assert capsys.readouterr().out == "psf_spike resolved_galaxy\n"
+
+
+def test_the_largest_stamps_hold_the_whole_psf(tmp_path):
+    image = read(write_tile(tmp_path))
+    sizes = Wise().fit_config(image, FitConfig()).solve.stamp_sizes
+    psf = Wise().psf_prior(image)
+    beyond = [psf.stamp(325).sum()-psf.stamp(size).sum() for size in sizes[-2:]]
+    # the model fades out at its rim; a star at saturation has 600,000: stamps of 149 px would leave 1,000 of them
+    assert beyond[0] > 1e-3 and beyond[1] < 1e-4
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real coadds beside this project")

@@ -48,9 +48,30 @@ def draw_stars(config, psf, rng):
     -------
     x, y, flux : ndarray, shape (n,), float64
     """
+    ny, nx = config.shape
+    peak = star_stamps(psf.at([nx/2], [ny/2]), np.zeros(1), np.zeros(1), 1)[0, 0, 0]
+    return place_stars(config, five_sigma_flux(config, psf), peak, 5*config.fwhm, rng)
+
+
+def place_stars(config, flux5, peak, margin, rng):
+    """Positions and fluxes of stars of any profile.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+    flux5, peak : float
+        Flux of an isolated star at 5 sigma, and what the middle pixel has of a star of unit flux.
+    margin : float
+        So far beyond the edges there are stars, pixels.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    x, y, flux : ndarray, shape (n,), float64
+        As `draw_stars`.
+    """
     c = config
     ny, nx = c.shape
-    margin = 5*c.fwhm
     area = (nx+2*margin)*(ny+2*margin)/(nx*ny)
     more = c.faintest**(1-c.slope)-c.brightest**(1-c.slope)
     n = rng.poisson(c.stars*area*more)
@@ -62,8 +83,7 @@ def draw_stars(config, psf, rng):
         r = cluster.radius*np.sqrt(u/(1-u))
         x, y = np.append(x, cluster.x+r*np.cos(angle)), np.append(y, cluster.y+r*np.sin(angle))
     ratio = (c.faintest**(1-c.slope)-rng.random(len(x))*more)**(1/(1-c.slope))
-    flux = ratio*five_sigma_flux(c, psf)
-    peak = star_stamps(psf.at([nx/2], [ny/2]), np.zeros(1), np.zeros(1), 1)[0, 0, 0]
+    flux = ratio*flux5
     order = np.argsort(-flux, kind="stable")
     x, y, flux = x[order], y[order], flux[order]
     inside = np.flatnonzero((np.abs(x-(nx-1)/2) < nx/2) & (np.abs(y-(ny-1)/2) < ny/2))[:c.saturated_stars]

@@ -1,0 +1,109 @@
+"""What the WISE command gives on simulated tiles; prints Markdown.
+
+    python benchmarks/wise.py tiles [FOLDER] [--psf-dir DIR] [--only DENSITY]   cost and scores at three densities, W1 and W2
+    python benchmarks/wise.py render [--psf-dir DIR]             how far the fit's rendering is off the true PSF between pixels
+
+Tiles are simulated into FOLDER, build/wise when not given, where they are not there. Each fit is a process of its own.
+"""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from astropy.wcs import WCS
+from crowdsource.instruments.wise import FLAGS, PSF_VARIABLE, Wise
+from crowdsource.instruments.wise_atlas import SIDE
+from crowdsource.instruments.wise_planes import TRUTH, tile_header
+from crowdsource.instruments.wise_psf import SAMPLES, polar_model, wings_over
+from crowdsource.instruments.wise_simulation import BANDS, DENSITIES, FINER, NORM, Place
+from crowdsource.instruments.wise_simulation import SAMPLES as TRUE_SAMPLES
+from decam import run
+from run import ROOT, table
+
+from crowdsource.evaluate import compare
+from crowdsource.psf.model import FieldPSF
+
+TILES = {"pole": "1866p257", "mid-latitude": "2700p605", "plane": "2657m288"}
+"""At Galactic latitudes 85, 30 and 0.6 degrees; the second at 84 degrees of ecliptic latitude, where the scans turn fast."""
+ECLIPTIC_POLE = "2709p666"
+BINS = (5., 7., 10., 20., 50., np.inf)
+
+
+def tile(folder, density):
+    """Folder of the simulated tile of a density, made if it is not there."""
+    place = folder/density
+    if not (place/TRUTH.format(coadd=TILES[density])).exists():
+        place.mkdir(parents=True, exist_ok=True)
+        cpu, peak, *_ = run("simulate", place/TILES[density], "--instrument", "wise", "--stars", DENSITIES[density], "--quiet")
+        sys.stdout.write(f"{density} ({TILES[density]}) simulated: {cpu:.0f} CPU s, {peak:.0f} MB\n\n")
+        sys.stdout.flush()
+    return place
+
+
+def score(place, coadd, band, catalog):
+    """The comparison of a catalog with the truth, away from saturated pixels."""
+    truth = Table.read(place/TRUTH.format(coadd=coadd), hdu=f"W{band}")
+    exposure = Wise().open(coadd, band=band, dir=str(place))
+    image = exposure.read(exposure.tasks()[0])
+    return compare(Table.read(catalog, hdu="CAT"), truth, avoid=image.dq & FLAGS.crowdsat > 0, bin_edges=BINS)
+
+
+def tiles(arguments):
+    """Fit each tile and band, and score it."""
+    costs, lines = [], []
+    for density in arguments.only or DENSITIES:
+        place, coadd = tile(arguments.folder, density), TILES[density]
+        for band in BANDS:
+            out = place/f"w{band}.cat.fits"
+            cpu, peak, *_ = run("wise", coadd, band, "--dir", place, "--out", out, "--overwrite", "--quiet")
+            c = score(place, coadd, band, out)
+            rows = len(Table.read(out, hdu="CAT"))
+            costs.append([density, f"W{band}", rows, f"{cpu:.0f}", f"{peak:.0f}", f"{1e6*cpu/rows:.0f}"])
+            lines.append([density, f"W{band}", c.stars, *(f"{b['found']:.0f}" for b in c.bins), f"{c.spurious:.1f}",
+                          f"{c.bias:+.2f}", f"{c.pull:.2f}", f"{c.position_pull:.2f}"])
+            sys.stdout.write(f"{costs[-1]} {lines[-1]}\n")
+            sys.stdout.flush()
+    sys.stdout.write("\n"+table(["tile", "band", "sources", "CPU s", "peak MB", "CPU us per source"], costs)+"\n\n")
+    head = ["tile", "band", "stars", *(f"found % at S/N {low:g}-{high:g}" for low, high in zip(BINS[:-1], BINS[1:])),
+            "spurious %", "bias % above S/N 10", "pull", "position pull"]
+    sys.stdout.write(table(head, lines)+"\n")
+
+
+def render(_):
+    """Stamps of the fit's PSF against those of the true one, at random positions between pixels."""
+    rows = []
+    for coadd in (*TILES.values(), ECLIPTIC_POLE):
+        place = Place(WCS(tile_header(coadd, (SIDE, SIDE), 1)), (SIDE, SIDE), (0, 0))
+        for band in BANDS:
+            model = polar_model(os.environ.get(PSF_VARIABLE), band)
+            fit = FieldPSF.of(wings_over(model, place, SAMPLES, NORM), norm_size=NORM)
+            true = FieldPSF(wings_over(model, place, TRUE_SAMPLES, NORM, FINER), (SIDE, SIDE), np.zeros((1, 1, 1)), NORM,
+                            TRUE_SAMPLES)
+            x, y = np.random.default_rng(1).uniform(30, SIDE-30, (2, 500))
+            a, b = (p.render(x, y, NORM).astype(np.float64) for p in (true, fit))
+            share = (a*b).sum(axis=(1, 2))/(b*b).sum(axis=(1, 2))-1
+            rows.append([coadd, f"W{band}", f"{fit.fwhm():.2f}", f"{np.abs(a-b).max()/a.max():.1e}",
+                         f"{np.abs((a-b).sum(axis=(1, 2))).max():.1e}", f"{share.mean():+.1e}", f"{share.std():.1e}"])
+    head = ["tile", "band", "FWHM, px", "largest error, of the peak", "of the flux in the box", "of a fitted flux: mean",
+            "rms"]
+    sys.stdout.write(table(head, rows)+"\n")
+
+
+def main():
+    """Run one study."""
+    studies = dict(tiles=tiles, render=render)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("study", choices=list(studies))
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT/"build"/"wise")
+    parser.add_argument("--psf-dir", help=f"of the PSF's models; ${PSF_VARIABLE}, or the built-in ones, when not given")
+    parser.add_argument("--only", nargs="+", choices=list(DENSITIES))
+    arguments = parser.parse_args()
+    if arguments.psf_dir:
+        os.environ[PSF_VARIABLE] = arguments.psf_dir
+    studies[arguments.study](arguments)
+
+
+if __name__ == "__main__":
+    main()
