@@ -132,6 +132,9 @@ def _add_fit(parser, instrument):
     fit.add_argument("--bright-stars", metavar="CATALOG",
                      help="stars to give very large stamps (ra, dec and perhaps pmra, pmdec, epoch, mag; or x, y from 0)")
     fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
+    fit.add_argument("--sky-from", metavar="FILE", help="model file of an earlier run, whose sky is that of the first pass")
+    fit.add_argument("--keep-sky", action="store_true", help="keep that sky in all passes")
+    fit.add_argument("--psf-from", metavar="FILE", help="catalog of an earlier run, whose PSF is taken and not refitted")
     fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
     fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="mark structured background, where blends are not split "
                      "and only sharp peaks are sources: by a detector, or a network's .json or .h5; off when not given")
@@ -210,7 +213,7 @@ def _settings(args, exposure, config):
     out, model, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
         args.out or f"{exposure.label}.cat.fits", args.model_out, args.plot, args.debug_plots))
     return Settings(out, model, plot, debug, args.overwrite, args.threads, config, args.force, args.bright_stars, args.galaxies,
-                    args.resume, not args.no_model_image)
+                    args.resume, not args.no_model_image, args.sky_from, args.psf_from)
 
 
 @contextlib.contextmanager
@@ -240,6 +243,8 @@ def _configured(args):
         config["preset"] = args.preset
     if args.threshold is not None:
         config["detect"] = {**config.get("detect", {}), "threshold": args.threshold}
+    if args.keep_sky:
+        config["sky"] = {**config.get("sky", {}), "keep": True}
     asked = {n: v for n, v in (("method", args.nebulosity), ("mode", args.nebulosity_mode)) if v is not None}
     if asked:
         config["nebulosity"] = {**config.get("nebulosity", {}), **asked}

@@ -67,10 +67,10 @@ def with_sky(state, start_sky=None):
     ----------
     state : PassState
     start_sky : ndarray, shape (ny, nx), optional
-        Used in the first pass instead.
+        Used in the first pass instead, or in all.
     """
     c = state.config.sky
-    if state.passno == 0 and start_sky is not None:
+    if start_sky is not None and (state.passno == 0 or c.keep):
         return replace(state, sky=np.array(start_sky, dtype=np.float32))
     fwhm = float(state.psf.fwhm())
     block = max(c.block, round(c.block_fwhm*fwhm))

@@ -134,6 +134,7 @@ class Parts:
         for detector in detectors:
             table = QTable.read(self.catalog(detector), hdu=prefix(detector)+"CAT")
             table.meta.clear()
+            table.convert_bytestring_to_unicode()
             if detector:
                 table["detector"] = np.full(len(table), detector)
             tables.append(table)
