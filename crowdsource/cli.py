@@ -150,6 +150,8 @@ def _add_fit(parser, instrument):
     out.add_argument("--out", metavar="FILE", help="catalog: .cat.fits, .ecsv or .parquet; <image>.cat.fits here when not given")
     out.add_argument("--out-dir", metavar="DIR", help="folder of outputs whose names have none; made when it is not there")
     out.add_argument("--model-out", metavar="FILE", help="model of the stars, sky and flags, compressed FITS")
+    out.add_argument("--info-out", metavar="FILE",
+                     help="inverse variance of a star's flux at each pixel, flags, and PSF in the middle, compressed FITS")
     out.add_argument("--no-model-image", action="store_true", help="sky and flags only in the model file")
     out.add_argument("--plot", metavar="FILE", help="picture of image, model, residual and PSF (PNG)")
     out.add_argument("--debug-plots", metavar="DIR", help="pictures of the residual and the PSF of each pass")
@@ -210,10 +212,10 @@ def _settings(args, exposure, config):
         check_folder(folder, overwrite=True)
         if not args.dry_run:
             folder.mkdir(parents=True, exist_ok=True)
-    out, model, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
-        args.out or f"{exposure.label}.cat.fits", args.model_out, args.plot, args.debug_plots))
+    out, model, info, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
+        args.out or f"{exposure.label}.cat.fits", args.model_out, args.info_out, args.plot, args.debug_plots))
     return Settings(out, model, plot, debug, args.overwrite, args.threads, config, args.force, args.bright_stars, args.galaxies,
-                    args.resume, not args.no_model_image, args.sky_from, args.psf_from)
+                    args.resume, not args.no_model_image, args.sky_from, args.psf_from, info)
 
 
 @contextlib.contextmanager
@@ -287,7 +289,8 @@ def _tell(done, settings):
         print(f"{settings.out}{f' {o.task.detector}' if o.task.detector else ''}: {h['NSOURCES']} sources, {h['NPASS']} passes, "
               f"FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
     for path, what in ((settings.model_out, "model, sky and flags" if settings.model_image else "sky and flags"),
-                       (settings.plot, "picture"), (settings.debug_plots, "pictures of each pass")):
+                       (settings.info_out, "inverse variance of fluxes, flags and PSF"), (settings.plot, "picture"),
+                       (settings.debug_plots, "pictures of each pass")):
         if path is not None and done:
             print(f"{path}: {what}")
 

@@ -17,9 +17,9 @@ from .config import from_mapping, preset_config
 from .errors import CrowdsourceError
 from .given import bright_stars, given_rows, identifiers, with_galaxies
 from .io.earlier import earlier_psf, earlier_sky
-from .io.parts import Parts
-from .io.results import (
-    Provenance, checksums, detector_header, model_hdus, plane_header, probability_hdus, result_hdus, run_header)
+from .io.parts import INFO, MODEL, Parts
+from .io.planes import info_hdus, model_hdus, plane_header, probability_hdus
+from .io.results import Provenance, checksums, detector_header, result_hdus, run_header
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
             log.error("%s: %s", outcome.task.detector, outcome.error)
     done = [o.task.detector for o in outcomes if o.error is None]
     if done:
-        work.parts.gather(done, settings.out, settings.model_out, settings.replaces)
+        work.parts.gather(done, settings.out, settings.planes, settings.replaces)
         if len(done) == len(outcomes):
             work.parts.remove()
         else:
@@ -129,8 +129,7 @@ def _work(instrument, exposure, settings):
     told = [instrument.name, exposure.identity, options, settings.config, settings.catalogs, settings.sky_from,
             settings.psf_from, settings.model_image, [digest for _, digest in sums]]
     fingerprint = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
-    return Work(instrument, exposure, settings, provenance,
-                Parts(settings.out, fingerprint, settings.model_out is not None))
+    return Work(instrument, exposure, settings, provenance, Parts(settings.out, fingerprint, settings.planes))
 
 
 def _spread(work, tasks, executor, progress):
@@ -238,14 +237,28 @@ def write_part(work, task, image, result):
     """Write what a task gave. Returns the header of its part."""
     header = run_header(result, work.provenance, task.detector)
     header["NOISEEST"] = (image.ivar_estimated, "ivar was estimated from the image")
-    planes = work.instrument.products(image, result) if work.parts.with_model else {}
-    if not work.settings.model_image:
-        planes.pop("MOD", None)
-    model = model_hdus(planes, image.noise, plane_header(image), task.detector)
-    if work.parts.with_model and result.config.nebulosity.mode == "continuous" and result.probabilities is not None:
-        model += probability_hdus(result.probabilities, image, task.detector)
-    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), model)
+    images = work.instrument.products(image, result) if work.parts.kinds else {}
+    planes = {kind: PLANES[kind](work, task, image, result, images) for kind in work.parts.kinds}
+    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), planes)
     return header
+
+
+def _model_planes(work, task, image, result, images):
+    """What the model file holds of a detector."""
+    wanted = {n: plane for n, plane in images.items() if n != "MOD" or work.settings.model_image}
+    hdus = model_hdus(wanted, image.noise, plane_header(image), task.detector)
+    if result.config.nebulosity.mode == "continuous" and result.probabilities is not None:
+        hdus += probability_hdus(result.probabilities, image, task.detector)
+    return hdus
+
+
+def _info_planes(work, task, image, result, images):
+    """What the info file holds of a detector."""
+    return info_hdus(result, images["MSK"], plane_header(image), task.detector)
+
+
+PLANES = {MODEL: _model_planes, INFO: _info_planes}
+"""What makes the HDUs of a file of planes, by its kind."""
 
 
 def _stages(history):

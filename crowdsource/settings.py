@@ -6,7 +6,7 @@ from .config import from_mapping
 from .errors import ConfigError, OutputError, need
 from .io.atomic import check_folder, check_output
 from .io.earlier import check_earlier
-from .io.parts import Parts
+from .io.parts import INFO, MODEL, Parts
 from .io.tables import check_ending
 from .nebulosity.classifier import CLASSES
 from .nebulosity.network import files as network_files
@@ -21,8 +21,8 @@ class Settings:
     ----------
     out : path-like
         The catalog.
-    model_out, plot : path-like or None
-        Model file and picture.
+    model_out, info_out, plot : path-like or None
+        Model file, info file and picture.
     debug_plots : path-like or None
         Folder for pictures of each pass.
     overwrite : bool
@@ -57,11 +57,17 @@ class Settings:
     model_image: bool = True
     sky_from: str = None
     psf_from: str = None
+    info_out: object = None
 
     @property
     def files(self):
         """The outputs that are files."""
-        return [p for p in (self.out, self.model_out, self.plot) if p is not None]
+        return [p for p in (self.out, *self.planes.values(), self.plot) if p is not None]
+
+    @property
+    def planes(self):
+        """The files of planes that are written, by kind."""
+        return {kind: p for kind, p in ((MODEL, self.model_out), (INFO, self.info_out)) if p is not None}
 
     @property
     def catalogs(self):
@@ -131,5 +137,5 @@ class Settings:
 
     def finished(self):
         """Whether a run that is to be resumed has nothing left to do."""
-        wanted = [p for p in (self.out, self.model_out) if p is not None]
+        wanted = [self.out, *self.planes.values()]
         return self.resume and not Parts(self.out).folder.exists() and all(Path(p).exists() for p in wanted)

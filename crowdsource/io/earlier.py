@@ -4,7 +4,8 @@ from pathlib import Path
 from ..errors import DataFileError
 from ..psf.storage import read_hdus
 from .fits import ImageName, opened, read_image
-from .results import plane_header, prefix
+from .planes import plane_header
+from .results import prefix
 
 SKY, PSF = "SKY", "PSF"
 
