@@ -138,8 +138,8 @@ def _add_fit(parser, instrument):
     fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
     fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="mark structured background, where blends are not split "
                      "and only sharp peaks are sources: by a detector, or a network's .json or .h5; off when not given")
-    fit.add_argument("--nebulosity-mode", metavar="hard|continuous",
-                     help="a network's windows one by one (default), or overlapping and smoothed, with probabilities")
+    fit.add_argument("--nebulosity-mode", metavar="hard|continuous|mean",
+                     help="a network's windows one by one (default), or overlapping, smoothed; mean is how WISE's are used")
     fit.add_argument("--preset", metavar="NAME", help="default, described or released")
     fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line goes before it")
     fit.add_argument("--threads", type=_count, default=1, metavar="N",

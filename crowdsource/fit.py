@@ -51,8 +51,8 @@ class FitResult:
     config : crowdsource.config.FitConfig
     image : crowdsource.image.Image
         The one that was fitted, with the engine bits that the fit has set in its mask.
-    probabilities : ndarray, shape (4, ny, nx), float32, or None
-        Of nebulosity, light, normal sky and errors, when a network was asked.
+    probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
+        Of nebulosity, light, normal sky and perhaps errors, when a network was asked.
     """
     catalog: object
     model: np.ndarray
@@ -138,7 +138,7 @@ class PassState:
 
     @property
     def probabilities(self):
-        """What a network says of the background, shape (4, ny, nx), or None."""
+        """What a network says of the background, shape (3 or 4, ny, nx), or None."""
         return None if self.structure is None else self.structure.probabilities
 
     @property

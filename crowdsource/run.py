@@ -247,7 +247,7 @@ def _model_planes(work, task, image, result, images):
     """What the model file holds of a detector."""
     wanted = {n: plane for n, plane in images.items() if n != "MOD" or work.settings.model_image}
     hdus = model_hdus(wanted, image.noise, plane_header(image), task.detector)
-    if result.config.nebulosity.mode == "continuous" and result.probabilities is not None:
+    if result.config.nebulosity.mode != "hard" and result.probabilities is not None:
         hdus += probability_hdus(result.probabilities, image, task.detector)
     return hdus
 

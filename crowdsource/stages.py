@@ -36,7 +36,7 @@ def with_structure(state):
     if state.structure is not None or not is_due(c, state.passno, state.kind == LAST):
         return state
     found = find(state.image, state.model, state.psf, c)
-    image = state.image.flagged(found.where, mask=ENGINE.nebulous | ENGINE.nodeblend | ENGINE.sharp)
+    image = state.image.flagged(found.where, mask=ENGINE.nebulous | ENGINE.sharp | (ENGINE.nodeblend if c.nodeblend else 0))
     state = replace(state, image=image, structure=found)
     return state if state.forced or not len(state.sources) else without(state, blurred(state))
 
@@ -90,8 +90,8 @@ def _sky_of(state, left, block):
     if not detected or fine <= 0:
         return estimate_sky(left, image.ivar, c, block, state.run)
     where, block_there = state.structure.where, max(SMALLEST_SKY, round(fine*float(state.psf.fwhm())))
-    elsewhere = estimate_sky(left, np.where(where, np.float32(0), image.ivar), c, block, state.run)
-    return np.where(where, estimate_sky(left, image.ivar, c, block_there, state.run), elsewhere)
+    there, rest = estimate_sky(left, image.ivar, c, block_there, state.run), np.where(where, np.float32(0), image.ivar)
+    return np.where(where, there, estimate_sky(left, rest, c, block, state.run)) if rest.any() else there
 
 
 def sure_model(state):

@@ -43,7 +43,7 @@ def probability_hdus(probabilities, image, detector=""):
 
     Parameters
     ----------
-    probabilities : ndarray, shape (4, ny, nx)
+    probabilities : ndarray, shape (3 or 4, ny, nx)
     image : crowdsource.image.Image
     detector : str
 
