@@ -132,11 +132,14 @@ def _add_fit(parser, instrument):
     fit.add_argument("--bright-stars", metavar="CATALOG",
                      help="stars to give very large stamps (ra, dec and perhaps pmra, pmdec, epoch, mag; or x, y from 0)")
     fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
+    fit.add_argument("--sky-from", metavar="FILE", help="model file of an earlier run, whose sky is that of the first pass")
+    fit.add_argument("--keep-sky", action="store_true", help="keep that sky in all passes")
+    fit.add_argument("--psf-from", metavar="FILE", help="catalog of an earlier run, whose PSF is taken and not refitted")
     fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
     fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="mark structured background, where blends are not split "
                      "and only sharp peaks are sources: by a detector, or a network's .json or .h5; off when not given")
-    fit.add_argument("--nebulosity-mode", metavar="hard|continuous",
-                     help="a network's windows one by one (default), or overlapping and smoothed, with probabilities")
+    fit.add_argument("--nebulosity-mode", metavar="hard|continuous|mean",
+                     help="a network's windows one by one (default), or overlapping, smoothed; mean is how WISE's are used")
     fit.add_argument("--preset", metavar="NAME", help="default, described or released")
     fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line goes before it")
     fit.add_argument("--threads", type=_count, default=1, metavar="N",
@@ -147,6 +150,8 @@ def _add_fit(parser, instrument):
     out.add_argument("--out", metavar="FILE", help="catalog: .cat.fits, .ecsv or .parquet; <image>.cat.fits here when not given")
     out.add_argument("--out-dir", metavar="DIR", help="folder of outputs whose names have none; made when it is not there")
     out.add_argument("--model-out", metavar="FILE", help="model of the stars, sky and flags, compressed FITS")
+    out.add_argument("--info-out", metavar="FILE",
+                     help="inverse variance of a star's flux at each pixel, flags, and PSF in the middle, compressed FITS")
     out.add_argument("--no-model-image", action="store_true", help="sky and flags only in the model file")
     out.add_argument("--plot", metavar="FILE", help="picture of image, model, residual and PSF (PNG)")
     out.add_argument("--debug-plots", metavar="DIR", help="pictures of the residual and the PSF of each pass")
@@ -207,10 +212,10 @@ def _settings(args, exposure, config):
         check_folder(folder, overwrite=True)
         if not args.dry_run:
             folder.mkdir(parents=True, exist_ok=True)
-    out, model, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
-        args.out or f"{exposure.label}.cat.fits", args.model_out, args.plot, args.debug_plots))
+    out, model, info, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
+        args.out or f"{exposure.label}.cat.fits", args.model_out, args.info_out, args.plot, args.debug_plots))
     return Settings(out, model, plot, debug, args.overwrite, args.threads, config, args.force, args.bright_stars, args.galaxies,
-                    args.resume, not args.no_model_image)
+                    args.resume, not args.no_model_image, args.sky_from, args.psf_from, info)
 
 
 @contextlib.contextmanager
@@ -240,6 +245,8 @@ def _configured(args):
         config["preset"] = args.preset
     if args.threshold is not None:
         config["detect"] = {**config.get("detect", {}), "threshold": args.threshold}
+    if args.keep_sky:
+        config["sky"] = {**config.get("sky", {}), "keep": True}
     asked = {n: v for n, v in (("method", args.nebulosity), ("mode", args.nebulosity_mode)) if v is not None}
     if asked:
         config["nebulosity"] = {**config.get("nebulosity", {}), **asked}
@@ -282,7 +289,8 @@ def _tell(done, settings):
         print(f"{settings.out}{f' {o.task.detector}' if o.task.detector else ''}: {h['NSOURCES']} sources, {h['NPASS']} passes, "
               f"FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
     for path, what in ((settings.model_out, "model, sky and flags" if settings.model_image else "sky and flags"),
-                       (settings.plot, "picture"), (settings.debug_plots, "pictures of each pass")):
+                       (settings.info_out, "inverse variance of fluxes, flags and PSF"), (settings.plot, "picture"),
+                       (settings.debug_plots, "pictures of each pass")):
         if path is not None and done:
             print(f"{path}: {what}")
 

@@ -55,8 +55,7 @@ class MatchedFilter:
     def __init__(self, psf_stamp, ivar, run=map):
         self.kernel = np.ascontiguousarray(psf_stamp, dtype=np.float32)
         self.ivar, self.run = ivar, run
-        # the variance of a flux with position known is 1/(ivar * psf^2)
-        self.error = correlated(ivar, self.kernel**2, run)
+        self.error = flux_ivar(self.kernel, ivar, run)
         least = 1e-20*max(float(self.error.max()), 1e-20)
 
         def band(rows):
@@ -67,6 +66,18 @@ class MatchedFilter:
     def significance(self, image):
         """Flux over its error for a star centred on each pixel; float32, shape of the image."""
         return correlated(image, self.kernel, self.run, self.ivar, self.error)
+
+
+def flux_ivar(psf_stamp, ivar, run=map):
+    """Inverse variance of the flux of a star centred on each pixel, alone and at a known position: that of the sum of ivar psf^2.
+
+    Parameters as `MatchedFilter`.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    return correlated(ivar, np.ascontiguousarray(psf_stamp, dtype=np.float32)**2, run)
 
 
 def correlated(image, stamp, run=map, weight=None, factor=None):

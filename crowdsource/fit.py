@@ -51,8 +51,8 @@ class FitResult:
     config : crowdsource.config.FitConfig
     image : crowdsource.image.Image
         The one that was fitted, with the engine bits that the fit has set in its mask.
-    probabilities : ndarray, shape (4, ny, nx), float32, or None
-        Of nebulosity, light, normal sky and errors, when a network was asked.
+    probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
+        Of nebulosity, light, normal sky and perhaps errors, when a network was asked.
     """
     catalog: object
     model: np.ndarray
@@ -138,7 +138,7 @@ class PassState:
 
     @property
     def probabilities(self):
-        """What a network says of the background, shape (4, ny, nx), or None."""
+        """What a network says of the background, shape (3 or 4, ny, nx), or None."""
         return None if self.structure is None else self.structure.probabilities
 
     @property
@@ -171,7 +171,7 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     bright : mapping or Table with x and y, optional
         Stars with very large stamps: the brightest peak within 5 pixels, or added where there is none.
     sky : ndarray, shape (ny, nx), optional
-        Sky of the first pass.
+        Sky of the first pass, or of all where ``config.sky.keep`` says so.
     threads : int
         Tiles and bands of the image are worked on in so many threads; the result does not depend on it.
     progress : callable, optional
@@ -207,6 +207,10 @@ def initialize(image, psf, config, sources, bright, sky):
     """The state before the first pass. Parameters as `fit`."""
     if sky is not None and np.shape(sky) != image.shape:
         raise InputError(f"sky has shape {np.shape(sky)} but the image has {image.shape}")
+    if sky is not None and not np.isfinite(sky).all():
+        raise InputError("sky has pixels that are not finite: fill them")
+    if sky is None and config.sky.keep:
+        raise InputError("sky.keep keeps a given sky, but there is none: give sky, or leave sky.keep out")
     psf = initial_psf(image) if psf is None else psf
     tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
     rows = Sources.new([], [])

@@ -13,8 +13,15 @@ OUTSIDE = 2.
 """Forced positions farther off the image than this, in pixels, are left out."""
 
 
-def given_rows(path, image):
+def given_rows(path, image, may_be_empty=False):
     """Rows of a user's catalog that lie on the image: x, y, the number of the row in the catalog, and identifiers.
+
+    Parameters
+    ----------
+    path : path-like
+    image : crowdsource.image.Image
+    may_be_empty : bool
+        No row on the image is no error: one detector of several may have none.
 
     Raises
     ------
@@ -26,7 +33,7 @@ def given_rows(path, image):
     x, y = (np.asarray(rows[c])-o for c, o in zip("xy", image.origin))
     ny, nx = image.shape
     on = (x > -OUTSIDE) & (x < nx-1+OUTSIDE) & (y > -OUTSIDE) & (y < ny-1+OUTSIDE)
-    if not on.any():
+    if not on.any() and not may_be_empty:
         raise DataFileError(path, f"none of its {len(on)} positions lies on the image; x and y count from 0")
     if not on.all():
         log.warning("%s: %d of %d positions are off the image and left out", path, (~on).sum(), len(on))

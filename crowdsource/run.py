@@ -14,122 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .config import from_mapping, preset_config
-from .errors import CrowdsourceError, OutputError, need
+from .errors import CrowdsourceError
 from .given import bright_stars, given_rows, identifiers, with_galaxies
-from .io.atomic import check_folder, check_output
-from .io.parts import Parts
-from .io.results import (
-    Provenance, checksums, detector_header, model_hdus, plane_header, probability_hdus, result_hdus, run_header)
-from .io.tables import check_ending
-from .nebulosity.classifier import CLASSES
-from .nebulosity.network import files as network_files
-from .nebulosity.network import read_network
+from .io.earlier import earlier_psf, earlier_sky
+from .io.parts import INFO, MODEL, Parts
+from .io.planes import info_hdus, model_hdus, plane_header, probability_hdus
+from .io.results import Provenance, checksums, detector_header, result_hdus, run_header
+from .settings import Settings
 
 log = logging.getLogger(__name__)
 CURRENT = ContextVar("detector", default="")
 """The detector that is being worked on, for log lines."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is to do.
-
-    Attributes
-    ----------
-    out : path-like
-        The catalog.
-    model_out, plot : path-like or None
-        Model file and picture.
-    debug_plots : path-like or None
-        Folder for pictures of each pass.
-    overwrite : bool
-        Replace files that exist.
-    threads : int
-    config : mapping
-        Nested values that go on top of the instrument's configuration; ``preset`` names another base.
-    force : str or None
-        Catalog of positions that makes it a forced fit.
-    bright, galaxies : str or None
-        Catalogs of bright stars and of galaxies.
-    resume : bool
-        Go on with a run that was cut off: detectors that it finished are taken as they are.
-    model_image : bool
-        The model file holds the model of the stars, not only sky and flags.
-    """
-    out: object
-    model_out: object = None
-    plot: object = None
-    debug_plots: object = None
-    overwrite: bool = False
-    threads: int = 1
-    config: dict = field(default_factory=dict)
-    force: str = None
-    bright: str = None
-    galaxies: str = None
-    resume: bool = False
-    model_image: bool = True
-
-    @property
-    def files(self):
-        """The outputs that are files."""
-        return [p for p in (self.out, self.model_out, self.plot) if p is not None]
-
-    @property
-    def catalogs(self):
-        """The user's catalogs that are read."""
-        return [p for p in (self.force, self.bright, self.galaxies) if p is not None]
-
-    @property
-    def network(self):
-        """The files of the network that tells structured background, none where no network is asked."""
-        asked = from_mapping(self.config).nebulosity
-        return network_files(asked.method) if asked.network else ()
-
-    @property
-    def reads(self):
-        """All files that are read beside the exposure's."""
-        return [*self.catalogs, *self.network]
-
-    @property
-    def replaces(self):
-        """Whether outputs that exist may be replaced: what a run that was cut off has left is its own."""
-        return self.overwrite or (self.resume and Parts(self.out).folder.exists())
-
-    def check_network(self):
-        """Raise an error when a network is asked and cannot be run. Called before any work is done."""
-        if self.network:
-            read_network(self.network[0], len(CLASSES))
-
-    def check_outputs(self, inputs):
-        """Raise an error when an output could not be written, would replace an input or needs a missing package.
-
-        Called before any work is done; `inputs` are the files of the exposure.
-        """
-        check_ending(self.out)
-        if str(self.out).lower().endswith(".parquet"):
-            need("pyarrow.parquet", "parquet", "a Parquet catalog")
-        if self.plot is not None or self.debug_plots is not None:
-            need("matplotlib.figure", "plot", "a picture")
-        for path in self.files:
-            check_output(path, self.replaces)
-        named = [Path(p).absolute() for p in self.files]
-        if len(set(named)) < len(named):
-            raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")
-        if self.debug_plots is not None:
-            check_folder(self.debug_plots, self.replaces)
-        read = {Path(p).resolve() for p in (*inputs, *self.reads)}
-        for path in named:
-            if path.resolve() in read:
-                raise OutputError(f"{path.name}: is read by this run; give the output another name")
-        parts = Parts(self.out).folder
-        if parts.exists() and not (self.resume or self.overwrite):
-            raise OutputError(f"{parts}: holds finished detectors of a run that was cut off; go on with it (--resume) or start "
-                              "anew (--overwrite)")
-
-    def finished(self):
-        """Whether a run that is to be resumed has nothing left to do."""
-        wanted = [p for p in (self.out, self.model_out) if p is not None]
-        return self.resume and not Parts(self.out).folder.exists() and all(Path(p).exists() for p in wanted)
 
 
 @dataclass(frozen=True)
@@ -197,9 +92,9 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     if settings.finished():
         log.warning("%s: is finished already; --overwrite fits it anew", settings.out)
         return []
-    settings.check_network()
-    settings.check_outputs(exposure.inputs)
     tasks = exposure.tasks()
+    settings.check_inputs([t.detector for t in tasks])
+    settings.check_outputs(exposure.inputs)
     work = _work(instrument, exposure, settings)
     if not settings.resume:
         work.parts.remove()
@@ -216,7 +111,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
             log.error("%s: %s", outcome.task.detector, outcome.error)
     done = [o.task.detector for o in outcomes if o.error is None]
     if done:
-        work.parts.gather(done, settings.out, settings.model_out, settings.replaces)
+        work.parts.gather(done, settings.out, settings.planes, settings.replaces)
         if len(done) == len(outcomes):
             work.parts.remove()
         else:
@@ -231,11 +126,10 @@ def _work(instrument, exposure, settings):
     provenance = Provenance(instrument.name, tuple(read), dict(exposure.options), exposure.identity, sums)
     choosing = {o.name for o in instrument.options if o.chooses}
     options = {n: v for n, v in exposure.options if n not in choosing}
-    told = [instrument.name, exposure.identity, options, settings.config, settings.catalogs, settings.model_image,
-            [digest for _, digest in sums]]
+    told = [instrument.name, exposure.identity, options, settings.config, settings.catalogs, settings.sky_from,
+            settings.psf_from, settings.model_image, [digest for _, digest in sums]]
     fingerprint = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
-    return Work(instrument, exposure, settings, provenance,
-                Parts(settings.out, fingerprint, settings.model_out is not None))
+    return Work(instrument, exposure, settings, provenance, Parts(settings.out, fingerprint, settings.planes))
 
 
 def _spread(work, tasks, executor, progress):
@@ -290,13 +184,11 @@ def fit_task(work, task, progress=None):
     """Read and fit one detector, and write its part. Parameters and return as `attempt`."""
     from .fit import fit
     clock, settings, instrument = _Clock(), work.settings, work.instrument
-    image, config, forced, bright = prepared(work, task)
-    psf = instrument.psf_prior(image)
+    image, config, psf, given = prepared(work, task)
     clock("reading")
-    result = fit(image, psf, config, sources=forced, bright=bright, threads=settings.threads, progress=progress,
-                 observer=_observer(settings, task))
+    result = fit(image, psf, config, **given, threads=settings.threads, progress=progress, observer=_observer(settings, task))
     catalog = result.catalog
-    for name, values in {**instrument.finish(image, result), **identifiers(forced, catalog)}.items():
+    for name, values in {**instrument.finish(image, result), **identifiers(given["sources"], catalog)}.items():
         known = catalog[name].info.description if name in catalog.colnames else None
         catalog[name] = values
         catalog[name].info.description = catalog[name].info.description or known
@@ -310,30 +202,64 @@ def fit_task(work, task, progress=None):
 
 
 def prepared(work, task):
-    """The image of a task with all that catalogs say of it, its configuration, and given positions and stars, or None."""
+    """What a fit of a task takes: the image with all that catalogs say of it, configuration, PSF, and what else is given.
+
+    Returns
+    -------
+    image : crowdsource.image.Image
+    config : crowdsource.config.FitConfig
+    psf : crowdsource.psf.base.PSF or None
+    given : dict
+        ``sources``, ``bright`` and ``sky`` of `crowdsource.fit.fit`, each may be None.
+    """
     settings, instrument = work.settings, work.instrument
     image = work.exposure.read(task)
     if settings.galaxies is not None:
         image = with_galaxies(instrument, settings.galaxies, image)
-    forced = None if settings.force is None else given_rows(settings.force, image)
+    several = len(work.exposure.tasks()) > 1
+    forced = None if settings.force is None else given_rows(settings.force, image, may_be_empty=several)
     bright = None if settings.bright is None else bright_stars(instrument, settings.bright, image)
     if bright is not None:
         image = instrument.around_bright(image, bright)
-    return image, configuration(instrument, image, settings.config), forced, bright
+    config = configuration(instrument, image, settings.config)
+    sky = None if settings.sky_from is None else earlier_sky(settings.sky_from, task.detector, image)
+    given = dict(sources=forced, bright=bright, sky=sky)
+    if settings.psf_from is None:
+        return image, config, instrument.psf_prior(image), given
+    return image, unrefitted(config), earlier_psf(settings.psf_from, task.detector, image), given
+
+
+def unrefitted(config):
+    """The configuration with the PSF kept as it is."""
+    return replace(config, psf=replace(config.psf, refit=False))
 
 
 def write_part(work, task, image, result):
     """Write what a task gave. Returns the header of its part."""
     header = run_header(result, work.provenance, task.detector)
     header["NOISEEST"] = (image.ivar_estimated, "ivar was estimated from the image")
-    planes = work.instrument.products(image, result) if work.parts.with_model else {}
-    if not work.settings.model_image:
-        planes.pop("MOD", None)
-    model = model_hdus(planes, image.noise, plane_header(image), task.detector)
-    if work.parts.with_model and result.config.nebulosity.mode == "continuous" and result.probabilities is not None:
-        model += probability_hdus(result.probabilities, image, task.detector)
-    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), model)
+    images = work.instrument.products(image, result) if work.parts.kinds else {}
+    planes = {kind: PLANES[kind](work, task, image, result, images) for kind in work.parts.kinds}
+    work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), planes)
     return header
+
+
+def _model_planes(work, task, image, result, images):
+    """What the model file holds of a detector."""
+    wanted = {n: plane for n, plane in images.items() if n != "MOD" or work.settings.model_image}
+    hdus = model_hdus(wanted, image.noise, plane_header(image), task.detector)
+    if result.config.nebulosity.mode != "hard" and result.probabilities is not None:
+        hdus += probability_hdus(result.probabilities, image, task.detector)
+    return hdus
+
+
+def _info_planes(work, task, image, result, images):
+    """What the info file holds of a detector."""
+    return info_hdus(result, images["MSK"], plane_header(image), task.detector)
+
+
+PLANES = {MODEL: _model_planes, INFO: _info_planes}
+"""What makes the HDUs of a file of planes, by its kind."""
 
 
 def _stages(history):
@@ -374,21 +300,21 @@ def plan(instrument, exposure, settings):
     list of str
     """
     from .io.results import config_lines
-    settings.check_network()
+    settings.check_inputs([t.detector for t in exposure.tasks()])
     settings.check_outputs(exposure.inputs)
     lines, work = [], Work(instrument, exposure, settings, None, None)
     for task in exposure.tasks():
-        image, config, forced, bright = prepared(work, task)
-        instrument.psf_prior(image)
+        image, config, _, given = prepared(work, task)
         ny, nx = image.shape
         lines.append(f"image {image.exposure} {image.detector}".rstrip()+f": {nx} x {ny} pixels, {100*image.good.mean():.2f}% "
                      f"good, typical noise {image.noise:.4g}"+" (estimated)"*image.ivar_estimated)
         lines.append(f"gain {image.gain:g}, saturation {image.saturation:g}, zero point {image.zeropoint:g}, "
                      f"{'a' if image.wcs is not None else 'no'} WCS")
-        if forced is not None:
-            lines.append(f"forced at {len(forced)} positions of {settings.force}")
-        if bright is not None:
-            lines.append(f"{len(bright)} bright stars of {settings.bright}")
+        if given["sources"] is not None:
+            lines.append(f"forced at {len(given['sources'])} positions of {settings.force}")
+        if given["bright"] is not None:
+            lines.append(f"{len(given['bright'])} bright stars of {settings.bright}")
+        lines += [f"{what} of {path}" for what, path in (("sky", settings.sky_from), ("PSF", settings.psf_from)) if path]
         lines += config_lines(config)
     wanted = [*settings.files, *([] if settings.debug_plots is None else [settings.debug_plots])]
     return [*lines, *(f"would write {p}" for p in wanted)]

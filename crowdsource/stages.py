@@ -36,7 +36,7 @@ def with_structure(state):
     if state.structure is not None or not is_due(c, state.passno, state.kind == LAST):
         return state
     found = find(state.image, state.model, state.psf, c)
-    image = state.image.flagged(found.where, mask=ENGINE.nebulous | ENGINE.nodeblend | ENGINE.sharp)
+    image = state.image.flagged(found.where, mask=ENGINE.nebulous | ENGINE.sharp | (ENGINE.nodeblend if c.nodeblend else 0))
     state = replace(state, image=image, structure=found)
     return state if state.forced or not len(state.sources) else without(state, blurred(state))
 
@@ -67,10 +67,10 @@ def with_sky(state, start_sky=None):
     ----------
     state : PassState
     start_sky : ndarray, shape (ny, nx), optional
-        Used in the first pass instead.
+        Used in the first pass instead, or in all.
     """
     c = state.config.sky
-    if state.passno == 0 and start_sky is not None:
+    if start_sky is not None and (state.passno == 0 or c.keep):
         return replace(state, sky=np.array(start_sky, dtype=np.float32))
     fwhm = float(state.psf.fwhm())
     block = max(c.block, round(c.block_fwhm*fwhm))
@@ -90,8 +90,8 @@ def _sky_of(state, left, block):
     if not detected or fine <= 0:
         return estimate_sky(left, image.ivar, c, block, state.run)
     where, block_there = state.structure.where, max(SMALLEST_SKY, round(fine*float(state.psf.fwhm())))
-    elsewhere = estimate_sky(left, np.where(where, np.float32(0), image.ivar), c, block, state.run)
-    return np.where(where, estimate_sky(left, image.ivar, c, block_there, state.run), elsewhere)
+    there, rest = estimate_sky(left, image.ivar, c, block_there, state.run), np.where(where, np.float32(0), image.ivar)
+    return np.where(where, there, estimate_sky(left, rest, c, block, state.run)) if rest.any() else there
 
 
 def sure_model(state):

@@ -13,6 +13,7 @@ from crowdsource.flags import ENGINE, FlagDefinition, FlagTable
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, flag
 from crowdsource.io.fits import ImageName, read_image
+from crowdsource.io.tables import numbers
 
 from .wise_atlas import SIDE, atlas
 
@@ -25,8 +26,8 @@ SATURATED, GROW = 85000., 3
 """Level, and how far around saturated pixels others are not used, pixels."""
 TILE, OVERLAP = 512, 32
 STAMPS = 19, 31, 59, 149, 319
-"""Sizes of stamps, pixels: the light of saturated stars reaches to the end of the models, and what stamps leave of it is taken for
-stars."""
+"""Sizes of stamps, pixels: the light of saturated stars reaches to the end of the models, and what stamps leave of it is taken
+for stars."""
 SHARPNESS = 0.5
 MASK_BITS = {
     "core_wings": ((0, 1), (2, 3)), "psf_spike": ((27,), (28,)), "ghost": ((25, 26), (11, 12)),
@@ -61,6 +62,12 @@ PLANES = "img-m", "invvar-m", "n-m", "n-u", "msk"
 OPTIONAL = "n-u", "msk"
 COADD = re.compile(r"\d{4}[pm]\d{3}")
 FILE = re.compile(r"unwise-(\d{4}[pm]\d{3})-w(\d)-img-m\.fits(\.gz)?$")
+BRIGHT = 5.
+"""Stars brighter than this in K get very large stamps."""
+K_NAMES = "k_m", "kmag", "ksmag", "k_mag", "ks_mag", "k", "ks"
+"""Names of columns of K magnitudes, in any case; the first is that of the 2MASS point sources."""
+NEBULOSITY = dict(mode="mean", nodeblend=False, weight=0.5, shift=64, smooth=64., stretch=100.)
+"""How structured background is told and marked: blends are split in it, and networks are used as that of the coadds was."""
 PSF_VARIABLE = "WISE_PSF_DIR"
 
 
@@ -287,11 +294,27 @@ class Wise(Instrument):
         o = image.meta["options"]
         return field_psf(image, image.meta["band"], o["psf_dir"] or os.environ.get(PSF_VARIABLE), o["psf_file"])
 
+    def bright_stars(self, image, table):
+        """Stars brighter than magnitude 5 in K.
+
+        Raises
+        ------
+        InputError
+            As `Instrument.bright_stars`, and when no column is one of `K_NAMES`.
+        """
+        names = {n.lower(): n for n in reversed(table.colnames)}
+        column = next((names[k] for k in K_NAMES if k in names), None)
+        if column is None:
+            raise InputError(f"the catalog of bright stars has no K magnitudes; name their column {K_NAMES[0]} or {K_NAMES[1]}")
+        bright = table[numbers(table, column, "mag") < BRIGHT]
+        return super().bright_stars(image, bright)
+
     def fit_config(self, image, config):
-        """The PSF is known and wide; it is refitted only when that is asked for."""
+        """The PSF is known and wide, and refitted only when that is asked for; structured background is told as for coadds."""
         psf = replace(config.psf, refit=image.meta["options"]["refit_psf"], order=0, core=9, min_stars=200)
         return replace(config, psf=psf, detect=replace(config.detect, sharpness=SHARPNESS),
-                       solve=replace(config.solve, stamp_sizes=STAMPS))
+                       solve=replace(config.solve, stamp_sizes=STAMPS),
+                       nebulosity=replace(config.nebulosity, **NEBULOSITY))
 
     def write(self, images, path, overwrite=False):
         """Write the files of a tile; see `crowdsource.instruments.wise_planes.write_images`."""

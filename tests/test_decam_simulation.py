@@ -121,13 +121,13 @@ def test_the_step_of_s7_is_there_and_the_adapter_takes_it_off(tmp_path):
     step = seam_step(data, np.ones(data.shape, bool))
     meta = truth_of(tmp_path, "S7").meta
     assert (meta["STEPLOW"], meta["STEPHIGH"]) == (S7_STEP[0]-S7_STEP[1], S7_STEP[0]+S7_STEP[1])
-    # 10,000 pairs of pixels of 29 counts each: 0.4 in the middle, twice that at the ends
-    assert step[[0, -1]] == pytest.approx([meta["STEPLOW"], meta["STEPHIGH"]], abs=2.5)
+    # dark pixels of blocks of rows, noise 29: some 2 counts at the ends
+    assert step[[0, -1]] == pytest.approx([meta["STEPLOW"], meta["STEPHIGH"]], abs=4)
     exposure = Decam().open(str(tmp_path/NAME))
     image = exposure.read(exposure.tasks()[0])
     for rows in (image.data[:300], image.data[-300:]):
         # means of 12,000 pixels scatter by 0.3, and the step by what is said above
-        assert rows[:, 40:].mean()-rows[:, :40].mean() == pytest.approx(0, abs=2.5)
+        assert rows[:, 40:].mean()-rows[:, :40].mean() == pytest.approx(0, abs=4)
     assert "STEPLOW" not in truth_of(tmp_path, "N4").meta
 
 

@@ -10,7 +10,8 @@ from crowdsource.config import FitConfig, from_mapping
 from crowdsource.errors import DataFileError, InputError, OutputError
 from crowdsource.fit import fit
 from crowdsource.image import Image
-from crowdsource.io.results import Provenance, config_lines, model_hdus, read_config, write_result
+from crowdsource.io.planes import model_hdus
+from crowdsource.io.results import Provenance, config_lines, read_config, write_result
 from crowdsource.io.tables import check_ending, positions, read_table, write_catalog
 
 SHAPE = (60, 80)

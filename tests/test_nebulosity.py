@@ -159,8 +159,9 @@ def test_forced_fits_mark_and_keep_their_sources():
 
 
 @pytest.mark.parametrize("values, message", [
-    (dict(method="file.txt"), "give off, detect, or the .json or .h5"), (dict(mode="soft"), "hard or continuous"),
+    (dict(method="file.txt"), "give off, detect, or the .json or .h5"), (dict(mode="soft"), "hard, continuous or mean"),
     (dict(method="detect", mode="continuous"), "name a network"), (dict(passno=0), "at least 1"),
+    (dict(shift=0), "at least 1 pixel"),
     (dict(scales=[30., 3.]), "that grow"), (dict(faintest=7.), "at most nebulosity.threshold"), (dict(grow=-1.), "not negative")])
 def test_options_are_checked(values, message):
     with pytest.raises(ConfigError, match=message):

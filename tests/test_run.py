@@ -157,8 +157,8 @@ def test_errors_come_back_from_other_processes_whole(error):
 
 
 def test_a_run_goes_on_where_it_failed(out, caplog):
-    assert status(run(Camera(), Three(("n2",)), Settings(out, model_out=out.with_name("a.mod.fits")))) == 1
-    settings = Settings(out, model_out=out.with_name("a.mod.fits"))
+    settings = Settings(out, model_out=out.with_name("a.mod.fits"), info_out=out.with_name("a.info.fits"))
+    assert status(run(Camera(), Three(("n2",)), settings)) == 1
     with pytest.raises(OutputError, match="exists already"):
         run(Camera(), Three(), settings)
     before = (out.with_name("a.cat.fits.parts")/"n1.cat.fits").stat().st_mtime_ns
@@ -166,10 +166,18 @@ def test_a_run_goes_on_where_it_failed(out, caplog):
     assert [bool(o.cpu) for o in outcomes] == [False, True, False] and [o.header["NSOURCES"] for o in outcomes] == [1, 1, 1]
     assert before and not out.with_name("a.cat.fits.parts").exists()
     # the same as at one go, and there is nothing to do any more
-    whole = replace(settings, out=out.with_name("b.cat.fits"), model_out=out.with_name("b.mod.fits"))
+    whole = replace(settings, **{n: out.with_name(f"b.{n}.fits") for n in ("out", "model_out", "info_out")})
     run(Camera(), Three(), whole)
-    assert out.read_bytes() == whole.out.read_bytes() and settings.model_out.read_bytes() == whole.model_out.read_bytes()
+    assert all(getattr(settings, n).read_bytes() == getattr(whole, n).read_bytes() for n in ("out", "model_out", "info_out"))
     assert run(Camera(), Three(), replace(settings, resume=True)) == [] and "finished already" in caplog.text
+
+
+def test_parts_without_planes_that_are_wanted_are_not_taken(out):
+    run(Camera(), Three(("n2",)), Settings(out))
+    outcomes = run(Camera(), Three(), Settings(out, resume=True, info_out=out.with_name("a.info.fits")))
+    assert all(o.cpu for o in outcomes)
+    with fits.open(out.with_name("a.info.fits")) as hdus:
+        assert [h.name for h in hdus[1:]] == [f"N{k}_{n}" for k in (1, 2, 3) for n in ("IVF", "MSK", "PSF")]
 
 
 def test_parts_of_other_settings_are_not_taken(out, caplog):

@@ -7,7 +7,7 @@ from astropy.table import QTable
 from crowdsource.catalog.schema import (DETECTION, FLUX, FORCED, MAGNITUDE, WORLD, columns_of, documentation, magnitudes,
                                         make_catalog)
 
-EVERY = columns_of(True, True, True, True)
+EVERY = columns_of(True, True, True, 4)
 
 
 def values(n=3):

@@ -186,6 +186,56 @@ def test_the_largest_stamps_hold_the_whole_psf(tmp_path):
     assert beyond[0] > 1e-3 and beyond[1] < 1e-4
 
 
+def test_bright_stars_by_their_k_magnitudes(tmp_path):
+    image = read(write_tile(tmp_path))
+    table = Table(dict(x=[30., 70., 55., 9.], y=[20., 60., 41., 9.], Kmag=[4.9, 5.0, 2.0, np.nan], mag=[9., 1., 1., 1.]))
+    rows = Wise().bright_stars(image, table)
+    assert list(rows["x"]) == [30, 55]
+    table.rename_column("Kmag", "h_m")
+    with pytest.raises(InputError, match="no K magnitudes; name their column k_m or kmag"):
+        Wise().bright_stars(image, table)
+    table["k_m"] = np.ma.masked_equal([1., 9., 9., 9.], 9.)
+    assert list(Wise().bright_stars(image, table)["x"]) == [30]
+
+
+def test_bright_stars_reach_the_fit(tmp_path, capsys):
+    write_tile(tmp_path)
+    Table(dict(x=X[:2], y=Y[:2], k_m=[3., 7.])).write(tmp_path/"k.csv")
+    command = ["wise", COADD, "1", "--dir", str(tmp_path), "--out", str(tmp_path/"o.fits"), "--bright-stars", f"{tmp_path}/k.csv"]
+    assert main([*command, "--dry-run"]) == 0
+    assert "1 bright stars of" in capsys.readouterr().out
+    assert main([*command, "--quiet"]) == 0
+
+
+def test_structured_background_splits_blends(tmp_path, monkeypatch):
+    from crowdsource import stages
+    from crowdsource.nebulosity.find import Structure
+    monkeypatch.setattr(stages, "find", lambda image, *_: Structure(np.ones(image.shape, bool)))
+    write_tile(tmp_path)
+    out = tmp_path/"o.cat.fits"
+    assert main(["wise", COADD, "1", "--dir", str(tmp_path), "--out", str(out), "--nebulosity", "detect", "--quiet"]) == 0
+    rows = Table.read(out, hdu="CAT")
+    # bits 13 and 15 are 5 and 7 of the second column
+    assert len(rows) == 3 and (rows["flags_info"] == (1 << 5 | 1 << 7)).all()
+    assert (np.asarray(rows["flags"]) >> 32 & ENGINE.nodeblend == 0).all()
+
+
+def test_a_network_of_three_classes_gives_three_columns(tmp_path):
+    from tiny_network import layers, write_network
+    write_tile(tmp_path)
+    write_network(tmp_path/"net.json", layers(3), out=[np.zeros((6, 3)), np.log([0.2, 0.3, 0.5])])
+    out = tmp_path/"o.cat.fits"
+    assert main(["wise", COADD, "1", "--dir", str(tmp_path), "--out", str(out), "--nebulosity", str(tmp_path/"net.h5"), "--quiet",
+                 "--model-out", str(tmp_path/"m.fits")]) == 0
+    rows = Table.read(out, hdu="CAT")
+    assert [n for n in rows.colnames if n.startswith("prob_")] == ["prob_nebulosity", "prob_light", "prob_normal"]
+    assert [rows[f"prob_{n}"][0] for n in ("nebulosity", "light", "normal")] == pytest.approx([0.5, 0.2, 0.3], abs=1e-5)
+    # half of 0.5 is not the largest
+    assert (rows["flags_info"] == 0).all()
+    with fits.open(tmp_path/"m.fits") as hdus:
+        assert [h.name for h in hdus[4:]] == ["PROB_NEBULOSITY", "PROB_LIGHT", "PROB_NORMAL"]
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real coadds beside this project")
 @pytest.mark.parametrize("band", [1, 2])
 def test_real_cutouts(tmp_path, band):

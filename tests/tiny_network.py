@@ -18,7 +18,7 @@ def conv(name, padding, activation, bias=True):
                  strides=[1, 1], dilation_rate=[1, 1], data_format="channels_last")
 
 
-def layers():
+def layers(classes=4):
     """Every kind of layer, kernels of odd and even sides, inside the plane and over its edges."""
     first = conv("first", "same", "relu")
     first["config"]["batch_input_shape"] = [None, SIDE, SIDE, 1]
@@ -26,7 +26,7 @@ def layers():
             conv("second", "same", "linear", bias=False), layer("Activation", "bend", activation="tanh"),
             conv("third", "valid", "relu"), layer("Dropout", "drop", rate=0.5), layer("GlobalAveragePooling2D", "mean"),
             layer("Flatten", "flat"), layer("Dense", "last", units=6, activation="sigmoid", use_bias=True),
-            layer("Dense", "out", units=4, activation="softmax", use_bias=True)]
+            layer("Dense", "out", units=classes, activation="softmax", use_bias=True)]
 
 
 def write_network(path, listed=None, seed=1, **changed):

@@ -39,7 +39,8 @@ def image_catalog(state):
     if np.isfinite(image.zeropoint):
         columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
     return make_catalog(columns, flux_unit(image.meta.get("unit", "")), forced=state.forced, world=image.wcs is not None,
-                        magnitude=bool(np.isfinite(image.zeropoint)), probability=state.probabilities is not None)
+                        magnitude=bool(np.isfinite(image.zeropoint)),
+                        probabilities=0 if state.probabilities is None else len(state.probabilities))
 
 
 def flux_unit(name):

@@ -73,15 +73,17 @@ PROBABILITY = (
 )
 
 
-def columns_of(forced=False, world=False, magnitude=False, probability=False):
+def columns_of(forced=False, world=False, magnitude=False, probabilities=0):
     """The columns of a catalog, in order.
 
     Parameters
     ----------
-    forced, world, magnitude, probability : bool
-        A forced fit; an image with a WCS; one with a zero point; a network was asked for nebulosity.
+    forced, world, magnitude : bool
+        A forced fit; an image with a WCS; one with a zero point.
+    probabilities : int
+        So many a network gave of the background.
     """
-    return DETECTION+FORCED*forced+WORLD*world+MAGNITUDE*magnitude+PROBABILITY*probability
+    return DETECTION+FORCED*forced+WORLD*world+MAGNITUDE*magnitude+PROBABILITY[:probabilities]
 
 
 def make_catalog(values, unit="ct", **has):
@@ -93,7 +95,7 @@ def make_catalog(values, unit="ct", **has):
         Every column of the schema.
     unit : str
         The image's unit.
-    **has : bool
+    **has
         As `columns_of`.
 
     Returns
@@ -115,7 +117,7 @@ def make_catalog(values, unit="ct", **has):
 def documentation():
     """The columns as a Markdown table."""
     rows = [f"| `{c.name}` | {np.dtype(c.dtype).name} | {'image' if c.unit == FLUX else c.unit} | {c.description} |"
-            for c in columns_of(True, True, True, True)]
+            for c in columns_of(True, True, True, len(PROBABILITY))]
     return "\n".join(["| column | type | unit | definition |", "|---|---|---|---|", *rows])
 
 

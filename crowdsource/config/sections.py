@@ -33,6 +33,8 @@ class SkyConfig:
         Smallest fraction of good pixels for a block to be used; others are filled from neighbours.
     smooth : int
         Size in blocks of the median filter run over the blocks; 1 for none.
+    keep : bool
+        A given sky stays as it is through all passes.
     """
     estimator: str = "mean"
     clip: float = 3.
@@ -43,6 +45,7 @@ class SkyConfig:
     min_significance: float = 5.5
     min_good: float = 0.25
     smooth: int = 1
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -315,6 +318,7 @@ def checked(config):
         (1 <= config.min_passes <= config.max_passes, "min_passes must be at least 1 and at most max_passes"),
         (config.prune_passes >= 0, "prune_passes must not be negative"),
         (config.sky.estimator in ("mean", "median", "mode"), "sky.estimator must be mean, median or mode"),
+        (not config.sky.keep or s.sky_spacing == 0, "sky.keep keeps the sky and solve.sky_spacing fits it: choose one"),
         (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
         (0 < d.threshold < inf, "detect.threshold must be positive and finite"),
         (d.edge_of in ("masked", "saturated"), "detect.edge_of must be masked or saturated"),

@@ -1,6 +1,6 @@
 """Finished detectors of a run, each whole in a folder beside the catalog, from which the outputs are gathered at the end.
 
-A part is a small catalog of its own, and a model file where one is wanted. The catalog is written last: where it lies, all
+A part is a small catalog of its own, and files of planes where some are wanted. The catalog is written last: where it lies, all
 of its detector is there. Gathering copies the parts' HDUs as they are, so that a run that was cut off and resumed gives the
 bytes of one that was not.
 """
@@ -27,6 +27,8 @@ RUN = "RUNSUM"
 ONLY = "image"
 """Name of the part of an exposure's only detector."""
 COPY_BYTES = 1 << 24
+MODEL, INFO = "mod", "info"
+"""Kinds of files of planes."""
 
 
 class Parts:
@@ -38,26 +40,26 @@ class Parts:
         The catalog that they become.
     fingerprint : str
         The same for runs of the same inputs with the same settings.
-    with_model : bool
-        Each part has a model file.
+    kinds : iterable of str
+        Of the files of planes that each part has, `MODEL` or `INFO`.
     """
 
-    def __init__(self, out, fingerprint="", with_model=False):
+    def __init__(self, out, fingerprint="", kinds=()):
         self.folder = Path(f"{out}.parts")
-        self.fingerprint, self.with_model = fingerprint, with_model
+        self.fingerprint, self.kinds = fingerprint, tuple(kinds)
 
     def catalog(self, detector):
         """The file of a detector's rows."""
         return self.folder/f"{detector or ONLY}.cat.fits"
 
-    def model(self, detector):
-        """The file of a detector's planes."""
-        return self.folder/f"{detector or ONLY}.mod.fits"
+    def planes(self, detector, kind):
+        """The file of a detector's planes of a kind."""
+        return self.folder/f"{detector or ONLY}.{kind}.fits"
 
     def header(self, detector):
         """The primary header of a finished detector's catalog; None where it is not finished, or by another run."""
         path = self.catalog(detector)
-        if not path.exists() or (self.with_model and not self.model(detector).exists()):
+        if not all(p.exists() for p in (path, *(self.planes(detector, kind) for kind in self.kinds))):
             return None
         try:
             header = read_header(path)
@@ -68,7 +70,7 @@ class Parts:
             return None
         return header
 
-    def write(self, detector, header, hdus, planes=()):
+    def write(self, detector, header, hdus, planes):
         """Write a detector's part.
 
         Parameters
@@ -78,8 +80,8 @@ class Parts:
             Of the primary HDU.
         hdus : list of HDUs
             What the catalog file holds of the detector.
-        planes : list of HDUs
-            What the model file holds.
+        planes : mapping of str to list of HDUs
+            What the files of planes hold, by kind.
 
         Raises
         ------
@@ -92,7 +94,7 @@ class Parts:
             raise OutputError(f"{self.folder}: cannot be made ({problem.strerror}); choose another place") from problem
         header = header.copy()
         header[RUN] = (self.fingerprint, "of inputs and settings")
-        files = [(self.model(detector), planes)] if self.with_model else []
+        files = [(self.planes(detector, kind), planes[kind]) for kind in self.kinds]
         try:
             for path, held in (*files, (self.catalog(detector), hdus)):
                 with atomic_path(path, overwrite=True) as temporary:
@@ -103,15 +105,17 @@ class Parts:
                 self.folder.rmdir()  # when nothing lies in it
             raise
 
-    def gather(self, detectors, out, model_out=None, overwrite=False):
+    def gather(self, detectors, out, planes, overwrite=False):
         """Write the outputs from the parts.
 
         Parameters
         ----------
         detectors : list of str
             In the outputs' order.
-        out, model_out : path-like
-            The catalog, FITS or, by its ending, ECSV or Parquet; the model file.
+        out : path-like
+            The catalog, FITS or, by its ending, ECSV or Parquet.
+        planes : mapping of str to path-like
+            Files of planes by kind.
         overwrite : bool
 
         Raises
@@ -124,8 +128,8 @@ class Parts:
             joined([self.catalog(d) for d in detectors], header, out, overwrite)
         else:
             write_catalog(self._rows(detectors), out, plain_record(header), overwrite)
-        if model_out is not None:
-            joined([self.model(d) for d in detectors], header, model_out, overwrite)
+        for kind, path in planes.items():
+            joined([self.planes(d, kind) for d in detectors], header, path, overwrite)
 
     def _rows(self, detectors):
         """One table of all detectors' rows, with their names where they have some."""
@@ -134,6 +138,7 @@ class Parts:
         for detector in detectors:
             table = QTable.read(self.catalog(detector), hdu=prefix(detector)+"CAT")
             table.meta.clear()
+            table.convert_bytestring_to_unicode()
             if detector:
                 table["detector"] = np.full(len(table), detector)
             tables.append(table)

@@ -1,9 +1,8 @@
-"""Results in files: the catalog with its PSF and history, and the model image.
+"""Results in files: the catalog with its PSF and history.
 
 ``<name>.cat.fits`` holds PRIMARY (version, configuration, inputs with their SHA-256, a summary of the passes), ``HDR`` (the
-image's header and what was measured on it), ``PSF`` and what belongs to it, ``CAT`` and ``HIST``. The model file holds
-``MOD``, ``SKY`` and ``MSK``, compressed. Where an exposure has several detectors, each has such HDUs, with its name and an
-underscore before theirs. The same run of the same files gives the same bytes.
+image's header and what was measured on it), ``PSF`` and what belongs to it, ``CAT`` and ``HIST``. Where an exposure has several
+detectors, each has such HDUs, with its name and an underscore before theirs. The same run of the same files gives the same bytes.
 """
 import hashlib
 import json
@@ -17,9 +16,7 @@ import numpy as np
 from astropy.io import fits
 
 from ..config import as_mapping
-from ..catalog.schema import PROBABILITY
 from ..errors import DataFileError
-from ..nebulosity.classifier import EIGHTH, shrunk
 from .atomic import atomic_path
 from .fits import opened
 from .tables import check_ending, write_catalog
@@ -27,8 +24,6 @@ from .tables import check_ending, write_catalog
 DISTRIBUTION = "crowdsourcephoto"
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 FITS_ENDINGS = ".fits", ".fit"
-FINE = 32
-"""Model and sky are stored in steps of the noise over this."""
 
 
 @dataclass(frozen=True)
@@ -135,90 +130,6 @@ def detector_header(image, result):
 def prefix(detector):
     """What stands before the names of a detector's HDUs."""
     return f"{detector.upper()}_" if detector else ""
-
-
-def model_hdus(planes, noise, header, detector=""):
-    """Images of a detector for the model file, compressed.
-
-    Parameters
-    ----------
-    planes : mapping of str to ndarray, shape (ny, nx)
-        Floating planes are stored in steps of a 32nd of the noise, integers exactly.
-    noise : float
-        Typical noise of a pixel, image units.
-    header : astropy.io.fits.Header
-        `plane_header` makes it.
-    detector : str
-
-    Returns
-    -------
-    list of astropy.io.fits.CompImageHDU
-    """
-    return [_compressed(plane, prefix(detector)+name, noise, header) for name, plane in planes.items()]
-
-
-def probability_hdus(probabilities, image, detector=""):
-    """What a network says of an image's background, at an eighth of its scale, for the model file.
-
-    Parameters
-    ----------
-    probabilities : ndarray, shape (4, ny, nx)
-    image : crowdsource.image.Image
-    detector : str
-
-    Returns
-    -------
-    list of astropy.io.fits.CompImageHDU
-        Stored exactly, with the names of the catalog's columns.
-    """
-    header = plane_header(image, EIGHTH)
-    return [fits.CompImageHDU(shrunk(plane), header, name=prefix(detector)+column.name.upper(), compression_type="GZIP_2",
-                              quantize_level=0) for column, plane in zip(PROBABILITY, probabilities)]
-
-
-def _compressed(plane, name, noise, header):
-    if plane.dtype.kind != "f":
-        return fits.CompImageHDU(plane, header, name=name, compression_type="GZIP_2")
-    # a negative level is an absolute step; a fixed seed of the dither gives the same file each time
-    return fits.CompImageHDU(plane.astype(np.float32), header, name=name, compression_type="RICE_1",
-                             quantize_level=-noise/FINE, quantize_method=1, dither_seed=1)
-
-
-def plane_header(image, step=1):
-    """Where a plane of an image's pixels lies: its world coordinates, and its place in the parent image.
-
-    Parameters
-    ----------
-    image : crowdsource.image.Image
-    step : int
-        Pixels of the image along a side of the plane's.
-
-    Returns
-    -------
-    astropy.io.fits.Header
-        With LTV1 and LTV2, what is to be added to a parent's pixel, times LTM1_1 and LTM2_2 where they are not 1, to get one of
-        the plane.
-    """
-    header = fits.Header() if image.wcs is None else _wcs_header(image, step)
-    for k, first in enumerate(image.origin, 1):
-        header[f"LTV{k}"] = ((0.5*(step-1)-first)/step, "pixel here less pixel of the parent image")
-        if step > 1:
-            header[f"LTM{k}_{k}"] = (1/step, "pixels here in one of the parent image")
-    return header
-
-
-def _wcs_header(image, step):
-    """World coordinates of a plane whose pixels have so many of the image's along a side."""
-    x0, y0 = image.origin
-    wcs = image.wcs[y0:, x0:]
-    if step > 1:
-        # polynomials in pixels, and tables of them, have no form for larger ones; those in degrees stay
-        wcs.sip = wcs.cpdis1 = wcs.cpdis2 = wcs.det2im1 = wcs.det2im2 = None
-        wcs.wcs.ctype = [kind.removesuffix("-SIP") for kind in wcs.wcs.ctype]
-        wcs.wcs.crpix = (wcs.wcs.crpix-0.5)/step+0.5
-        scaled = "cd" if wcs.wcs.has_cd() else "cdelt"
-        setattr(wcs.wcs, scaled, getattr(wcs.wcs, scaled)*step)
-    return wcs.to_header(relax=True)
 
 
 def table_hdu(table, name):

@@ -119,9 +119,9 @@ def positions(table, image):
     from astropy.table import Table
     names = {n.lower(): n for n in reversed(table.colnames)}
     if image.wcs is not None and {"ra", "dec"} <= names.keys():
-        x, y = _projected(_numbers(table, names["ra"], "deg"), _numbers(table, names["dec"], "deg"), image)
+        x, y = _projected(numbers(table, names["ra"], "deg"), numbers(table, names["dec"], "deg"), image)
     elif {"x", "y"} <= names.keys():
-        x, y = _numbers(table, names["x"], "pix"), _numbers(table, names["y"], "pix")
+        x, y = numbers(table, names["x"], "pix"), numbers(table, names["y"], "pix")
     else:
         wanted = "x and y, or ra and dec" if image.wcs is not None else "x and y (ra and dec serve an image with a WCS only)"
         raise InputError(f"the catalog has no columns {wanted}; it has {', '.join(table.colnames)}")
@@ -154,22 +154,22 @@ def star_positions(table, image):
 
     def column(options, unit, default):
         name = next((names[o] for o in options if o in names), None)
-        values = np.full(len(table), default) if name is None else _numbers(table, name, unit)
+        values = np.full(len(table), default) if name is None else numbers(table, name, unit)
         return np.where(np.isfinite(values), values, default)
 
     mag = column(("mag", "magnitude", "phot_g_mean_mag"), "mag", np.nan)
     if {"ra", "dec", "pmra", "pmdec"} <= names.keys() and np.isfinite(image.mjd):
         years = (image.mjd-MJD_2000)/JULIAN_YEAR-(column(("epoch", "ref_epoch"), "yr", 2000.)-2000)
-        dec = _numbers(table, names["dec"], "deg")
+        dec = numbers(table, names["dec"], "deg")
         moved = dec+column(("pmdec",), "mas/yr", 0.)*years/MAS_PER_DEGREE
-        ra = _numbers(table, names["ra"], "deg")+column(("pmra",), "mas/yr", 0.)*years/MAS_PER_DEGREE/np.cos(np.radians(dec))
+        ra = numbers(table, names["ra"], "deg")+column(("pmra",), "mas/yr", 0.)*years/MAS_PER_DEGREE/np.cos(np.radians(dec))
         table = Table(dict(ra=ra, dec=moved))
     rows = positions(table, image)
     rows["mag"] = mag
     return rows
 
 
-def _numbers(table, name, unit):
+def numbers(table, name, unit):
     """A column as float64 in a unit, NaN where masked."""
     column = table[name]
     try:

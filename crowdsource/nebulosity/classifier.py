@@ -1,37 +1,45 @@
-"""The published classifier of DECam images: a network that tells nebulosity, light, normal sky and errors in windows.
+"""The published classifiers: networks that tell nebulosity, light, normal sky and perhaps errors in windows.
 
-It was trained on images as they come, with their stars. See Saydjari et al. (2023), section 2.
+They were trained on images as they come, with their stars: one of four classes for DECam (Saydjari et al. 2023, section 2), one
+of three for unWISE coadds (Schlafly et al. 2019).
 """
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 CLASSES = "nebulosity", "light", "normal", "error"
-"""What the network's four probabilities are of."""
+"""What probabilities are of, here and in outputs; three are the first three."""
+ORDERS = {4: (0, 1, 2, 3), 3: (2, 0, 1)}
+"""Places of these classes among the outputs of a network by their number: that of three gives light, normal, nebulosity."""
 BINS = 3000
-HARD_WEIGHT = 0.25
-"""A window is nebulous when its probability of nebulosity, times this, is the largest."""
-STEP = 128
-"""Windows overlap in the continuous mode: each starts so many pixels after the last, and sigma of the smoothing is as wide."""
+LOW, LOWER = 0.3, 0.1
+"""Quantiles whose difference is a scale below most stars' light."""
 FLOOR = 1e-4
 LIGHT_SHARE, BOUNDARY = 0.5, 2.
 """Nebulous is where nebulosity and this share of light come to more than so many times the other classes."""
 EIGHTH = 8
 
 
-def equalised(window):
+def equalised(window, stretch=0.):
     """A window's pixels stretched and replaced by their rank: from 0 to 1, each value as frequent as any other.
 
     Parameters
     ----------
     window : ndarray, shape (ny, nx)
+    stretch : float
+        As `NebulosityConfig.stretch`.
 
     Returns
     -------
     ndarray, shape (ny, nx), float64
-        The cumulative histogram, of 3,000 bins, of asinh((v - min) / median of v - min); 1 where all pixels are alike.
+        The cumulative histogram, of 3,000 bins, of asinh((v - zero) / scale); 1 where all pixels are alike.
     """
-    above = window.astype(np.float64)-window.min()
-    scale = np.median(above)
+    window = window.astype(np.float64)
+    if stretch > 0:
+        low, lower = np.quantile(window, (LOW, LOWER))
+        above, scale = window-np.median(window), max(low-lower, stretch)
+    else:
+        above = window-window.min()
+        scale = np.median(above)
     stretched = np.arcsinh(above/scale) if scale > 0 else above
     count, edges = np.histogram(stretched, BINS)
     return np.interp(stretched, edges[:-1], count.cumsum()/count.sum())
@@ -43,22 +51,59 @@ def starts(length, window, step):
     return first if first[-1] == length-window else [*first, length-window]
 
 
-def padded(plane, window):
-    """A plane with a rim of a pixel, and more after its end where it is smaller than a window, of its median."""
-    more = [(1, max(1, w-n-1)) for n, w in zip(plane.shape, window)]
+def padded(plane, window, rim):
+    """A plane with a rim of so many pixels, and more after its end where it is smaller than a window, of its median."""
+    more = [(rim, max(rim, w-n-rim)) for n, w in zip(plane.shape, window)]
     return np.pad(plane, more, constant_values=np.median(plane))
 
 
-def windows(plane, network, step):
+def trimmed(planes, plane, rim):
+    """Planes without the rim that `padded` added."""
+    ny, nx = plane.shape
+    return planes[:, rim:ny+rim, rim:nx+rim]
+
+
+def windows(plane, network, step, stretch):
     """(slices, probabilities) of the windows of a padded plane, which overlap where the step is smaller than they are."""
     (ny, nx), (sy, sx) = network.shape, step
     for y in starts(plane.shape[0], ny, sy):
         for x in starts(plane.shape[1], nx, sx):
             box = np.s_[y:y+ny, x:x+nx]
-            yield box, network(equalised(plane[box]))
+            given = np.asarray(network(equalised(plane[box], stretch)))
+            yield box, given[list(ORDERS[len(given)])]
 
 
-def hard(plane, network):
+def means(plane, network, step, config, rim=1, sureness=None):
+    """Mean probabilities of the windows over each pixel.
+
+    Parameters
+    ----------
+    plane, network
+        As `hard`.
+    step : tuple of int
+        From one window to the next, pixels.
+    config : crowdsource.nebulosity.options.NebulosityConfig
+    rim : int
+        Of the plane: as `padded`.
+    sureness : callable, optional
+        What a window of given probabilities counts for; all the same when not given.
+
+    Returns
+    -------
+    ndarray, shape (classes, ny, nx), float32
+    """
+    wide, total = padded(plane, network.shape, rim), 0
+    weight = np.zeros(wide.shape, np.float32)
+    for box, p in windows(wide, network, step, config.stretch):
+        if np.isscalar(total):
+            total = np.zeros((len(p), *wide.shape), np.float32)
+        share = 1 if sureness is None else sureness(p)
+        total[:, *box] += (p*share)[:, None, None]
+        weight[box] += share
+    return trimmed(total/weight, plane, rim)
+
+
+def hard(plane, network, config):
     """Classes window by window.
 
     Parameters
@@ -66,38 +111,49 @@ def hard(plane, network):
     plane : ndarray, shape (ny, nx)
         The image with its stars, finite.
     network : crowdsource.nebulosity.network.Network
+    config : crowdsource.nebulosity.options.NebulosityConfig
 
     Returns
     -------
     nebulous : ndarray of bool, shape (ny, nx)
-    probabilities : ndarray, shape (4, ny, nx), float32
+    probabilities : ndarray, shape (3 or 4, ny, nx), float32
         Those of the pixel's window.
     """
-    wide = padded(plane, network.shape)
-    probabilities = np.empty((len(CLASSES), *wide.shape), np.float32)
-    for box, p in windows(wide, network, network.shape):
+    wide = padded(plane, network.shape, 1)
+    found = list(windows(wide, network, network.shape, config.stretch))
+    probabilities = np.empty((len(found[0][1]), *wide.shape), np.float32)
+    for box, p in found:
         probabilities[:, *box] = p[:, None, None]
-    probabilities = _trimmed(probabilities, plane)
-    return probabilities[0]*np.float32(HARD_WEIGHT) > probabilities[1:].max(axis=0), probabilities
+    probabilities = trimmed(probabilities, plane, 1)
+    return most_nebulous(probabilities, config), probabilities
 
 
-def continuous(plane, network):
+def most_nebulous(probabilities, config):
+    """Where the probability of nebulosity, times its weight, is the largest."""
+    return probabilities[0]*np.float32(config.weight) > probabilities[1:].max(axis=0)
+
+
+def continuous(plane, network, config):
     """Probabilities that change smoothly over the image: means of overlapping windows. Parameters and return as `hard`."""
-    wide = padded(plane, network.shape)
-    total, weight = np.zeros((len(CLASSES), *wide.shape), np.float32), np.zeros(wide.shape, np.float32)
-    for box, p in windows(wide, network, [min(STEP, n) for n in network.shape]):
-        # one sure of nebulosity counts for more than those of which it fills a part
-        total[:, *box] += (p*(p[0]+FLOOR))[:, None, None]
-        weight[box] += p[0]+FLOOR
-    means = _trimmed(total/weight, plane)
-    p = np.stack([gaussian_filter(one, STEP, truncate=1, mode="nearest") for one in means])
-    return p[0]+LIGHT_SHARE*p[1] > BOUNDARY*(p[1]+p[2]+p[3]+FLOOR), p
+    # a window sure of nebulosity counts for more than those of which it fills a part
+    p = smoothed(means(plane, network, steps(network, config), config, sureness=lambda p: p[0]+FLOOR), config)
+    return p[0]+LIGHT_SHARE*p[1] > BOUNDARY*(p[1:].sum(axis=0)+FLOOR), p
 
 
-def _trimmed(planes, plane):
-    """Planes without the rim that `padded` added."""
-    ny, nx = plane.shape
-    return planes[:, 1:ny+1, 1:nx+1]
+def mean(plane, network, config):
+    """Plain means of overlapping windows, smoothed, of which the largest decides. Parameters and return as `hard`."""
+    p = smoothed(means(plane, network, steps(network, config), config, rim=0), config)
+    return most_nebulous(p, config), p
+
+
+def steps(network, config):
+    """From one overlapping window to the next along y and x, pixels."""
+    return [min(config.shift, n) for n in network.shape]
+
+
+def smoothed(planes, config):
+    """Planes convolved with a Gaussian that ends at one sigma."""
+    return np.stack([gaussian_filter(one, config.smooth, truncate=1, mode="nearest") for one in planes])
 
 
 def shrunk(plane):
@@ -117,4 +173,5 @@ def shrunk(plane):
     return (total/np.outer(*sides)).astype(np.float32)
 
 
-MODES = {"hard": hard, "continuous": continuous}
+MODES = {"hard": hard, "continuous": continuous, "mean": mean}
+"""What a network's probabilities become, by ``nebulosity.mode``."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..flags import ENGINE
-from .classifier import CLASSES, MODES
+from .classifier import MODES, ORDERS
 from .detector import structured
 from .network import read_network
 from .options import DETECT, OFF
@@ -20,8 +20,8 @@ class Structure:
     Attributes
     ----------
     where : ndarray of bool, shape (ny, nx)
-    probabilities : ndarray, shape (4, ny, nx), float32, or None
-        Of the classes of `crowdsource.nebulosity.classifier.CLASSES`, when a network was asked.
+    probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
+        Of the first classes of `crowdsource.nebulosity.classifier.CLASSES`, when a network was asked.
     """
     where: np.ndarray
     probabilities: np.ndarray = None
@@ -63,7 +63,7 @@ def find(image, model, psf, config):
     if config.method == DETECT:
         found = Structure(structured(image, model, psf, config))
     else:
-        found = Structure(*MODES[config.mode](filled(image), read_network(config.method, len(CLASSES))))
+        found = Structure(*MODES[config.mode](filled(image), read_network(config.method, ORDERS), config))
     log.info("structured background: %.2f%% of the image", 100*found.where.mean())
     return found
 

@@ -58,8 +58,8 @@ def read_network(path, classes):
     ----------
     path : path-like
         Either of the two.
-    classes : int
-        So many probabilities it must give.
+    classes : collection of int
+        Numbers of probabilities that it may give.
 
     Returns
     -------
@@ -80,9 +80,9 @@ def read_network(path, classes):
     except (ValueError, IndexError) as problem:
         raise DataFileError(stored, f"holds weights whose shapes do not go together ({problem}); give those of "
                             f"{described.name}") from problem
-    if given != (classes,):
-        raise DataFileError(described, f"gives an array of shape {given} where {classes} probabilities are needed; "
-                            "give another network")
+    if len(given) != 1 or given[0] not in classes:
+        raise DataFileError(described, f"gives an array of shape {given} where {' or '.join(map(str, sorted(classes)))} "
+                            "probabilities are needed; give another network")
     return network
 
 

@@ -16,8 +16,17 @@ class NebulosityConfig:
         "off", "detect" (structure of the image without its stars, on scales that no star explains), or a trained network: the
         .json or the .h5 file of the two in which Keras 2 keeps it.
     mode : str
-        How a network is used: "hard" (window by window) or "continuous" (means of overlapping windows, smoothed; some 12 times
-        the work).
+        How a network is used: "hard" (window by window), "continuous" (means of overlapping windows in which those sure of
+        nebulosity count for more, smoothed; some 12 times the work) or "mean" (plain means, smoothed, as published for WISE).
+    nodeblend : bool
+        Blends are not split in it.
+    weight : float
+        Where a network's largest probability decides (not in "continuous"), that of nebulosity counts for so much.
+    shift, smooth : int, float
+        Overlapping windows start so many pixels after each other, and sigma of the smoothing, pixels.
+    stretch : float
+        How pixels are stretched for a network: from a window's lowest, in units of what its median lies above that (0), or about
+        the median, in units of the difference of the quantiles 0.3 and 0.1, at least this, in image units.
     passno : int
         The detector looks at what the model leaves at the start of this pass, from 0; a network sees the image before all.
     scales : tuple of float
@@ -36,6 +45,11 @@ class NebulosityConfig:
     """
     method: str = OFF
     mode: str = "hard"
+    nodeblend: bool = True
+    weight: float = 0.25
+    shift: int = 128
+    smooth: float = 128.
+    stretch: float = 0.
     passno: int = 2
     scales: tuple = (3., 30.)
     threshold: float = 6.
@@ -56,8 +70,11 @@ def rules(c):
     return [
         (not c.network or c.method.endswith(ENDINGS),
          f"nebulosity.method is {c.method!r}: give off, detect, or the .json or .h5 file of a network"),
-        (c.mode in ("hard", "continuous"), "nebulosity.mode must be hard or continuous"),
-        (c.mode == "hard" or c.network, f"nebulosity.mode is continuous but nebulosity.method is {c.method}: name a network"),
+        (c.mode in ("hard", "continuous", "mean"), "nebulosity.mode must be hard, continuous or mean"),
+        (c.mode != "continuous" or c.network,
+         f"nebulosity.mode is continuous but nebulosity.method is {c.method}: name a network"),
+        (c.weight > 0 and c.shift >= 1 and min(c.smooth, c.stretch) >= 0,
+         "nebulosity.weight must be positive, nebulosity.shift at least 1 pixel, nebulosity.smooth and stretch not negative"),
         (c.passno >= 1, "nebulosity.passno must be at least 1: the first pass makes the model that is subtracted"),
         (len(c.scales) == 2 and 0 < c.scales[0] < c.scales[-1], "nebulosity.scales must be two positive numbers that grow"),
         (0 < c.faintest <= c.threshold, "nebulosity.faintest must be positive and at most nebulosity.threshold"),
