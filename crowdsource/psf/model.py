@@ -105,7 +105,7 @@ class FieldPSF(PSF):
         if self.core_order is None:
             return self.wings.joined(wings, None)
         wide = max(size, self.norm_size)
-        return self.wings.joined(wings, middle_samples(self._core_samples(wide), size, self.oversampling))
+        return self.wings.joined(wings, middle_samples(self.core_samples(wide), size, self.oversampling))
 
     def refit(self, stamps, config):
         """A new PSF fitted to stars; see `PSF.refit`."""
@@ -140,8 +140,8 @@ class FieldPSF(PSF):
             self._cache["samples", base] = self.samples(base)
         return middle_samples(self._cache["samples", base], level, self.oversampling)
 
-    def _core_samples(self, size):
-        """The core on the sampled grid, compensated by the mean wings so that it holds no flux and moves no centroid."""
+    def core_samples(self, size):
+        """The core's planes on the sampled grid, compensated by the mean wings so that they hold no flux and move no centroid."""
         reach = size//2*self.oversampling
         sampled = np.array([resampled(plane, 1, self.oversampling) for plane in self.core])
         half = sampled.shape[-1]//2

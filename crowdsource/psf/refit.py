@@ -23,6 +23,8 @@ SETTLED = np.array([0.01, 0.003, 0.003, 0.05])
 OUTLIER = 3.
 NARROW = 2.3
 """Below so many pixels of FWHM interpolation between a star's pixels leaves ripples larger than what a core could mend."""
+DIRECT_CORE = 9
+"""Largest core whose pixels are fitted to all stars in one system."""
 NUISANCE = 4
 
 
@@ -62,10 +64,22 @@ def refitted(psf, stamps, config):
     wings = fit_wings(psf, stamps, order) if isinstance(psf.wings, MoffatWings) else psf.wings
     bare = FieldPSF.of(wings, norm_size=psf.norm_size)
     # a PSF sampled once a pixel is wide enough, and need not be rendered to know it
-    if bare.oversampling > 1 and (width := float(bare.fwhm())) < NARROW:
+    width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
+    if directly(wings, width, order, config):
+        from .narrow import fit_narrow_core
+        return fit_narrow_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, config.core)
+    if width < NARROW:
         log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", width)
         return bare
     return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core)
+
+
+def directly(wings, width, order, config):
+    """Whether a core is fitted without shifting stars: to stamps, which nothing else fits to the stars, and only where they are
+    narrow, or a small core that is the same over the image is all that is wanted."""
+    if isinstance(wings, MoffatWings) or width == np.inf:
+        return False
+    return width < NARROW or (order == 0 and config.core <= DIRECT_CORE)
 
 
 def affordable_order(stars, config):
@@ -172,11 +186,7 @@ def normal_of_shape(psf, stamps, wings, design, free):
     for _ in range(2):
         nuisance, left = solve_each(columns[:, :NUISANCE], weight, problem.data)
         weight = toned_down(problem.weight, left)
-    normal, right = products(columns, weight, problem.data-value.reshape(n, -1))
-    inner = np.linalg.inv(normal[:, :NUISANCE, :NUISANCE]+1e-9*scaled_identity(normal[:, :NUISANCE, :NUISANCE]))
-    cross = normal[:, NUISANCE:, :NUISANCE]@inner
-    information = normal[:, NUISANCE:, NUISANCE:]-cross@normal[:, :NUISANCE, NUISANCE:]
-    gradient = right[:, NUISANCE:]-(cross@right[:, :NUISANCE, None])[:, :, 0]
+    information, gradient = without_nuisances(*products(columns, weight, problem.data-value.reshape(n, -1)))
     # a star's shape steps are its place in the polynomials
     place = np.zeros((n, 4, sum(free)))
     start = 0
@@ -185,6 +195,14 @@ def normal_of_shape(psf, stamps, wings, design, free):
         start += count
     matrix = np.einsum("nka,nkl,nlb->ab", place, information, place, optimize=True)
     return matrix+1e-9*np.diag(np.diag(matrix)), np.einsum("nka,nk->a", place, gradient)
+
+
+def without_nuisances(normal, right):
+    """Normal equations of each star with the nuisances, which come first, eliminated."""
+    inner = np.linalg.inv(normal[:, :NUISANCE, :NUISANCE]+1e-9*scaled_identity(normal[:, :NUISANCE, :NUISANCE]))
+    cross = normal[:, NUISANCE:, :NUISANCE]@inner
+    information = normal[:, NUISANCE:, NUISANCE:]-cross@normal[:, :NUISANCE, NUISANCE:]
+    return information, right[:, NUISANCE:]-(cross@right[:, :NUISANCE, None])[:, :, 0]
 
 
 def scaled_identity(matrices):
