@@ -25,8 +25,8 @@ SATURATED, GROW = 85000., 3
 """Level, and how far around saturated pixels others are not used, pixels."""
 TILE, OVERLAP = 512, 32
 STAMPS = 19, 31, 59, 149, 319
-"""Sizes of stamps, pixels: the light of saturated stars reaches to the end of the models, and what stamps leave of it is taken for
-stars."""
+"""Sizes of stamps, pixels: the light of saturated stars reaches to the end of the models, and what stamps leave of it is taken
+for stars."""
 SHARPNESS = 0.5
 MASK_BITS = {
     "core_wings": ((0, 1), (2, 3)), "psf_spike": ((27,), (28,)), "ghost": ((25, 26), (11, 12)),

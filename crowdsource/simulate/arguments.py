@@ -9,8 +9,8 @@ def add_arguments(parser):
     """Arguments from the fields of `SimulationConfig`, and what is written where."""
     parser.add_argument("out", metavar="OUT", help="FITS file; a name that ends in .fz is compressed")
     parser.add_argument("--instrument", metavar="NAME", help="write an exposure as this instrument's, decam or wise: OUT is its "
-                        "image's name, as c4d_170316_062107_ooi_z_v1.fits.fz, or its tile's, as FOLDER/1866p257; options not given "
-                        "are the instrument's")
+                        "image's name, as c4d_170316_062107_ooi_z_v1.fits.fz, or its tile's, as FOLDER/1866p257; options not "
+                        "given are the instrument's")
     parser.add_argument("--ccds", nargs="+", default=[], metavar="CCD",
                         help="which of the instrument's detectors, as N4 S7; some when not given")
     described = attributes(SimulationConfig)
