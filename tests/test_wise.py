@@ -1,4 +1,5 @@
 """The WISE adapter: files wherever they lie, noise, saturation, flags, identifiers, the command."""
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -184,6 +185,14 @@ def test_the_largest_stamps_hold_the_whole_psf(tmp_path):
     beyond = [psf.stamp(325).sum()-psf.stamp(size).sum() for size in sizes[-2:]]
     # the model fades out at its rim; a star at saturation has 600,000: stamps of 149 px would leave 1,000 of them
     assert beyond[0] > 1e-3 and beyond[1] < 1e-4
+
+
+def test_stamps_are_guarded_by_tiles(tmp_path):
+    """A crowded tile has 16 times the stamps that are held at once: they must not all become small."""
+    image = read(write_tile(tmp_path))
+    whole = replace(image, data=np.broadcast_to(np.float32(0), (2048, 2048)))
+    few, many = (Wise().fit_config(i, FitConfig()).solve.max_stamp_pixels for i in (image, whole))
+    assert few == FitConfig().solve.max_stamp_pixels and many == 16*few
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real coadds beside this project")
