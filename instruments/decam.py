@@ -207,7 +207,7 @@ class DecamExposure(Exposure):
         gain = float(np.median(data[good]*ivar[good])) if good.any() else np.nan
         meta = dict(fwhm=self.fwhm(name), expnum=_integer(image.primary.get("EXPNUM")),
                     ccdnum=_integer(image.header.get("CCDNUM")), unit=str(image.header.get("BUNIT") or "adu").strip(),
-                    header=image.header, primary=image.primary, options=o)
+                    header=image.header, primary=image.primary, options=o, zeropoint_calibrated=False)
         zeropoint = image.value("zeropoint")
         facts = dict(wcs=image.wcs(), band=band(image), mjd=image.mjd(), exptime=image.value("exptime") or np.nan,
                      gain=gain if gain > 0 else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)

@@ -145,8 +145,9 @@ class WiseExposure(Exposure):
         mask[saturated] |= ENGINE.saturated
         ivar = np.where(saturated, 0, full_ivar(data, ivar, self.band)).astype(np.float32)
         where = atlas().index(self.coadd)
-        meta = dict(header=image.header, options=dict(self.options), coadd=self.coadd, band=self.band, tile=where,
-                    epoch=self.epoch, seen=seen, looked=looked, unit=str(image.header.get("BUNIT") or "Vega nanomaggies").strip())
+        meta = dict(header=image.header, options=dict(self.options), zeropoint_calibrated=True, coadd=self.coadd,
+                    band=self.band, tile=where, epoch=self.epoch, seen=seen, looked=looked,
+                    unit=str(image.header.get("BUNIT") or "Vega nanomaggies").strip())
         dates = [image.header.get(key, np.nan) for key in ("MJDMIN", "MJDMAX")]
         try:
             return Image.from_arrays(data, ivar, dq, mask, bad=ivar == 0, wcs=image.wcs(), band=f"W{self.band}",

@@ -183,6 +183,7 @@ def test_the_command_fits_every_ccd_and_reports_the_bad_one(tmp_path, capsys):
     assert "N5" in capsys.readouterr().err
     with fits.open(tmp_path/"out.fits") as hdus:
         assert {"N4_CAT", "S7_CAT"} < {h.name for h in hdus} and "N5_CAT" not in hdus
+        assert (hdus["S7_HDR"].header["ZPCRWD"], hdus["S7_HDR"].header["ZPCALIB"]) == (29.9, False)
     catalog = Table.read(tmp_path/"out.fits", hdu="S7_CAT")
     assert (catalog["detection_id"]-(630780*2**39+8*2**32) == np.arange(len(catalog))).all()
     assert len(catalog) == 2 and (catalog["gain"] > 0).all()

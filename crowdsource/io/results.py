@@ -105,7 +105,7 @@ def detector_header(image, result):
     Parameters
     ----------
     image : crowdsource.image.Image
-        Its ``meta["header"]`` is the header, where it has one.
+        Its ``meta["header"]`` is the header, where it has one; ``meta["zeropoint_calibrated"]`` tells of its zero point.
     result : crowdsource.fit.FitResult
 
     Returns
@@ -124,6 +124,10 @@ def detector_header(image, result):
                                     ("SKYCRWD", np.median(image.thinned(result.sky)), "median, image units"),
                                     ("FWHMCRWD", result.psf.fwhm(), "in the middle, pixels")):
         header[keyword] = (_finite(value), comment)
+    if np.isfinite(image.zeropoint):
+        header["ZPCRWD"] = (image.zeropoint, f"zero point of mag, {image.magnitude_system or 'system not known'}")
+        if "zeropoint_calibrated" in image.meta:
+            header["ZPCALIB"] = (bool(image.meta["zeropoint_calibrated"]), "whether that is calibrated")
     return header
 
 
