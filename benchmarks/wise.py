@@ -1,6 +1,8 @@
 """What the WISE command gives on simulated tiles; prints Markdown.
 
     python benchmarks/wise.py tiles [FOLDER] [--psf-dir DIR] [--only DENSITY]   cost and scores at three densities, W1 and W2
+    python benchmarks/wise.py forced [FOLDER] [--psf-dir DIR] [--only DENSITY]  W2 at W1's positions
+    python benchmarks/wise.py many [FOLDER] [--psf-dir DIR]                     memory for 500,000 sources in the plane
     python benchmarks/wise.py render [--psf-dir DIR]             how far the fit's rendering is off the true PSF between pixels
 
 Tiles are simulated into FOLDER, build/wise when not given, where they are not there. Each fit is a process of its own.
@@ -21,14 +23,18 @@ from crowdsource.instruments.wise_simulation import BANDS, DENSITIES, FINER, NOR
 from crowdsource.instruments.wise_simulation import SAMPLES as TRUE_SAMPLES
 from decam import run
 from run import ROOT, table
+from scipy.spatial import cKDTree
 
-from crowdsource.evaluate import compare
+from crowdsource.evaluate import compare, robust_scatter
 from crowdsource.psf.model import FieldPSF
 
 TILES = {"pole": "1866p257", "mid-latitude": "2700p605", "plane": "2657m288"}
 """At Galactic latitudes 85, 30 and 0.6 degrees; the second at 84 degrees of ecliptic latitude, where the scans turn fast."""
 ECLIPTIC_POLE = "2709p666"
 BINS = (5., 7., 10., 20., 50., np.inf)
+FORCED_BINS, LONELY = (0., 1., 2., 3., 5., 10., 30., 100., np.inf), 2.
+"""True S/N of the forced stars, and how far from any other they lie, pixels."""
+MANY = 500_000
 
 
 def tile(folder, density):
@@ -71,6 +77,49 @@ def tiles(arguments):
     sys.stdout.write(table(head, lines)+"\n")
 
 
+def forced(arguments):
+    """W2 forced at the positions of W1's catalog: are signed fluxes right, and their errors?"""
+    lines = []
+    for density in arguments.only or ["pole", "mid-latitude"]:
+        place, coadd = tile(arguments.folder, density), TILES[density]
+        first, second = place/"w1.cat.fits", place/"w2-forced.cat.fits"
+        if not first.exists():
+            run("wise", coadd, 1, "--dir", place, "--out", first, "--quiet")
+        cpu, peak, *_ = run("wise", coadd, 2, "--dir", place, "--force", f"{first}:CAT", "--out", second, "--overwrite",
+                            "--quiet")
+        lines += [[density, f"{cpu:.0f}", f"{peak:.0f}", *row] for row in _forced_rows(place, coadd, second)]
+    head = ["tile", "CPU s", "peak MB", "true W2 S/N", "rows", "median of flux-truth, sigma", "mean, sigma", "pull"]
+    sys.stdout.write(table(head, lines)+"\n")
+
+
+def _forced_rows(place, coadd, catalog):
+    """Signed errors of forced fluxes by the true S/N of the one star that is near."""
+    rows, truth = Table.read(catalog, hdu="CAT"), Table.read(place/TRUTH.format(coadd=coadd), hdu="W2")
+    x, y, flux, error = (np.asarray(rows[n], dtype=float) for n in ("x", "y", "flux", "dflux"))
+    tree = cKDTree(np.c_[truth["x"], truth["y"]])
+    near = tree.query_ball_point(np.c_[x, y], LONELY)
+    # a row with two stars near holds the light of both
+    one = np.flatnonzero(np.array([len(n) == 1 for n in near]) & (error > 0) & np.isfinite(flux))
+    star = np.array([near[k][0] for k in one])
+    snr, pull = np.asarray(truth["snr"])[star], (flux[one]-np.asarray(truth["flux"])[star])/error[one]
+    for low, high in zip(FORCED_BINS[:-1], FORCED_BINS[1:]):
+        p = pull[(snr > low) & (snr <= high)]
+        if len(p) >= 20:
+            yield [f"{low:g}-{high:g}", len(p), f"{np.median(p):+.2f}", f"{p[np.abs(p) < 6].mean():+.2f}",
+                   f"{robust_scatter(p):.2f}"]
+
+
+def many(arguments):
+    """Memory of a fit at 500,000 positions of the plane's tile: the brightest stars of the truth."""
+    place, coadd = tile(arguments.folder, "plane"), TILES["plane"]
+    truth = Table.read(place/TRUTH.format(coadd=coadd), hdu="W1")
+    inside = (np.abs(truth["x"]-SIDE/2) < SIDE/2) & (np.abs(truth["y"]-SIDE/2) < SIDE/2)
+    truth[inside]["x", "y"][:MANY].write(place/"many.fits", overwrite=True)
+    cpu, peak, *_ = run("wise", coadd, 1, "--dir", place, "--force", place/"many.fits", "--out", place/"many.cat.fits",
+                        "--overwrite", "--quiet")
+    sys.stdout.write(f"{len(Table.read(place/'many.cat.fits', hdu='CAT'))} sources: {cpu:.0f} CPU s, {peak:.0f} MB\n")
+
+
 def render(_):
     """Stamps of the fit's PSF against those of the true one, at random positions between pixels."""
     rows = []
@@ -93,7 +142,7 @@ def render(_):
 
 def main():
     """Run one study."""
-    studies = dict(tiles=tiles, render=render)
+    studies = dict(tiles=tiles, forced=forced, many=many, render=render)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("study", choices=list(studies))
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT/"build"/"wise")
