@@ -178,7 +178,7 @@ def killed(folder, _):
     for _ in range(KILLS):
         child = subprocess.Popen([COMMAND, *map(str, words), "--out", folder/"killed.cat.fits", "--resume"],
                                  start_new_session=True, env={**os.environ, **ONE_THREAD}, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.1, 0.5)*lasted)
+        time.sleep(rng.uniform(0.05, 0.35)*lasted)
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
