@@ -145,8 +145,10 @@ def onto_peaks(state, peaks):
 
 
 def sizes(state, sources):
-    """Stamp sizes of sources."""
-    return stamp_sizes(sources.flux, state.psf, state.noise, state.config.solve, sources.bright)
+    """Stamp sizes of sources; the guard on memory counts what one tile holds."""
+    solve = state.config.solve
+    guarded = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(state.tiles))
+    return stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
 
 
 def with_model(state):

@@ -312,11 +312,9 @@ class Wise(Instrument):
 
     def fit_config(self, image, config):
         """The PSF is known and wide, and refitted only when that is asked for; structured background is told as for coadds."""
-        # the guard counts the stamps of the whole image, of which one tile at a time is held
-        most = config.solve.max_stamp_pixels*int(np.prod([max(1, n//TILE) for n in image.shape]))
         psf = replace(config.psf, refit=image.meta["options"]["refit_psf"], order=0, core=9, min_stars=200)
         return replace(config, psf=psf, detect=replace(config.detect, sharpness=SHARPNESS),
-                       solve=replace(config.solve, stamp_sizes=STAMPS, max_stamp_pixels=most),
+                       solve=replace(config.solve, stamp_sizes=STAMPS),
                        nebulosity=replace(config.nebulosity, **NEBULOSITY))
 
     def write(self, images, path, overwrite=False):

@@ -10,11 +10,12 @@ from crowdsource.config import PRESETS, CentroidConfig, FitConfig, PSFConfig, So
 from crowdsource.design import model_image
 from crowdsource.errors import ConfigError, InputError
 from crowdsource.evaluate import compare, match_stars
-from crowdsource.fit import fit
+from crowdsource.fit import fit, initialize
 from crowdsource.flags import ENGINE, MASK_SHIFT, combine
 from crowdsource.image import Image
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field
+from crowdsource.stages import sizes
 
 QUICK = FitConfig(max_passes=5)
 
@@ -428,3 +429,11 @@ def test_listed_stars_take_over_the_peaks_near_them():
     assert len(rows) == 3 and v["x"][rows] == pytest.approx([20.3, v["x"][rows[1]], 60], abs=0.1)
     # where there is no peak, a star is added as it is listed, and finds nothing
     assert np.hypot(v["x"][rows[1]]-40, v["y"][rows[1]]-50) < 5 and abs(v["flux"][rows[1]]) < 5*v["dflux"][rows[1]]
+
+
+def test_the_guard_on_stamps_counts_one_tile(field):
+    config = FitConfig(solve=SolveConfig(stamp_sizes=(19, 59), max_stamp_pixels=9000))
+    state = initialize(field.image(), None, config, dict(x=[50.]*10, y=[50.]*10), None, None)
+    sources = state.sources.with_values(flux=np.full(10, 1e6))
+    # ten stamps of 59 pixels are 34,810
+    assert set(sizes(state, sources)) == {19} and set(sizes(replace(state, tiles=state.tiles*4), sources)) == {59}

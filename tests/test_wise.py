@@ -1,5 +1,4 @@
 """The WISE adapter: files wherever they lie, noise, saturation, flags, identifiers, the command."""
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -236,13 +235,6 @@ def test_a_network_of_three_classes_gives_three_columns(tmp_path):
     with fits.open(tmp_path/"m.fits") as hdus:
         assert [h.name for h in hdus[4:]] == ["PROB_NEBULOSITY", "PROB_LIGHT", "PROB_NORMAL"]
 
-
-def test_stamps_are_guarded_by_tiles(tmp_path):
-    """A crowded tile has 16 times the stamps that are held at once: they must not all become small."""
-    image = read(write_tile(tmp_path))
-    whole = replace(image, data=np.broadcast_to(np.float32(0), (2048, 2048)))
-    few, many = (Wise().fit_config(i, FitConfig()).solve.max_stamp_pixels for i in (image, whole))
-    assert few == FitConfig().solve.max_stamp_pixels and many == 16*few
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real coadds beside this project")
