@@ -1,7 +1,10 @@
 """What is shown while a command runs: log lines and bars of progress."""
 import contextlib
 import logging
+import os
 import sys
+import threading
+from multiprocessing import parent_process
 
 NAME = "crowdsource"
 
@@ -69,7 +72,14 @@ def talking():
 
 
 def start_worker(level):
-    """Let the process of a worker talk as the command does; `level` is the log's."""
+    """Let the process of a worker talk as the command does, and end with it; `level` is the log's."""
     log = logging.getLogger(NAME)
     log.addHandler(_handler())
     log.setLevel(level)
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+
+
+def _end_with(parent):
+    """End this process when its parent has: one that was killed tells nobody, and a worker would wait for work for ever."""
+    parent.join()
+    os._exit(1)

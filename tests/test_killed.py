@@ -2,6 +2,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +36,39 @@ def test_killed_and_resumed(tmp_path, workers):
         assert (tmp_path/"whole"/name).read_bytes() == (tmp_path/"killed"/name).read_bytes()
     with fits.open(tmp_path/"killed"/"c4d_170316_062107_ooi_z_v1.cat.fits") as hdus:
         assert [h.name for h in hdus if h.name.endswith("_CAT")] == [f"{c}_CAT" for c in CCDS]
+
+
+def children(pid):
+    """Numbers of the processes that a process has started."""
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def soon(holds):
+    """Whether something comes true within half a minute."""
+    end = time.monotonic()+30
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are told by /proc")
+def test_workers_end_with_a_killed_command(tmp_path):
+    path = write_exposure(tmp_path, CCDS)
+    process = subprocess.Popen([Path(sys.executable).with_name("crowdsource-decam"), path, "--quiet", "--out-dir", tmp_path/"o",
+                                "--workers", "2"])
+    # two workers and the one that keeps count of shared things
+    assert soon(lambda: len(children(process.pid)) >= 3)
+    started = children(process.pid)
+    process.kill()
+    process.wait()
+    assert soon(lambda: not any(alive(pid) for pid in started))
