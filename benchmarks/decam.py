@@ -167,26 +167,31 @@ def digest(path):
 
 
 def killed(folder, _):
-    """Kill a run ten times at random moments and resume it; the catalog must be that of an undisturbed one."""
+    """Kill runs of four CCDs ten times at random moments and resume them; what comes of each must be that of an undisturbed one."""
     path, rng = exposure(folder), random.Random(SEED)
-    words = ["decam", path, "--workers", 2, "--quiet", "--model-out", folder/"killed.mod.fits"]
+    words = ["decam", path, "--ccds", *CCDS[:4], "--workers", 2, "--quiet", "--model-out", folder/"killed.mod.fits"]
     start = time.monotonic()
     run(*words, "--out", folder/"undisturbed.cat.fits", "--overwrite")
     lasted = time.monotonic()-start
     (folder/"killed.mod.fits").rename(folder/"undisturbed.mod.fits")
-    done = []
-    for _ in range(KILLS):
+    (folder/"killed.cat.fits").unlink(missing_ok=True)
+    parts, done, same = folder/"killed.cat.fits.parts", [], []
+    while sum(isinstance(d, int) for d in done) < KILLS or done[-1] != "finished":
+        wait = rng.uniform(0, 1)*lasted if sum(isinstance(d, int) for d in done) < KILLS else None
         child = subprocess.Popen([COMMAND, *map(str, words), "--out", folder/"killed.cat.fits", "--resume"],
-                                 start_new_session=True, env={**os.environ, **ONE_THREAD}, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.05, 0.35)*lasted)
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        done.append(len(list((folder/"killed.cat.fits.parts").glob("*.cat.fits"))) if child.returncode else "all")
-    run(*words, "--out", folder/"killed.cat.fits", "--resume")
-    same = [digest(folder/f"killed.{kind}.fits") == digest(folder/f"undisturbed.{kind}.fits") for kind in ("cat", "mod")]
-    sys.stdout.write(f"finished CCDs after each of {KILLS} kills: {', '.join(map(str, done))}; then resumed: catalog "
-                     f"{'the same' if same[0] else 'DIFFERENT'}, model file {'the same' if same[1] else 'DIFFERENT'}\n")
+                                 env={**os.environ, **ONE_THREAD}, stderr=subprocess.DEVNULL)
+        try:
+            child.wait(wait)
+            done.append("finished")
+            same += [digest(folder/f"killed.{kind}.fits") == digest(folder/f"undisturbed.{kind}.fits") for kind in ("cat", "mod")]
+            for kind in ("cat", "mod"):
+                (folder/f"killed.{kind}.fits").unlink()
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            done.append(len(list(parts.glob("*.cat.fits"))))
+    sys.stdout.write(f"finished CCDs after each of {KILLS} kills: {', '.join(map(str, done))}; catalogs and model files of "
+                     f"finished runs: {sum(same)} of {len(same)} the same\n")
 
 
 def damaged(folder, _):
