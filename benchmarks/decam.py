@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -167,7 +166,7 @@ def digest(path):
 
 
 def killed(folder, _):
-    """Kill runs of four CCDs ten times at random moments and resume them; what comes of each must be that of an undisturbed one."""
+    """Kill runs of four CCDs ten times at random and resume them; what comes of each must be that of an undisturbed one."""
     path, rng = exposure(folder), random.Random(SEED)
     words = ["decam", path, "--ccds", *CCDS[:4], "--workers", 2, "--quiet", "--model-out", folder/"killed.mod.fits"]
     start = time.monotonic()
