@@ -98,6 +98,24 @@ def combine(dq, mask):
     return np.asarray(dq).astype(np.int64) | np.asarray(mask).astype(np.int64) << MASK_SHIFT
 
 
+def with_own_bits(flags, names):
+    """Flags as `combine` gives them, with bits of the instrument's own where the engine's are set that they stand for.
+
+    Parameters
+    ----------
+    flags : array of int64
+    names : mapping of int to int
+        The instrument's bit for one of `ENGINE`'s.
+
+    Returns
+    -------
+    array of int64
+    """
+    for engine, own in names.items():
+        flags = np.where(flags >> MASK_SHIFT & engine > 0, flags | own, flags)
+    return flags
+
+
 def decode(flags, instrument_table=None):
     """Names of the bits set in a catalog's ``flags`` value.
 

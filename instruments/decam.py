@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from crowdsource.errors import DataFileError, InputError
-from crowdsource.flags import ENGINE, MASK_SHIFT, FlagDefinition, FlagTable
+from crowdsource.flags import ENGINE, FlagDefinition, FlagTable, with_own_bits
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, flag, not_negative
 from crowdsource.io.fits import ImageName, image_names, read_header, read_image
@@ -33,6 +33,7 @@ FLAGS = FlagTable("decam", [
     FlagDefinition(23, "brightstar", "near a bright star"),
     FlagDefinition(24, "galaxy", "in the ellipse of a galaxy"),
 ])
+FROM_ENGINE = {ENGINE.nebulous: FLAGS.diffuse}
 SHAPE = 4094, 2046
 UNSTABLE = "S7"
 CORRECTED = "S7CORR"
@@ -294,11 +295,6 @@ def image_of(path):
     return found[0]
 
 
-def with_diffuse(flags):
-    """Flags of a catalog or a plane with the camera's own bit where the engine has found structured background."""
-    return np.where(flags >> MASK_SHIFT & ENGINE.nebulous, flags | FLAGS.diffuse, flags)
-
-
 class Decam(Instrument):
     """The Dark Energy Camera, as its Community Pipeline delivers it."""
     name = "decam"
@@ -367,12 +363,12 @@ class Decam(Instrument):
         rows = len(result.catalog)
         base = np.int64(image.meta["expnum"]) << np.int64(39) | np.int64(image.meta["ccdnum"]) << np.int64(32)
         return {"detection_id": base | np.arange(rows, dtype=np.int64), "gain": np.full(rows, image.gain),
-                "flags": with_diffuse(np.asarray(result.catalog["flags"]))}
+                "flags": with_own_bits(np.asarray(result.catalog["flags"]), FROM_ENGINE)}
 
     def products(self, image, result):
         """As `Instrument.products`, with `diffuse` in the flags."""
         planes = super().products(image, result)
-        return {**planes, "MSK": with_diffuse(planes["MSK"])}
+        return {**planes, "MSK": with_own_bits(planes["MSK"], FROM_ENGINE)}
 
     def write(self, images, path, overwrite=False):
         """Write the planes of Images of CCDs; see `crowdsource.instruments.decam_planes.write_images`."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from crowdsource.errors import DataFileError, InputError, InstrumentError
-from crowdsource.flags import ENGINE, FlagDefinition, FlagTable
+from crowdsource.flags import ENGINE, FlagDefinition, FlagTable, with_own_bits
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, flag
 from crowdsource.io.fits import ImageName, read_image
@@ -336,20 +336,11 @@ class Wise(Instrument):
         names = np.array([f"{meta['coadd']}w{meta['band']}o{k:07d}{ending}" for k in rows], dtype=str)
         px, py = (np.clip(np.round(np.asarray(getattr(c[n], "value", c[n]))-o).astype(int), 0, size-1)
                   for n, o, size in zip("xy", image.origin, image.shape[::-1]))
-        flags = instrument_flags(np.asarray(c["flags"]))
+        flags = with_own_bits(np.asarray(c["flags"]), FROM_ENGINE)
         place = np.int64(meta["tile"]) << np.int64(41) | np.int64(meta["band"]-1) << np.int64(40) | \
             np.int64(0 if meta["epoch"] is None else meta["epoch"]+1) << np.int64(32)
         ra, dec = (np.asarray(getattr(c[n], "value", c[n]), dtype=float) for n in ("ra", "dec"))
         return {"detection_id": place | rows, "unwise_detid": names, "coadd_id": np.full(len(c), meta["coadd"]),
                 "band": np.full(len(c), meta["band"], np.int16), "nm": meta["seen"][py, px].astype(np.int32),
-                "flags_unwise": (flags & 0xff).astype(np.uint8), "flags_info": (flags >> INFO_SHIFT).astype(np.uint8),
+                "flags_unwise": (flags & 0xff).astype(np.uint8), "flags_info": (flags >> INFO_SHIFT & 0xff).astype(np.uint8),
                 "primary": atlas().primary(meta["tile"], ra, dec)}
-
-
-def instrument_flags(flags):
-    """Bits of this adapter in a catalog's flags, those of the engine that have a name here among them."""
-    from crowdsource.flags import MASK_SHIFT
-    bits = flags & (1 << MASK_SHIFT)-1
-    for engine, own in FROM_ENGINE.items():
-        bits = np.where(flags >> MASK_SHIFT & engine > 0, bits | own, bits)
-    return bits
