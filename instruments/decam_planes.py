@@ -12,6 +12,7 @@ from astropy.table import Table
 from crowdsource.errors import InputError, OutputError
 from crowdsource.flags import ENGINE
 from crowdsource.io.atomic import atomic_path
+from crowdsource.io.fits import to_cutout
 from crowdsource.io.timeless import without_times
 
 from .decam import CODES, CORRECTED, FIRST_WITH_CODES, PLANE, TRUTH, UNSTABLE, stem, version
@@ -205,9 +206,7 @@ def _header(image):
         image.wcs.to_header(relax=True)
     for keyword in CHECKSUMS:
         header.remove(keyword, ignore_missing=True)
-    for offset, keyword in zip(image.origin, ("CRPIX1", "CRPIX2")):
-        if offset and keyword in header:
-            header[keyword] -= offset
+    to_cutout(header, image.origin)
     header["CCDNUM"] = (number, "CCD number")
     if "FWHM" not in header and image.meta.get("fwhm"):
         header["FWHM"] = (image.meta["fwhm"], "Median FWHM in pixels")

@@ -1,8 +1,9 @@
 """Simulated exposures of DECam: planes and headers as the Community Pipeline's, with the truth of every star."""
 import logging
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from crowdsource.io.fits import MJD_ZERO
 from crowdsource.psf.grid import area_width, middle
 from crowdsource.psf.moffat import pixel_moffat
 from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field
-from crowdsource.simulate.config import checked
+from crowdsource.simulate.config import by_area, checked
 from crowdsource.simulate.stars import HALO_REACH, blurred
 
 from .decam import FLAGS, SHAPE, UNSTABLE, stem
@@ -84,11 +85,7 @@ def simulate_exposure(path, ccds=(), overwrite=False, **changes):
 
 def configured(changes):
     """DECam's configuration with a user's changes; numbers of a whole CCD go with the area where they are not given."""
-    config = checked(replace(DEFAULTS, **changes))
-    part = min(1., np.prod(config.shape)/np.prod(SHAPE))
-    kinds = {f.name: type(f.default) for f in fields(SimulationConfig)}
-    fewer = {n: kinds[n](np.ceil(getattr(DEFAULTS, n)*part)) for n in PER_CCD if n not in changes}
-    return replace(config, **fewer)
+    return by_area(checked(replace(DEFAULTS, **changes)), DEFAULTS, PER_CCD, changes)
 
 
 def simulated_ccd(config, place, halo=None):
@@ -107,15 +104,16 @@ def simulated_ccd(config, place, halo=None):
     if place.name == UNSTABLE:
         data = with_step(data)
         truth.meta.update({"STEPLOW": S7_STEP[0]-S7_STEP[1], "STEPHIGH": S7_STEP[0]+S7_STEP[1]})
-    star = seen_star(c, halo)
+    star = seen_star(c.fwhm, c.beta, halo)
     truth.meta["BOXSHARE"] = float(middle(star, BOX).sum())
     header = ccd_header(sim, place, world, bits, round(area_width(star), 3))
     return Planes(place.name, header, data, sim.ivar, codes_of(bits), truth)
 
 
-def seen_star(config, halo):
-    """A star of unit flux in the middle of a CCD, (801, 801)."""
-    star = pixel_moffat(2*HALO_REACH+1, (config.fwhm, 0., 0., config.beta))
+@lru_cache(maxsize=1)
+def seen_star(fwhm, beta, halo):
+    """A star of unit flux in the middle of a CCD, (801, 801), the same on all of an exposure."""
+    star = pixel_moffat(2*HALO_REACH+1, (fwhm, 0., 0., beta))
     return star if halo is None else blurred(star, halo.picture(HALO_REACH))
 
 

@@ -12,6 +12,7 @@ from astropy.io import fits
 from crowdsource.errors import InputError, OutputError
 from crowdsource.flags import ENGINE
 from crowdsource.io.atomic import atomic_path
+from crowdsource.io.fits import to_cutout
 
 from .wise import COADD, FACTOR, FILE, FLAGS, FLOOR, MASK_BITS, OFF_EITHER_EDGE, ZEROPOINT
 from .wise_atlas import SCALE, SIDE, atlas
@@ -185,8 +186,7 @@ def write_images(images, path, overwrite=False):
 def _planes(image, band, coadd):
     """The `Planes` of an Image, with its own header where it has one; shifted where it is a cut-out."""
     header = image.meta["header"].copy() if "header" in image.meta else tile_header(coadd, image.shape, band)
-    for offset, keyword in zip(image.origin, ("CRPIX1", "CRPIX2")):
-        header[keyword] -= offset
+    to_cutout(header, image.origin)
     (x0, y0), (ny, nx) = image.origin, image.shape
     seen, looked = (np.asarray(image.meta.get(n, np.ones((y0+ny, x0+nx))), dtype=np.int16)[y0:y0+ny, x0:x0+nx]
                     for n in ("seen", "looked"))

@@ -12,7 +12,7 @@ from crowdsource.errors import ConfigError, InstrumentError
 from crowdsource.io.atomic import check_output
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SimulationConfig, draw_nebula, draw_sky
-from crowdsource.simulate.config import checked
+from crowdsource.simulate.config import by_area, checked
 from crowdsource.simulate.stars import place_stars
 
 from .wise import FLOOR, MASK_BITS, PSF_VARIABLE, SATURATED, full_ivar
@@ -138,9 +138,7 @@ def configured(changes):
     config = checked(replace(DEFAULTS, **changes))
     if max(config.shape) > SIDE:
         raise ConfigError(f"shape must be within the {SIDE} x {SIDE} pixels of a tile")
-    part = np.prod(config.shape)/SIDE**2
-    fewer = {n: type(getattr(DEFAULTS, n))(np.ceil(getattr(DEFAULTS, n)*part)) for n in PER_TILE if n not in changes}
-    return replace(config, **fewer)
+    return by_area(config, DEFAULTS, PER_TILE, changes)
 
 
 def simulated(config, coadd):

@@ -288,6 +288,13 @@ def _line(problem):
     return " ".join(str(problem).split()) or type(problem).__name__
 
 
+def to_cutout(header, origin):
+    """Move the reference pixel of a parent image, in place, to that of a cut-out whose first pixel is `origin`, (x0, y0)."""
+    for offset, keyword in zip(origin, ("CRPIX1", "CRPIX2")):
+        if offset and keyword in header:
+            header[keyword] -= offset
+
+
 def write_image(image, path, overwrite=False):
     """Write an Image as HDUs IMAGE, IVAR and DQ, with its WCS and what a header can say of it.
 
@@ -303,9 +310,7 @@ def write_image(image, path, overwrite=False):
         When the file exists already or cannot be written.
     """
     header = fits.Header() if image.wcs is None else image.wcs.to_header(relax=True)
-    for offset, keyword in zip(image.origin, ("CRPIX1", "CRPIX2")):
-        if keyword in header:
-            header[keyword] -= offset
+    to_cutout(header, image.origin)
     for keyword, value in (("GAIN", image.gain), ("SATURATE", image.saturation), ("MAGZERO", image.zeropoint),
                            ("EXPTIME", image.exptime), ("MJD-MID", image.mjd)):
         if np.isfinite(value):

@@ -1,5 +1,5 @@
 """What a simulated field is made of."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -148,6 +148,22 @@ def checked(c):
         if not holds:
             raise ConfigError(message)
     return c
+
+
+def by_area(config, whole, names, given):
+    """A config of a smaller shape with its part of what a whole detector has of some things, but for what is given.
+
+    Parameters
+    ----------
+    config, whole : SimulationConfig
+    names : iterable of str
+        Fields that are numbers of things in the image.
+    given : collection of str
+        Fields that keep their values.
+    """
+    part = min(1., np.prod(config.shape)/np.prod(whole.shape))
+    numbers = {n: getattr(whole, n) for n in names if n not in given}
+    return replace(config, **{n: type(number)(np.ceil(number*part)) for n, number in numbers.items()})
 
 
 def own_numbers(config, effect):
