@@ -79,12 +79,6 @@ def core_picture(rows, size):
     return sum(fraction*pixel_moffat(size, (fwhm, 0., 0., beta)) for fraction, fwhm, beta in rows)
 
 
-def picture_of(p):
-    """The model's picture, shape (511, 511)."""
-    core, moffats, spikes = parts(p)
-    return core_picture(core, SIDE)+Halo(tuple(moffats), tuple(spikes)).rendered(SIDE//2)
-
-
 def chosen():
     """Rows and columns of the pixels that are fitted."""
     r = radius(SIDE)

@@ -9,7 +9,8 @@ import sys
 
 import numpy as np
 from astropy.wcs import WCS
-from crowdsource.instruments.wise_atlas import SCALE, SIDE, atlas
+from crowdsource.instruments.wise_atlas import SIDE
+from crowdsource.instruments.wise_planes import tile_header
 from crowdsource.instruments.wise_psf import centroid, field_psf, orientation, read_model
 from fit_wings import middle, radius
 from run import table
@@ -26,10 +27,7 @@ STEP = 0.25
 
 def of_tile(name):
     """Image without content, and coordinates of a tile."""
-    tiles = atlas()
-    wcs, at = WCS(naxis=2), tiles.index(name)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [tiles.ra[at], tiles.dec[at]]
-    wcs.wcs.crpix, wcs.wcs.cd = [SIDE/2+0.5, SIDE/2+0.5], [[-SCALE, 0], [0, SCALE]]
+    wcs = WCS(tile_header(name, (SIDE, SIDE), 1))
     plane = np.ones((SIDE, SIDE), np.float32)
     return Image.from_arrays(plane, plane, wcs=wcs), wcs
 

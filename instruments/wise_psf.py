@@ -15,7 +15,7 @@ from scipy.special import erf
 from crowdsource.errors import DataFileError
 from crowdsource.io.fits import read_image
 from crowdsource.psf.base import CENTROID_SIZE
-from crowdsource.psf.grid import middle
+from crowdsource.psf.grid import first_moment, middle
 from crowdsource.psf.gridwings import KEPT, GridWings
 from crowdsource.psf.halo import Halo
 from crowdsource.psf.model import FieldPSF
@@ -124,9 +124,8 @@ def cleaned(model):
 
 def centroid(model):
     """(x, y) of the light in the central 19x19 pixels, relative to the middle, pixels."""
-    m, half = len(model)//2, CENTROID_SIZE//2
-    heart, at = model[m-half:m+half+1, m-half:m+half+1], np.arange(-half, half+1)
-    return (heart*at[None, :]).sum()/heart.sum(), (heart*at[:, None]).sum()/heart.sum()
+    heart = middle(model, CENTROID_SIZE)
+    return first_moment(heart, 1)/heart.sum(), first_moment(heart, 0)/heart.sum()
 
 
 @dataclass(frozen=True)

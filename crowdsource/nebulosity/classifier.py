@@ -6,10 +6,11 @@ of three for unWISE coadds (Schlafly et al. 2019).
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-CLASSES = "nebulosity", "light", "normal", "error"
-"""What probabilities are of, here and in outputs; three are the first three."""
+from .detector import boxed
+
 ORDERS = {4: (0, 1, 2, 3), 3: (2, 0, 1)}
-"""Places of these classes among the outputs of a network by their number: that of three gives light, normal, nebulosity."""
+"""Places of nebulosity, light, normal and error, the order here and in outputs, among the outputs of a network by their number:
+that of three, which knows no errors, gives light, normal, nebulosity."""
 BINS = 3000
 LOW, LOWER = 0.3, 0.1
 """Quantiles whose difference is a scale below most stars' light."""
@@ -92,11 +93,10 @@ def means(plane, network, step, config, rim=1, sureness=None):
     -------
     ndarray, shape (classes, ny, nx), float32
     """
-    wide, total = padded(plane, network.shape, rim), 0
-    weight = np.zeros(wide.shape, np.float32)
-    for box, p in windows(wide, network, step, config.stretch):
-        if np.isscalar(total):
-            total = np.zeros((len(p), *wide.shape), np.float32)
+    wide = padded(plane, network.shape, rim)
+    found = list(windows(wide, network, step, config.stretch))
+    total, weight = np.zeros((len(found[0][1]), *wide.shape), np.float32), np.zeros(wide.shape, np.float32)
+    for box, p in found:
         share = 1 if sureness is None else sureness(p)
         total[:, *box] += (p*share)[:, None, None]
         weight[box] += share
@@ -167,10 +167,7 @@ def shrunk(plane):
     -------
     ndarray, shape (ceil(ny/8), ceil(nx/8)), float32
     """
-    along = [np.arange(0, n, EIGHTH) for n in plane.shape]
-    total = np.add.reduceat(np.add.reduceat(plane, along[0], axis=0, dtype=np.float64), along[1], axis=1)
-    sides = [np.diff(np.append(a, n)) for a, n in zip(along, plane.shape)]
-    return (total/np.outer(*sides)).astype(np.float32)
+    return (boxed(plane, EIGHTH)/boxed(np.ones(plane.shape, np.uint8), EIGHTH)).astype(np.float32)
 
 
 MODES = {"hard": hard, "continuous": continuous, "mean": mean}

@@ -21,7 +21,7 @@ class Structure:
     ----------
     where : ndarray of bool, shape (ny, nx)
     probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
-        Of the first classes of `crowdsource.nebulosity.classifier.CLASSES`, when a network was asked.
+        Of nebulosity, light, normal sky and perhaps errors, when a network was asked.
     """
     where: np.ndarray
     probabilities: np.ndarray = None

@@ -39,6 +39,8 @@ def basis(x, y, shape, order):
 
 class PolynomialWings:
     """Wings whose planes go with the terms of a polynomial of the position, as the core's do."""
+    halo = None
+    """What they are convolved with."""
 
     def factors(self, x, y, core_order):
         """Factors of the planes that `joined` gives, at positions.

@@ -21,7 +21,7 @@ def median_refit(psf, stamps, config):
     x, y = nodes(psf.shape, order)
     measured = stamps_at(psf, stamps, min(config.core, CENTROID_SIZE, stamps.size-6), order, x, y)
     size = measured.shape[-1]
-    halo = getattr(psf.wings, "halo", None)
+    halo = psf.wings.halo
     mean = moffat_of(np.mean(measured, axis=0), float(psf.fwhm()), halo=halo)
     parameters = [mean] if order == 0 else [moffat_of(stamp, mean[0], mean[3], halo) for stamp in measured]
     coefficients = np.linalg.lstsq(basis(x, y, psf.shape, order), np.array(parameters), rcond=None)[0].T

@@ -11,8 +11,7 @@ import numpy as np
 from .grid import coefficients, render
 from .model import FieldPSF
 from .moffat import middle_samples
-from .refit import (
-    DIRECT_CORE, NUISANCE, prepared, products, solve_each, taper, toned_down, without_nuisances)
+from .refit import DIRECT_CORE, NUISANCE, prepared, products, solve_steadily, taper, without_nuisances
 
 log = logging.getLogger(__name__)
 REACH = 10
@@ -115,10 +114,7 @@ def normal_of_core(psf, stamps, templates):
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     problem, n = prepared(stamps, value), len(stamps)
     columns = np.stack([value, ddx, ddy, np.ones_like(value), *templates], axis=1).reshape(n, NUISANCE+len(templates), -1)
-    weight = problem.weight
-    for _ in range(2):
-        _, left = solve_each(columns[:, :NUISANCE], weight, problem.data)
-        weight = toned_down(problem.weight, left)
+    _, left, weight = solve_steadily(columns[:, :NUISANCE], problem)
     normal, right = without_nuisances(*products(columns, weight, problem.data-value.reshape(n, -1)))
     information, gradient = normal.sum(axis=0), right.sum(axis=0)
     explained = gradient@np.linalg.lstsq(information, gradient, rcond=1e-6)[0]

@@ -182,10 +182,7 @@ def normal_of_shape(psf, stamps, wings, design, free):
     n = len(stamps)
     columns = np.stack([value, ddx, ddy, np.ones_like(value), *shape_templates(psf, stamps, wings)], axis=1)
     columns = columns.reshape(n, NUISANCE+4, -1)
-    weight = problem.weight
-    for _ in range(2):
-        nuisance, left = solve_each(columns[:, :NUISANCE], weight, problem.data)
-        weight = toned_down(problem.weight, left)
+    _, _, weight = solve_steadily(columns[:, :NUISANCE], problem)
     information, gradient = without_nuisances(*products(columns, weight, problem.data-value.reshape(n, -1)))
     # a star's shape steps are its place in the polynomials
     place = np.zeros((n, 4, sum(free)))
@@ -223,6 +220,23 @@ def solve_each(columns, weight, data):
     normal = normal+1e-9*scaled_identity(normal)+1e-30*np.eye(normal.shape[-1])
     parameters = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     return parameters, data-(parameters.astype(np.float32)[:, None]@columns)[:, 0]
+
+
+def solve_steadily(columns, problem):
+    """`solve_each` twice, the second time with outliers weighted down.
+
+    Returns
+    -------
+    parameters, left : ndarray
+        As `solve_each`.
+    weight : ndarray, shape (n, pixels), float32
+        Those that what is left asks for.
+    """
+    weight = problem.weight
+    for _ in range(2):
+        parameters, left = solve_each(columns, weight, problem.data)
+        weight = toned_down(problem.weight, left)
+    return parameters, left, weight
 
 
 def products(columns, weight, data):
@@ -267,10 +281,7 @@ def fit_core(psf, stamps, order, size):
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     problem = prepared(stamps, value)
     columns = np.stack([value, ddx, ddy, np.ones_like(value)], axis=1).reshape(len(stamps), NUISANCE, -1)
-    weight = problem.weight
-    for _ in range(2):
-        parameters, left = solve_each(columns, weight, problem.data)
-        weight = toned_down(problem.weight, left)
+    parameters, left, weight = solve_steadily(columns, problem)
     flux = np.maximum(parameters[:, :1], 0.1)
     px, py = pixel(stamps.x), pixel(stamps.y)
     dx, dy = stamps.x-px+parameters[:, 1]/flux[:, 0], stamps.y-py+parameters[:, 2]/flux[:, 0]

@@ -60,10 +60,10 @@ def order_of(count):
 def exact_arrays(psf):
     """The arrays of a PSF by name: wings, core, halo, grid; None where there is none."""
     wings = psf.wings
-    halo = getattr(wings, "halo", None)
     return dict(wings=wings.coefficients if isinstance(wings, MoffatWings) else wings.samples,
                 core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
-                halo=None if halo is None else halo.rows, grid=getattr(wings, "weights", None))
+                halo=None if wings.halo is None else wings.halo.rows,
+                grid=wings.weights if isinstance(wings, GridWings) else None)
 
 
 def scalars(psf):
