@@ -17,6 +17,7 @@ ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 INTERRUPTED = 130
 DESCRIPTION = "Crowded-field photometry: all stars of an exposure fitted at once, with PSF, sky and honest errors."
 OWN_COMMANDS = {
+    "healpix": "bring catalogs together by HEALPix, as objects and releases",
     "simulate": "make a field of stars whose truth is known",
     "demo": "fit the packaged field and compare with its truth",
     "flags": "names of the bits in a catalog's flags",
@@ -68,6 +69,11 @@ def main_wise(argv=None):
     return main(["wise", *(sys.argv[1:] if argv is None else argv)])
 
 
+def main_healpix(argv=None):
+    """Run the command ``crowdsource-healpix``, which is ``crowdsource healpix``."""
+    return main(["healpix", *(sys.argv[1:] if argv is None else argv)])
+
+
 def build_parser(argv=()):
     """The parser; the options of the one command that `argv` names are filled in, as adapters are loaded for them.
 
@@ -89,7 +95,7 @@ def build_parser(argv=()):
             if isinstance(instrument, str):
                 raise InstrumentError(instrument)
             _add_fit(sub, instrument)
-    adders = {"simulate": _add_simulate, "demo": _add_demo, "flags": _add_flags}
+    adders = {"healpix": _add_healpix, "simulate": _add_simulate, "demo": _add_demo, "flags": _add_flags}
     for name, summary in OWN_COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
         if wanted == name:
@@ -303,6 +309,20 @@ def _tell_profile(done, total):
     print("CPU seconds by stage")
     for name, seconds in [*stages.items(), ("the run, but workers", total), ("the process", time.process_time())]:
         print(f"  {name:30s} {seconds:8.3f}")
+
+
+def _add_healpix(parser):
+    from .catalog.commands import add_commands
+    for sub in add_commands(parser):
+        _add_talk(sub)
+    parser.set_defaults(run=_run_healpix)
+
+
+def _run_healpix(args, talk):
+    lines, status = args.command(args, talk)
+    if not args.quiet:
+        print("\n".join(lines))
+    return status
 
 
 def _add_simulate(parser):

@@ -1,0 +1,131 @@
+"""The sky in HEALPix pixels, NESTED everywhere: the only place that calls healpy."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import healpy
+import numpy as np
+
+INDEX_ORDER = 29
+"""Order of the index that every row has; its pixels are 0.4 milliarcseconds wide."""
+INDEX = "_healpix_29"
+"""Name of its column."""
+FILES_IN_FOLDER = 10_000
+EVEN = 0x5555555555555555
+"""Bits of an index that hold the first of the two coordinates within a base pixel."""
+NARROWEST = 0.5
+"""No pixel keeps others than its neighbours less apart than this times the root of its area."""
+
+
+@dataclass(frozen=True, order=True)
+class Pixel:
+    """A pixel of some order.
+
+    Attributes
+    ----------
+    order, number : int
+    """
+    order: int
+    number: int
+
+    @property
+    def start(self):
+        """First index of order 29 in it."""
+        return self.number << 2*(INDEX_ORDER-self.order)
+
+    @property
+    def stop(self):
+        """First index of order 29 after it."""
+        return (self.number+1) << 2*(INDEX_ORDER-self.order)
+
+    def children(self):
+        """The four pixels of the next order."""
+        return [Pixel(self.order+1, 4*self.number+k) for k in range(4)]
+
+    def path(self, ending=""):
+        """``Norder=k/Dir=d/Npix=p`` and an ending."""
+        folder = self.number//FILES_IN_FOLDER*FILES_IN_FOLDER
+        return Path(f"Norder={self.order}", f"Dir={folder}", f"Npix={self.number}{ending}")
+
+
+def index_of(ra, dec):
+    """Indices of order 29.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (n,)
+        Degrees, finite, dec from -90 to 90.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+    """
+    return healpy.ang2pix(1 << INDEX_ORDER, ra, dec, nest=True, lonlat=True).astype(np.int64)
+
+
+def centre_of(pixel):
+    """Right ascension and declination of a pixel's centre, degrees."""
+    ra, dec = healpy.pix2ang(1 << pixel.order, pixel.number, nest=True, lonlat=True)
+    return float(ra), float(dec)
+
+
+def margin_order(width):
+    """The highest order whose pixels are wider everywhere than `width` arcseconds."""
+    order = INDEX_ORDER
+    while order and NARROWEST*np.degrees(healpy.nside2resol(1 << order))*3600 < width:
+        order -= 1
+    return order
+
+
+def at_border(index, pixel, order):
+    """Which rows of a pixel lie in its outermost cells of an order.
+
+    Parameters
+    ----------
+    index : ndarray, shape (n,), int64
+        Of order 29, in the pixel.
+    pixel : Pixel
+    order : int
+        At least the pixel's.
+
+    Returns
+    -------
+    ndarray, shape (n,), bool
+    """
+    # the bits of the two coordinates alternate; at the edges one of the two has no bit set, or all
+    every = (1 << 2*(order-pixel.order))-1
+    cell = (np.asarray(index) >> 2*(INDEX_ORDER-order)) & every
+    out = np.zeros(cell.shape, bool)
+    for bits in (every & EVEN, every & EVEN << 1):
+        out |= (cell & bits == 0) | (cell & bits == bits)
+    return out
+
+
+def cells_around(pixel, order):
+    """Cells of an order that touch a pixel from outside.
+
+    Parameters
+    ----------
+    pixel : Pixel
+    order : int
+        At least the pixel's.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+        Their numbers, ascending.
+    """
+    n = 1 << (order-pixel.order)
+    edge = np.arange(n)
+    x = np.concatenate([edge, edge, np.zeros(n, int), np.full(n, n-1)])
+    y = np.concatenate([np.zeros(n, int), np.full(n, n-1), edge, edge])
+    inside = np.unique(_interleaved(x) | _interleaved(y) << 1) | np.int64(pixel.number) << 2*(order-pixel.order)
+    around = np.unique(healpy.get_all_neighbours(1 << order, inside, nest=True))
+    return around[(around >= 0) & (around >> 2*(order-pixel.order) != pixel.number)].astype(np.int64)
+
+
+def _interleaved(x):
+    """Numbers with their bits at the even places."""
+    out = np.zeros_like(x, dtype=np.int64)
+    for k in range(INDEX_ORDER):
+        out |= (np.int64(1) << k & x.astype(np.int64)) << k
+    return out
