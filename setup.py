@@ -16,6 +16,9 @@ CYTHON_ROOT = Path("build/cython_root")
 # runs on any of its architecture, and wide instructions are chosen at run time in simd.h
 GNU = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 FLAGS = {"unix": GNU, "mingw32": GNU, "msvc": ["/O2"]}
+# what these give must not depend on what else is in memory, in the last bit: their sums keep their order
+ORDERED = {"sphere", "match", "average"}
+REORDERING = "-fassociative-math"
 # the last one is what MSVC's math.h wants before it tells M_PI
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_USE_MATH_DEFINES", None)]
 DIRECTIVES = dict(language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False,
@@ -45,7 +48,8 @@ class BuildKernels(build_ext):
     def build_extensions(self):
         """Compile all kernels."""
         for extension in self.extensions:
-            extension.extra_compile_args += FLAGS.get(self.compiler.compiler_type, [])
+            kept = {REORDERING} if extension.name.rpartition(".")[2] in ORDERED else set()
+            extension.extra_compile_args += [f for f in FLAGS.get(self.compiler.compiler_type, []) if f not in kept]
         super().build_extensions()
 
 

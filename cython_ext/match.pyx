@@ -1,0 +1,269 @@
+"""Association of detections: which places are objects, and which detections are theirs. No global mutable state.
+
+Points, and all arrays that go with them, are in the order of `sphere.Points`. A pair of points is linked when its squared chord is
+at most the sum of the two points' own `half`. Nothing that is decided here depends on points farther away than a fixed
+number of links, nor on the order in which points came.
+"""
+import numpy as np
+
+from crowdsource.cython_ext.sphere cimport Points
+from libc.stdlib cimport free, malloc
+
+NEAREST = 4
+"""So many of the nearest centres are kept for a detection."""
+
+
+cdef struct Found:
+    int *number
+    double *d2
+
+
+cdef int room(Found *found, Py_ssize_t n) except -1:
+    """Memory for what a search finds."""
+    found.number = <int *>malloc(max(n, 1)*sizeof(int))
+    found.d2 = <double *>malloc(max(n, 1)*sizeof(double))
+    if found.number == NULL or found.d2 == NULL:
+        give_back(found)
+        raise MemoryError("no memory for the neighbours of a detection")
+    return 0
+
+
+cdef void give_back(Found *found) noexcept:
+    free(found.number)
+    free(found.d2)
+
+
+def density(Points points, const double[::1] half, const double[::1] weight, double part):
+    """Weight of the points around each, itself included, falling as (1-d^2/(part*link)^2)^2 of the distance.
+
+    Parameters
+    ----------
+    points : Points
+    half : ndarray, shape (n,)
+        Half of the squared chord of a link, or each point's share of it.
+    weight : ndarray, shape (n,)
+    part : float
+        Reach of the weight in units of the link.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    out = np.zeros(points.n)
+    cdef double[::1] total = out
+    cdef double u
+    cdef Py_ssize_t i, k, n
+    cdef Found found
+    room(&found, points.n)
+    with nogil:
+        for i in range(points.n):
+            n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
+            for k in range(n):
+                u = found.d2[k]/(part*part*(half[i]+half[found.number[k]]))
+                if u < 1:
+                    total[i] += weight[found.number[k]]*(1-u)*(1-u)
+    give_back(&found)
+    return out
+
+
+def cover(Points points, const double[::1] half, const double[::1] dense, Py_ssize_t[::1] owner, int rounds):
+    """Make the densest free points seeds, and give the free points linked to one to the nearest; so many times.
+
+    Parameters
+    ----------
+    points : Points
+    half, dense : ndarray, shape (n,)
+        As in `density`, and what that gave; points where it is negative are never seeds.
+    owner : ndarray, shape (n,)
+        The point's seed, -1 for a free point, other negative numbers for one that does not take part; changed in place.
+    rounds : int
+    """
+    cdef Py_ssize_t i, j, k, n, turn
+    cdef Py_ssize_t[::1] chosen = np.empty(points.n, dtype=np.intp), taken = np.full(points.n, -1, dtype=np.intp)
+    cdef double[::1] nearest = np.empty(points.n)
+    cdef Py_ssize_t seeds
+    cdef Found found
+    room(&found, points.n)
+    with nogil:
+        for turn in range(rounds):
+            seeds = 0
+            for i in range(points.n):
+                if owner[i] == -1 and dense[i] >= 0:
+                    n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
+                    if highest(points, half, dense, owner, i, &found, n):
+                        chosen[seeds] = i
+                        seeds += 1
+            for k in range(seeds):
+                i = chosen[k]
+                n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
+                claim(points, half, owner, taken, nearest, i, &found, n)
+            for i in range(points.n):
+                if taken[i] >= 0:
+                    owner[i] = taken[i]
+                    taken[i] = -1
+            if seeds == 0:
+                break
+    give_back(&found)
+
+
+cdef bint highest(Points points, const double[::1] half, const double[::1] dense, const Py_ssize_t[::1] owner, Py_ssize_t i,
+                  const Found *found, Py_ssize_t n) noexcept nogil:
+    """Whether no free point linked to i is denser, or as dense and before it."""
+    cdef Py_ssize_t k, j
+    for k in range(n):
+        j = found.number[k]
+        if j != i and owner[j] == -1 and found.d2[k] <= half[i]+half[j] and (
+                dense[j] > dense[i] or (dense[j] == dense[i] and points.rank[j] < points.rank[i])):
+            return False
+    return True
+
+
+cdef void claim(Points points, const double[::1] half, const Py_ssize_t[::1] owner, Py_ssize_t[::1] taken, double[::1] nearest,
+                Py_ssize_t seed, const Found *found, Py_ssize_t n) noexcept nogil:
+    """Let a seed take the free points linked to it that no nearer seed has taken."""
+    cdef Py_ssize_t k, j
+    for k in range(n):
+        j = found.number[k]
+        if owner[j] == -1 and found.d2[k] <= half[seed]+half[j] and (
+                taken[j] < 0 or found.d2[k] < nearest[j]
+                or (found.d2[k] == nearest[j] and points.rank[seed] < points.rank[taken[j]])):
+            taken[j] = seed
+            nearest[j] = found.d2[k]
+
+
+def nearest_centres(Points centres, const double[:, ::1] xyz, const double[::1] ra, const double[::1] dec,
+                    const double[::1] half):
+    """The nearest centres of each detection within its link.
+
+    Parameters
+    ----------
+    centres : Points
+    xyz : ndarray, shape (n, 3)
+        Unit vectors of the detections.
+    ra, dec : ndarray, shape (n,)
+        Degrees.
+    half : ndarray, shape (n,)
+        Half of the squared chord of each detection's link.
+
+    Returns
+    -------
+    near : ndarray, shape (n, NEAREST)
+        Numbers of the centres as they were given, the nearest first, those of equal distance by their numbers; -1 for none.
+    d2 : ndarray, shape (n, NEAREST)
+        Squared chords.
+    """
+    cdef Py_ssize_t i, k, n, slots = NEAREST, count = xyz.shape[0]
+    near_, d2_ = np.full((count, NEAREST), -1, dtype=np.intp), np.full((count, NEAREST), np.inf)
+    cdef Py_ssize_t[:, ::1] near = near_
+    cdef double[:, ::1] d2 = d2_
+    cdef Found found
+    room(&found, centres.n)
+    with nogil:
+        for i in range(count):
+            n = centres.around(&xyz[i, 0], ra[i], dec[i], 2*half[i], found.number, found.d2)
+            for k in range(n):
+                insert(&near[i, 0], &d2[i, 0], slots, centres.rank[found.number[k]], found.d2[k])
+    give_back(&found)
+    return near_, d2_
+
+
+cdef void insert(Py_ssize_t *near, double *d2, Py_ssize_t slots, Py_ssize_t number, double distance) noexcept nogil:
+    """Put a centre into a list of the nearest."""
+    cdef Py_ssize_t k = slots
+    while k > 0 and (near[k-1] < 0 or distance < d2[k-1] or (distance == d2[k-1] and number < near[k-1])):
+        k -= 1
+        if k+1 < slots:
+            near[k+1] = near[k]
+            d2[k+1] = d2[k]
+    if k < slots:
+        near[k] = number
+        d2[k] = distance
+
+
+def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int[::1] source,
+           Py_ssize_t centres, int rounds):
+    """Give each detection a centre, so that a centre gets one of each source, the nearest, where there is another for the rest.
+
+    In each round the detections without a centre ask the nearest that has not sent them away; a centre keeps the nearest one of a
+    source and sends the others away. Those left at the end are given to their nearest centre as more than one of a source.
+
+    Parameters
+    ----------
+    near, d2 : ndarray, shape (n, m)
+        From `nearest_centres`.
+    rank : ndarray, shape (n,)
+        Decides between equal distances.
+    source : ndarray, shape (n,)
+    centres : int
+        How many there are.
+    rounds : int
+
+    Returns
+    -------
+    owner : ndarray, shape (n,)
+        Number of the centre; -1 where none is near.
+    extra : ndarray, shape (n,), bool
+        Given to a centre that has a nearer one of the same source.
+    """
+    cdef Py_ssize_t count = near.shape[0], slots = near.shape[1], i, turn, c, rival
+    owner_, extra_ = np.full(count, -1, dtype=np.intp), np.zeros(count, dtype=np.uint8)
+    cdef Py_ssize_t[::1] owner = owner_, head = np.full(centres, -1, dtype=np.intp), after = np.full(count, -1, dtype=np.intp)
+    cdef unsigned char[::1] extra = extra_, sent = np.zeros(count, dtype=np.uint8)
+    cdef int[::1] when = np.full(count, -1, dtype=np.intc)
+    cdef bint moved
+    with nogil:
+        for turn in range(rounds):
+            moved = False
+            for i in range(count):
+                # one that was sent away in this round asks again in the next: else the order would matter
+                if owner[i] != -1 or when[i] == turn or sent[i] >= slots or near[i, sent[i]] < 0:
+                    continue
+                moved = True
+                c = near[i, sent[i]]
+                rival = held(head, after, source, c, source[i])
+                if rival >= 0 and not nearer(near, d2, rank, sent, i, rival):
+                    sent[i] += 1
+                    when[i] = turn
+                    continue
+                if rival >= 0:
+                    take_off(head, after, c, rival)
+                    owner[rival] = -1
+                    sent[rival] += 1
+                    when[rival] = turn
+                owner[i] = c
+                after[i] = head[c]
+                head[c] = i
+            if not moved:
+                break
+        for i in range(count):
+            if owner[i] == -1 and near[i, 0] >= 0:
+                owner[i] = near[i, 0]
+                extra[i] = 1
+    return owner_, extra_.view(bool)
+
+
+cdef Py_ssize_t held(const Py_ssize_t[::1] head, const Py_ssize_t[::1] after, const int[::1] source, Py_ssize_t centre,
+                     int wanted) noexcept nogil:
+    """The detection of a source that a centre has, -1 for none."""
+    cdef Py_ssize_t i = head[centre]
+    while i >= 0 and source[i] != wanted:
+        i = after[i]
+    return i
+
+
+cdef bint nearer(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank,
+                 const unsigned char[::1] sent, Py_ssize_t i, Py_ssize_t rival) noexcept nogil:
+    """Whether i is nearer to the centre that both ask than its rival."""
+    cdef double a = d2[i, sent[i]], b = d2[rival, sent[rival]]
+    return a < b or (a == b and rank[i] < rank[rival])
+
+
+cdef void take_off(Py_ssize_t[::1] head, Py_ssize_t[::1] after, Py_ssize_t centre, Py_ssize_t who) noexcept nogil:
+    """Take a detection off a centre's list."""
+    cdef Py_ssize_t i = head[centre]
+    if i == who:
+        head[centre] = after[who]
+        return
+    while after[i] != who:
+        i = after[i]
+    after[i] = after[who]

@@ -1,0 +1,217 @@
+"""Points on the sphere in zones of declination, so that those near a place are found fast. No global mutable state.
+
+What is found, and its order, depends on the points' places and numbers alone: never on what else was loaded with them.
+"""
+import numpy as np
+
+from libc.math cimport asin, atan2, cos, fabs, floor, sin, sqrt, M_PI
+
+cdef double DEGREE = M_PI/180
+# of the window in right ascension, so that rounding loses none
+cdef double SLACK = 1+1e-9
+
+
+def unit_vectors(const double[::1] ra, const double[::1] dec):
+    """Unit vectors of places on the sphere.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (n,)
+        Degrees.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+    """
+    out = np.empty((ra.shape[0], 3))
+    cdef double[:, ::1] v = out
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(ra.shape[0]):
+            v[i, 0] = cos(dec[i]*DEGREE)*cos(ra[i]*DEGREE)
+            v[i, 1] = cos(dec[i]*DEGREE)*sin(ra[i]*DEGREE)
+            v[i, 2] = sin(dec[i]*DEGREE)
+    return out
+
+
+def places(const double[:, ::1] vectors):
+    """Right ascension from 0 to 360 and declination of vectors of any length.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (n, 3)
+
+    Returns
+    -------
+    ra, dec : ndarray, shape (n,)
+        Degrees.
+    """
+    ra, dec = np.empty(vectors.shape[0]), np.empty(vectors.shape[0])
+    cdef double[::1] a = ra, d = dec
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(vectors.shape[0]):
+            a[i] = atan2(vectors[i, 1], vectors[i, 0])/DEGREE
+            if a[i] < 0:
+                a[i] += 360
+            if a[i] >= 360:
+                a[i] = 0
+            d[i] = atan2(vectors[i, 2], sqrt(vectors[i, 0]*vectors[i, 0]+vectors[i, 1]*vectors[i, 1]))/DEGREE
+    return ra, dec
+
+
+def offsets(const double[:, ::1] vectors, const double[::1] ra, const double[::1] dec):
+    """Offsets from places nearby.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (n, 3)
+        Unit vectors.
+    ra, dec : ndarray, shape (n,)
+        The place from which each is measured, degrees.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        East and north, arcsec: components of the vector in the plane that touches the sphere at the place.
+    """
+    out = np.empty((vectors.shape[0], 2))
+    cdef double[:, ::1] o = out
+    cdef double sa, ca, sd, cd, second = DEGREE/3600
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(vectors.shape[0]):
+            sa, ca, sd, cd = sin(ra[i]*DEGREE), cos(ra[i]*DEGREE), sin(dec[i]*DEGREE), cos(dec[i]*DEGREE)
+            o[i, 0] = (vectors[i, 1]*ca-vectors[i, 0]*sa)/second
+            o[i, 1] = (vectors[i, 2]*cd-(vectors[i, 0]*ca+vectors[i, 1]*sa)*sd)/second
+    return out
+
+
+def moved(const double[::1] ra, const double[::1] dec, const double[:, ::1] offset):
+    """Places at offsets from others: the reverse of `offsets`.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (n,)
+        Degrees.
+    offset : ndarray, shape (n, 2)
+        East and north, arcsec.
+
+    Returns
+    -------
+    ra, dec : ndarray, shape (n,)
+        Degrees, ra from 0 to 360.
+    """
+    vectors = np.empty((ra.shape[0], 3))
+    cdef double[:, ::1] v = vectors
+    cdef double sa, ca, sd, cd, e, n, c, second = DEGREE/3600
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(ra.shape[0]):
+            sa, ca, sd, cd = sin(ra[i]*DEGREE), cos(ra[i]*DEGREE), sin(dec[i]*DEGREE), cos(dec[i]*DEGREE)
+            e, n = offset[i, 0]*second, offset[i, 1]*second
+            c = sqrt(1-e*e-n*n)
+            v[i, 0] = c*cd*ca-n*sd*ca-e*sa
+            v[i, 1] = c*cd*sa-n*sd*sa+e*ca
+            v[i, 2] = c*sd+n*cd
+    return places(vectors)
+
+
+cdef class Points:
+    """Places on the sphere, sorted by zones of declination and by right ascension.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (n,)
+        Degrees, finite; ra from 0 to 360.
+    reach : float
+        No search goes farther, degrees.
+
+    Attributes
+    ----------
+    order : ndarray, shape (n,)
+        Numbers of the given points in the order in which they are kept. Equal places are in the order in which they were given.
+    """
+    def __init__(self, ra, dec, double reach):
+        ra, dec = np.ascontiguousarray(ra, dtype=np.float64), np.ascontiguousarray(dec, dtype=np.float64)
+        if ra.ndim != 1 or ra.shape != dec.shape:
+            raise ValueError(f"ra and dec must be vectors of one length, not of shapes {ra.shape} and {dec.shape}")
+        if not 0 < reach < 1:
+            raise ValueError(f"reach is {reach} degrees: must be positive and below 1")
+        zone = np.floor((dec+90)/reach).astype(np.int64)
+        self.order = np.lexsort((ra, zone))
+        self.first = zone.min() if len(zone) else 0
+        self.zones = zone.max()-self.first+1 if len(zone) else 0
+        self.n = len(zone)
+        self.start = np.searchsorted(zone[self.order], np.arange(self.first, self.first+self.zones+1)).astype(np.intp)
+        self.ra, self.dec, self.rank = ra[self.order], dec[self.order], self.order.astype(np.intp)
+        self.xyz = unit_vectors(self.ra, self.dec)
+        self.height = reach
+        self.reach2 = chord2(reach)
+
+    def __len__(self):
+        return self.n
+
+    @property
+    def reach(self):
+        """As given."""
+        return self.height
+
+    @property
+    def vectors(self):
+        """Unit vectors in that order, shape (n, 3)."""
+        return np.asarray(self.xyz)
+
+    @property
+    def sorted_places(self):
+        """Right ascension and declination in that order, degrees."""
+        return np.asarray(self.ra), np.asarray(self.dec)
+
+    cdef Py_ssize_t around(self, const double *place, double ra, double dec, double chord2, int *found, double *d2) noexcept nogil:
+        """Points within the root of `chord2` of a place; writes their numbers and squared chords, returns how many there are."""
+        cdef double width, sine = sin(self.height*DEGREE), cosine = cos(dec*DEGREE), d
+        cdef Py_ssize_t zone = <Py_ssize_t>floor((dec+90)/self.height)-self.first, k, j, n = 0, part
+        cdef double low[2]
+        cdef double high[2]
+        cdef int parts = 1
+        if fabs(dec)+self.height*SLACK >= 90 or sine >= cosine:
+            low[0], high[0] = 0., 360.
+        else:
+            width = asin(sine/cosine)/DEGREE*SLACK
+            low[0], high[0] = ra-width, ra+width
+            if low[0] < 0:
+                low[1], high[1], parts = low[0]+360, 360., 2
+            elif high[0] >= 360:
+                low[1], high[1], parts = 0., high[0]-360, 2
+        for k in range(max(zone-1, 0), min(zone+2, self.zones)):
+            for part in range(parts):
+                j = self.lower(k, low[part])
+                while j < self.start[k+1] and self.ra[j] <= high[part]:
+                    d = squared(&self.xyz[j, 0], place)
+                    if d <= chord2:
+                        found[n] = <int>j
+                        d2[n] = d
+                        n += 1
+                    j += 1
+        return n
+
+    cdef Py_ssize_t lower(self, Py_ssize_t zone, double ra) noexcept nogil:
+        """First point of a zone whose right ascension is not below `ra`."""
+        cdef Py_ssize_t a = self.start[zone], b = self.start[zone+1], m
+        while a < b:
+            m = (a+b)//2
+            if self.ra[m] < ra:
+                a = m+1
+            else:
+                b = m
+        return a
+
+
+cdef inline double squared(const double *a, const double *b) noexcept nogil:
+    """Squared distance of two vectors."""
+    return (a[0]-b[0])*(a[0]-b[0])+(a[1]-b[1])*(a[1]-b[1])+(a[2]-b[2])*(a[2]-b[2])
+
+
+def chord2(double angle):
+    """Squared chord of an angle in degrees, on the unit sphere."""
+    return 4*sin(angle*DEGREE/2)**2
