@@ -169,24 +169,23 @@ def ranges(members, measures, chosen, objects):
     return out
 
 
-def positions(association, places, measures, members, use, config, floor):
+def positions(association, variance, measures, members, use, config):
     """Mean positions and, where asked for, proper motions.
 
     Parameters
     ----------
-    association, places, measures, members, use
-        As `uses`.
+    association : crowdsource.catalog.match.Association
+    variance : ndarray, shape (n,)
+        From `crowdsource.catalog.match.variances`.
+    measures, members, use
+        As `uses`, and what that gave.
     config : AverageConfig
-    floor : float
-        Error of the astrometry, added in quadrature, arcsec.
 
     Returns
     -------
     dict of str to ndarray, shape (objects,)
         Columns of the objects, and the index' ra and dec.
     """
-    sigma = np.where(np.isfinite(places.sigma), places.sigma, np.nanmax(places.sigma, initial=1.))
-    variance = sigma**2+floor**2
     # a position is as good without a zero point; one of several in an image may be that of anything
     counted = ((use <= kernel.Use.SUMMED) | (use == NO_ZEROPOINT) | (use == NO_FLUX)).astype(np.uint8)
     offset = np.nan_to_num(association.offset)

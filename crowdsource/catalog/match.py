@@ -16,11 +16,11 @@ from ..errors import ConfigError
 from .average import POLICIES
 
 ARCSEC = 1/3600.
-SEED_ROUNDS, MORE_ROUNDS, SETTLING_ROUNDS = 6, 2, 4
-LINKS = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+2*MORE_ROUNDS+4
+SEED_ROUNDS, MORE_ROUNDS, SETTLING_ROUNDS = 5, 2, 3
+LINKS = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+2*MORE_ROUNDS+4+6
 """Nothing farther away than so many links matters: the density reaches over one, a round of seeds over two (a seed is denser than
-what is linked to it, and takes that), centres and the way to them over three, a round of settling over two, and the last centres,
-and what is counted about them, over four."""
+what is linked to it, and takes that), centres and the way to them over three, a round of settling over two, the last centres,
+and what is counted about them, over four, and names of an earlier release over six."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def associate(places, config):
     """
     points = sphere.Points(np.mod(places.ra, 360.), places.dec, config.radius*ARCSEC)
     order = points.order
-    sigma2 = _variances(places.sigma, config)[order]
+    sigma2 = variances(places.sigma, config)[order]
     half = _halves(sigma2, config)
     weight = places.weight[order]
     dense = np.where(weight > 0, kernel.density(points, half, weight, config.seed_part), -1.)
@@ -133,7 +133,7 @@ def associate(places, config):
     return _results(points, owner, np.where(extra, 1e-12*precision, precision))
 
 
-def _variances(sigma, config):
+def variances(sigma, config):
     """Squared errors of positions with the floor, arcsec^2; where not known, those of half the radius."""
     known = np.isfinite(sigma) & (sigma >= 0)
     return np.where(known, np.where(known, sigma, 0)**2, (0.5*config.radius)**2)+config.error_floor**2
