@@ -1,6 +1,5 @@
 """The command line: the only place that parses arguments and prints."""
 import argparse
-import contextlib
 import os
 import re
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from .errors import ConfigError, CrowdsourceError, InstrumentError
 from .io.atomic import check_folder
-from .talk import start_worker, talking
+from .talk import talking
 
 BAD_INPUT = 2
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -200,7 +199,7 @@ def _run_fit(args, talk):
     if args.dry_run:
         return _dry_run(args.instrument, exposure, settings)
     start = time.process_time()
-    with talk.progress() as progress, _executor(args, talk, len(exposure.tasks())) as executor:
+    with talk.progress() as progress, talk.processes(min(args.workers, len(exposure.tasks()))) as executor:
         outcomes = run(args.instrument, exposure, settings, executor, progress)
     done = [o for o in outcomes if o.error is None]
     if not args.quiet:
@@ -222,24 +221,6 @@ def _settings(args, exposure, config):
         args.out or f"{exposure.label}.cat.fits", args.model_out, args.info_out, args.plot, args.debug_plots))
     return Settings(out, model, plot, debug, args.overwrite, args.threads, config, args.force, args.bright_stars, args.galaxies,
                     args.resume, not args.no_model_image, args.sky_from, args.psf_from, info)
-
-
-@contextlib.contextmanager
-def _executor(args, talk, tasks):
-    """Processes for several detectors at a time; None where there is but one."""
-    workers = min(args.workers, tasks)
-    if workers == 1:
-        yield None
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-    # a new interpreter for each: a copy of this one would have its locks and threads too
-    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker, (talk.log.level,)) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _configured(args):

@@ -43,6 +43,23 @@ class Talk:
             yield show
 
 
+    @contextlib.contextmanager
+    def processes(self, workers):
+        """A pool of so many processes that talk as this one does; None for one."""
+        if workers == 1:
+            yield None
+            return
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+        # a new interpreter for each: a copy of this one would have its locks and threads too
+        with ProcessPoolExecutor(workers, get_context("spawn"), start_worker, (self.log.level,)) as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
 class Named(logging.Formatter):
     """Log lines after the name of the detector that is worked on."""
 

@@ -13,9 +13,9 @@ POLICIES = {"flag": kernel.Policy.FLAG, "sum": kernel.Policy.SUM, "nearest": ker
 USES = {
     0: "averaged", 1: "summed", 2: "several", 3: "farther", 4: "overlap", 5: "not primary", 6: "no zero point", 7: "no flux",
 }
-"""How a detection counts: averaged; averaged as part of a sum; not, because its image has several of the object; because another of
-its image is nearer; because another detector of the exposure was taken; because it is not primary; for want of a
-zero point; of a flux and its error."""
+"""How a detection counts: averaged; averaged as part of a sum; not, because its image has several of the object; because another
+of its image is nearer; because another detector of the exposure was taken; because it is not primary; for want of a zero point; of
+a flux and its error."""
 NOT_PRIMARY, NO_ZEROPOINT, NO_FLUX = 5, 6, 7
 ENGINE_SHIFT = 32
 MJD_YEAR = 365.25

@@ -1,9 +1,9 @@
 """Detections of the sky as objects: which belong together.
 
-Friends-of-friends chains would run through a crowd, and what they join depends on detections arbitrarily far away. Here objects are
-seeded where detections are densest, those of sharp images counting for more, and a detection belongs to the nearest
-object. Each step looks no farther than a link, and there is a fixed number of steps: what becomes of a detection depends on
-nothing farther away than `AssociationConfig.reach`, so that any part of the sky gives the same, bit for bit, with any
+Friends-of-friends chains would run through a crowd, and what they join depends on detections arbitrarily far away. Here objects
+are seeded where detections are densest, those of sharp images counting for more, and a detection belongs to the nearest object.
+Each step looks no farther than a link, and there is a fixed number of steps: what becomes of a detection depends on nothing
+farther away than `AssociationConfig.reach`, so that any part of the sky gives the same, bit for bit, with any
 neighbours beyond that loaded or not.
 """
 from dataclasses import dataclass
@@ -159,7 +159,7 @@ def _settled(points, half, owner, precision, source):
         Of centres.
     """
     seeds, owner = _numbered(owner)
-    sums, _ = _centres(points, owner, precision, len(seeds))
+    sums = _centres(points, owner, precision, len(seeds))
     ra, dec = sphere.places(sums)
     centres = sphere.Points(ra, dec, points.reach)
     near, d2 = kernel.nearest_centres(centres, points.vectors, *points.sorted_places, half)
@@ -178,10 +178,11 @@ def _numbered(owner):
 
 
 def _centres(points, owner, precision, number):
-    """Sums of weighted unit vectors and of weights by owner, in the order of the points."""
+    """Sums of weighted unit vectors by owner, in the order of the points."""
     some = owner >= 0
     sums = [np.bincount(owner[some], precision[some]*points.vectors[some, k], minlength=number) for k in range(3)]
-    return np.stack(sums, axis=1), np.bincount(owner[some], precision[some], minlength=number)
+    # without any rows they would be whole numbers
+    return np.stack(sums, axis=1).astype(float)
 
 
 def _with_leftovers(points, half, dense, owner, number):
@@ -196,7 +197,7 @@ def _with_leftovers(points, half, dense, owner, number):
 def _results(points, owner, precision):
     """Centres and separations, in the order in which the detections were given."""
     names, owner = _numbered(owner)
-    sums, _ = _centres(points, owner, precision, len(names))
+    sums = _centres(points, owner, precision, len(names))
     ra, dec = sphere.places(sums)
     some = owner >= 0
     offset = np.full((len(owner), 2), np.nan)

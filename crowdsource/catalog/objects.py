@@ -156,7 +156,8 @@ def sky_of(tables, catalogs, config, earlier=None):
     owner = np.where(measures.reason == NOT_PRIMARY, -1, found.owner)
     members = kernel.members_of(owner, len(found.ra))
     use = uses(found, places, measures, members, association.policy)
-    objects = _objects(found, variances(places.sigma, association), measures, members, use, (places.source, catalogs.bands), average)
+    variance = variances(places.sigma, association)
+    objects = _objects(found, variance, measures, members, use, (places.source, catalogs.bands), average)
     names, changes = carried(named(found.ra, found.dec), found.owner, rows, earlier)
     objects["object_id"] = names
     members = _members(rows, np.r_[names, -1][found.owner], found, measures, use)

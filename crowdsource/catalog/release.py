@@ -1,8 +1,8 @@
 """Releases: the objects of a whole store, made pixel by pixel.
 
-``STORE/releases/NAME/`` holds ``release.json``, and for each pixel ``objects/Norder=k/Dir=d/Npix=p.h5`` and ``members/...`` of the same
-name. It is made under a name with a dot before it, pixel by pixel, and renamed when it is whole; what a run that was
-cut off has made is used by the next, if that is to make the same.
+``STORE/releases/NAME/`` holds ``release.json``, and for each pixel ``objects/Norder=k/Dir=d/Npix=p.h5`` and ``members/...`` of
+the same name. It is made under a name with a dot before it, pixel by pixel, and renamed when it is whole; what a run that was cut
+off has made is used by the next, if that is to make the same.
 """
 import hashlib
 import json
@@ -143,7 +143,7 @@ def releases(store):
 def assemble(store, name, config=None, *, previous=None, zero_points=None, executor=None, progress=None):
     """Make a release: objects from all detections of a store.
 
-    The result is the same, bit for bit, whatever the order of ingests, of pixels and of tasks, and whatever the orders of the store.
+    The result is the same, bit for bit, whatever the order of ingests, of pixels and of tasks, and whatever the store's order.
 
     Parameters
     ----------
@@ -174,8 +174,8 @@ def assemble(store, name, config=None, *, previous=None, zero_points=None, execu
     config = (config or SkyConfig()).checked()
     final = _place(store, name)
     if config.association.reach > store.margin:
-        raise ConfigError(f"a radius of {config.association.radius:g} arcsec needs margins of {config.association.reach:.3g} arcsec, "
-                          f"but the store has {store.margin:g}: make one with --margin {np.ceil(config.association.reach):.0f}")
+        raise ConfigError(f"a radius of {config.association.radius:g} arcsec needs margins of {config.association.reach:.4g}, but "
+                          f"the store has {store.margin:g}: make one with --margin {np.ceil(config.association.reach):.0f}")
     with store.working(f"release-{name}"), store.reading():
         if final.exists():
             raise OutputError(f"{final}: exists already; choose another name or remove it")

@@ -30,16 +30,15 @@ class SkyColumn:
 
     def of_band(self, band, system):
         """The column of a band: ``{band}`` in its texts is the band, ``{system}`` its system of magnitudes."""
-        ucd = self.ucd
-        told = {n: getattr(self, n).format(band=band, system=system or "unknown") for n in ("description",)}
-        return replace(self, name=f"{self.name}_{band.lower()}", ucd=ucd, **told)
+        described = self.description.format(band=band, system=system or "unknown")
+        return replace(self, name=f"{self.name}_{band.lower()}", description=described)
 
 
 IDENTITY = (
     SkyColumn(INDEX, "i8", "", "pos.healpix", "HEALPix index of the position, order 29, nested"),
     SkyColumn("object_id", "i8", "", "meta.id;meta.main",
               "identifier: that of an earlier release, or the index of the place where the object was first seen"),
-    SkyColumn("ra", "f8", "deg", "pos.eq.ra;meta.main", "right ascension, mean of the detections weighted by their errors, clipped"),
+    SkyColumn("ra", "f8", "deg", "pos.eq.ra;meta.main", "right ascension, mean of detections weighted by errors, clipped"),
     SkyColumn("dec", "f8", "deg", "pos.eq.dec;meta.main", "declination, likewise"),
     SkyColumn("ra_error", "f4", "arcsec", "stat.error;pos.eq.ra", "error of ra cos(dec) from those of the detections"),
     SkyColumn("dec_error", "f4", "arcsec", "stat.error;pos.eq.dec", "error of dec from those of the detections"),
@@ -67,7 +66,8 @@ MOTION = (
 )
 OF_BAND = (
     SkyColumn("flux", "f4", NANOMAGGY, "phot.flux", "mean flux in {band} weighted by errors, {system} nanomaggies"),
-    SkyColumn("flux_error", "f4", NANOMAGGY, "stat.error;phot.flux", "error of the mean flux in {band} from those of the measurements"),
+    SkyColumn("flux_error", "f4", NANOMAGGY, "stat.error;phot.flux",
+              "error of the mean flux in {band} from those of the measurements"),
     SkyColumn("flux_clipped", "f4", NANOMAGGY, "phot.flux", "the same without those far from the median, in {band}"),
     SkyColumn("flux_clipped_error", "f4", NANOMAGGY, "stat.error;phot.flux", "error of the clipped mean in {band}"),
     SkyColumn("flux_median", "f4", NANOMAGGY, "phot.flux;stat.median", "median flux in {band}"),

@@ -26,7 +26,7 @@ def from_mapping(mapping, base=None):
     preset = mapping.pop("preset", None)
     if preset is not None:
         base = preset_config(preset)
-    return checked(_merge(FitConfig() if base is None else base, mapping, ""))
+    return checked(merged(FitConfig() if base is None else base, mapping))
 
 
 def as_mapping(config):
@@ -34,14 +34,29 @@ def as_mapping(config):
     return asdict(config)
 
 
-def _merge(config, mapping, prefix):
+def merged(config, mapping, prefix=""):
+    """A dataclass with values of nested mappings in place of its own, each of the type of what it replaces.
+
+    Parameters
+    ----------
+    config : dataclass
+        Its fields are values or dataclasses.
+    mapping : mapping
+    prefix : str
+        Before the names in messages.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown or a value has the wrong type.
+    """
     known = {f.name: f for f in fields(config)}
     changes = {}
     for name, value in mapping.items():
         if name not in known:
             raise ConfigError(f"option {prefix}{name} is unknown: choose one of {', '.join(known)}")
         old = getattr(config, name)
-        changes[name] = _merge(old, value, f"{prefix}{name}.") if is_dataclass(old) else _converted(prefix+name, value, old)
+        changes[name] = merged(old, value, f"{prefix}{name}.") if is_dataclass(old) else _converted(prefix+name, value, old)
     return replace(config, **changes)
 
 
