@@ -7,7 +7,7 @@ cdef class Points:
     cdef const double[:, ::1] xyz
     cdef const Py_ssize_t[::1] start, rank
     cdef Py_ssize_t first, zones, n
-    cdef double height, reach2
+    cdef double limit, height, reach2
 
     cdef Py_ssize_t around(self, const double *place, double ra, double dec, double chord2, int *found, double *d2) noexcept nogil
     cdef Py_ssize_t lower(self, Py_ssize_t zone, double ra) noexcept nogil

@@ -7,8 +7,11 @@ import numpy as np
 from libc.math cimport asin, atan2, cos, fabs, floor, sin, sqrt, M_PI
 
 cdef double DEGREE = M_PI/180
-# of the window in right ascension, so that rounding loses none
-cdef double SLACK = 1+1e-9
+# of zones and of windows in right ascension, so that rounding loses none; it is enough for reaches from SMALLEST on
+cdef double SLACK = 1+1e-6
+cdef double SMALLEST = 1e-6
+# numbers of what is found are of type int
+cdef Py_ssize_t MOST = 2**31-1
 
 
 def unit_vectors(const double[::1] ra, const double[::1] dec):
@@ -23,6 +26,8 @@ def unit_vectors(const double[::1] ra, const double[::1] dec):
     -------
     ndarray, shape (n, 3)
     """
+    if ra.shape[0] != dec.shape[0]:
+        raise ValueError(f"ra and dec must be as many, not {ra.shape[0]} and {dec.shape[0]}")
     out = np.empty((ra.shape[0], 3))
     cdef double[:, ::1] v = out
     cdef Py_ssize_t i
@@ -46,6 +51,8 @@ def places(const double[:, ::1] vectors):
     ra, dec : ndarray, shape (n,)
         Degrees.
     """
+    if vectors.shape[1] != 3:
+        raise ValueError(f"vectors need three columns, not {vectors.shape[1]}")
     ra, dec = np.empty(vectors.shape[0]), np.empty(vectors.shape[0])
     cdef double[::1] a = ra, d = dec
     cdef Py_ssize_t i
@@ -75,6 +82,8 @@ def offsets(const double[:, ::1] vectors, const double[::1] ra, const double[::1
     ndarray, shape (n, 2)
         East and north, arcsec: components of the vector in the plane that touches the sphere at the place.
     """
+    if vectors.shape[1] != 3 or ra.shape[0] != vectors.shape[0] or dec.shape[0] != vectors.shape[0]:
+        raise ValueError("vectors need three columns, and ra and dec must be as many as they are")
     out = np.empty((vectors.shape[0], 2))
     cdef double[:, ::1] o = out
     cdef double sa, ca, sd, cd, second = DEGREE/3600
@@ -102,6 +111,8 @@ def moved(const double[::1] ra, const double[::1] dec, const double[:, ::1] offs
     ra, dec : ndarray, shape (n,)
         Degrees, ra from 0 to 360.
     """
+    if offset.shape[1] != 2 or ra.shape[0] != offset.shape[0] or dec.shape[0] != offset.shape[0]:
+        raise ValueError("offsets need two columns, and ra and dec must be as many as they are")
     vectors = np.empty((ra.shape[0], 3))
     cdef double[:, ::1] v = vectors
     cdef double sa, ca, sd, cd, e, n, c, second = DEGREE/3600
@@ -123,9 +134,9 @@ cdef class Points:
     Parameters
     ----------
     ra, dec : ndarray, shape (n,)
-        Degrees, finite; ra from 0 to 360.
+        Degrees; ra from 0 to 360, dec from -90 to 90.
     reach : float
-        No search goes farther, degrees.
+        No search goes farther, degrees; from 1e-6 to below 1.
 
     Attributes
     ----------
@@ -136,9 +147,15 @@ cdef class Points:
         ra, dec = np.ascontiguousarray(ra, dtype=np.float64), np.ascontiguousarray(dec, dtype=np.float64)
         if ra.ndim != 1 or ra.shape != dec.shape:
             raise ValueError(f"ra and dec must be vectors of one length, not of shapes {ra.shape} and {dec.shape}")
-        if not 0 < reach < 1:
-            raise ValueError(f"reach is {reach} degrees: must be positive and below 1")
-        zone = np.floor((dec+90)/reach).astype(np.int64)
+        if not SMALLEST <= reach < 1:
+            raise ValueError(f"reach is {reach} degrees: must be at least {SMALLEST} and below 1")
+        # written so that NaN is refused too
+        if not ((ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)).all():
+            raise ValueError("ra must be from 0 to 360 degrees and dec from -90 to 90")
+        if len(ra) > MOST:
+            raise ValueError(f"{len(ra)} points are too many: at most {MOST} are searched together")
+        self.height = reach*SLACK
+        zone = np.floor((dec+90)/self.height).astype(np.int64)
         self.order = np.lexsort((ra, zone))
         self.first = zone.min() if len(zone) else 0
         self.zones = zone.max()-self.first+1 if len(zone) else 0
@@ -146,7 +163,7 @@ cdef class Points:
         self.start = np.searchsorted(zone[self.order], np.arange(self.first, self.first+self.zones+1)).astype(np.intp)
         self.ra, self.dec, self.rank = ra[self.order], dec[self.order], self.order.astype(np.intp)
         self.xyz = unit_vectors(self.ra, self.dec)
-        self.height = reach
+        self.limit = reach
         self.reach2 = chord2(reach)
 
     def __len__(self):
@@ -155,7 +172,7 @@ cdef class Points:
     @property
     def reach(self):
         """As given."""
-        return self.height
+        return self.limit
 
     @property
     def vectors(self):
@@ -168,16 +185,20 @@ cdef class Points:
         return np.asarray(self.ra), np.asarray(self.dec)
 
     cdef Py_ssize_t around(self, const double *place, double ra, double dec, double chord2, int *found, double *d2) noexcept nogil:
-        """Points within the root of `chord2` of a place; writes their numbers and squared chords, returns how many there are."""
-        cdef double width, sine = sin(self.height*DEGREE), cosine = cos(dec*DEGREE), d
+        """Points within the root of `chord2` of a place, and within reach; writes their numbers and squared chords.
+
+        Returns how many there are.
+        """
+        cdef double width, d, limit2 = min(chord2, self.reach2)
         cdef Py_ssize_t zone = <Py_ssize_t>floor((dec+90)/self.height)-self.first, k, j, n = 0, part
         cdef double low[2]
         cdef double high[2]
         cdef int parts = 1
-        if fabs(dec)+self.height*SLACK >= 90 or sine >= cosine:
+        if fabs(dec)+2*self.height >= 90:
+            # at a pole any right ascension is near; beside it the window ends where rounding is magnified most
             low[0], high[0] = 0., 360.
         else:
-            width = asin(sine/cosine)/DEGREE*SLACK
+            width = asin(sin(self.height*DEGREE)/cos(dec*DEGREE))/DEGREE
             low[0], high[0] = ra-width, ra+width
             if low[0] < 0:
                 low[1], high[1], parts = low[0]+360, 360., 2
@@ -188,7 +209,7 @@ cdef class Points:
                 j = self.lower(k, low[part])
                 while j < self.start[k+1] and self.ra[j] <= high[part]:
                     d = squared(&self.xyz[j, 0], place)
-                    if d <= chord2:
+                    if d <= limit2:
                         found[n] = <int>j
                         d2[n] = d
                         n += 1
