@@ -1,8 +1,8 @@
 """Association of detections: which places are objects, and which detections are theirs. No global mutable state.
 
-Points, and all arrays that go with them, are in the order of `sphere.Points`. A pair of points is linked when its squared chord is
-at most the sum of the two points' own `half`. Nothing that is decided here depends on points farther away than a fixed
-number of links, nor on the order in which points came.
+Points, and all arrays that go with them, are in the order of `sphere.Points`. A pair of points is linked when its squared chord
+is at most the sum of the two points' own `half`, and the points are within reach. Nothing that is decided here depends on points
+farther away than a fixed number of links, nor on the order in which points came.
 """
 import numpy as np
 
@@ -16,6 +16,16 @@ NEAREST = 4
 cdef struct Found:
     int *number
     double *d2
+
+
+cdef struct Asking:
+    # of each detection: the centre that keeps it, the next of that centre's, how many sent it away, and the last round of that
+    Py_ssize_t *owner
+    Py_ssize_t *after
+    int *sent
+    int *when
+    # the first detection of each centre
+    Py_ssize_t *head
 
 
 cdef int room(Found *found, Py_ssize_t n) except -1:
@@ -33,7 +43,7 @@ cdef void give_back(Found *found) noexcept:
     free(found.d2)
 
 
-def density(Points points, const double[::1] half, const double[::1] weight, double part):
+def density(Points points not None, const double[::1] half, const double[::1] weight, double part):
     """Weight of the points around each, itself included, falling as (1-d^2/(part*link)^2)^2 of the distance.
 
     Parameters
@@ -49,6 +59,8 @@ def density(Points points, const double[::1] half, const double[::1] weight, dou
     -------
     ndarray, shape (n,)
     """
+    if half.shape[0] != points.n or weight.shape[0] != points.n:
+        raise ValueError("half and weight must be as many as the points")
     out = np.zeros(points.n)
     cdef double[::1] total = out
     cdef double u
@@ -66,7 +78,7 @@ def density(Points points, const double[::1] half, const double[::1] weight, dou
     return out
 
 
-def cover(Points points, const double[::1] half, const double[::1] dense, Py_ssize_t[::1] owner, int rounds):
+def cover(Points points not None, const double[::1] half, const double[::1] dense, Py_ssize_t[::1] owner, int rounds):
     """Make the densest free points seeds, and give the free points linked to one to the nearest; so many times.
 
     Parameters
@@ -78,10 +90,11 @@ def cover(Points points, const double[::1] half, const double[::1] dense, Py_ssi
         The point's seed, -1 for a free point, other negative numbers for one that does not take part; changed in place.
     rounds : int
     """
-    cdef Py_ssize_t i, j, k, n, turn
+    if half.shape[0] != points.n or dense.shape[0] != points.n or owner.shape[0] != points.n:
+        raise ValueError("half, dense and owner must be as many as the points")
+    cdef Py_ssize_t i, k, n, turn, seeds
     cdef Py_ssize_t[::1] chosen = np.empty(points.n, dtype=np.intp), taken = np.full(points.n, -1, dtype=np.intp)
     cdef double[::1] nearest = np.empty(points.n)
-    cdef Py_ssize_t seeds
     cdef Found found
     room(&found, points.n)
     with nogil:
@@ -131,7 +144,7 @@ cdef void claim(Points points, const double[::1] half, const Py_ssize_t[::1] own
             nearest[j] = found.d2[k]
 
 
-def nearest_centres(Points centres, const double[:, ::1] xyz, const double[::1] ra, const double[::1] dec,
+def nearest_centres(Points centres not None, const double[:, ::1] xyz, const double[::1] ra, const double[::1] dec,
                     const double[::1] half):
     """The nearest centres of each detection within its link.
 
@@ -141,7 +154,7 @@ def nearest_centres(Points centres, const double[:, ::1] xyz, const double[::1] 
     xyz : ndarray, shape (n, 3)
         Unit vectors of the detections.
     ra, dec : ndarray, shape (n,)
-        Degrees.
+        Degrees; ra from 0 to 360, dec from -90 to 90.
     half : ndarray, shape (n,)
         Half of the squared chord of each detection's link.
 
@@ -153,6 +166,12 @@ def nearest_centres(Points centres, const double[:, ::1] xyz, const double[::1] 
         Squared chords.
     """
     cdef Py_ssize_t i, k, n, slots = NEAREST, count = xyz.shape[0]
+    if xyz.shape[1] != 3 or ra.shape[0] != count or dec.shape[0] != count or half.shape[0] != count:
+        raise ValueError("vectors need three columns, and ra, dec and half must be as many as they are")
+    for i in range(count):
+        # written so that NaN is refused too
+        if not (0 <= ra[i] <= 360 and -90 <= dec[i] <= 90):
+            raise ValueError("ra must be from 0 to 360 degrees and dec from -90 to 90")
     near_, d2_ = np.full((count, NEAREST), -1, dtype=np.intp), np.full((count, NEAREST), np.inf)
     cdef Py_ssize_t[:, ::1] near = near_
     cdef double[:, ::1] d2 = d2_
@@ -205,65 +224,81 @@ def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssiz
     extra : ndarray, shape (n,), bool
         Given to a centre that has a nearer one of the same source.
     """
-    cdef Py_ssize_t count = near.shape[0], slots = near.shape[1], i, turn, c, rival
-    owner_, extra_ = np.full(count, -1, dtype=np.intp), np.zeros(count, dtype=np.uint8)
-    cdef Py_ssize_t[::1] owner = owner_, head = np.full(centres, -1, dtype=np.intp), after = np.full(count, -1, dtype=np.intp)
-    cdef unsigned char[::1] extra = extra_, sent = np.zeros(count, dtype=np.uint8)
-    cdef int[::1] when = np.full(count, -1, dtype=np.intc)
-    cdef bint moved
+    cdef Py_ssize_t count = near.shape[0], i
+    if d2.shape[0] != count or d2.shape[1] != near.shape[1] or rank.shape[0] != count or source.shape[0] != count:
+        raise ValueError("near and d2 must have one shape, and rank and source be as many as their rows")
+    if near.shape[1] == 0 or np.max(near, initial=-1) >= centres:
+        raise ValueError(f"near needs at least one column, and numbers below that of the centres, {centres}")
+    cdef Py_ssize_t[::1] owner = np.full(count, -1, dtype=np.intp), after = np.full(count, -1, dtype=np.intp)
+    cdef Py_ssize_t[::1] head = np.full(centres, -1, dtype=np.intp)
+    cdef int[::1] sent = np.zeros(count, dtype=np.intc), when = np.full(count, -1, dtype=np.intc)
+    cdef unsigned char[::1] extra = np.zeros(count, dtype=np.uint8)
+    cdef Asking state
+    cdef int turn
+    state.owner, state.after, state.head, state.sent, state.when = &owner[0], &after[0], &head[0], &sent[0], &when[0]
     with nogil:
         for turn in range(rounds):
-            moved = False
-            for i in range(count):
-                # one that was sent away in this round asks again in the next: else the order would matter
-                if owner[i] != -1 or when[i] == turn or sent[i] >= slots or near[i, sent[i]] < 0:
-                    continue
-                moved = True
-                c = near[i, sent[i]]
-                rival = held(head, after, source, c, source[i])
-                if rival >= 0 and not nearer(near, d2, rank, sent, i, rival):
-                    sent[i] += 1
-                    when[i] = turn
-                    continue
-                if rival >= 0:
-                    take_off(head, after, c, rival)
-                    owner[rival] = -1
-                    sent[rival] += 1
-                    when[rival] = turn
-                owner[i] = c
-                after[i] = head[c]
-                head[c] = i
-            if not moved:
+            if not all_ask(near, d2, rank, source, &state, turn):
                 break
         for i in range(count):
             if owner[i] == -1 and near[i, 0] >= 0:
                 owner[i] = near[i, 0]
                 extra[i] = 1
-    return owner_, extra_.view(bool)
+    return np.asarray(owner), np.asarray(extra).view(bool)
 
 
-cdef Py_ssize_t held(const Py_ssize_t[::1] head, const Py_ssize_t[::1] after, const int[::1] source, Py_ssize_t centre,
-                     int wanted) noexcept nogil:
+cdef bint all_ask(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int[::1] source,
+                  Asking *state, int turn) noexcept nogil:
+    """One round: each detection without a centre asks one. Returns whether any did."""
+    cdef Py_ssize_t i, c, rival
+    cdef bint moved = False
+    for i in range(near.shape[0]):
+        # one that was sent away in this round asks again in the next: else the order would matter
+        if state.owner[i] != -1 or state.when[i] == turn or state.sent[i] >= near.shape[1] or near[i, state.sent[i]] < 0:
+            continue
+        moved = True
+        c = near[i, state.sent[i]]
+        rival = held(state, source, c, source[i])
+        if rival >= 0 and not nearer(d2, rank, state.sent, i, rival):
+            send_away(state, i, turn)
+            continue
+        if rival >= 0:
+            take_off(state, c, rival)
+            send_away(state, rival, turn)
+        state.owner[i] = c
+        state.after[i] = state.head[c]
+        state.head[c] = i
+    return moved
+
+
+cdef Py_ssize_t held(const Asking *state, const int[::1] source, Py_ssize_t centre, int wanted) noexcept nogil:
     """The detection of a source that a centre has, -1 for none."""
-    cdef Py_ssize_t i = head[centre]
+    cdef Py_ssize_t i = state.head[centre]
     while i >= 0 and source[i] != wanted:
-        i = after[i]
+        i = state.after[i]
     return i
 
 
-cdef bint nearer(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank,
-                 const unsigned char[::1] sent, Py_ssize_t i, Py_ssize_t rival) noexcept nogil:
+cdef bint nearer(const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int *sent, Py_ssize_t i,
+                 Py_ssize_t rival) noexcept nogil:
     """Whether i is nearer to the centre that both ask than its rival."""
     cdef double a = d2[i, sent[i]], b = d2[rival, sent[rival]]
     return a < b or (a == b and rank[i] < rank[rival])
 
 
-cdef void take_off(Py_ssize_t[::1] head, Py_ssize_t[::1] after, Py_ssize_t centre, Py_ssize_t who) noexcept nogil:
+cdef void send_away(Asking *state, Py_ssize_t who, int turn) noexcept nogil:
+    """Leave a detection without a centre, until it asks the next in another round."""
+    state.owner[who] = -1
+    state.sent[who] += 1
+    state.when[who] = turn
+
+
+cdef void take_off(Asking *state, Py_ssize_t centre, Py_ssize_t who) noexcept nogil:
     """Take a detection off a centre's list."""
-    cdef Py_ssize_t i = head[centre]
+    cdef Py_ssize_t i = state.head[centre]
     if i == who:
-        head[centre] = after[who]
+        state.head[centre] = state.after[who]
         return
-    while after[i] != who:
-        i = after[i]
-    after[i] = after[who]
+    while state.after[i] != who:
+        i = state.after[i]
+    state.after[i] = state.after[who]

@@ -184,7 +184,8 @@ cdef class Points:
         """Right ascension and declination in that order, degrees."""
         return np.asarray(self.ra), np.asarray(self.dec)
 
-    cdef Py_ssize_t around(self, const double *place, double ra, double dec, double chord2, int *found, double *d2) noexcept nogil:
+    cdef Py_ssize_t around(self, const double *place, double ra, double dec, double chord2, int *found,
+                           double *d2) noexcept nogil:
         """Points within the root of `chord2` of a place, and within reach; writes their numbers and squared chords.
 
         Returns how many there are.
