@@ -1,0 +1,224 @@
+"""Slow twins of the kernels of the sky: every pair of points looked at, every object by itself.
+
+Where a kernel takes `sphere.Points`, only their vectors, their order and their reach are used.
+"""
+import numpy as np
+
+AVERAGED, SUMMED, SEVERAL, FARTHER, OVERLAP = range(5)
+FLAG, SUM, CLOSEST = range(3)
+NEAREST = 4
+
+
+def chord2(angle):
+    """Twin of `sphere.chord2`."""
+    return (2*np.sin(np.radians(angle)/2))**2
+
+
+def axes(ra, dec):
+    """Unit vectors away from the centre, to the east and to the north, at places on the sphere; each of shape (n, 3)."""
+    a, d = np.radians(ra), np.radians(dec)
+    nothing = np.zeros_like(a)
+    return (np.stack([np.cos(d)*np.cos(a), np.cos(d)*np.sin(a), np.sin(d)], axis=1),
+            np.stack([-np.sin(a), np.cos(a), nothing], axis=1),
+            np.stack([-np.sin(d)*np.cos(a), -np.sin(d)*np.sin(a), np.cos(d)], axis=1))
+
+
+def unit_vectors(ra, dec):
+    """Twin of `sphere.unit_vectors`."""
+    return axes(ra, dec)[0]
+
+
+def places(vectors):
+    """Twin of `sphere.places`."""
+    x, y, z = np.transpose(vectors)
+    ra = np.degrees(np.arctan2(y, x)) % 360
+    return np.where(ra == 360, 0, ra), np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+def offsets(vectors, ra, dec):
+    """Twin of `sphere.offsets`."""
+    _, east, north = axes(ra, dec)
+    return np.degrees(np.stack([(vectors*east).sum(axis=1), (vectors*north).sum(axis=1)], axis=1))*3600
+
+
+def moved(ra, dec, offset):
+    """Twin of `sphere.moved`."""
+    out, east, north = axes(ra, dec)
+    e, n = np.radians(np.transpose(offset)/3600)
+    return places(np.sqrt(1-e**2-n**2)[:, None]*out+e[:, None]*east+n[:, None]*north)
+
+
+def squares(a, b):
+    """Squared chords between all vectors of a and all of b."""
+    return ((a[:, None]-b[None])**2).sum(axis=2)
+
+
+def links(points, half):
+    """Squared chords between all points, and whether they are linked."""
+    d2 = squares(points.vectors, points.vectors)
+    return d2, (d2 <= np.add.outer(half, half)) & (d2 <= chord2(points.reach))
+
+
+def density(points, half, weight, part):
+    """Twin of `match.density`."""
+    d2 = squares(points.vectors, points.vectors)
+    fall = 1-d2/(part**2*np.add.outer(half, half))
+    return np.where((fall > 0) & (d2 <= chord2(points.reach)), fall**2, 0)@weight
+
+
+def cover(points, half, dense, owner, rounds):
+    """Twin of `match.cover`."""
+    d2, linked = links(points, half)
+    rank = points.order
+    for _ in range(rounds):
+        free = np.flatnonzero(owner == -1)
+        best = {i: max((dense[j], -rank[j], j) for j in free if linked[i, j] or j == i)[2] for i in free}
+        seeds = [i for i in free if best[i] == i and dense[i] >= 0]
+        for j in free:
+            near = [(d2[i, j], rank[i], i) for i in seeds if linked[i, j]]
+            if near:
+                owner[j] = min(near)[2]
+
+
+def nearest_centres(centres, xyz, ra, dec, half):
+    """Twin of `match.nearest_centres`; ra and dec say nothing that xyz does not."""
+    d2 = squares(xyz, centres.vectors)
+    near, distance = np.full((len(xyz), NEAREST), -1), np.full((len(xyz), NEAREST), np.inf)
+    for i in range(len(xyz)):
+        found = sorted((d2[i, k], centres.order[k]) for k in range(len(centres.order))
+                       if d2[i, k] <= min(2*half[i], chord2(centres.reach)))
+        for slot, (d, number) in enumerate(found[:NEAREST]):
+            near[i, slot], distance[i, slot] = number, d
+    return near, distance
+
+
+def settle(near, d2, rank, source, centres, rounds):
+    """Twin of `match.settle`: what each centre has of each source in a dict, the detections' lists of centres as lists."""
+    wanted = [[(int(c), d) for c, d in zip(*row) if c >= 0] for row in zip(near, d2)]
+    kept = {}
+    for _ in range(rounds):
+        asking = [i for i in range(len(near)) if wanted[i] and i not in kept.values()]
+        asked = {}
+        for i in asking:
+            asked.setdefault((wanted[i][0][0], source[i]), []).append(i)
+        for place, new in asked.items():
+            those = new+([kept[place]] if place in kept else [])
+            kept[place] = min(those, key=lambda i: (wanted[i][0][1], rank[i]))
+            for i in those:
+                if i != kept[place]:
+                    wanted[i].pop(0)
+    owner = np.full(len(near), -1)
+    for (centre, _), i in kept.items():
+        owner[i] = centre
+    extra = (owner < 0) & (near[:, 0] >= 0)
+    return np.where(extra, near[:, 0], owner), extra
+
+
+def members_of(owner, objects):
+    """Twin of `roles.members_of`."""
+    members = [np.flatnonzero(owner == k) for k in range(objects)]
+    return np.r_[0, np.cumsum([len(m) for m in members])].astype(int), np.concatenate([*members, []]).astype(int)
+
+
+def members(start, member):
+    """Numbers of the detections of each object, as lists."""
+    return [[int(m) for m in member[a:b]] for a, b in zip(start[:-1], start[1:])]
+
+
+def roles(start, member, visit, source, usable, sigma, separation, policy):
+    """Twin of `roles.roles`."""
+    use = np.zeros(len(visit), np.uint8)
+    for own in members(start, member):
+        for v in {visit[m] for m in own}:
+            detectors = {}
+            for m in own:
+                if visit[m] == v:
+                    detectors.setdefault(source[m], []).append(m)
+            use[[m for those in detectors.values() for m in those]] = OVERLAP
+            best = min(detectors.items(), key=lambda d: (not any(usable[m] for m in d[1]), len(d[1]) > 1,
+                                                         min(sigma[m] for m in d[1]), d[1][0]))[1]
+            use[best] = _by_policy(best, usable, separation, policy)
+    return use
+
+
+def _by_policy(those, usable, separation, policy):
+    """Roles of the detections of one detector."""
+    if len(those) == 1:
+        return AVERAGED
+    if policy == CLOSEST:
+        closest = min(those, key=lambda m: separation[m])
+        return [AVERAGED if m == closest else FARTHER for m in those]
+    return SUMMED if policy == SUM and all(usable[m] for m in those) else SEVERAL
+
+
+def mean_fluxes(start, member, band, source, flux, use, ok, bands, clip):
+    """Twin of `average.mean_fluxes`."""
+    objects = members(start, member)
+    values, counts = np.full((len(objects), bands, 10), np.nan), np.zeros((len(objects), bands, 4), np.int32)
+    for k, own in enumerate(objects):
+        for b in range(bands):
+            here = [m for m in own if band[m] == b]
+            alone = [[m] for m in here if use[m] == AVERAGED]
+            sums = [[m for m in here if use[m] == SUMMED and source[m] == s] for s in {source[m] for m in here}]
+            parts = [those for those in alone+sums if those]
+            counts[k, b, 0] = len(here)
+            if parts:
+                f = np.array([flux[those, 0].sum() for those in parts])
+                variance = np.array([(flux[those, 1]**2).sum() for those in parts])
+                good = np.array([all(ok[m] for m in those) for those in parts])
+                values[k, b], counts[k, b, 1:] = _one_band(f, variance, good, clip)
+    return values, counts
+
+
+def _weighted(f, variance):
+    """Weighted mean and its error."""
+    return (np.average(f, weights=1/variance), np.sqrt(1/(1/variance).sum())) if len(f) else (np.nan, np.nan)
+
+
+def _one_band(f, variance, good, clip):
+    """Means of some values, and how many there are of which kind."""
+    n = len(f)
+    mean, error = _weighted(f, variance)
+    kept = np.abs(f-np.median(f)) <= clip*np.sqrt(variance)
+    spread = [np.nan]*3
+    if n > 1:
+        pull = (f-mean)/variance
+        spread = [f.std(ddof=1), np.sqrt(n/(n-1)*(pull**2).sum())/(1/variance).sum(), ((f-mean)**2/variance).sum()]
+    return ([mean, error, *_weighted(f[kept], variance[kept]), np.median(f), *spread, *_weighted(f[good], variance[good])],
+            [n, n-kept.sum(), good.sum()])
+
+
+def mean_positions(start, member, offset, variance, counted, clip):
+    """Twin of `average.mean_positions`."""
+    objects = members(start, member)
+    out = np.full((len(objects), 7), np.nan)
+    for k, everyone in enumerate(objects):
+        own = [m for m in everyone if counted[m]] or everyone
+        if own:
+            at, v = offset[own], variance[own]
+            near = (np.abs(at-np.median(at, axis=0)) <= clip*np.sqrt(v)[:, None]).all(axis=1)
+            near = near if len(own) > 2 else np.ones(len(own), bool)
+            near = near if near.any() else np.arange(len(own)) == 0
+            at, v, n = at[near], v[near], near.sum()
+            mean = np.average(at, axis=0, weights=1/v)
+            out[k, [0, 1, 2, 6]] = *mean, np.sqrt(1/(1/v).sum()), n
+            if n > 1:
+                out[k, 3:6] = *at.std(axis=0, ddof=1), ((at-mean)**2/v[:, None]).sum()
+    return out
+
+
+def motions(start, member, offset, variance, counted, time, least, base):
+    """Twin of `average.motions`: the normal equations of a line solved as a whole."""
+    objects = members(start, member)
+    out = np.full((len(objects), 8), np.nan)
+    for k, everyone in enumerate(objects):
+        own = [m for m in everyone if counted[m] and np.isfinite(time[m])]
+        if len(own) < max(least, 3) or np.ptp(time[own]) < base or np.ptp(time[own]) == 0:
+            continue
+        v, epoch = variance[own], np.average(time[own], weights=1/variance[own])
+        design = np.stack([np.ones(len(own)), time[own]-epoch], axis=1)/np.sqrt(v)[:, None]
+        covariance = np.linalg.inv(design.T@design)
+        wanted = offset[own]/np.sqrt(v)[:, None]
+        line = covariance@design.T@wanted
+        out[k] = *line[0], *line[1], *np.sqrt(np.diag(covariance)), ((wanted-design@line)**2).sum(), epoch
+    return out
