@@ -1,17 +1,16 @@
-"""What the detections of an object give together: which of them count, mean fluxes and positions. No global mutable state.
+"""What the detections of an object give together: which of them count, and mean fluxes. No global mutable state.
 
 The members of object k are ``member[start[k]:start[k+1]]``, numbers of detections, ascending. Sums are taken in that order.
 """
 import numpy as np
 
-from libc.math cimport NAN, fabs, isfinite, sqrt
+from libc.math cimport fabs, sqrt
 from libc.stdlib cimport free, malloc
+from crowdsource.cython_ext.middle cimport median
 
 FLUX_COLUMNS = ("flux", "flux_error", "flux_clipped", "flux_clipped_error", "flux_median", "flux_scatter", "flux_scatter_error",
                 "flux_chi2", "flux_ok", "flux_ok_error")
 COUNT_COLUMNS = ("n_det", "n_used", "n_clipped", "n_ok")
-POSITION_COLUMNS = ("east", "north", "error", "scatter_east", "scatter_north", "chi2", "n_used")
-MOTION_COLUMNS = ("east", "north", "pm_east", "pm_north", "error", "pm_error", "chi2", "epoch")
 
 cpdef enum Use:
     AVERAGED = 0
@@ -278,174 +277,3 @@ cdef void one_band(const Value *own, Py_ssize_t n, double *room, double clip, do
     if good > 0:
         out[8], out[9] = good_total/good, 1/sqrt(good)
     count[1], count[2], count[3] = <int>n, left_out, fine
-
-
-cdef double median(double *values, Py_ssize_t n) noexcept nogil:
-    """Median; the values are sorted in place."""
-    cdef Py_ssize_t i, j, gap = 1
-    cdef double v
-    while gap < n//3:
-        gap = 3*gap+1
-    # after Shell: members are few, and their values need no other order
-    while gap > 0:
-        for i in range(gap, n):
-            v, j = values[i], i
-            while j >= gap and values[j-gap] > v:
-                values[j] = values[j-gap]
-                j -= gap
-            values[j] = v
-        gap //= 3
-    return values[n//2] if n % 2 else 0.5*(values[n//2-1]+values[n//2])
-
-
-def mean_positions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const double[:, ::1] offset,
-                   const double[::1] variance, const unsigned char[::1] counted, double clip):
-    """Mean positions of objects, as `POSITION_COLUMNS` name them, with weights of 1/variance.
-
-    Members farther than `clip` errors from the median along either axis are left out. Where none is counted, all members are.
-
-    Parameters
-    ----------
-    start, member : ndarray
-    offset : ndarray, shape (n, 2)
-        East and north of a place near the object, any unit.
-    variance : ndarray, shape (n,)
-        Of the position along each axis, positive.
-    counted : ndarray, shape (n,), uint8
-    clip : float
-
-    Returns
-    -------
-    ndarray, shape (objects, 7)
-        Scatter and chi2, of 2(n_used-1) degrees of freedom, are NaN where one member is left.
-    """
-    cdef Py_ssize_t objects = start.shape[0]-1, k, most = 1
-    for k in range(objects):
-        most = max(most, start[k+1]-start[k])
-    out_ = np.full((objects, len(POSITION_COLUMNS)), np.nan)
-    cdef double[:, ::1] out = out_
-    cdef Py_ssize_t *own = <Py_ssize_t *>malloc(most*sizeof(Py_ssize_t))
-    cdef double *room = <double *>malloc(most*sizeof(double))
-    if own == NULL or room == NULL:
-        free(own)
-        free(room)
-        raise MemoryError("no memory for the members of an object")
-    with nogil:
-        for k in range(objects):
-            if start[k+1] > start[k]:
-                one_position(own, kept(&member[start[k]], start[k+1]-start[k], offset, variance, counted, clip, own, room),
-                             offset, variance, &out[k, 0])
-    free(own)
-    free(room)
-    return out_
-
-
-cdef Py_ssize_t kept(const Py_ssize_t *member, Py_ssize_t n, const double[:, ::1] offset, const double[::1] variance,
-                     const unsigned char[::1] counted, double clip, Py_ssize_t *own, double *room) noexcept nogil:
-    """Members that count and are not far from the median; writes their numbers, returns how many there are."""
-    cdef Py_ssize_t i, m = 0, left = 0
-    cdef double x, y
-    cdef bint away
-    for i in range(n):
-        if counted[member[i]]:
-            own[m] = member[i]
-            m += 1
-    if m == 0:
-        for i in range(n):
-            own[i] = member[i]
-        m = n
-    for i in range(m):
-        room[i] = offset[own[i], 0]
-    x = median(room, m)
-    for i in range(m):
-        room[i] = offset[own[i], 1]
-    y = median(room, m)
-    for i in range(m):
-        away = fabs(offset[own[i], 0]-x) > clip*sqrt(variance[own[i]]) or fabs(offset[own[i], 1]-y) > clip*sqrt(variance[own[i]])
-        # with two, each is as far from the middle as the other
-        if m < 3 or not away:
-            own[left] = own[i]
-            left += 1
-    if left == 0:
-        own[0], left = own[0], 1
-    return left
-
-
-cdef void one_position(const Py_ssize_t *own, Py_ssize_t n, const double[:, ::1] offset, const double[::1] variance,
-                       double *out) noexcept nogil:
-    """Weighted mean of positions."""
-    cdef double w, weight = 0, x = 0, y = 0, px = 0, py = 0, sx = 0, sy = 0, chi2 = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        w = 1/variance[own[i]]
-        weight += w
-        x += w*offset[own[i], 0]
-        y += w*offset[own[i], 1]
-        px += offset[own[i], 0]
-        py += offset[own[i], 1]
-    x, y, px, py = x/weight, y/weight, px/n, py/n
-    for i in range(n):
-        sx += (offset[own[i], 0]-px)*(offset[own[i], 0]-px)
-        sy += (offset[own[i], 1]-py)*(offset[own[i], 1]-py)
-        chi2 += ((offset[own[i], 0]-x)*(offset[own[i], 0]-x)+(offset[own[i], 1]-y)*(offset[own[i], 1]-y))/variance[own[i]]
-    out[0], out[1], out[2], out[6] = x, y, 1/sqrt(weight), n
-    if n > 1:
-        out[3], out[4], out[5] = sqrt(sx/(n-1)), sqrt(sy/(n-1)), chi2
-
-
-def motions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const double[:, ::1] offset, const double[::1] variance,
-            const unsigned char[::1] counted, const double[::1] time, int least, double base):
-    """Proper motions of objects by weighted least squares, as `MOTION_COLUMNS` name them; NaN where the time base is too short.
-
-    Parameters
-    ----------
-    start, member, offset, variance, counted : ndarray
-        As `mean_positions`; only counted members serve.
-    time : ndarray, shape (n,)
-        Any unit; members where it is not finite do not serve.
-    least : int
-        Smallest number of members, at least 3.
-    base : float
-        Smallest range of their times.
-
-    Returns
-    -------
-    ndarray, shape (objects, 8)
-        Position at the weighted mean time, ``epoch``; motion a unit of time; chi2 of 2 n-4 degrees of freedom.
-    """
-    cdef Py_ssize_t objects = start.shape[0]-1, k, j, m, n
-    cdef double w, s, st, first, last, x, y, t, stt, sx, sy, chi2, dx, dy
-    out_ = np.full((objects, len(MOTION_COLUMNS)), np.nan)
-    cdef double[:, ::1] out = out_
-    for k in range(objects):
-        n, s, st, sx, sy, stt = 0, 0., 0., 0., 0., 0.
-        first, last = np.inf, -np.inf
-        for j in range(start[k], start[k+1]):
-            m = member[j]
-            if counted[m] and isfinite(time[m]):
-                w, n = 1/variance[m], n+1
-                s += w
-                st += w*time[m]
-                sx += w*offset[m, 0]
-                sy += w*offset[m, 1]
-                first, last = min(first, time[m]), max(last, time[m])
-        if n < max(least, 3) or not last-first >= base:
-            continue
-        t, x, y, dx, dy, chi2 = st/s, sx/s, sy/s, 0., 0., 0.
-        for j in range(start[k], start[k+1]):
-            m = member[j]
-            if counted[m] and isfinite(time[m]):
-                w = (time[m]-t)/variance[m]
-                stt += w*(time[m]-t)
-                dx += w*(offset[m, 0]-x)
-                dy += w*(offset[m, 1]-y)
-        if not stt > 0:
-            continue
-        dx, dy = dx/stt, dy/stt
-        for j in range(start[k], start[k+1]):
-            m = member[j]
-            if counted[m] and isfinite(time[m]):
-                chi2 += ((offset[m, 0]-x-dx*(time[m]-t))**2+(offset[m, 1]-y-dy*(time[m]-t))**2)/variance[m]
-        out[k, 0], out[k, 1], out[k, 2], out[k, 3] = x, y, dx, dy
-        out[k, 4], out[k, 5], out[k, 6], out[k, 7] = 1/sqrt(s), 1/sqrt(stt), chi2, t
-    return out_

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {"crowdsource": "crowdsource", "instruments": "crowdsource.instruments", "cython_ext": "crowdsource.cython_ext",
          "data": "crowdsource.data"}
 OF_INSTRUMENTS = {"instrument", "image", "psf", "flags", "errors", "config", "io", "simulate", "tiles", "data", "instruments"}
-CALL_KERNELS = {"design", "solve", "centroid", "measure", "sky", "detect", "psf", "confusion", "catalog.match"}
+CALL_KERNELS = {"design", "solve", "centroid", "measure", "sky", "detect", "psf", "confusion", "catalog.match",
+                "catalog.average"}
 OPTIONAL = {"matplotlib", "pyarrow", "dask", "distributed"}
 REQUIRED = {"numpy", "scipy", "astropy", "healpy", "h5py", "tqdm"}
 SPEAKS = {"crowdsource.cli", "crowdsource.__main__"}

@@ -174,8 +174,8 @@ def assemble(store, name, config=None, *, previous=None, zero_points=None, execu
     config = (config or SkyConfig()).checked()
     final = _place(store, name)
     if config.association.reach > store.margin:
-        raise ConfigError(f"a radius of {config.association.radius:g} arcsec needs margins of {config.association.reach:.4g}, but "
-                          f"the store has {store.margin:g}: make one with --margin {np.ceil(config.association.reach):.0f}")
+        raise ConfigError(f"a radius of {config.association.radius:g} arcsec needs margins of {config.association.reach:.4g}, "
+                          f"but the store has {store.margin:g}: make one with --margin {np.ceil(config.association.reach):.0f}")
     with store.working(f"release-{name}"), store.reading():
         if final.exists():
             raise OutputError(f"{final}: exists already; choose another name or remove it")
