@@ -14,7 +14,9 @@ import tomllib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
-from crowdsource.catalog import schema
+from crowdsource.catalog import schema, sky_columns
+from crowdsource.catalog.average import USES, AverageConfig
+from crowdsource.catalog.match import AssociationConfig
 from crowdsource.cli import build_parser
 from crowdsource.config import PRESETS, FitConfig, as_mapping
 from crowdsource.docstrings import attributes
@@ -38,6 +40,13 @@ def table(head, rows):
 def columns():
     """The catalog's columns."""
     return schema.documentation()
+
+
+def sky_table(parts, ending=""):
+    """Columns of objects or of their members; the band stands for its name."""
+    return table(["column", "type", "unit", "UCD", "definition"],
+                 [[f"`{c.name}{ending if part is sky_columns.OF_BAND else ''}`", c.dtype, c.unit, c.ucd,
+                   c.description.format(band="the band", system="AB or Vega")] for part in parts for c in part])
 
 
 def flag_table(flags, shift=0):
@@ -201,6 +210,11 @@ PARTS = {
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
     "columns": columns,
+    "object_columns": lambda: sky_table((sky_columns.IDENTITY, sky_columns.MOTION, sky_columns.OF_BAND), "_*"),
+    "member_columns": lambda: sky_table((sky_columns.MEMBER,)),
+    "uses": lambda: table(["`use`", "meaning"], USES.items()),
+    "association": lambda: fields_table(AssociationConfig, "association."),
+    "average": lambda: fields_table(AverageConfig, "average."),
     "engine_flags": lambda: flag_table(ENGINE, MASK_SHIFT),
     "simulated_flags": lambda: flag_table(SIMULATED),
     "decam_flags": lambda: flag_table(load("decam").flags),
