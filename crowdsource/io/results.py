@@ -100,7 +100,7 @@ def result_hdus(result, detector="", header=None):
 
 
 def detector_header(image, result):
-    """The header that an image came with, as far as it is valid, and what was measured: gain, sky and width of the PSF.
+    """The header that an image came with, as far as it is valid, and what was measured: gain, sky and width of the PSF, zero point, band, date.
 
     Parameters
     ----------
@@ -128,6 +128,11 @@ def detector_header(image, result):
         header["ZPCRWD"] = (image.zeropoint, f"zero point of mag, {image.magnitude_system or 'system not known'}")
         if "zeropoint_calibrated" in image.meta:
             header["ZPCALIB"] = (bool(image.meta["zeropoint_calibrated"]), "whether that is calibrated")
+    # an exposure's own header may have them, and be left behind
+    if image.band:
+        header["BANDCRWD"] = (image.band, "band")
+    if np.isfinite(image.mjd):
+        header["MJDCRWD"] = (image.mjd, "of mid-exposure")
     return header
 
 
