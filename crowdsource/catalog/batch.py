@@ -9,7 +9,7 @@ from ..io.rows import write_rows
 from .columns import IDENTITY
 from .healpix import INDEX
 from .ledger import Commit, Listed, lookup, source_rows
-from .segments import by_schema, divided, joined, leaves_of, pixel_of, read_segment, schema_of, to_merge, write_segment
+from .segments import by_schema, divided, leaves_of, pixel_of, read_segment, schema_of, to_merge, write_segment
 from .store import REJECTS
 
 NEW, REPLACED, UNCHANGED, REFUSED = "new", "replaced", "unchanged", "refused"
@@ -276,6 +276,5 @@ class _Segments:
 
     def _write(self, pixel, parts):
         for n, group in enumerate(by_schema(parts, lambda p: schema_of(p[0].dtype))):
-            rows = joined([rows if len(which) == len(rows) else rows[which] for rows, which in group])
-            self.added.append(write_segment(self.store.path, self.name+f"-{n}"*bool(n), pixel, rows,
+            self.added.append(write_segment(self.store.path, self.name+f"-{n}"*bool(n), pixel, group,
                                             lambda numbers: lookup(self.chunks, numbers), self.store.margin_order))

@@ -121,22 +121,21 @@ def read_catalogs(path, given, known):
 def _from_fits(path, parts, given, known):
     """The sources of one table of a FITS file; `parts` are the primary header, what tells of the image, and the table."""
     primary, told, part = parts
-    header = part.header()
-    columns = fields(header)
+    columns = fields(part)
     names = stored_names(path, [f.name for f in columns], given.mapping)
     several = _per_row(names.values(), given) if part.name != CATALOG and not part.name.endswith("_"+CATALOG) else ()
-    facts = facts_of(path, primary, header if told is None else told.header(), part.name, given)
+    facts = facts_of(path, primary, (told or part).header(), part.name, given)
     facts = replace(facts, checksum=digest(path, [p for p in (told, part) if p is not None], given.key()))
     if not several and known(facts):
         yield facts
         return
     wanted = [(f, names[f.name]) for f in columns if f.name in names]
-    rows = np.zeros(header["NAXIS2"], row_type({n: f.dtype for f, n in wanted}))
+    rows = np.zeros(part.number("NAXIS2"), row_type({n: f.dtype for f, n in wanted}))
     labels = {n: np.zeros(len(rows), f.dtype) for f, n in wanted if n not in rows.dtype.names}
-    read_fields(path, part, header, [(f, n) for f, n in wanted if n in rows.dtype.names], rows)
+    read_fields(path, part, [(f, n) for f, n in wanted if n in rows.dtype.names], rows)
     if several and labels:
         aside = np.zeros(len(rows), [(n, v.dtype) for n, v in labels.items()])
-        read_fields(path, part, header, [(f, n) for f, n in wanted if n in labels], aside)
+        read_fields(path, part, [(f, n) for f, n in wanted if n in labels], aside)
         labels = {n: aside[n] for n in labels}
     yield from _pieces(facts, rows, "detection_id" in names.values(), {n: labels.get(n, _column(rows, n)) for n in several},
                        (given, known))

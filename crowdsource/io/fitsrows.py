@@ -4,8 +4,10 @@ A file is scanned once for where its HDUs lie. Of a table, whole rows are read, 
 byte order.
 """
 import hashlib
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +50,26 @@ class Part:
         """Whether it is a binary table."""
         return self.text.startswith("XTENSION= 'BINTABLE")
 
+    @cached_property
+    def cards(self):
+        """Texts of the values by keyword; of a card and those that continue it, the first."""
+        return _cards(self.text)
+
+    def number(self, keyword, default=0):
+        """The value of a keyword as an int, or a float where it is none."""
+        text = self.cards.get(keyword)
+        if text is None:
+            return default
+        text = text.partition("/")[0].strip().replace("D", "E")
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+    def string(self, keyword, default=""):
+        """The value of a keyword as text without spaces at its end."""
+        found = re.match(r"\s*'((?:[^']|'')*)'", self.cards.get(keyword, ""))
+        return found.group(1).replace("''", "'").rstrip() if found else default
+
     def header(self):
-        """As an astropy header."""
+        """As an astropy header, which takes longer to make."""
         from astropy.io import fits
         return fits.Header.fromstring(self.text)
 
@@ -111,17 +131,16 @@ def _header(file, place, path, number):
 
 def _part(text, begin, start):
     """An HDU from its header; the size of its data by the FITS standard 4.0, equations 1 and 2."""
-    values = {text[k:k+8].rstrip(): text[k+10:k+CARD] for k in range(0, len(text), CARD) if text[k+8:k+9] == "="}
-    number = lambda keyword, default=0: int(values.get(keyword, str(default)).partition("/")[0])
+    part = Part("", text, begin, start, 0)
+    number = part.number
     axes = [number(f"NAXIS{k+1}") for k in range(number("NAXIS"))]
-    size = abs(number("BITPIX"))//8*number("GCOUNT", 1)*(number("PCOUNT")+int(np.prod(axes, dtype=np.int64))) if axes else 0
-    return Part(_string(values.get("EXTNAME", "")).upper(), text, begin, start, size)
+    size = abs(number("BITPIX"))//8*number("GCOUNT", 1)*(number("PCOUNT")+math.prod(axes)) if axes else 0
+    return replace(part, name=part.string("EXTNAME").upper(), size=size)
 
 
-def _string(value):
-    """The string in a card's value."""
-    found = re.match(r"\s*'((?:[^']|'')*)'", value)
-    return found.group(1).replace("''", "'").rstrip() if found else ""
+def _cards(text):
+    """Texts of a header's values by keyword."""
+    return {text[k:k+8].rstrip(): text[k+10:k+CARD] for k in range(0, len(text), CARD) if text[k+8:k+9] == "="}
 
 
 def digest(path, parts, *more):
@@ -176,21 +195,25 @@ class Field:
     zero: float = 0
 
 
-def fields(header):
-    """The columns of a table that can be read, from its header.
+def fields(part):
+    """The columns of a table that can be read.
+
+    Parameters
+    ----------
+    part : Part
 
     Returns
     -------
     list of Field
     """
     out, offset = [], 0
-    for k in range(1, header["TFIELDS"]+1):
-        repeat, code = re.match(r"\s*(\d*)([A-Z])", header[f"TFORM{k}"]).groups()
+    for k in range(1, part.number("TFIELDS")+1):
+        repeat, code = re.match(r"\s*(\d*)([A-Z])", part.string(f"TFORM{k}")).groups()
         repeat = int(repeat or 1)
         width = -(-repeat//8) if code == "X" else repeat*WIDTHS[code]
-        name = str(header.get(f"TTYPE{k}", f"col{k}")).strip()
-        if code in TYPES and repeat:
-            out.append(_field(name, code, repeat, offset, (header.get(f"TSCAL{k}", 1), header.get(f"TZERO{k}", 0))))
+        name = part.string(f"TTYPE{k}", f"col{k}").strip()
+        if code in TYPES and width:
+            out.append(_field(name, code, repeat, offset, (part.number(f"TSCAL{k}", 1), part.number(f"TZERO{k}"))))
         offset += width
     return out
 
@@ -206,15 +229,13 @@ def _field(name, code, repeat, offset, scaling):
     return Field(name, code, raw, np.dtype((read, shape)), offset, scale, zero)
 
 
-def read_fields(path, part, header, wanted, out):
+def read_fields(path, part, wanted, out):
     """Fill columns of a structured array from a table.
 
     Parameters
     ----------
     path : path-like
     part : Part
-    header : astropy.io.fits.Header
-        The part's.
     wanted : iterable of (Field, str)
         Columns and their names in `out`.
     out : ndarray, shape (rows,)
@@ -225,7 +246,7 @@ def read_fields(path, part, header, wanted, out):
     DataFileError
         When the file has become shorter.
     """
-    width, rows = header["NAXIS1"], header["NAXIS2"]
+    width, rows = part.number("NAXIS1"), part.number("NAXIS2")
     with open(path, "rb") as file:
         file.seek(part.start)
         data = file.read(width*rows)

@@ -100,7 +100,8 @@ def result_hdus(result, detector="", header=None):
 
 
 def detector_header(image, result):
-    """The header that an image came with, as far as it is valid, and what was measured: gain, sky and width of the PSF, zero point, band, date.
+    """The header that an image came with, as far as it is valid, and what was measured: gain, sky,
+    width of the PSF, zero point; band and date.
 
     Parameters
     ----------
