@@ -96,21 +96,21 @@ def killed(kills=100, seed=1):
     with tempfile.TemporaryDirectory() as folder:
         files = write_catalogs(folder, *SMALL)
         start = time.perf_counter()
-        wanted = _ingested(Path(folder, "whole"), files, lambda: None)
+        wanted = _ingested(Path(folder, "whole"), files)
         usual = time.perf_counter()-start
         while count < kills:
             store, rounds = Path(folder, f"killed{rounds}"), rounds+1
-            stop = lambda: None if count >= kills else rng.uniform(0, 1.2*usual)
-            found, n = _interrupted(store, files, stop, kills-count)
+            found, n = _interrupted(store, files, lambda: rng.uniform(0, 1.2*usual), kills-count)
             count += n
             same += found == wanted
     print(table(["kills", "stores", "identical to an undisturbed one"], [[count, rounds, same]]))
     return 0 if same == rounds else 1
 
 
-def _ingested(store, files, _):
+def _ingested(store, files):
+    """The rows of an undisturbed ingest."""
     create_store(store, order=6, max_rows=4000)
-    subprocess.run(INGEST(store, files), check=True)
+    subprocess.run(ingesting(store, files), check=True)
     return everything(store)
 
 
@@ -119,7 +119,7 @@ def _interrupted(store, files, stop, most):
     create_store(store, order=6, max_rows=4000)
     n = 0
     while True:
-        process = subprocess.Popen(INGEST(store, files))
+        process = subprocess.Popen(ingesting(store, files))
         try:
             process.wait(stop() if n < most else None)
             return everything(store), n
@@ -129,7 +129,7 @@ def _interrupted(store, files, stop, most):
             n += 1
 
 
-def INGEST(store, files):
+def ingesting(store, files):
     """A process that ingests in batches of two catalogs."""
     code = ("import sys\nfrom crowdsource.catalog.store import open_store\nfrom crowdsource.catalog.ingest import ingest\n"
             "sys.exit(ingest(open_store(sys.argv[1]), sys.argv[2:], batch_rows=6000).status)")
@@ -145,8 +145,9 @@ def opening(commits=COMMITS):
             first = state.count
             numbers = range(first, first+SOURCES_EACH)
             columns = {n: [""]*SOURCES_EACH if t == "S" else [0]*SOURCES_EACH for n, t in ledger.SOURCE}
-            columns.update(source=numbers, exposure=[f"exposure_of_a_survey_{n:09d}" for n in numbers], checksum=["0"*64]*SOURCES_EACH,
-                           file=[f"/somewhere/in/a/folder/exposure_of_a_survey_{n:09d}.cat.fits" for n in numbers])
+            names = [f"exposure_of_a_survey_{n:09d}" for n in numbers]
+            columns.update(source=numbers, exposure=names, checksum=["0"*64]*SOURCES_EACH,
+                           file=[f"/somewhere/in/a/folder/{n}.cat.fits" for n in names])
             number = state.number % 12288
             added = ledger.Segment(f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", 5, number, 1, 0, first,
                                    first+SOURCES_EACH-1, "0"*16, "0"*64)

@@ -1,6 +1,7 @@
 """Small catalogs as the commands write them, of known detections, for tests of the store."""
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
 
 from crowdsource.catalog.schema import columns_of, make_catalog
 from crowdsource.io.results import table_hdu
@@ -18,7 +19,7 @@ def rows(n, seed=0, ra=150., dec=2., width=0.2, image=1, columns=()):
     values = {c.name: rng.normal(1000, 100, n).astype(c.dtype) for c in columns_of(False, True, True)}
     values.update(x=-east*3600/SCALE, y=north*3600/SCALE, ra=(ra+east/np.cos(np.radians(dec))) % 360, dec=dec+north,
                   detection_id=np.int64(image) << 32 | np.arange(n), flags=np.zeros(n), psf_star=rng.random(n) < 0.1)
-    table = make_catalog(values, "adu", forced=False, world=True, magnitude=True)
+    table = Table(make_catalog(values, "adu", forced=False, world=True, magnitude=True))
     for name, column in dict(columns).items():
         table[name] = column
     return table

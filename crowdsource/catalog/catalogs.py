@@ -1,5 +1,6 @@
 """Catalog files as sources: what is known of each image's detections, and their rows."""
 import hashlib
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from ..errors import DataFileError, StoreError
 from ..io.fits import FitsImage
 from ..io.fitsrows import digest, fields, read_fields, scan
 from ..io.tables import read_table
-from .columns import IDENTITY, PER_ROW, plain, row_type, stored_names
+from .columns import IDENTITY, PER_ROW, as_labels, plain, row_type, stored_names
 from .healpix import INDEX, index_of
 
+log = logging.getLogger(__name__)
 FITS_ENDINGS = ".fits", ".fit", ".fts"
 CATALOG = "CAT"
 ID_BITS = 32
@@ -125,10 +127,11 @@ def _from_fits(path, parts, given, known):
     names = stored_names(path, [f.name for f in columns], given.mapping)
     several = _per_row(names.values(), given) if part.name != CATALOG and not part.name.endswith("_"+CATALOG) else ()
     facts = facts_of(path, primary, (told or part).header(), part.name, given)
-    facts = replace(facts, checksum=digest(path, [p for p in (told, part) if p is not None], given.key()))
-    if not several and known(facts):
-        yield facts
-        return
+    if not several:
+        facts = replace(facts, checksum=digest(path, [p for p in (told, part) if p is not None], given.key()))
+        if known(facts):
+            yield facts
+            return
     wanted = [(f, names[f.name]) for f in columns if f.name in names]
     rows = np.zeros(part.number("NAXIS2"), row_type({n: f.dtype for f, n in wanted}))
     labels = {n: np.zeros(len(rows), f.dtype) for f, n in wanted if n not in rows.dtype.names}
@@ -163,6 +166,8 @@ def _from_table(path, given, known):
     facts = Facts(str(meta.get("exposure") or path.name.partition(".")[0]), str(meta.get("detector", "")),
                   str(meta.get("band", "")), str(meta.get("system", "")), _number(meta.get("mjd")),
                   _number(meta.get("zeropoint")), np.nan, str(meta.get("instrument", "")), "", str(path))
+    if facts.instrument and not np.isfinite(facts.zeropoint):
+        facts = replace(facts, zeropoint=zeropoint_of(rows))
     facts = _overridden(replace(facts, **_by_instrument(facts)), given)
     yield from _pieces(facts, rows, "detection_id" in columns, {n: columns[n] for n in _per_row(columns, given)},
                        (given, known))
@@ -206,9 +211,9 @@ def facts_of(path, primary, header, name, given):
     detector = name[:-len(CATALOG)-1] if name.endswith("_"+CATALOG) else ""
     system = str(header.comments["ZPCRWD"]).split()[-1:] if "ZPCRWD" in header else []
     facts = Facts(str(own and primary.get("EXPOSURE") or path.name.partition(".")[0]), detector,
-                  str(header.get("BANDCRWD") or image.value("band", str) or ""),
+                  image.value("band", str) or "",
                   system[0] if system and system[0] in ("AB", "Vega") else "",
-                  _number(header.get("MJDCRWD", image.mjd())), _number(header.get("ZPCRWD")), scale_of(header),
+                  image.mjd(), _number(header.get("ZPCRWD")), scale_of(header),
                   str(primary.get("INSTRUME", "")).strip() if own else "", "", str(path))
     return _overridden(replace(facts, **_by_instrument(facts)), given)
 
@@ -242,6 +247,14 @@ def scale_of(header):
     return float(np.sqrt(abs(size)))*3600 if size else np.nan
 
 
+def zeropoint_of(rows):
+    """The zero point that rows' magnitudes were made with; NaN without."""
+    if "mag" not in rows.dtype.names:
+        return np.nan
+    good = np.isfinite(rows["mag"]) & (rows["flux"] > 0)
+    return float(np.median(rows["mag"][good]+2.5*np.log10(rows["flux"][good]))) if good.any() else np.nan
+
+
 def fitted_scale(rows):
     """Pixel scale from a linear fit of positions in the sky to those on the image, arcsec; NaN where they do not tell."""
     if not {"x", "y"} <= set(rows.dtype.names) or len(rows) < 3:
@@ -261,36 +274,43 @@ def _pieces(facts, rows, has_ids, labels, asked):
     """Sources from the rows of one table; `labels` are the columns that tell of a row's source."""
     given, known = asked
     if not labels:
-        yield finished(facts, rows, np.arange(len(rows)), has_ids)
+        own = facts if facts.checksum else replace(facts, checksum=_content(facts, rows, given))
+        # with a checksum of its bytes it was asked for before it was read
+        places = np.arange(len(rows))
+        yield own if not facts.checksum and known(own) else finished(own, rows, places, None if has_ids else places)
         return
-    names = {n: facts.__dict__[n] for n in IDENTITY}
-    text = {n: _text(labels[n]) if n in labels else np.full(len(rows), v) for n, v in names.items()}
-    table = np.rec.fromarrays([text[n] for n in IDENTITY], names=list(IDENTITY))
-    identities, number = np.unique(table, return_inverse=True)
+    text = [as_labels(labels[n]) if n in labels else np.full(len(rows), facts.__dict__[n]) for n in IDENTITY]
+    identities, number = np.unique(np.rec.fromarrays(text, names=list(IDENTITY)), return_inverse=True)
+    ranks = None if has_ids else _ranks(np.unique(np.rec.fromarrays(text[:2]), return_inverse=True)[1].ravel())
     for k, identity in enumerate(identities):
         at = np.flatnonzero(number.ravel() == k)
-        own = replace(facts, **{n: str(identity[n]) for n in IDENTITY})
         said = {n: _one(labels[n][at]) for n in ("mjd", "zeropoint", "system") if n in labels}
-        own = replace(own, **said)
-        content = hashlib.sha256(rows[at].tobytes()+repr(own).encode()+given.key()).hexdigest()
-        own = replace(own, checksum=content)
-        yield own if known(own) else replace(finished(own, rows[at], at, has_ids), shared=True)
+        own = replace(facts, **{n: str(identity[n]) for n in IDENTITY}, **said)
+        own = _overridden(replace(own, **_by_instrument(own)), given)
+        own = replace(own, checksum=_content(own, rows[at], given))
+        yield own if known(own) else replace(finished(own, rows[at], at, None if has_ids else ranks[at]),
+                                             shared=len(identities) > 1)
 
 
-def _text(values):
-    """A column as text; whole numbers without a point."""
-    if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8", "replace")
-    whole = values.dtype.kind == "f" and (values == np.round(values)).all()
-    return (values.astype(int) if whole else values).astype(str)
+def _content(facts, rows, given):
+    """SHA-256 of a source's rows and of what is known of it beside them, but for the file's name."""
+    return hashlib.sha256(rows.tobytes()+repr(replace(facts, file="")).encode()+given.key()).hexdigest()
+
+
+def _ranks(group):
+    """The place of each row among those of its group."""
+    order = np.argsort(group, kind="stable")
+    out = np.empty(len(group), np.int64)
+    out[order] = np.arange(len(group))-np.searchsorted(group[order], group[order])
+    return out
 
 
 def _one(values):
     """What a column says of a source: the mean of numbers, the first of texts."""
-    return _text(values[:1])[0] if values.dtype.kind == "S" else float(np.mean(values))
+    return as_labels(values[:1])[0] if values.dtype.kind == "S" else float(np.mean(values))
 
 
-def finished(facts, rows, places, has_ids):
+def finished(facts, rows, places, ranks):
     """A Piece of all rows of a source: identifiers, indices and pixel scale; rows without a place set aside.
 
     Parameters
@@ -299,8 +319,8 @@ def finished(facts, rows, places, has_ids):
     rows : ndarray, shape (n,)
     places : ndarray, shape (n,)
         Row in the file.
-    has_ids : bool
-        The rows have identifiers.
+    ranks : ndarray, shape (n,), or None
+        Lower bits of identifiers for rows that have none.
 
     Returns
     -------
@@ -311,8 +331,10 @@ def finished(facts, rows, places, has_ids):
     StoreError
         When identifiers are those of several images, or not of one row each.
     """
-    if not has_ids:
-        rows["detection_id"] = np.int64(image_number(facts)) << np.int64(ID_BITS) | places
+    if ranks is not None:
+        rows["detection_id"] = np.int64(image_number(facts)) << np.int64(ID_BITS) | ranks
+    if rows["ra"].dtype.itemsize < 8:
+        log.warning("%s: right ascension is %s: positions are good to 0.1 arcsec at best", facts.file, rows["ra"].dtype)
     ra, dec = rows["ra"].astype("f8"), rows["dec"].astype("f8")
     finite = np.isfinite(ra) & np.isfinite(dec)
     good = finite & (np.abs(dec) <= 90) & (ra >= -360) & (ra <= 360)

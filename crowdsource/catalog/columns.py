@@ -86,7 +86,7 @@ def stored_names(path, names, mapping):
         raise DataFileError(path, f"has no column {', '.join(missing)}; name it as in --map {missing[0]}=COLUMN, one of "
                             f"{', '.join(names)}")
     out = {column: canonical for canonical, column in chosen.items()}
-    taken = {*chosen, *RESERVED}
+    taken = {*chosen, *RESERVED, *dict(mapping)}
     for n in names:
         if n not in out and n != INDEX:
             out[n] = n if n not in taken else n+LEFT
@@ -133,3 +133,15 @@ def plain(path, column):
         values = np.where(mask, np.nan, values.astype("f8"))
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return values.astype("S1") if values.dtype.itemsize == 0 else values
+
+
+def as_labels(values):
+    """Names from a column of `plain`: whole numbers without a point, nothing where a number is missing; ndarray of str."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind != "f":
+        return values.astype(str)
+    known = np.isfinite(values)
+    whole = (values[known] == np.round(values[known])).all()
+    text = np.where(known, values, 0).astype("i8" if whole else "f8").astype(str)
+    return np.where(known, text, "")

@@ -11,7 +11,7 @@ from ..io.rows import write_rows
 from ..io.tables import numbers, read_table
 from .batch import NEW, REFUSED, REPLACED, UNCHANGED, Index, Outcome, write_batch
 from .catalogs import Facts, read_catalogs
-from .columns import Given, plain
+from .columns import Given, as_labels, plain
 from .ledger import Commit, Listed
 from .segments import trimmed
 from .store import ZEROPOINTS
@@ -129,7 +129,7 @@ def _read(path, given, pending):
 
     Errors of the store are not the file's, and are raised.
     """
-    sources = read_catalogs(path, given, pending.index.has)
+    sources = read_catalogs(path, given, pending.known)
     while True:
         try:
             piece = next(sources, None)
@@ -149,6 +149,12 @@ class _Pending:
     def __init__(self, store, index, report, batch_rows):
         self.store, self.index, self.report, self.batch_rows = store, index, report, batch_rows
         self.pieces, self.keys, self.rows = [], set(), 0
+
+    def known(self, facts):
+        """Whether a source is in the store; one of the same name that waits is written first."""
+        if facts.key in self.keys:
+            self.flush()
+        return self.index.has(facts)
 
     def add(self, piece):
         """Take a Piece, or Facts of a source that is known; write when there is enough."""
@@ -217,9 +223,7 @@ def _labels(name, table, column):
     values = plain(name, table[column])
     if values is None:
         raise DataFileError(name, f"column {column} holds no names")
-    if values.dtype.kind != "S":
-        values = np.char.encode(values.astype(int).astype(str), "utf-8")
-    return [v.strip() for v in values.tolist()]
+    return [v.strip().encode() for v in as_labels(values).tolist()]
 
 
 STATUSES = NEW, REPLACED, UNCHANGED, REFUSED

@@ -219,8 +219,8 @@ def newest(store):
 def signed(content):
     """JSON of a mapping with the SHA-256 of its other entries in the entry ``sha256``, as bytes."""
     plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return json.dumps({**content, SUM: hashlib.sha256(plain.encode()).hexdigest()}, sort_keys=True,
-                      separators=(",", ":")).encode()+b"\n"
+    whole = {**content, SUM: hashlib.sha256(plain.encode()).hexdigest()}
+    return json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()+b"\n"
 
 
 def read_signed(path, kind, version=VERSION):

@@ -74,8 +74,8 @@ def in_order(parts, pixel, border_order):
     dtype = np.result_type(*{rows.dtype for rows, _ in parts})
     out, start = np.empty(len(order), dtype), 0
     for rows, which in parts:
-        rows, stop = rows.astype(dtype, copy=False), start+len(which)
-        as_bytes(out)[place[start:stop]] = as_bytes(rows)[which]
+        stop = start+len(which)
+        as_bytes(out)[place[start:stop]] = as_bytes(rows.astype(dtype, copy=False))[which]
         start = stop
     return out, int(border.sum())
 

@@ -165,8 +165,14 @@ class Store:
     @contextmanager
     def writing(self):
         """While the block runs, nobody else writes; gives the newest state. A process that dies leaves no lock."""
-        with self._locked(LOCK, fcntl.LOCK_EX):
+        with self.alone():
             yield self.state()
+
+    @contextmanager
+    def alone(self):
+        """`writing`, without a look at the log."""
+        with self._locked(LOCK, fcntl.LOCK_EX):
+            yield
 
     @contextmanager
     def _locked(self, name, kind):

@@ -100,8 +100,7 @@ def result_hdus(result, detector="", header=None):
 
 
 def detector_header(image, result):
-    """The header that an image came with, as far as it is valid, and what was measured: gain, sky,
-    width of the PSF, zero point; band and date.
+    """The header that an image came with, as far as it is valid, and what was measured: gain, sky and width of the PSF.
 
     Parameters
     ----------
@@ -129,11 +128,6 @@ def detector_header(image, result):
         header["ZPCRWD"] = (image.zeropoint, f"zero point of mag, {image.magnitude_system or 'system not known'}")
         if "zeropoint_calibrated" in image.meta:
             header["ZPCALIB"] = (bool(image.meta["zeropoint_calibrated"]), "whether that is calibrated")
-    # an exposure's own header may have them, and be left behind
-    if image.band:
-        header["BANDCRWD"] = (image.band, "band")
-    if np.isfinite(image.mjd):
-        header["MJDCRWD"] = (image.mjd, "of mid-exposure")
     return header
 
 
@@ -182,6 +176,10 @@ def run_header(result, provenance, detector=""):
     header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
     header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
     header["EXPOSURE"] = provenance.exposure
+    if result.image.band:
+        header["BAND"] = (result.image.band, "of the image")
+    if np.isfinite(result.image.mjd):
+        header["MJD-MID"] = (result.image.mjd, "of mid-exposure")
     header["NSOURCES"] = (len(result.catalog), "rows of all catalogs")
     header["NPASS"] = (len(history), "passes of the loop")
     header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
@@ -288,4 +286,4 @@ def plain_record(header):
     config = [header[k] for k in header if k.startswith("CFG")]
     inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
     return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
-                config="\n".join(config), inputs="\n".join(inputs))
+                band=header.get("BAND", ""), mjd=header.get("MJD-MID", ""), config="\n".join(config), inputs="\n".join(inputs))
