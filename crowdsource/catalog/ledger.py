@@ -286,12 +286,20 @@ def write_commit(store, state, commit):
                    split=[list(p) for p in commit.split], sources=_columns(commit.sources) if some else None,
                    dead=[int(n) for n in commit.dead], rejects=plain(commit.rejects), zeropoints=plain(commit.zeropoints))
     data, path = signed(content), commit_path(store, number)
+    # were the machine to stop, the commit must not be there without what it tells of
+    for folder in _folders([f.path for f in (*commit.added, commit.rejects, commit.zeropoints) if f is not None]):
+        sync_folder(Path(store, folder))
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     sync_folder(path.parent)
     return state.after(commit, number, hashlib.sha256(data).hexdigest(), checkpoint)
+
+
+def _folders(paths):
+    """All folders in the store above some files."""
+    return sorted({folder for path in paths for folder in Path(path).parents})
 
 
 def sync_folder(path):

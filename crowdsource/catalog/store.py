@@ -35,10 +35,8 @@ def create_store(path, order=5, max_rows=250_000, margin=12., bands=()):
     ----------
     path : path-like
         A folder that is not there or empty.
-    order : int
-        Of the widest pixels.
-    max_rows : int
-        Rows above which a pixel is divided.
+    order, max_rows : int
+        Of the widest pixels; rows above which a pixel is divided.
     margin : float
         Arcsec: rows no further than this from a pixel's edge are found in one piece.
     bands : sequence of str
@@ -64,10 +62,10 @@ def create_store(path, order=5, max_rows=250_000, margin=12., bands=()):
                    margin_order=margin_order(margin), bands=list(bands))
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for name in (LOCK, READERS):
+            (path/name).touch()
     except OSError as problem:
         raise OutputError(f"{path}: cannot be made ({problem.strerror}); choose another place") from problem
-    for name in (LOCK, READERS):
-        (path/name).touch()
     with atomic_path(path/FILE) as temporary:
         temporary.write_bytes(ledger.signed(content))
     return Store(path)
