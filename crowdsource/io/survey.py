@@ -1,8 +1,8 @@
 """Simulated surveys in files.
 
 ``truth.fits`` holds the tables ``STARS`` and ``EXPOSURES``. Each exposure is a catalog as that of a fit of several detectors,
-``decam-1000001_r.cat.fits``, and beside it ``decam-1000001_r.links.fits``, whose tables ``<detector>_LINKS`` tell what went into each
-detection.
+``decam-1000001_r.cat.fits``, and beside it ``decam-1000001_r.links.fits``, whose tables ``<detector>_LINKS`` tell what went
+into each detection.
 """
 import logging
 from pathlib import Path
@@ -16,7 +16,17 @@ from ..errors import DataFileError
 from ..fit import FitResult
 from ..instrument import load
 from ..psf.model import FieldPSF
-from ..simulate.survey import DETECTORS, SurveyConfig, catalog_of, checked, detector_wcs, draw_truth, observe, plan_exposures, widths
+from ..simulate.survey import (
+    DETECTORS,
+    SurveyConfig,
+    catalog_of,
+    checked,
+    detector_wcs,
+    draw_truth,
+    observe,
+    plan_exposures,
+    widths,
+)
 from .atomic import atomic_path, check_folder
 from .fits import opened
 from .results import Provenance, gathered_header, prefix, result_hdus, run_header, table_hdu

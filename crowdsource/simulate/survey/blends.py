@@ -1,9 +1,9 @@
 """Which stars of an image are told apart, and what becomes of the others.
 
 Two stars are told apart by chance: the probability rises from 0 to 1 over a small range of separations, about 0.6 FWHM for
-stars of equal brightness, more where they differ or the fainter one is faint. Stars are taken from the brightest on. One that is not
-told apart from a brighter one that stands for itself goes into that; those that went into another take none, so that blends do not
-run along chains.
+stars of equal brightness, more where they differ or the fainter one is faint. Stars are taken from the brightest on. One that
+is not told apart from a brighter one that stands for itself goes into that; those that went into another take none, so that
+blends do not run along chains.
 """
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 EQUAL, BY_RATIO, BY_SNR, WIDEST = 0.6, 0.06, 1., 1.1
-"""Separation in FWHM at which half of the pairs of equal, bright stars are told apart, what each magnitude of difference adds, what
-1/SNR of the fainter star is multiplied with and adds, and the most that it can become."""
+"""Separation in FWHM at which half of the pairs of equal, bright stars are told apart, what each magnitude of difference adds,
+what 1/SNR of the fainter star adds, and the most that it can become."""
 SOFTNESS = 0.07
 """The probability goes from 0.27 to 0.73 over twice so many FWHM."""
 REACH = 1.5

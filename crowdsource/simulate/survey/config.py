@@ -124,8 +124,8 @@ class SurveyConfig:
 def checked(c):
     """The same config, or a `ConfigError` that names the value out of range."""
     parts = "cluster_part", "moving", "variables", "spurious", "flagged"
-    scatters = ("motion", "variability", "depth_scatter", "zeropoint_scatter", "zeropoint_error", "distortion", "offset", "dither",
-                "years")
+    scatters = ("motion", "variability", "depth_scatter", "zeropoint_scatter", "zeropoint_error", "distortion", "offset",
+                "dither", "years")
     rules = [
         (c.stars >= 1 and c.exposures >= 1, "stars and exposures must be at least 1"),
         (c.exposures < 1 << 23, "exposures must be fewer than 2^23, as their numbers are part of identifiers"),

@@ -1,4 +1,4 @@
-"""What is detected in one detector of an exposure: blends of stars with noise, some lost; what is no star; pixels that are bad."""
+"""What is detected in one detector of an exposure: blends of stars with noise, some lost; what is no star; bad pixels."""
 from dataclasses import dataclass, replace
 
 import numpy as np
