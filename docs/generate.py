@@ -23,6 +23,7 @@ from crowdsource.docstrings import attributes
 from crowdsource.flags import ENGINE, MASK_SHIFT
 from crowdsource.instrument import load
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
+from crowdsource.simulate.survey import SurveyConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
@@ -221,6 +222,7 @@ PARTS = {
     "wise_flags": lambda: flag_table(load("wise").flags),
     "configuration": configuration,
     "simulation": simulation,
+    "survey": lambda: fields_table(SurveyConfig),
     "decam_simulation": decam_simulation,
     "wise_simulation": wise_simulation,
     "presets": presets,
