@@ -18,7 +18,8 @@ from .healpix import Pixel, margin_order
 from .segments import DETECTIONS, read_segment
 
 FORMAT, VERSION = "crowdsource-store", 1
-FILE, LOCK, READERS = "store.json", "lock", "readers"
+FILE, LOCK, READERS, MAKING = "store.json", "lock", "readers", "making"
+LOCKS = LOCK, READERS, MAKING
 REJECTS, ZEROPOINTS, RELEASES = "rejects", "zeropoints", "releases"
 KINDS = DETECTIONS, REJECTS, ZEROPOINTS
 """Folders whose files the log knows."""
@@ -28,7 +29,7 @@ FEWEST_ROWS = 100
 SOURCE_TEXT = tuple(n for n, t in ledger.SOURCE if t == "S")
 
 
-def create_store(path, order=5, max_rows=250_000, margin=12., bands=()):
+def create_store(path, order=5, max_rows=250_000, margin=15., bands=()):
     """Make a new, empty store.
 
     Parameters
@@ -56,13 +57,13 @@ def create_store(path, order=5, max_rows=250_000, margin=12., bands=()):
     path, bands = Path(path), tuple(map(str, bands))
     _check(order, max_rows, margin, bands)
     # a file whose writing was cut off, and locks, are no store yet
-    if path.exists() and not (path.is_dir() and all(p.name in (LOCK, READERS) or p.name[0] == "." for p in path.iterdir())):
+    if path.exists() and not (path.is_dir() and all(p.name in LOCKS or p.name[0] == "." for p in path.iterdir())):
         raise OutputError(f"{path}: exists already; choose another name for a new store")
     content = dict(format=FORMAT, version=VERSION, order=int(order), max_rows=int(max_rows), margin=float(margin),
                    margin_order=margin_order(margin), bands=list(bands))
     try:
         path.mkdir(parents=True, exist_ok=True)
-        for name in (LOCK, READERS):
+        for name in LOCKS:
             (path/name).touch()
     except OSError as problem:
         raise OutputError(f"{path}: cannot be made ({problem.strerror}); choose another place") from problem
@@ -170,6 +171,12 @@ class Store:
     def alone(self):
         """`writing`, without a look at the log."""
         with self._locked(LOCK, fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def making(self):
+        """While the block runs, nobody else makes a release."""
+        with self._locked(MAKING, fcntl.LOCK_EX):
             yield
 
     @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import CrowdsourceError
 from . import ledger
-from .store import FILE, LOCK, READERS, RELEASES
+from .store import FILE, LOCKS, RELEASES
 
 RELEASE = "release.json"
 
@@ -42,7 +42,7 @@ def verify(store, progress=None):
     Findings
     """
     with store.reading():
-        files, known, problems = {FILE: None, LOCK: None, READERS: None}, set(), []
+        files, known, problems = dict.fromkeys((FILE, *LOCKS)), set(), []
         _log(store, files, known, problems)
         _releases(store, files, problems)
         sums = [(path, digest) for path, digest in files.items() if digest is not None]

@@ -9,8 +9,8 @@ def add_arguments(parser):
     parser.add_argument("--order", type=int, default=5, metavar="K", help="of the widest pixels; default 5, 3.4 square degrees")
     parser.add_argument("--max-rows", type=int, default=250_000, metavar="N",
                         help="rows above which a pixel is divided; default 250000")
-    parser.add_argument("--margin", type=float, default=12., metavar="ARCSEC",
-                        help="how far rows beyond a pixel's edge matter to it, at most; default 12")
+    parser.add_argument("--margin", type=float, default=15., metavar="ARCSEC",
+                        help="how far rows beyond a pixel's edge matter to it, at most; default 15")
     parser.add_argument("--bands", nargs="+", default=(), metavar="BAND",
                         help="those that may come, in order; any when not given")
 
