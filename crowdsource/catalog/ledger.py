@@ -277,6 +277,7 @@ def write_commit(store, state, commit):
     Path(store, LOG).mkdir(exist_ok=True)
     checkpoint = state.checkpoint
     if state.number-(checkpoint["number"] if checkpoint else 0) >= EVERY:
+        state = replace(state, chunks=(state.sources(),) if state.chunks else ())
         checkpoint = write_checkpoint(store, state)
     number = state.number+1
     some = commit.sources is not None and len(commit.sources)
