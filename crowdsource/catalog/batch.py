@@ -8,7 +8,7 @@ import numpy as np
 from ..io.rows import write_rows
 from .columns import IDENTITY
 from .healpix import INDEX
-from .ledger import Commit, Listed, lookup, source_rows
+from .records import Commit, Listed, lookup, source_rows
 from .segments import by_schema, divided, leaves_of, pixel_of, read_segment, schema_of, to_merge, write_segment
 from .store import REJECTS
 
