@@ -19,7 +19,7 @@ import numpy as np
 from astropy.io import fits
 from run import table
 
-from crowdsource.catalog import ledger
+from crowdsource.catalog import ledger, records
 from crowdsource.catalog.healpix import INDEX
 from crowdsource.catalog.schema import columns_of
 from crowdsource.catalog.store import create_store, open_store
@@ -144,14 +144,14 @@ def opening(commits=COMMITS):
         for _ in range(commits):
             first = state.count
             numbers = range(first, first+SOURCES_EACH)
-            columns = {n: [""]*SOURCES_EACH if t == "S" else [0]*SOURCES_EACH for n, t in ledger.SOURCE}
+            columns = {n: [""]*SOURCES_EACH if t == "S" else [0]*SOURCES_EACH for n, t in records.SOURCE}
             names = [f"exposure_of_a_survey_{n:09d}" for n in numbers]
             columns.update(source=numbers, exposure=names, checksum=["0"*64]*SOURCES_EACH,
                            file=[f"/somewhere/in/a/folder/{n}.cat.fits" for n in names])
             number = state.number % 12288
-            added = ledger.Segment(f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", 5, number, 1, 0, first,
+            added = records.Segment(f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", 5, number, 1, 0, first,
                                    first+SOURCES_EACH-1, "0"*16, "0"*64)
-            state = ledger.write_commit(store.path, state, ledger.Commit((added,), sources=ledger.source_rows(columns)))
+            state = ledger.write_commit(store.path, state, records.Commit((added,), sources=records.source_rows(columns)))
         start = time.perf_counter()
         snapshot = open_store(store.path).snapshot()
         opened = time.perf_counter()-start

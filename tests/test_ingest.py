@@ -8,6 +8,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from small_catalogs import SCALE, image_header, rows, write_catalog
+from small_fields import star_image, tan_wcs, write_fits
+from test_decam import write_exposure
 from test_store import everything
 
 from crowdsource.catalog.columns import Given
@@ -170,7 +172,8 @@ def test_identifiers_of_another_image_are_refused(store, tmp_path):
     report = ingest(store, files)
     assert report.status == 1 and report.counts == {"new": 2, "refused": 1}
     assert "b.cat.fits: the identifiers of b r are those of a r" in report.failed[0][1]
-    assert ingest(store, files[1:2]).status == 2
+    again = ingest(store, files[1:2])
+    assert again.status == 2 and "the identifiers of b r are those of a r" in again.failed[0][1]
     assert ingest(store, files[1:2], Given(mapping=(("detection_id", ""),))).counts == {"new": 1}
 
 
@@ -198,6 +201,15 @@ def test_a_file_that_cannot_be_read_costs_only_itself(store, tmp_path):
     for (_, problem), told in zip(report.failed, ("truncated", "is no FITS", "cannot be read", "--map flux=COLUMN")):
         assert told in problem
     assert len(everything(store.snapshot())) == 30
+
+
+def test_an_ldac_catalog_whatever_its_name(store, tmp_path):
+    table = fits.table_to_hdu(plain_table())
+    table.name = "LDAC_OBJECTS"
+    first = fits.BinTableHDU.from_columns([fits.Column("Field Header Card", "80A", array=["SIMPLE"])], name="LDAC_IMHEAD")
+    fits.HDUList([fits.PrimaryHDU(), first, table]).writeto(tmp_path/"field.ldac")
+    assert ingest(store, [tmp_path/"field.ldac"], MAP).counts == {"new": 1}
+    assert len(everything(store.snapshot())) == 20
 
 
 def test_types_of_fits_columns(store, tmp_path):
@@ -308,3 +320,31 @@ def test_the_commands(tmp_path, capsys):
     assert "none.fits: cannot be read" in capsys.readouterr().err
     assert main(["healpix", "ingest", str(store)]) == 2
     assert main([*line[:4], "--map", "flux"]) == 2
+
+
+@pytest.mark.parametrize("ending", ["cat.fits", "ecsv", "parquet"])
+def test_what_the_generic_command_wrote(store, tmp_path, ending):
+    header = tan_wcs((128, 128)).to_header()
+    header.update(FILTER="r", MAGZERO=27.5)
+    header["MJD-MID"] = 57828.25
+    image = star_image((128, 128), [30.2, 90.7, 60.1], [40.4, 80.9, 100.3], [6000., 9000., 20000.])
+    path = tmp_path/f"out.{ending}"
+    assert main(["generic", write_fits(tmp_path/"field.fits", image, header), "--out", str(path), "--quiet"]) == 0
+    assert ingest(store, [path]).failed == []
+    sources, found = store.snapshot().sources, everything(store.snapshot())
+    assert (sources.exposure[0], sources.band[0], sources.mjd[0]) == ("field", "r", 57828.25)
+    # from magnitudes in float32 where no header tells
+    assert sources.zeropoint[0] == pytest.approx(27.5, abs=2e-6) and sources.pixel_scale[0] == pytest.approx(0.26, rel=1e-4)
+    assert len(found) == sources.rows[0] >= 3 and sources.instrument[0] == "generic"
+    # 31 bits of SHA-256 of "field"
+    assert (found["detection_id"] >> 32 == 0x606942b5).all()
+
+
+def test_what_the_decam_command_wrote(store, tmp_path):
+    path = write_exposure(tmp_path, ("N4",), band="z DECam SDSS c0004 9260.0 1520.0")
+    assert main(["decam", path, "--out", str(tmp_path/"out.cat.fits"), "--quiet"]) == 0
+    assert ingest(store, [tmp_path/"out.cat.fits"]).failed == []
+    sources = store.snapshot().sources
+    assert (sources.detector[0], sources.band[0], sources.zeropoint[0]) == ("N4", "z", 29.9)
+    # from 57828.26, half of 107 s later
+    assert sources.mjd[0] == pytest.approx(57828.26+53.5/86400, abs=1e-9) and sources.image[0] == 630780 << 7 | 7

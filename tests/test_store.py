@@ -147,15 +147,18 @@ def test_a_snapshot_is_frozen_while_somebody_reads(tmp_path):
     assert store.orphans(store.state()) == [] and len(everything(store.snapshot())) == 600
 
 
-def test_a_state_read_from_a_checkpoint_is_that_of_the_log(tmp_path, monkeypatch):
+def test_a_state_read_from_a_checkpoint_is_that_of_the_log(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(ledger, "EVERY", 5)
     store, _ = filled(tmp_path, n=18, each=30, order=4, max_rows=100)
     ingest(store, [write_catalog(tmp_path/"e0.cat.fits", rows(40, 99, image=1), "exp0", header=image_header("g"))])
     again, fresh = open_store(store.path).state(), ledger.replay(store.path, store.root, 12)
     assert again.checkpoint["number"] == 15 and fresh.checkpoint["number"] == 10
     assert sorted(p.name for p in (store.path/"log").glob("*.h5")) == ["000000000010.h5", "000000000015.h5"]
-    (store.path/again.checkpoint["path"]).unlink()
+    path = store.path/again.checkpoint["path"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1]+bytes([whole[-1] ^ 1]))
     slow = open_store(store.path).state()
+    assert "000000000015.h5: is not there or damaged" in caplog.text
     assert again.segments == slow.segments and again.split == slow.split and again.dead == slow.dead == {0}
     assert (again.sources() == slow.sources()).all() and again.sha256 == slow.sha256
     assert len(everything(open_store(store.path).snapshot())) == 17*30+40

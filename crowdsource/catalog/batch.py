@@ -8,12 +8,14 @@ import numpy as np
 from ..io.rows import write_rows
 from .columns import IDENTITY
 from .healpix import INDEX
-from .ledger import Commit, Listed, lookup, source_rows
+from .records import Commit, Listed, lookup, source_rows
 from .segments import by_schema, divided, leaves_of, pixel_of, read_segment, schema_of, to_merge, write_segment
 from .store import REJECTS
 
 NEW, REPLACED, UNCHANGED, REFUSED = "new", "replaced", "unchanged", "refused"
 NO_BAND = "no band is known"
+AT_ONCE = 10_000
+"""Rows of the ledger that are turned into Python's objects at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +49,40 @@ class Index:
 
     Attributes
     ----------
-    numbers : dict of bytes to int
-        Of the newest source by identity.
+    numbers, images : dict of bytes or int to int
+        Number of the newest source by identity, and by the upper bits of its identifiers.
+    systems : Counter of (bytes, bytes)
+        Living sources with rows by band and magnitude system.
     """
 
     def __init__(self):
-        self.numbers, self.images, self.count, self.dead = {}, {}, 0, frozenset()
-        self.known, self.systems = [], Counter()
+        self.numbers, self.images, self.systems = {}, {}, Counter()
+        self.chunks, self.count, self.dead = (), 0, frozenset()
 
     def update(self, state):
         """Take in what has come since the last state."""
+        self.chunks = state.chunks
         for chunk in (c for c in state.chunks if c["source"][-1] >= self.count):
-            self._add(chunk[chunk["source"] >= self.count])
+            new = chunk[chunk["source"] >= self.count]
+            # as Python's objects a ledger is several times as large
+            for start in range(0, len(new), AT_ONCE):
+                self._add(new[start:start+AT_ONCE])
         for number in state.dead-self.dead:
-            _, _, band, system, rows, *_ = self.known[number]
-            self.systems[band, system] -= rows > 0
+            row = self.row(number)
+            self.systems[row["band"].item(), row["system"].item()] -= int(row["rows"] > 0)
         self.count, self.dead = state.count, state.dead
 
     def _add(self, rows):
-        columns = (rows[c].tolist() for c in ("source", *IDENTITY, "system", "image", "rows", "rejected", "checksum", "file"))
-        for source, exposure, detector, band, system, image, n, rejected, checksum, file in zip(*columns):
-            key = b"\0".join((exposure, detector, band))
-            self.numbers[key] = source
+        columns = (rows[c].tolist() for c in ("source", *IDENTITY, "system", "image", "rows"))
+        for source, exposure, detector, band, system, image, n in zip(*columns):
+            self.numbers[b"\0".join((exposure, detector, band))] = source
             if image >= 0:
                 self.images[image] = source
-            self.known.append((key, bytes.fromhex(checksum.decode()), band, system, n, rejected, file))
             self.systems[band, system] += n > 0
+
+    def row(self, number):
+        """The ledger's row of a source, as an array of shape ()."""
+        return lookup(self.chunks, np.array([number]))[0]
 
     def has(self, facts):
         """Whether a source is there with the same content.
@@ -82,8 +92,8 @@ class Index:
         number = self.numbers.get(b"\0".join(facts.key))
         if number is None or number in self.dead:
             return False
-        _, checksum, _, _, rows, rejected, _ = self.known[number]
-        return checksum == bytes.fromhex(facts.checksum) and not (rows == 0 and rejected)
+        row = self.row(number)
+        return row["checksum"] == facts.checksum.encode() and not (row["rows"] == 0 and row["rejected"])
 
     def twin(self, piece):
         """Number of another source with the same upper bits of identifiers, and whether the two may not be; None where none is.
@@ -93,10 +103,10 @@ class Index:
         number = self.images.get(piece.image)
         if number is None or number in self.dead:
             return None, False
-        key, *_, file = self.known[number]
-        mine = b"\0".join(piece.facts.key)
-        same = key.rpartition(b"\0")[0] == mine.rpartition(b"\0")[0]
-        if key == mine or same and piece.shared and file == piece.facts.file.encode():
+        row, mine = self.row(number), piece.facts.key
+        key = tuple(row[n].item() for n in IDENTITY)
+        same = key[:2] == mine[:2]
+        if key == mine or same and piece.shared and row["file"] == piece.facts.file.encode():
             return None, False
         return number, not same or piece.shared
 
@@ -152,7 +162,7 @@ def _judged(store, piece, index, images):
     if index.has(facts):
         return Outcome(facts, UNCHANGED)
     (twin, forbidden), number = index.twin(piece), index.numbers.get(b"\0".join(facts.key))
-    other = index.known[twin][0].replace(b"\0", b" ").decode() if forbidden else ""
+    other = b" ".join(filter(None, (index.row(twin)[n].item() for n in IDENTITY))).decode() if forbidden else ""
     if piece.image in images:
         near = images[piece.image].facts
         if not piece.shared or (near.exposure, near.detector, near.file) != (facts.exposure, facts.detector, facts.file):
@@ -167,8 +177,8 @@ def _judged(store, piece, index, images):
     rows = 0 if reason else len(piece.rows)
     dead = tuple({n for n in (number, twin) if n is not None and n not in index.dead})
     if dead == (number,):
-        _, checksum, _, _, had, rejected, _ = index.known[number]
-        if (checksum, had, rejected) == (bytes.fromhex(facts.checksum), rows, rejects.total()):
+        row = index.row(number)
+        if (row["checksum"], row["rows"], row["rejected"]) == (facts.checksum.encode(), rows, rejects.total()):
             return Outcome(facts, UNCHANGED)
     return Outcome(facts, REPLACED if dead else NEW, rows, rejects, dead=dead)
 

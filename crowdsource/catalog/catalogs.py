@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DataFileError, StoreError
 from ..io.fits import FitsImage
 from ..io.fitsrows import digest, fields, read_fields, scan
-from ..io.tables import read_table
+from ..io.tables import PREFERRED, read_table
 from .columns import IDENTITY, PER_ROW, as_labels, plain, row_type, stored_names
 from .healpix import INDEX, index_of
 
@@ -106,10 +106,10 @@ def read_catalogs(path, given, known):
         When identifiers cannot be told apart.
     """
     path = Path(path)
-    if path.suffix.lower() in FITS_ENDINGS:
+    if path.suffix.lower() in FITS_ENDINGS or _begins_as_fits(path):
         parts = scan(path)
         own = [p for p in parts if p.table and (p.name == CATALOG or p.name.endswith("_"+CATALOG))]
-        tables = own or [p for p in parts if p.table][:1]
+        tables = own or sorted((p for p in parts if p.table), key=lambda p: p.name not in PREFERRED)[:1]
         if not tables:
             raise DataFileError(path, "holds no table; give a catalog")
         primary, named = parts[0].header(), {p.name: p for p in parts}
@@ -118,6 +118,14 @@ def read_catalogs(path, given, known):
             yield from _from_fits(path, (primary, None if before is None else named.get(before+"HDR"), part), given, known)
         return
     yield from _from_table(path, given, known)
+
+
+def _begins_as_fits(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read(6) == b"SIMPLE"
+    except OSError:
+        return False
 
 
 def _from_fits(path, parts, given, known):

@@ -12,7 +12,7 @@ from ..io.tables import numbers, read_table
 from .batch import NEW, REFUSED, REPLACED, UNCHANGED, Index, Outcome, write_batch
 from .catalogs import Facts, read_catalogs
 from .columns import Given, as_labels, plain
-from .ledger import Commit, Listed
+from .records import Commit, Listed
 from .segments import trimmed
 from .store import ZEROPOINTS
 

@@ -1,6 +1,7 @@
 """The log of a store: one file for each commit, chained by checksums, and checkpoints from which a state is read at once."""
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +10,11 @@ import numpy as np
 
 from ..errors import StoreError
 from ..io.atomic import atomic_path
+from ..io.results import checksums
 from ..io.rows import read_attributes, read_rows, write_rows
+from .records import Commit, Listed, Segment, no_sources, source_columns, source_rows
 
+log = logging.getLogger(__name__)
 LOG = "log"
 COMMIT_FORMAT, VERSION = "crowdsource-store-commit", 1
 SUM = "sha256"
@@ -18,81 +22,6 @@ EVERY = 64
 """Commits from one checkpoint to the next."""
 KEPT = 2
 """Checkpoints that are kept."""
-SOURCE = (("source", "i4"), ("exposure", "S"), ("detector", "S"), ("band", "S"), ("system", "S"), ("mjd", "f8"),
-          ("zeropoint", "f8"), ("pixel_scale", "f8"), ("instrument", "S"), ("image", "i8"), ("rows", "i8"), ("rejected", "i8"),
-          ("checksum", "S"), ("file", "S"))
-"""What is known of a source: names and types; strings are as long as they need be."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A file of rows of one pixel.
-
-    Attributes
-    ----------
-    path : str
-        In the store.
-    order, pixel : int
-    rows, border : int
-        Numbers of rows, and of those among them that lie in the pixel's border.
-    first, last : int
-        The lowest and highest source number in it.
-    schema : str
-        The same for segments of the same columns.
-    sha256 : str
-    """
-    path: str
-    order: int
-    pixel: int
-    rows: int
-    border: int
-    first: int
-    last: int
-    schema: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A file of rejects or zero points.
-
-    Attributes
-    ----------
-    path : str
-        In the store.
-    rows : int
-    sha256 : str
-    """
-    path: str
-    rows: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What one commit changes.
-
-    Attributes
-    ----------
-    added : tuple of Segment
-    removed : tuple of Segment
-    split : tuple of (int, int)
-        Order and number of pixels that are leaves no more.
-    sources : ndarray, shape (n,)
-        New rows of the ledger; None for none.
-    dead : tuple of int
-        Numbers of sources that are replaced.
-    rejects, zeropoints : Listed or None
-    """
-    added: tuple = ()
-    removed: tuple = ()
-    split: tuple = ()
-    sources: np.ndarray = None
-    dead: tuple = ()
-    rejects: Listed = None
-    zeropoints: Listed = None
-
-
 @dataclass(frozen=True)
 class State:
     """The store after a commit; values are shared between states and never changed.
@@ -159,47 +88,6 @@ class State:
         """Paths in the store of all files of the state, with their checksums."""
         listed = [s for group in self.segments.values() for s in group]+[*self.rejects, *self.zeropoints]
         return {f.path: f.sha256 for f in listed}
-
-
-def lookup(chunks, numbers):
-    """Rows of the ledger by number, ascending, without joining all of it.
-
-    Parameters
-    ----------
-    chunks : sequence of ndarray
-        As of `State`.
-    numbers : ndarray, shape (n,)
-
-    Returns
-    -------
-    ndarray, shape (n,)
-    """
-    ends = np.array([c["source"][-1] for c in chunks])
-    which = np.searchsorted(ends, numbers)
-    return np.concatenate([chunks[k][numbers[which == k]-chunks[k]["source"][0]] for k in np.unique(which)])
-
-
-def no_sources():
-    """A ledger without rows."""
-    return np.zeros(0, [(n, t+"1" if t == "S" else t) for n, t in SOURCE])
-
-
-def source_rows(columns):
-    """Rows of the ledger from lists by name; strings become bytes, None becomes NaN."""
-    arrays = {}
-    for name, kind in SOURCE:
-        values = [v.encode() if isinstance(v, str) else np.nan if v is None else v for v in columns[name]]
-        arrays[name] = np.array(values, f"S{max([1, *map(len, values)])}" if kind == "S" else kind)
-    out = np.zeros(len(arrays["source"]), [(n, a.dtype) for n, a in arrays.items()])
-    for name, array in arrays.items():
-        out[name] = array
-    return out
-
-
-def _columns(rows):
-    """The opposite of `source_rows`, for JSON."""
-    plain = lambda v: v.decode() if isinstance(v, bytes) else None if isinstance(v, float) and np.isnan(v) else v
-    return {n: [plain(v) for v in rows[n].tolist()] for n, _ in SOURCE}
 
 
 def commit_path(store, number):
@@ -277,13 +165,14 @@ def write_commit(store, state, commit):
     Path(store, LOG).mkdir(exist_ok=True)
     checkpoint = state.checkpoint
     if state.number-(checkpoint["number"] if checkpoint else 0) >= EVERY:
+        state = replace(state, chunks=(state.sources(),) if state.chunks else ())
         checkpoint = write_checkpoint(store, state)
     number = state.number+1
     some = commit.sources is not None and len(commit.sources)
     plain = lambda f: None if f is None else dict(vars(f))
     content = dict(format=COMMIT_FORMAT, version=VERSION, number=number, previous=state.sha256, checkpoint=checkpoint,
                    added=[plain(s) for s in commit.added], removed=[plain(s) for s in commit.removed],
-                   split=[list(p) for p in commit.split], sources=_columns(commit.sources) if some else None,
+                   split=[list(p) for p in commit.split], sources=source_columns(commit.sources) if some else None,
                    dead=[int(n) for n in commit.dead], rejects=plain(commit.rejects), zeropoints=plain(commit.zeropoints))
     data, path = signed(content), commit_path(store, number)
     # were the machine to stop, the commit must not be there without what it tells of
@@ -399,7 +288,11 @@ def replay(store, root, number, known=None):
 def _start(store, root, number):
     """Where a replay starts: the newest checkpoint that a commit knows, else the beginning."""
     checkpoint = read_commit(store, number)[2] if number else None
-    # a checkpoint that is gone costs time only: the log has it all
-    if checkpoint is None or not Path(store, checkpoint["path"]).exists():
+    if checkpoint is None:
+        return State(0, root)
+    # without it the same takes longer: the log has it all
+    path = Path(store, checkpoint["path"])
+    if not path.exists() or checksums([path])[0][1] != checkpoint[SUM]:
+        log.warning("%s: is not there or damaged: the whole log is read instead", path)
         return State(0, root)
     return replace(read_checkpoint(store, checkpoint), checkpoint=checkpoint)

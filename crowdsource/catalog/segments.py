@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import DataFileError
 from ..io.rows import opened_rows, write_rows
 from .healpix import INDEX, INDEX_ORDER, Pixel, at_border
-from .ledger import Segment
+from .records import Segment
 
 DETECTIONS, SOURCES = "detections", "sources"
 FIRST = (INDEX, "i8"), ("source", "i4"), ("detection_id", "i8")

@@ -15,6 +15,7 @@ from ..io.atomic import atomic_path
 from ..io.rows import read_rows
 from . import ledger
 from .healpix import Pixel, margin_order
+from .records import SOURCE, no_sources
 from .segments import DETECTIONS, read_segment
 
 FORMAT, VERSION = "crowdsource-store", 1
@@ -26,7 +27,7 @@ KINDS = DETECTIONS, REJECTS, ZEROPOINTS
 HIGHEST = 12
 """Order of the widest leaves at most: 200 million of them."""
 FEWEST_ROWS = 100
-SOURCE_TEXT = tuple(n for n, t in ledger.SOURCE if t == "S")
+SOURCE_TEXT = tuple(n for n, t in SOURCE if t == "S")
 
 
 def create_store(path, order=5, max_rows=250_000, margin=15., bands=()):
@@ -247,7 +248,7 @@ class Sources:
         return len(self.table)
 
     def __getattr__(self, name):
-        if name.startswith("_") or name not in ledger.no_sources().dtype.names:
+        if name.startswith("_") or name not in no_sources().dtype.names:
             raise AttributeError(name)
         if name not in SOURCE_TEXT:
             return self.table[name]
