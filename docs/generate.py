@@ -159,11 +159,26 @@ def own_fields():
     return table(list(rows[0]), [list(r.values()) for r in rows]) if rows else "*Not measured yet.*"
 
 
+def commands_of(parser):
+    """The parsers of a parser's commands, by name."""
+    return next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+
+
 def options(command):
     """The options of a command, from its own parser."""
-    commands = next(a for a in build_parser([command])._actions if isinstance(a, argparse._SubParsersAction))
+    return options_of(commands_of(build_parser([command]))[command])
+
+
+def options_of_all(command):
+    """The options of each of a command's own commands."""
+    return "\n\n".join(f"### `crowdsource {command} {name}`\n\n{parser.description}\n\n{options_of(parser)}"
+                       for name, parser in commands_of(commands_of(build_parser([command]))[command]).items())
+
+
+def options_of(parser):
+    """The options of a parser."""
     parts = []
-    for group in commands.choices[command]._action_groups:
+    for group in parser._action_groups:
         rows = [[spelled(a), a.help.replace("%%", "%").replace("<", "&lt;")] for a in group._group_actions if a.dest != "help"]
         if rows:
             title = {"positional arguments": "Arguments", "options": "Options"}.get(group.title, group.title.capitalize())
@@ -207,6 +222,7 @@ PARTS = {
     "generic_options": lambda: options("generic"),
     "decam_options": lambda: options("decam"),
     "wise_options": lambda: options("wise"),
+    "healpix_options": lambda: options_of_all("healpix"),
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),

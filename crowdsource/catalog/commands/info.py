@@ -10,7 +10,7 @@ SUMMARY = "tell what a store holds, and check its files"
 
 def add_arguments(parser):
     """Arguments of the command."""
-    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("store", metavar="STORE", help="folder of the store")
     parser.add_argument("--verify", action="store_true", help="check every file against its checksum, and the chain of commits")
 
 

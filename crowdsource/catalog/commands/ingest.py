@@ -5,7 +5,7 @@ SUMMARY = "bring catalogs into a store"
 
 def add_arguments(parser):
     """Arguments of the command."""
-    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("store", metavar="STORE", help="folder of the store")
     parser.add_argument("files", nargs="*", metavar="FILE", help="catalogs, or folders with *.cat.fits")
     parser.add_argument("--zero-points", metavar="TABLE",
                         help="zero points by exposure, detector and perhaps band: the next version of the store's")
