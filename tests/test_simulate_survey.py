@@ -14,7 +14,7 @@ from crowdsource.flags import ENGINE
 from crowdsource.instrument import load
 from crowdsource.io.fits import celestial_wcs
 from crowdsource.io.results import read_config
-from crowdsource.io.survey import read_links, read_truth, write_survey
+from crowdsource.io.survey import as_result, read_links, read_truth, write_survey
 from crowdsource.psf.storage import read_hdus
 from crowdsource.simulate.survey import (
     DETECTORS,
@@ -323,7 +323,10 @@ def test_command_writes_the_files(tmp_path, capsys):
     (dict(position=(400., 0.)), "ra from 0"), (dict(density=1e-9), "at most 5 degrees"), (dict(contrast=0.5), "contrast"),
     (dict(cluster_densities=(3., 1.)), "the lower first"), (dict(spurious=1.), "below 1"), (dict(years=-1.), "not be negative"),
     (dict(brightest=25.), "brightest"), (dict(seeing=(2., 1.)), "seeing"), (dict(overlap=1.), "overlap"), (dict(gain=0.), "gain"),
-    (dict(exposures=1 << 23), "2\\^23")])
+    (dict(exposures=1 << 23), "2\\^23"), (dict(depth=np.nan), "depth must be finite"),
+    (dict(rotation=np.nan), "rotation must be finite"),
+    (dict(zeropoint=np.inf), "zeropoint must be finite"), (dict(position=(np.nan, 0.)), "position must be finite"),
+    (dict(rotation=-1.), "not be negative"), (dict(seed=-1), "seed")])
 def test_values_out_of_range_are_refused(tmp_path, change, message):
     with pytest.raises(ConfigError, match=message):
         write_survey(replace(SMALL, **change), tmp_path/"a")
@@ -337,6 +340,31 @@ def test_what_is_no_survey_is_refused(tmp_path, small):
     fits.PrimaryHDU().writeto(tmp_path/"truth.fits")
     with pytest.raises(DataFileError, match="is no truth of a survey"):
         read_truth(tmp_path)
+
+
+def test_a_survey_takes_the_place_of_another_one_whole(tmp_path):
+    config = replace(SMALL, stars=300)
+    write_survey(config, tmp_path)
+    (tmp_path/"notes.txt").write_text("kept")
+    write_survey(replace(config, exposures=1), tmp_path, overwrite=True)
+    _, exposures = read_truth(tmp_path)
+    assert [p.name for p in sorted(tmp_path.glob("*.cat.fits"))] == list(exposures["file"])
+    assert len(list(tmp_path.iterdir())) == 4 and (tmp_path/"notes.txt").read_text() == "kept"
+
+
+def test_a_truth_that_is_no_survey_names_no_files(tmp_path):
+    fits.PrimaryHDU().writeto(tmp_path/"truth.fits")
+    (tmp_path/"c4d_r.cat.fits").write_text("kept")
+    write_survey(replace(SMALL, stars=300, exposures=1), tmp_path, overwrite=True)
+    assert (tmp_path/"c4d_r.cat.fits").read_text() == "kept" and len(read_truth(tmp_path)[0]) == 300
+
+
+def test_results_have_the_band_and_the_date_of_their_exposure():
+    """Whatever writes headers of fits may ask the image for them."""
+    exposure = plan_exposures(SMALL)[0]
+    table = catalog_of(SMALL, exposure, "S4", observe(SMALL, draw_truth(SMALL), exposure, "S4"), BITS)
+    image = as_result(SMALL, exposure, table).image
+    assert (image.band, image.mjd) == (exposure.band, exposure.mjd)
 
 
 def test_few_stars_are_enough():

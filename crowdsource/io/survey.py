@@ -14,6 +14,7 @@ from astropy.table import Table
 from ..config import FitConfig
 from ..errors import DataFileError
 from ..fit import FitResult
+from ..image import Image
 from ..instrument import load
 from ..psf.model import FieldPSF
 from ..simulate.survey import (
@@ -49,6 +50,7 @@ def write_survey(config, out, overwrite=False, progress=None):
     out : path-like
         Folder, made when it is not there.
     overwrite : bool
+        Write into a folder that is not empty; the files of a survey that is there go first, so that no two surveys mix.
     progress : callable, optional
         As `crowdsource.run.run`.
 
@@ -67,6 +69,7 @@ def write_survey(config, out, overwrite=False, progress=None):
     c, out = checked(config), Path(out)
     check_folder(out, overwrite)
     out.mkdir(parents=True, exist_ok=True)
+    remove_survey(out)
     truth, exposures = draw_truth(c), plan_exposures(c)
     write_truth(c, truth, exposures, out/TRUTH, overwrite)
     written = []
@@ -78,6 +81,23 @@ def write_survey(config, out, overwrite=False, progress=None):
         if progress:
             progress("exposures", k, len(exposures), {})
     return written
+
+
+def remove_survey(folder):
+    """Remove the catalogs and links that a folder's truth names; other files stay."""
+    try:
+        _, exposures = read_truth(folder)
+    except DataFileError:
+        return
+    for name in exposures["file"]:
+        path = Path(folder)/Path(name).name
+        for file in (path, links_path(path)):
+            file.unlink(missing_ok=True)
+
+
+def links_path(path):
+    """Where the links of a catalog are."""
+    return path.with_name(path.name.removesuffix(CATALOG)+LINKS)
 
 
 def write_truth(config, truth, exposures, path, overwrite=False):
@@ -116,9 +136,8 @@ def write_exposure(config, truth, exposure, path, overwrite=False):
         catalogs += result_hdus(result, detector, image_header(config, exposure, detector))
         links.append(links_hdu(detections.links, table["detection_id"], detector))
         rows += len(table)
-    truth_path = path.with_name(path.name.removesuffix(CATALOG)+LINKS)
     # the catalog last: where it is, all of the exposure is
-    for file, primary, hdus in ((truth_path, None, links), (path, gathered_header(headers), catalogs)):
+    for file, primary, hdus in ((links_path(path), None, links), (path, gathered_header(headers), catalogs)):
         with atomic_path(file, overwrite) as temporary:
             fits.HDUList([fits.PrimaryHDU(header=primary), *hdus]).writeto(temporary)
     return rows
@@ -129,7 +148,9 @@ def as_result(config, exposure, table):
     fwhm = exposure.seeing/config.pixel_scale
     psf = FieldPSF.moffat(widths(config)[:2], fwhm, 3.)
     history = [dict(passno=0, kind="search", sources=len(table), new=len(table), chi2=1., fwhm=float(psf.fwhm()), sky=SKY)]
-    return FitResult(table, None, None, psf, history, FitConfig(), None)
+    # headers take the band and the date from the image, which has no pixels of its own here
+    image = Image.from_arrays(np.zeros((1, 1)), np.ones((1, 1)), band=exposure.band, mjd=exposure.mjd)
+    return FitResult(table, None, None, psf, history, FitConfig(), image)
 
 
 def image_header(config, exposure, detector):
@@ -177,7 +198,7 @@ def read_links(path):
         When it holds none.
     """
     path = Path(path)
-    path = path.with_name(path.name.removesuffix(CATALOG)+LINKS) if path.name.endswith(CATALOG) else path
+    path = links_path(path) if path.name.endswith(CATALOG) else path
     with opened(path) as hdus:
         found = [np.array(h.data).view(np.ndarray) for h in hdus if h.name.endswith("_LINKS")]
     if not found:

@@ -1,5 +1,6 @@
 """What a simulated survey is made of."""
 from dataclasses import dataclass
+from math import isfinite
 
 from ...errors import ConfigError
 
@@ -125,8 +126,11 @@ def checked(c):
     """The same config, or a `ConfigError` that names the value out of range."""
     parts = "cluster_part", "moving", "variables", "spurious", "flagged"
     scatters = ("motion", "variability", "depth_scatter", "zeropoint_scatter", "zeropoint_error", "distortion", "offset",
-                "dither", "years")
+                "dither", "rotation", "years")
     rules = [
+        *((all(isfinite(v) for v in (value if isinstance(value, tuple) else (value,))), f"{name} must be finite")
+          for name, value in vars(c).items() if name != "bands"),
+        (c.seed >= 0, "seed must not be negative"),
         (c.stars >= 1 and c.exposures >= 1, "stars and exposures must be at least 1"),
         (c.exposures < 1 << 23, "exposures must be fewer than 2^23, as their numbers are part of identifiers"),
         (len(c.bands) > 0 and len(set(c.bands)) == len(c.bands) and set(c.bands) <= set(DEPTHS),
