@@ -12,6 +12,10 @@ INDEX = "_healpix_29"
 FILES_IN_FOLDER = 10_000
 EVEN = 0x5555555555555555
 """Bits of an index that hold the first of the two coordinates within a base pixel."""
+CELLS_IN_RADIUS = 8
+"""Cells along the radius of a cone, at most."""
+FINEST_OF_CONE = 24
+"""Order of the finest of them: the search for those at the edge goes a few orders further."""
 NARROWEST = 0.5
 """No pixel keeps others than its neighbours less apart than this times the root of its area."""
 
@@ -121,6 +125,28 @@ def cells_around(pixel, order):
     inside = np.unique(_interleaved(x) | _interleaved(y) << 1) | np.int64(pixel.number) << 2*(order-pixel.order)
     around = np.unique(healpy.get_all_neighbours(1 << order, inside, nest=True))
     return around[(around >= 0) & (around >> 2*(order-pixel.order) != pixel.number)].astype(np.int64)
+
+
+def cells_in_cone(ra, dec, radius):
+    """Cells that hold all of a cone, and few others.
+
+    Parameters
+    ----------
+    ra, dec, radius : float
+        Degrees.
+
+    Returns
+    -------
+    order : int
+    cells : ndarray, shape (n,), int64
+        Their numbers, ascending.
+    """
+    order = 0
+    while order < FINEST_OF_CONE and np.degrees(healpy.nside2resol(1 << order+1))*CELLS_IN_RADIUS > radius:
+        order += 1
+    centre = healpy.ang2vec(ra, dec, lonlat=True)
+    cells = healpy.query_disc(1 << order, centre, np.radians(radius), inclusive=True, nest=True)
+    return order, np.sort(cells).astype(np.int64)
 
 
 def _interleaved(x):
