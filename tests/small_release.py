@@ -3,6 +3,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import healpy
 import numpy as np
 from small_sky import FIELDS, detections
 
@@ -13,8 +14,9 @@ from crowdsource.catalog.sky_columns import object_columns
 BANDS = (("g", "AB"), ("r", "AB"))
 ORDER, MARGIN = 7, 12.
 """Of the store."""
-CENTRE, SIDE, STARS = (45., 0.), 1.2, 1500
-"""Degrees: the field's middle is a corner where four pixels of the lowest order but one meet."""
+CENTRE, SIDE, STARS = (45., 0.), 1.8, 1500
+"""Degrees: the middle is a corner of pixels of the lowest order."""
+EDGE = 40
 EXTRA = np.dtype([*FIELDS, ("x", "f4"), ("word", "S5"), ("pair", "f4", (2,))])
 
 
@@ -71,7 +73,9 @@ def small_survey(stars=STARS, images=6):
     """A `FakeSurvey`: half of the images have more columns than the others."""
     rng = np.random.default_rng(20)
     ra, dec = (c+SIDE*rng.uniform(-0.5, 0.5, stars) for c in CENTRE)
-    flux, tables = 10**rng.uniform(1, 3, stars), []
+    # some on the edges of a pixel, so that their detections lie on both sides
+    ra[:EDGE], dec[:EDGE] = healpy.vec2ang(healpy.boundaries(1 << ORDER, 0, step=EDGE//4, nest=True).T, lonlat=True)
+    flux, tables = 10**rng.uniform(0.5, 3, stars), []
     for k in range(images):
         seen = rng.random(stars) < 0.8
         n = seen.sum()

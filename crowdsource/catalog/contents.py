@@ -19,8 +19,8 @@ NOT_NESTED = {INDEX, "object_id"}
 
 
 @dataclass(frozen=True)
-class Objects:
-    """Objects of a region.
+class Content:
+    """Rows of a region, of one kind; base of those below.
 
     Attributes
     ----------
@@ -29,12 +29,6 @@ class Objects:
     """
     survey: Survey
     region: Region = WHOLE_SKY
-    name, kind, identity = "objects", "object", "object_id"
-
-    @cached_property
-    def columns(self):
-        """`SkyColumn` of each column."""
-        return self.survey.release.columns
 
     @cached_property
     def schema(self):
@@ -43,19 +37,41 @@ class Objects:
 
     def counts(self):
         """Rows by pixel of the release, for the pixels that have any."""
-        return counted(self, 0)
+        release, out = self.survey.release, {}
+        for pixel, counts in zip(release.pixels, release.record["counts"]):
+            if self.region.reaches(pixel):
+                number = counts[self.counted] if self.region.covers(pixel) else len(self.index(pixel))
+                if number:
+                    out[pixel] = number
+        return out
+
+    def tables(self, pixel, part=WHOLE_SKY):
+        """Rows as ``blocks`` gives them, as Arrow tables."""
+        for block in self.blocks(pixel, part):
+            yield arrow_table(block, self.schema)
+
+
+@dataclass(frozen=True)
+class Objects(Content):
+    """Objects of a region."""
+    name, kind, identity, counted = "objects", "object", "object_id", 0
+
+    @cached_property
+    def columns(self):
+        """`SkyColumn` of each column."""
+        return self.survey.release.columns
 
     def index(self, pixel):
         """The ascending index of the rows of a pixel of the release."""
         return self._rows(pixel)[INDEX]
 
-    def tables(self, pixel, part=WHOLE_SKY):
-        """Rows of a pixel of the release in a part of the sky, in order, as Arrow tables of at most `ROWS` rows."""
+    def blocks(self, pixel, part=WHOLE_SKY):
+        """Rows of a pixel of the release in a part of the sky, in order, at most `ROWS` at a time: columns by name."""
         rows = self._rows(pixel)
         if not part.covers(pixel):
             rows = rows[part.holds(rows)]
         for piece in pieces(len(rows)):
-            yield arrow_table(rows[piece], self.schema)
+            yield rows[piece]
 
     def _rows(self, pixel):
         rows = self.survey.release.objects(pixel)
@@ -63,11 +79,9 @@ class Objects:
 
 
 @dataclass(frozen=True)
-class DetectionRows:
-    """Detections of a region; attributes and methods as `Objects`."""
-    survey: Survey
-    region: Region = WHOLE_SKY
-    name, kind, identity = "detections", "source", "detection_id"
+class DetectionRows(Content):
+    """Detections of a region, with what is known of their images and how they count."""
+    name, kind, identity, counted = "detections", "source", "detection_id", 1
 
     @cached_property
     def rows(self):
@@ -79,28 +93,19 @@ class DetectionRows:
         """`SkyColumn` of each column."""
         return self.rows.columns
 
-    @cached_property
-    def schema(self):
-        """The Arrow schema of the tables."""
-        return schema_of(self.columns)
-
-    def counts(self):
-        """Rows by pixel of the release, for the pixels that have any."""
-        return counted(self, 1)
-
     def index(self, pixel):
         """The ascending index of the rows of a pixel of the release."""
         if self.region.covers(pixel):
             return self.survey.release.members(pixel)[INDEX]
         return self.rows.rows(pixel, self.region).members[INDEX]
 
-    def tables(self, pixel, part=WHOLE_SKY):
-        """Rows of a pixel of the release in a part of the sky, in order, as Arrow tables of at most `ROWS` rows."""
+    def blocks(self, pixel, part=WHOLE_SKY):
+        """Rows of a pixel of the release in a part of the sky, in order, at most `ROWS` at a time: columns by name."""
         joined = self.rows.rows(pixel, self.region)
         if not part.covers(pixel):
             joined = joined.taken(part.holds({INDEX: joined.members[INDEX]}))
         for piece in pieces(len(joined)):
-            yield arrow_table(joined.taken(piece).columns(), self.schema)
+            yield joined.taken(piece).columns()
 
 
 @dataclass(frozen=True)
@@ -128,17 +133,12 @@ class NestedObjects(Objects):
 
     def tables(self, pixel, part=WHOLE_SKY):
         """Rows as `Objects.tables` has them, with detections, of which some lie in pixels nearby."""
-        rows = self._rows(pixel)
-        rows = rows[part.holds(rows)]
         detections = self._detections(pixel)
-        flat = schema_of(self.rows.columns)
-        owner = detections["object_id"].to_numpy()
-        for piece in pieces(len(rows)):
-            objects = rows[piece]
-            at, start = owned(owner, detections["detection_id"].to_numpy(), objects["object_id"])
-            own = joined_tables([detections.take(at)], flat)
+        owner, ids = (detections[n].to_numpy() for n in ("object_id", "detection_id"))
+        for objects in self.blocks(pixel, part):
+            at, start = owned(owner, ids, objects["object_id"])
             table = arrow_table(objects, schema_of(self.columns))
-            yield table.append_column(self.schema.field(NESTED), self._nested(own, start))
+            yield table.append_column(self.schema.field(NESTED), self._nested(detections.take(at), start))
 
     def _detections(self, pixel):
         """Detections of the objects in a pixel: its own, and those near its edge."""
@@ -184,17 +184,6 @@ def owned(owner, ids, objects):
     known = np.flatnonzero(objects[by_name][np.minimum(at, len(objects)-1)] == owner)
     place = by_name[at[known]]
     return known[np.lexsort((ids[known], place))], np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(objects)))])
-
-
-def counted(content, column):
-    """Rows of a content by pixel: from the release's record, and counted where the region has part of a pixel."""
-    release, out = content.survey.release, {}
-    for pixel, counts in zip(release.pixels, release.record["counts"]):
-        if content.region.reaches(pixel):
-            number = counts[column] if content.region.covers(pixel) else len(content.index(pixel))
-            if number:
-                out[pixel] = number
-    return out
 
 
 def pieces(n):

@@ -149,6 +149,50 @@ def cells_in_cone(ra, dec, radius):
     return order, np.sort(cells).astype(np.int64)
 
 
+def cells_at(ra, dec, order):
+    """Numbers of the cells of an order at positions in degrees, which may be arrays of any shape."""
+    return healpy.ang2pix(1 << order, ra, dec, nest=True, lonlat=True)
+
+
+def corners_of(cells, order):
+    """Corners of cells.
+
+    Parameters
+    ----------
+    cells : ndarray, shape (n,)
+    order : int
+
+    Returns
+    -------
+    ra, dec : ndarray, shape (n, 4)
+        Degrees.
+    """
+    vectors = healpy.boundaries(1 << order, np.asarray(cells), nest=True)
+    ra, dec = healpy.vec2ang(np.moveaxis(vectors, 1, 2).reshape(-1, 3), lonlat=True)
+    return ra.reshape(-1, 4), dec.reshape(-1, 4)
+
+
+def write_map(path, cells, values, order, column):
+    """Write a map of part of the sky as healpy does, NESTED, celestial coordinates; replaces a file.
+
+    Parameters
+    ----------
+    path : path-like
+    cells : ndarray, shape (n,)
+        Numbers of the cells of an order.
+    values : ndarray, shape (n,)
+        What is not finite is left out, as cells that are not given.
+    order : int
+    column : (str, str)
+        Name and unit of the values.
+    """
+    sky = np.full(12 << 2*order, healpy.UNSEEN, np.float32)
+    known = np.isfinite(values)
+    sky[np.asarray(cells)[known]] = np.asarray(values)[known]
+    healpy.write_map(path, sky, nest=True, coord="C", partial=True, column_names=column[:1], column_units=column[1:],
+                     dtype=np.float32, overwrite=True)
+
+
 def _interleaved(x):
     """Numbers with their bits at the even places."""
     out = np.zeros_like(x, dtype=np.int64)

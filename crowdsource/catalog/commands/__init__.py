@@ -4,7 +4,7 @@
 """
 from importlib import import_module
 
-COMMANDS = ()
+COMMANDS = ("export", "cone")
 """In the order of their use."""
 
 
