@@ -10,6 +10,7 @@ from small_sky import FIELDS, detections
 from crowdsource.catalog.healpix import INDEX, INDEX_ORDER, Pixel, at_border, margin_order
 from crowdsource.catalog.objects import SkyConfig, catalogs_of, sky_of
 from crowdsource.catalog.sky_columns import object_columns
+from crowdsource.catalog.survey import Survey
 
 BANDS = (("g", "AB"), ("r", "AB"))
 ORDER, MARGIN = 7, 12.
@@ -61,8 +62,11 @@ class FakeRelease:
         return rows[np.searchsorted(rows[INDEX], pixel.start):np.searchsorted(rows[INDEX], pixel.stop)]
 
 
-class FakeSurvey(SimpleNamespace):
+class FakeSurvey(Survey):
     """As `crowdsource.catalog.survey.Survey`."""
+
+    def __init__(self, snapshot, release, store):
+        self.snapshot, self.release, self.store = snapshot, release, store
 
     def row_types(self):
         return sorted({t.dtype for t in self.snapshot.tables}, key=lambda t: -len(t.names))
@@ -91,6 +95,7 @@ def small_survey(stars=STARS, images=6):
     sources = SimpleNamespace(
         source=np.arange(images, dtype=np.int32), exposure=np.array([f"e{k}" for k in range(images)]),
         detector=np.array(["n1", "n2"]*3)[:images], band=np.array(["g", "r", "r"]*2)[:images], system=np.array(["AB"]*images),
+        alive=np.ones(images, bool),
         mjd=55000.+np.arange(images), zeropoint=np.full(images, 22.5), pixel_scale=np.full(images, 0.25))
     snapshot = FakeSnapshot(tables, sources)
     objects, members, _ = sky_of([t for p in snapshot.pixels for t in snapshot.read(p)],
@@ -98,4 +103,4 @@ def small_survey(stars=STARS, images=6):
     pixels = tuple(Pixel(ORDER, int(p)) for p in np.unique(np.concatenate([objects[INDEX], members[INDEX]])
                                                           >> 2*(INDEX_ORDER-ORDER)))
     snapshot.pixels = pixels
-    return FakeSurvey(snapshot=snapshot, release=FakeRelease(pixels, objects, members), store=SimpleNamespace(path="store"))
+    return FakeSurvey(snapshot, FakeRelease(pixels, objects, members), SimpleNamespace(path="store", snapshot=lambda: snapshot))

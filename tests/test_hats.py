@@ -10,15 +10,16 @@ from pathlib import Path
 import healpy
 import numpy as np
 import pytest
-from small_release import CENTRE, small_survey
+from small_release import CENTRE, FakeSnapshot, FakeSurvey, small_survey
 
 from crowdsource.catalog.average import USES
 from crowdsource.catalog.cone import select, write_rows_of
 from crowdsource.catalog.contents import DetectionRows, Objects
 from crowdsource.catalog.coverage import coverage_of, plot_coverage, write_maps, write_moc
-from crowdsource.catalog.hats import Hands, HatsConfig, export_hats, overlapping, partitions
+from crowdsource.catalog.hats import Hands, HatsConfig, export_hats, partitions
 from crowdsource.catalog.healpix import INDEX, INDEX_ORDER, Pixel, index_of
-from crowdsource.catalog.regions import Region, cone, pixels, separation
+from crowdsource.catalog.regions import Region, cone, overlapping, pixels, separation
+from crowdsource.catalog.survey import Detections
 from crowdsource.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.io.folders import whole_folder
 
@@ -213,9 +214,33 @@ def test_leftovers_of_a_killed_export_are_removed(survey, tmp_path):
 
 def test_a_failed_export_leaves_nothing(survey, tmp_path, monkeypatch):
     monkeypatch.setattr(type(survey.release), "members", lambda self, pixel: self._members[:3])
-    with pytest.raises(DataFileError, match="are not the detections in the store; assemble anew"):
+    with pytest.raises(DataFileError, match="are not the detections in the store, where others have replaced them"):
         export_hats(survey, tmp_path/"dr1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_found_where_the_store_has_moved_them(survey, tmp_path):
+    class Gone(FakeSnapshot):
+        def read(self, pixel):
+            raise DataFileError("Npix=0.h5", "cannot be read; restore it")
+        read_border = read
+
+    # an image that came later, and a pixel that has been divided
+    late = survey.snapshot.tables[0].copy()
+    late["source"], late["detection_id"] = len(survey.snapshot.tables), late["detection_id"]+(1 << 50)
+    newest = FakeSnapshot([*survey.snapshot.tables, late], survey.snapshot.sources)
+    newest.number = 4
+    moved = FakeSurvey(Gone(survey.snapshot.tables, survey.snapshot.sources), survey.release, None)
+    moved.newest = newest
+    moved.row_types = survey.row_types
+    before, after = Detections(survey), Detections(moved)
+    for pixel in survey.release.pixels[:4]:
+        for border in (False, True):
+            assert np.array_equal(before.rows(pixel, border=border).members, after.rows(pixel, border=border).members)
+    assert np.array_equal(before.rows(pixel).columns()["ra"], after.rows(pixel).columns()["ra"])
+    newest.number = 3
+    with pytest.raises(DataFileError, match="restore it"):
+        after.rows(pixel)
 
 
 def test_only_one_export_at_a_time(tmp_path):

@@ -17,7 +17,7 @@ from .arrow import joined_tables, packing, parquet
 from .contents import DetectionRows, NestedObjects, Objects
 from .hats_files import COLLECTION, Catalog, finish, write_collection
 from .healpix import INDEX, Pixel, at_border, cells_around, margin_order
-from .regions import WHOLE_SKY, Region, in_cells
+from .regions import WHOLE_SKY, Region, in_cells, overlapping
 from .release import neighbours
 
 SECOND, NESTED, NONE = FORMS = ("second", "nested", "none")
@@ -193,15 +193,6 @@ def partitions(pixels, counts, index, limits):
         return [q for child in pixel.children() for q in above(child)]
 
     return [q for number in range(12) for q in above(Pixel(0, number))]
-
-
-def overlapping(pixels, pixel):
-    """Those of some ascending pixels without overlap that share part of another."""
-    starts = np.array([p.start for p in pixels], np.int64)
-    first, last = np.searchsorted(starts, [pixel.start, pixel.stop])
-    if first and pixels[first-1].stop > pixel.start:
-        first -= 1
-    return tuple(pixels[first:last])
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,15 @@ def in_cells(index, cells, order):
     return cells[np.minimum(np.searchsorted(cells, cell), len(cells)-1)] == cell
 
 
+def overlapping(pixels, pixel):
+    """Those of some ascending pixels without overlap that share part of another."""
+    starts = np.array([p.start for p in pixels], np.int64)
+    first, last = np.searchsorted(starts, [pixel.start, pixel.stop])
+    if first and pixels[first-1].stop > pixel.start:
+        first -= 1
+    return tuple(pixels[first:last])
+
+
 def separation(ra, dec, ras, decs):
     """Angle of positions from one, all in degrees, precise for small ones (the haversine formula)."""
     a, d, b, e = map(np.radians, (ra, dec, ras, decs))

@@ -1,6 +1,7 @@
 """A release together with the detections that it was made of: rows of both, by pixel, and what their columns mean."""
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from ..errors import DataFileError
 from ..io.rows import opened_rows
 from .average import USES
 from .healpix import INDEX, at_border
-from .regions import WHOLE_SKY
+from .regions import WHOLE_SKY, overlapping
 from .schema import DETECTION, FLUX, FORCED, MAGNITUDE, WORLD
 from .sky_columns import MEMBER, SkyColumn
 
@@ -74,17 +75,53 @@ class Survey:
     def __reduce__(self):
         return opened_survey, (str(self.store.path), self.release.name)
 
+    @cached_property
+    def newest(self):
+        """The store's newest snapshot: segments of the release's may have been merged into others since."""
+        return self.store.snapshot()
+
     def row_types(self):
-        """The dtype of each kind of rows in the store, the one with most columns first."""
-        first = {}
-        for segments in self.snapshot.state.segments.values():
-            for s in segments:
-                first.setdefault(s.schema, s.path)
+        """The dtype of each kind of rows in the store, the one with most columns first.
+
+        Raises
+        ------
+        DataFileError
+            When no file of a kind is there any more.
+        """
+        paths = {}
+        for s in chain.from_iterable(chain(*(n.state.segments.values() for n in (self.snapshot, self.newest)))):
+            paths.setdefault(s.schema, []).append(Path(self.store.path, s.path))
         types = []
-        for schema in sorted(first):
-            with opened_rows(Path(self.store.path)/first[schema]) as file:
+        for schema in sorted({s.schema for of_pixel in self.snapshot.state.segments.values() for s in of_pixel}):
+            there = next((p for p in paths[schema] if p.exists()), paths[schema][0])
+            with opened_rows(there) as file:
                 types.append(file["detections"].dtype)
         return sorted(types, key=lambda t: -len(t.names))
+
+    def read(self, pixel, border=False):
+        """Rows of a pixel as the store had them when the release was made: a list of structured arrays.
+
+        Parameters
+        ----------
+        pixel : Pixel
+            Of the release.
+        border : bool
+            Those only that lie in the pixel's outermost cells of the store's ``margin_order``.
+        """
+        try:
+            return self.snapshot.read_border(pixel) if border else self.snapshot.read(pixel)
+        except DataFileError:
+            if self.newest.number == self.snapshot.number:
+                raise
+        alive, tables = self.snapshot.sources.alive, []
+        for table in (t for p in overlapping(self.newest.pixels, pixel) for t in self.newest.read(p)):
+            known = table["source"] < len(alive)
+            known[known] = alive[table["source"][known]]
+            known &= (table[INDEX] >= pixel.start) & (table[INDEX] < pixel.stop)
+            if border:
+                known &= at_border(table[INDEX], pixel, self.snapshot.margin_order)
+            tables.append(table[known])
+        return tables
 
 
 @lru_cache(maxsize=1)
@@ -151,12 +188,13 @@ class Detections:
             When the release does not fit the store.
         """
         snapshot, release = self.survey.snapshot, self.survey.release
-        tables, members = snapshot.read_border(pixel) if border else snapshot.read(pixel), release.members(pixel)
+        tables, members = self.survey.read(pixel, border), release.members(pixel)
         if border:
             members = members[at_border(members[INDEX], pixel, snapshot.margin_order)]
         place = sky_order(tables)
         if len(place) != len(members) or (joined_column(tables, "detection_id", place) != members["detection_id"]).any():
-            raise DataFileError(release.path, f"its members of {pixel.path()} are not the detections in the store; assemble anew")
+            raise DataFileError(release.path, f"its members of {pixel.path()} are not the detections in the store, where others "
+                                "have replaced them or a file was damaged; assemble anew")
         if not region.covers(pixel):
             keep = region.holds({n: joined_column(tables, n, place) for n in (INDEX, "ra", "dec")})
             place, members = place[keep], members[keep]

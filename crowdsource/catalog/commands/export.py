@@ -1,9 +1,12 @@
 """``crowdsource healpix export``: give a release out, for others to use."""
-from ...errors import ConfigError
+from ...errors import ConfigError, need
+from ...io.atomic import check_output
+from ...io.folders import check_whole_folder
 from ..cone import write_rows_of
 from ..contents import DetectionRows, Objects
 from ..coverage import coverage_of, plot_coverage, write_maps, write_moc
-from ..hats import NESTED, SECOND, FORMS, Hands, HatsConfig, export_hats
+from ..hats import FORMS, NESTED, SECOND, Hands, HatsConfig, export_hats
+from ..hats_files import COLLECTION
 from ..regions import WHOLE_SKY, cone, pixels
 from ..survey import Survey
 
@@ -41,6 +44,7 @@ def run(args, talk):
     if args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}: it must be at least 1")
     kind, region = chosen_format(args), region_of(args)
+    check_outputs(args, kind)
     store = open_store(args.store)
     with store.reading():
         survey = Survey(store, open_release(store, args.release))
@@ -65,6 +69,20 @@ def chosen_format(args):
     if kind != HATS and (args.margin is not None or args.max_rows is not None):
         raise ConfigError("--margin and --max-rows are of HATS collections: leave them out, or choose --format hats")
     return kind
+
+
+def check_outputs(args, kind):
+    """Raise what would be raised after all the work: for files that exist, and for packages that are not there."""
+    if kind == HATS:
+        check_whole_folder(args.out, COLLECTION, args.overwrite)
+    files = [None if kind == HATS else args.out, args.moc, args.picture, args.maps and f"{args.maps}objects.fits"]
+    for path in filter(None, files):
+        check_output(path, args.overwrite)
+    needs = ((kind != FITS, "pyarrow", "parquet", "a Parquet catalog"), (args.moc, "mocpy", "sky", "a MOC"),
+             (args.picture, "matplotlib", "plot", "a picture"))
+    for wanted, module, extra, purpose in needs:
+        if wanted:
+            need(module, extra, purpose)
 
 
 def region_of(args):
