@@ -11,7 +11,7 @@ ROOMS = {"crowdsource": "crowdsource", "instruments": "crowdsource.instruments",
 OF_INSTRUMENTS = {"instrument", "image", "psf", "flags", "errors", "config", "io", "simulate", "tiles", "data", "instruments"}
 CALL_KERNELS = {"design", "solve", "centroid", "measure", "sky", "detect", "psf", "confusion", "catalog.match",
                 "catalog.average"}
-OPTIONAL = {"matplotlib", "pyarrow", "dask", "distributed"}
+OPTIONAL = {"matplotlib", "pyarrow", "mocpy", "dask", "distributed"}
 REQUIRED = {"numpy", "scipy", "astropy", "healpy", "h5py", "tqdm"}
 SPEAKS = {"crowdsource.cli", "crowdsource.__main__"}
 FILES = sorted(p for room in ROOMS for p in (ROOT/room).rglob("*.py"))
