@@ -29,6 +29,25 @@ def offsets(vectors, ra, dec):
     return np.stack([np.sum(vectors*east, axis=1), np.sum(vectors*north, axis=1)], axis=1)/ARCSEC
 
 
+def moved(ra, dec, offset):
+    """Twin of `sphere.moved`: the place that lies so far in the plane that touches the sphere."""
+    a, d = np.radians(ra), np.radians(dec)
+    east = np.stack([-np.sin(a), np.cos(a), 0*a], axis=1)
+    north = np.stack([-np.sin(d)*np.cos(a), -np.sin(d)*np.sin(a), np.cos(d)], axis=1)
+    plane = offset[:, :1]*ARCSEC*east+offset[:, 1:]*ARCSEC*north
+    return places(plane+np.sqrt(1-np.sum(plane**2, axis=1))[:, None]*unit_vectors(ra, dec))
+
+
+def chord2(angle):
+    """Twin of `sphere.chord2`."""
+    return 2-2*np.cos(np.radians(angle))
+
+
+def members_of(owner, objects):
+    """Twin of `average.members_of`: a list of arrays of detections."""
+    return [np.flatnonzero(np.asarray(owner) == k) for k in range(objects)]
+
+
 def squared(a, b):
     """Squared distances of all pairs of two sets of vectors."""
     return ((np.asarray(a)[:, None]-np.asarray(b)[None])**2).sum(axis=2)
@@ -134,7 +153,7 @@ def mean_fluxes(flux, variance, ok, clip):
     return [mean, w.sum()**-0.5, *part(near), np.median(flux), *several, *part(ok)], [n, n-near.sum(), ok.sum()]
 
 
-def mean_position(offset, variance, counted, clip):
+def mean_positions(offset, variance, counted, clip):
     """What `positions.mean_positions` gives of one object."""
     those = np.flatnonzero(counted) if np.any(counted) else np.arange(len(offset))
     if len(those) > 2:
@@ -147,7 +166,7 @@ def mean_position(offset, variance, counted, clip):
     return [*mean, w.sum()**-0.5, *np.std(x, axis=0, ddof=1), np.sum(w[:, None]*(x-mean)**2), len(those)]
 
 
-def motion(offset, variance, time):
+def motions(offset, variance, time):
     """What `positions.motions` gives of one object whose members all serve, by the normal equations of a line."""
     w = 1/variance
     t0 = np.average(time, weights=w)

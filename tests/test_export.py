@@ -88,7 +88,7 @@ def test_from_catalogs_to_collections_with_any_number_of_workers(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     files = [str(small.write_catalog(tmp_path/f"e{k}.cat.fits", small.rows(800, k//2, ra=150+0.05*(k % 2), image=k+1), f"exp{k}",
                                      header=small.image_header("gr"[k % 2]))) for k in range(4)]
-    for command in (["init", "s", "--order", "6", "--margin", "13"], ["ingest", "s", *files],
+    for command in (["init", "s", "--order", "6", "--margin", "15"], ["ingest", "s", *files],
                     ["assemble", "s", "--release", "dr1"],
                     ["export", "s", "one", "--release", "dr1", "--max-rows", "300"],
                     ["export", "s", "two", "--release", "dr1", "--max-rows", "300", "--workers", "2"]):

@@ -11,7 +11,7 @@ from crowdsource.catalog.regions import separation
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it uses what pandas is about to drop
-    lsdb = pytest.importorskip("lsdb", reason="needs lsdb: pip install '.[lsdb]'")
+    lsdb = pytest.importorskip("lsdb", reason="needs lsdb: pip install '.[test]'")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SHIFT, RADIUS = 0.1, 0.3

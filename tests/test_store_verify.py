@@ -6,7 +6,7 @@ from small_catalogs import image_header, rows, write_catalog
 
 from crowdsource.catalog import ledger
 from crowdsource.catalog.ingest import ingest, ingest_zero_points
-from crowdsource.catalog.store import create_store, open_store
+from crowdsource.catalog.store import LOCKS, create_store, open_store
 from crowdsource.cli import main
 
 
@@ -49,7 +49,7 @@ def test_a_whole_store_has_no_problem(store, capsys):
 
 
 def test_one_wrong_byte_in_any_file_is_found_and_named(store, capsys):
-    files = [p for p in sorted(store.path.rglob("*")) if p.is_file() and p.name not in ("lock", "readers")]
+    files = [p for p in sorted(store.path.rglob("*")) if p.is_file() and p.name not in LOCKS]
     assert len(files) == 12
     for path in files:
         whole = path.read_bytes()
