@@ -18,7 +18,7 @@ DEEP = 5.
 SMALL = 40.
 """Degrees: a wider part of the sky is shown as the whole sky."""
 ZEROPOINT = 22.5
-PIXELS_OF_SKY = 900
+PIXELS_OF_SKY = 300
 
 
 @dataclass(frozen=True)
