@@ -255,8 +255,12 @@ def test_batches_are_commits_and_a_name_that_comes_twice_is_one_source(store, tm
     ingest(store, files, batch_rows=60)
     assert store.snapshot().number == 3
     other = write_catalog(tmp_path/"again.cat.fits", rows(10, 9, image=1), "e0")
-    assert ingest(store, [other, files[0]]).counts == {"replaced": 2}
-    assert len(everything(store.snapshot())) == 150
+    report = ingest(store, [other, files[0], other])
+    assert report.counts == {"replaced": 1, "refused": 1, "unchanged": 1} and report.status == 1
+    assert "0.cat.fits: has e0 r, of which" in report.failed[0][1]
+    assert len(everything(store.snapshot())) == 130
+    # once more, nothing changes
+    assert ingest(store, [other, files[0], other]).counts == {"unchanged": 2, "refused": 1} and store.snapshot().number == 4
 
 
 def test_folders(tmp_path):

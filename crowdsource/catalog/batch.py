@@ -98,23 +98,24 @@ class Index:
     def twin(self, piece):
         """Number of another source with the same upper bits of identifiers, and whether the two may not be; None where none is.
 
-        A source of the same exposure and detector is the same image under another band: replaced, unless one file has both.
+        A source of the same exposure, detector and file is the same image under another band: replaced, unless the file has both.
         """
         number = self.images.get(piece.image)
         if number is None or number in self.dead:
             return None, False
         row, mine = self.row(number), piece.facts.key
         key = tuple(row[n].item() for n in IDENTITY)
-        same = key[:2] == mine[:2]
-        if key == mine or same and piece.shared and row["file"] == piece.facts.file.encode():
+        same = key[:2] == mine[:2] and row["file"] == piece.facts.file.encode()
+        if key == mine or same and piece.shared:
             return None, False
         return number, not same or piece.shared
 
-    def rejection(self, facts, declared):
-        """Why no row of a source can be placed; empty where they can."""
+    def rejection(self, facts, declared, coming):
+        """Why no row of a source can be placed beside the store's and those that are `coming`; empty where they can."""
         if not facts.band:
             return NO_BAND
-        names = declared or {b.decode() for (b, _), n in self.systems.items() if n > 0}
+        systems = self.systems+coming.systems
+        names = declared or {b.decode() for b, _ in systems}
         if facts.band not in names:
             if declared:
                 return f"band {facts.band} is none of the store's"
@@ -122,9 +123,30 @@ class Index:
             if twin:
                 return f"band {facts.band} differs from the store's {twin[0]} in case only"
         other = {"AB": "Vega", "Vega": "AB"}.get(facts.system, "")
-        if other and self.systems[facts.band.encode(), other.encode()] > 0:
+        if other and systems[facts.band.encode(), other.encode()] > 0:
             return f"magnitudes are {facts.system}, those of the store's band {facts.band} are {other}"
         return ""
+
+
+class Coming:
+    """What a batch brings, as its pieces are judged one after the other.
+
+    Attributes
+    ----------
+    images : dict of int to Facts
+        By the upper bits of identifiers.
+    systems : Counter
+        Sources with rows, by band and magnitude system.
+    """
+
+    def __init__(self):
+        self.images, self.systems = {}, Counter()
+
+    def add(self, piece, outcome):
+        """Take in a piece that is new or replaces."""
+        if piece.image >= 0:
+            self.images[piece.image] = piece.facts
+        self.systems[piece.facts.band.encode(), piece.facts.system.encode()] += outcome.rows > 0
 
 
 def write_batch(store, pieces, index):
@@ -143,34 +165,32 @@ def write_batch(store, pieces, index):
     """
     with store.writing() as state:
         index.update(state)
-        taken, outcomes, images = [], [], {}
+        taken, outcomes, coming = [], [], Coming()
         for piece in pieces:
-            outcome = _judged(store, piece, index, images)
+            outcome = _judged(store, piece, index, coming)
             outcomes.append(outcome)
             if outcome.status in (NEW, REPLACED):
                 taken.append((piece, outcome))
-                if piece.image >= 0:
-                    images[piece.image] = piece
+                coming.add(piece, outcome)
         if taken:
             index.update(store.commit(state, _written(store, state, taken, index)))
         return outcomes
 
 
-def _judged(store, piece, index, images):
-    """What is to become of a source; `images` are those of the same batch before it."""
+def _judged(store, piece, index, coming):
+    """What is to become of a source; `coming` are those of the same batch before it."""
     facts = piece.facts
     if index.has(facts):
         return Outcome(facts, UNCHANGED)
     (twin, forbidden), number = index.twin(piece), index.numbers.get(b"\0".join(facts.key))
     other = b" ".join(filter(None, (index.row(twin)[n].item() for n in IDENTITY))).decode() if forbidden else ""
-    if piece.image in images:
-        near = images[piece.image].facts
+    if near := coming.images.get(piece.image):
         if not piece.shared or (near.exposure, near.detector, near.file) != (facts.exposure, facts.detector, facts.file):
             other = str(near)
     if other:
         return Outcome(facts, REFUSED, problem=f"{facts.file}: the identifiers of {facts} are those of {other}, which the store "
-                       "has; have one of the two made anew under another name")
-    reason = index.rejection(facts, store.bands)
+                       "has; have new ones made under another name: --exposure NAME --map detection_id=")
+    reason = index.rejection(facts, store.bands, coming)
     rejects = Counter(r for _, r in piece.bad)
     if reason:
         rejects[reason] += len(piece.rows)

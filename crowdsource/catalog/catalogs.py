@@ -172,7 +172,7 @@ def _from_table(path, given, known):
             rows[name] = columns[name]
     meta = {str(k).lower(): v for k, v in {**_parquet_meta(path), **table.meta}.items()}
     facts = Facts(str(meta.get("exposure") or path.name.partition(".")[0]), str(meta.get("detector", "")),
-                  str(meta.get("band", "")), str(meta.get("system", "")), _number(meta.get("mjd")),
+                  str(meta.get("band", "")), system_of(path, meta.get("system", "")), _number(meta.get("mjd")),
                   _number(meta.get("zeropoint")), np.nan, str(meta.get("instrument", "")), "", str(path))
     if facts.instrument and not np.isfinite(facts.zeropoint):
         facts = replace(facts, zeropoint=zeropoint_of(rows))
@@ -188,6 +188,14 @@ def _parquet_meta(path):
     from ..errors import need
     found = need("pyarrow.parquet", "parquet", "reading a Parquet file").read_schema(path).metadata or {}
     return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items()}
+
+
+def system_of(path, text):
+    """A magnitude system in this package's letters; empty for none. Raises `DataFileError` for others."""
+    name = {"ab": "AB", "vega": "Vega", "": ""}.get(str(text).strip().lower())
+    if name is None:
+        raise DataFileError(path, f"has magnitudes of the system {text}, which is unknown; give --system AB or Vega")
+    return name
 
 
 def _number(value):
@@ -287,12 +295,16 @@ def _pieces(facts, rows, has_ids, labels, asked):
         places = np.arange(len(rows))
         yield own if not facts.checksum and known(own) else finished(own, rows, places, None if has_ids else places)
         return
+    if has_ids and len(np.unique(rows["detection_id"])) < len(rows):
+        raise StoreError(f"{facts.file}: identifiers stand in several rows; have new ones made: --map detection_id=")
     text = [as_labels(labels[n]) if n in labels else np.full(len(rows), facts.__dict__[n]) for n in IDENTITY]
     identities, number = np.unique(np.rec.fromarrays(text, names=list(IDENTITY)), return_inverse=True)
     ranks = None if has_ids else _ranks(np.unique(np.rec.fromarrays(text[:2]), return_inverse=True)[1].ravel())
     for k, identity in enumerate(identities):
         at = np.flatnonzero(number.ravel() == k)
         said = {n: _one(labels[n][at]) for n in ("mjd", "zeropoint", "system") if n in labels}
+        if "system" in said:
+            said["system"] = system_of(facts.file, said["system"])
         own = replace(facts, **{n: str(identity[n]) for n in IDENTITY}, **said)
         own = _overridden(replace(own, **_by_instrument(own)), given)
         own = replace(own, checksum=_content(own, rows[at], given))

@@ -114,7 +114,7 @@ def row_type(columns):
 def plain(path, column):
     """A table's column as numbers, booleans or bytes in this machine's byte order; None, and a word in the log, for others.
 
-    Missing numbers are NaN.
+    Missing numbers are NaN, missing text is empty.
     """
     values, mask = np.asarray(getattr(column, "value", column)), getattr(column, "mask", None)
     if isinstance(column, np.ma.MaskedArray):
@@ -129,8 +129,9 @@ def plain(path, column):
     if values.dtype.kind not in "fiubS":
         log.warning("%s: column %s of type %s is left out", path, column.name, values.dtype)
         return None
-    if mask is not None and np.any(mask) and values.dtype.kind in "fiub":
-        values = np.where(mask, np.nan, values.astype("f8"))
+    if mask is not None and np.any(mask):
+        # what stands beneath a mask is arbitrary: astropy reads an empty field of text as 0
+        values = np.where(mask, b"", values) if values.dtype.kind == "S" else np.where(mask, np.nan, values.astype("f8"))
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return values.astype("S1") if values.dtype.itemsize == 0 else values
 

@@ -148,30 +148,36 @@ class _Pending:
 
     def __init__(self, store, index, report, batch_rows):
         self.store, self.index, self.report, self.batch_rows = store, index, report, batch_rows
-        self.pieces, self.keys, self.rows = [], set(), 0
+        self.pieces, self.first, self.rows = [], {}, 0
 
     def known(self, facts):
-        """Whether a source is in the store; one of the same name that waits is written first."""
-        if facts.key in self.keys:
-            self.flush()
-        return self.index.has(facts)
+        """Whether the rows of a source are not wanted: it is in the store, or this ingest had one of its identity."""
+        return facts.key in self.first or self.index.has(facts)
 
     def add(self, piece):
-        """Take a Piece, or Facts of a source that is known; write when there is enough."""
-        if isinstance(piece, Facts):
-            self.report.add(Outcome(piece, UNCHANGED))
-            return
-        if piece.facts.key in self.keys:
-            self.flush()
+        """Take a Piece, or Facts of a source that is known; write when there is enough.
+
+        Of several sources of one identity the first counts: another would replace it, and be replaced the next time.
+        """
+        facts = piece if isinstance(piece, Facts) else piece.facts
+        first = self.first.setdefault(facts.key, facts)
+        if first.checksum != facts.checksum:
+            self.report.add(Outcome(facts, REFUSED, problem=f"{facts.file}: has {facts}, of which {first.file} has other rows; "
+                                    "give one of the two"))
+        elif first is not facts or facts is piece:
+            self.report.add(Outcome(facts, UNCHANGED))
+        else:
+            self._take(piece)
+
+    def _take(self, piece):
         self.pieces.append(piece)
-        self.keys.add(piece.facts.key)
         self.rows += len(piece.rows)+len(piece.bad)
         if self.rows >= self.batch_rows:
             self.flush()
 
     def flush(self):
         """Write what is there."""
-        pieces, self.pieces, self.keys, self.rows = self.pieces, [], set(), 0
+        pieces, self.pieces, self.rows = self.pieces, [], 0
         for outcome in write_batch(self.store, pieces, self.index) if pieces else ():
             self.report.add(outcome)
 

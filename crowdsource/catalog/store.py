@@ -179,7 +179,7 @@ class Store:
         try:
             try:
                 descriptor = os.open(self.path/name, os.O_RDWR | os.O_CREAT, 0o666)
-            except PermissionError:
+            except OSError:
                 descriptor = os.open(self.path/name, os.O_RDONLY)
         except OSError as problem:
             raise OutputError(f"{self.path/name}: cannot be opened ({problem.strerror}); ask for permission") from problem
