@@ -271,7 +271,7 @@ def _there(folder, pixel):
 def _make(plan, folder, pixel):
     """Make the files of a pixel."""
     snapshot, catalogs = _loaded(plan)
-    order = snapshot.store.margin_order
+    order = snapshot.margin_order
     around = cells_around(pixel, order)
     tables = [*snapshot.read(pixel), *(_near(t, around, order) for q in neighbours(snapshot.pixels, around, order)
                                        for t in snapshot.read_border(q))]

@@ -274,10 +274,12 @@ class Snapshot:
     state : ledger.State
     number : int
         Of the commit.
+    margin_order : int
+        Order of the cells of borders.
     """
 
     def __init__(self, store, state):
-        self.store, self.state, self.number = store, state, state.number
+        self.store, self.state, self.number, self.margin_order = store, state, state.number, store.margin_order
 
     @cached_property
     def sources(self):
