@@ -141,6 +141,8 @@ def opening(commits=COMMITS):
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(Path(folder, "store"))
         state = store.state()
+        # writing is not measured: to wait for the disk at each commit would take a quarter of an hour
+        os.fsync = lambda descriptor: None
         for _ in range(commits):
             first = state.count
             numbers = range(first, first+SOURCES_EACH)
@@ -151,6 +153,7 @@ def opening(commits=COMMITS):
             number = state.number % 12288
             added = records.Segment(f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", 5, number, 1, 0, first,
                                    first+SOURCES_EACH-1, "0"*16, "0"*64)
+            Path(store.path, added.path).parent.mkdir(parents=True, exist_ok=True)
             state = ledger.write_commit(store.path, state, records.Commit((added,), sources=records.source_rows(columns)))
         start = time.perf_counter()
         snapshot = open_store(store.path).snapshot()
