@@ -160,7 +160,8 @@ def sky_of(tables, catalogs, config, earlier=None):
     names, changes = carried(named(found.ra, found.dec), found.owner, rows, earlier)
     objects["object_id"] = names
     members = _members(rows, np.r_[names, -1][found.owner], found, measures, use)
-    return objects[np.lexsort((names, objects[INDEX]))], members[np.lexsort((rows["detection_id"], rows[INDEX]))], changes
+    # the rows are in the order of the detections' identifiers already
+    return objects[np.lexsort((names, objects[INDEX]))], members[np.argsort(rows[INDEX], kind="stable")], changes
 
 
 def _objects(found, variance, measures, members, use, source_and_bands, config):

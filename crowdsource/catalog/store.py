@@ -307,7 +307,7 @@ class Snapshot:
         Returns
         -------
         list of ndarray
-            Structured; one array for each segment's schema, without the rows of dead sources.
+            Structured; one array for each segment, those of one schema after each other, without the rows of dead sources.
 
         Raises
         ------
@@ -321,12 +321,9 @@ class Snapshot:
         return self._read(pixel, True)
 
     def _read(self, pixel, border):
-        groups = {}
-        for s in self.state.segments.get((pixel.order, pixel.number), ()):
-            rows = read_segment(self.store.path, s, self.sources.alive, border)
-            if len(rows):
-                groups.setdefault(s.schema, []).append(rows)
-        return [np.concatenate(groups[k]) for k in sorted(groups)]
+        segments = sorted(self.state.segments.get((pixel.order, pixel.number), ()), key=lambda s: s.schema)
+        tables = [read_segment(self.store.path, s, self.sources.alive, border) for s in segments]
+        return [t for t in tables if len(t)]
 
     def zero_points(self, version=None):
         """The zero point of each source: a table's where it has the source, else the catalog's own.
