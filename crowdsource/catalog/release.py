@@ -359,7 +359,9 @@ def _finish(folder, final, plan, done, store):
         record["files"]["lost.h5"] = write_rows(folder/"lost.h5", {"changes": lost}, overwrite=True)
     with atomic_path(folder/RECORD, overwrite=True) as temporary:
         temporary.write_bytes(signed(record))
-    (folder/PLAN).unlink()
+    for leftover in (folder/PLAN, *folder.rglob(".*")):
+        # files whose writing was cut off
+        leftover.unlink()
     os.replace(folder, final)
 
 
