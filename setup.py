@@ -17,7 +17,7 @@ CYTHON_ROOT = Path("build/cython_root")
 GNU = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 FLAGS = {"unix": GNU, "mingw32": GNU, "msvc": ["/O2"]}
 # what these give must not depend on what else is in memory, in the last bit: their sums keep their order
-ORDERED = {"sphere", "match", "roles", "average"}
+ORDERED = {"sphere", "match", "average", "positions"}
 REORDERING = "-fassociative-math"
 # the last one is what MSVC's math.h wants before it tells M_PI
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_USE_MATH_DEFINES", None)]

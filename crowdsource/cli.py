@@ -18,6 +18,7 @@ DESCRIPTION = "Crowded-field photometry: all stars of an exposure fitted at once
 OWN_COMMANDS = {
     "healpix": "bring catalogs together by HEALPix, as objects and releases",
     "simulate": "make a field of stars whose truth is known",
+    "simulate-survey": "make catalogs of many exposures of stars whose truth is known",
     "demo": "fit the packaged field and compare with its truth",
     "flags": "names of the bits in a catalog's flags",
 }
@@ -94,7 +95,8 @@ def build_parser(argv=()):
             if isinstance(instrument, str):
                 raise InstrumentError(instrument)
             _add_fit(sub, instrument)
-    adders = {"healpix": _add_healpix, "simulate": _add_simulate, "demo": _add_demo, "flags": _add_flags}
+    adders = {"healpix": _add_healpix, "simulate": _add_simulate, "simulate-survey": _add_survey, "demo": _add_demo,
+              "flags": _add_flags}
     for name, summary in OWN_COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
         if wanted == name:
@@ -333,6 +335,25 @@ def _run_simulate(args, talk):
     if not args.quiet:
         ny, nx = sim.data.shape
         print(f"{args.out}: {nx} x {ny} pixels, {len(sim.truth)} stars, 5 sigma at {sim.truth.meta['FLUX5']:.1f} counts")
+    return 0
+
+
+def _add_survey(parser):
+    from .simulate.survey.arguments import add_arguments
+    add_arguments(parser)
+    _add_talk(parser)
+    parser.set_defaults(run=_run_survey)
+
+
+def _run_survey(args, talk):
+    from .io.survey import write_survey
+    from .simulate.survey import SurveyConfig
+    from .simulate.survey.arguments import given_values
+    config = SurveyConfig(**given_values(args))
+    with talk.progress() as progress:
+        written = write_survey(config, args.out, args.overwrite, progress)
+    if not args.quiet:
+        print(f"{args.out}: {config.stars} stars, {len(written)} exposures, {sum(rows for _, rows in written)} detections")
     return 0
 
 

@@ -6,6 +6,7 @@
                        out of range
 `DataFileError`        a file cannot be read, or does not hold what is asked of it
 `OutputError`          an output exists already or cannot be written
+`StoreError`           a store of detections is damaged, or cannot take what it is given
 `InstrumentError`      no instrument, or more than one, claims a file
 `MissingExtraError`    a feature needs an optional package that is not installed
 =====================  ==================================================================
@@ -50,6 +51,10 @@ class DataFileError(CrowdsourceError, OSError):
 
 class OutputError(CrowdsourceError, OSError):
     """An output exists already or cannot be written."""
+
+
+class StoreError(CrowdsourceError):
+    """A store of detections is not there, damaged, or cannot take what it is given."""
 
 
 class InstrumentError(CrowdsourceError):

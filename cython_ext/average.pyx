@@ -1,25 +1,197 @@
-"""What the detections of an object give together: mean fluxes, positions and motions. No global mutable state.
+"""What the detections of an object give together: which of them count, and mean fluxes. No global mutable state.
 
 The members of object k are ``member[start[k]:start[k+1]]``, numbers of detections, ascending. Sums are taken in that order.
 """
 import numpy as np
 
-from crowdsource.cython_ext.roles import Policy, Use, members_of, roles
-from crowdsource.cython_ext.roles cimport AVERAGED, SUMMED, most_members
-from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.math cimport fabs, sqrt
 from libc.stdlib cimport free, malloc
+from crowdsource.cython_ext.middle cimport median
 
 FLUX_COLUMNS = ("flux", "flux_error", "flux_clipped", "flux_clipped_error", "flux_median", "flux_scatter", "flux_scatter_error",
                 "flux_chi2", "flux_ok", "flux_ok_error")
 COUNT_COLUMNS = ("n_det", "n_used", "n_clipped", "n_ok")
-POSITION_COLUMNS = ("east", "north", "error", "scatter_east", "scatter_north", "chi2", "n_used")
-MOTION_COLUMNS = ("east", "north", "pm_east", "pm_north", "error", "pm_error", "chi2", "epoch")
+
+cpdef enum Use:
+    AVERAGED = 0
+    SUMMED = 1
+    SEVERAL = 2
+    FARTHER = 3
+    OVERLAP = 4
+
+cpdef enum Policy:
+    FLAG = 0
+    SUM = 1
+    CLOSEST = 2
 
 
 cdef struct Value:
     double flux, variance
     bint ok, summed
     int source
+
+
+cdef struct Detector:
+    Py_ssize_t first, count
+    bint usable
+    double sigma
+
+
+cdef Py_ssize_t most_members(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, Py_ssize_t detections) except -1:
+    """The largest number of members, at least 1; raises ValueError unless all members are detections."""
+    cdef Py_ssize_t k, most = 1, ends = start.shape[0]
+    if ends == 0 or start[0] < 0 or start[ends-1] > member.shape[0]:
+        raise ValueError("start needs one number more than there are objects, the last at most the number of members")
+    for k in range(ends-1):
+        if start[k+1] < start[k]:
+            raise ValueError("start must not descend")
+        most = max(most, start[k+1]-start[k])
+    for k in range(start[0], start[ends-1]):
+        if not 0 <= member[k] < detections:
+            raise ValueError(f"member {member[k]} is none of {detections} detections")
+    return most
+
+
+def members_of(const Py_ssize_t[::1] owner, Py_ssize_t objects):
+    """Numbers of the detections of each object, ascending.
+
+    Parameters
+    ----------
+    owner : ndarray, shape (n,)
+        Object of each detection, -1 for none.
+    objects : int
+
+    Returns
+    -------
+    start : ndarray, shape (objects+1,)
+    member : ndarray, shape (m,)
+    """
+    if objects < 0 or np.max(owner, initial=-1) >= objects:
+        raise ValueError(f"owners must be below the number of objects, {objects}")
+    start_ = np.zeros(objects+1, dtype=np.intp)
+    cdef Py_ssize_t[::1] start = start_, at
+    cdef Py_ssize_t i
+    for i in range(owner.shape[0]):
+        if owner[i] >= 0:
+            start[owner[i]+1] += 1
+    np.cumsum(start_, out=start_)
+    member_ = np.empty(start[objects], dtype=np.intp)
+    cdef Py_ssize_t[::1] member = member_
+    at = start_.copy()
+    for i in range(owner.shape[0]):
+        if owner[i] >= 0:
+            member[at[owner[i]]] = i
+            at[owner[i]] += 1
+    return start_, member_
+
+
+def roles(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const int[::1] visit, const int[::1] source,
+          const unsigned char[::1] usable, const double[::1] sigma, const double[::1] separation, int policy):
+    """How each member counts, where an object has more than one of a visit (an exposure in a band).
+
+    Of several detectors that saw the object in one visit, the best is taken: usable, with one detection only, with the smaller
+    error of position, then the first. Several detections of one detector fall under the policy.
+
+    Parameters
+    ----------
+    start, member : ndarray
+    visit, source : ndarray, shape (n,)
+        Equal for the detections of one visit, and of one detector in it.
+    usable : ndarray, shape (n,), uint8
+    sigma, separation : ndarray, shape (n,)
+        Error of the position, and distance from the object.
+    policy : int
+        `FLAG`, `SUM` or `CLOSEST`.
+
+    Returns
+    -------
+    ndarray, shape (n,), uint8
+        `AVERAGED` for those that count by themselves, `SUMMED`, `SEVERAL`, `FARTHER` or `OVERLAP`.
+    """
+    if not len(visit) == len(source) == len(usable) == len(sigma) == len(separation):
+        raise ValueError("visit, source, usable, sigma and separation must be as many")
+    if policy not in (FLAG, SUM, CLOSEST):
+        raise ValueError(f"policy is {policy}: choose FLAG, SUM or CLOSEST")
+    use_ = np.zeros(visit.shape[0], dtype=np.uint8)
+    cdef unsigned char[::1] use = use_
+    cdef Py_ssize_t k, a, b, most = most_members(start, member, visit.shape[0])
+    cdef Py_ssize_t *own = <Py_ssize_t *>malloc(most*sizeof(Py_ssize_t))
+    if own == NULL:
+        raise MemoryError("no memory for the members of an object")
+    with nogil:
+        for k in range(start.shape[0]-1):
+            arrange(&member[start[k]], start[k+1]-start[k], visit, source, own)
+            a = 0
+            while a < start[k+1]-start[k]:
+                b = a+1
+                while b < start[k+1]-start[k] and visit[own[b]] == visit[own[a]]:
+                    b += 1
+                if b > a+1:
+                    one_visit(own+a, b-a, source, usable, sigma, separation, policy, use)
+                a = b
+    free(own)
+    return use_
+
+
+cdef void arrange(const Py_ssize_t *member, Py_ssize_t n, const int[::1] visit, const int[::1] source,
+                  Py_ssize_t *own) noexcept nogil:
+    """Members by visit, source and number: nearly sorted already, so that insertion is fast."""
+    cdef Py_ssize_t i, j, m
+    for i in range(n):
+        m, j = member[i], i
+        while j > 0 and (visit[own[j-1]] > visit[m] or (visit[own[j-1]] == visit[m] and source[own[j-1]] > source[m])):
+            own[j] = own[j-1]
+            j -= 1
+        own[j] = m
+
+
+cdef void one_visit(const Py_ssize_t *own, Py_ssize_t n, const int[::1] source, const unsigned char[::1] usable,
+                    const double[::1] sigma, const double[::1] separation, int policy, unsigned char[::1] use) noexcept nogil:
+    """Roles of the detections of one visit, sorted by source."""
+    cdef Py_ssize_t a = 0, b, k, chosen = -1, number = 0
+    cdef Detector best, this
+    while a < n:
+        b = a+1
+        while b < n and source[own[b]] == source[own[a]]:
+            b += 1
+        this.first, this.count, this.usable, this.sigma = own[a], b-a, False, sigma[own[a]]
+        for k in range(a, b):
+            use[own[k]] = OVERLAP
+            this.usable |= usable[own[k]] != 0
+            this.sigma = min(this.sigma, sigma[own[k]])
+        if chosen < 0 or better(&this, &best):
+            best, chosen, number = this, a, b-a
+        a = b
+    by_policy(own+chosen, number, usable, separation, policy, use)
+
+
+cdef bint better(const Detector *a, const Detector *b) noexcept nogil:
+    """Whether a detector's view of an object is to be taken before another's."""
+    if a.usable != b.usable:
+        return a.usable
+    if (a.count == 1) != (b.count == 1):
+        return a.count == 1
+    return a.sigma < b.sigma or (a.sigma == b.sigma and a.first < b.first)
+
+
+cdef void by_policy(const Py_ssize_t *own, Py_ssize_t n, const unsigned char[::1] usable, const double[::1] separation,
+                    int policy, unsigned char[::1] use) noexcept nogil:
+    """Roles of the detections of one detector in one visit."""
+    cdef Py_ssize_t k, closest = 0
+    cdef bint complete = True
+    if n == 1:
+        use[own[0]] = AVERAGED
+        return
+    for k in range(n):
+        complete &= usable[own[k]] != 0
+        if separation[own[k]] < separation[own[closest]]:
+            closest = k
+    for k in range(n):
+        if policy == CLOSEST:
+            use[own[k]] = AVERAGED if k == closest else FARTHER
+        else:
+            # a sum needs all of its parts
+            use[own[k]] = SUMMED if policy == SUM and complete else SEVERAL
 
 
 def mean_fluxes(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const int[::1] band, const int[::1] source,
@@ -139,188 +311,3 @@ cdef void one_band(const Value *own, Py_ssize_t n, double *room, double clip, do
     if good > 0:
         out[8], out[9] = good_total/good, 1/sqrt(good)
     count[1], count[2], count[3] = <int>n, left_out, fine
-
-
-cdef double median(double *values, Py_ssize_t n) noexcept nogil:
-    """Median; the values are sorted in place."""
-    cdef Py_ssize_t i, j, gap = 1
-    cdef double v
-    while gap < n//3:
-        gap = 3*gap+1
-    # after Shell: members are few, and their values need no other order
-    while gap > 0:
-        for i in range(gap, n):
-            v, j = values[i], i
-            while j >= gap and values[j-gap] > v:
-                values[j] = values[j-gap]
-                j -= gap
-            values[j] = v
-        gap //= 3
-    return values[n//2] if n % 2 else 0.5*(values[n//2-1]+values[n//2])
-
-
-def mean_positions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const double[:, ::1] offset,
-                   const double[::1] variance, const unsigned char[::1] counted, double clip):
-    """Mean positions of objects, as `POSITION_COLUMNS` name them, with weights of 1/variance.
-
-    Members farther than `clip` errors from the median along either axis are left out, of three or more. Where none is counted,
-    all members are; where all would be left out, the first stays.
-
-    Parameters
-    ----------
-    start, member : ndarray
-    offset : ndarray, shape (n, 2)
-        East and north of a place near the object, any unit.
-    variance : ndarray, shape (n,)
-        Of the position along each axis, positive.
-    counted : ndarray, shape (n,), uint8
-    clip : float
-
-    Returns
-    -------
-    ndarray, shape (objects, 7)
-        Scatter and chi2, of 2(n_used-1) degrees of freedom, are NaN where one member is left.
-    """
-    if not len(offset) == len(variance) == len(counted) or offset.shape[1] != 2:
-        raise ValueError("offset, variance and counted must be as many, and offset needs two columns")
-    cdef Py_ssize_t objects = start.shape[0]-1, k, most = most_members(start, member, offset.shape[0])
-    out_ = np.full((objects, len(POSITION_COLUMNS)), np.nan)
-    cdef double[:, ::1] out = out_
-    cdef Py_ssize_t *own = <Py_ssize_t *>malloc(most*sizeof(Py_ssize_t))
-    cdef double *room = <double *>malloc(most*sizeof(double))
-    if own == NULL or room == NULL:
-        free(own)
-        free(room)
-        raise MemoryError("no memory for the members of an object")
-    with nogil:
-        for k in range(objects):
-            if start[k+1] > start[k]:
-                one_position(own, kept(&member[start[k]], start[k+1]-start[k], offset, variance, counted, clip, own, room),
-                             offset, variance, &out[k, 0])
-    free(own)
-    free(room)
-    return out_
-
-
-cdef Py_ssize_t kept(const Py_ssize_t *member, Py_ssize_t n, const double[:, ::1] offset, const double[::1] variance,
-                     const unsigned char[::1] counted, double clip, Py_ssize_t *own, double *room) noexcept nogil:
-    """Members that count and are not far from the median; writes their numbers, returns how many there are."""
-    cdef Py_ssize_t i, m = 0, left = 0
-    cdef double x, y
-    cdef bint away
-    for i in range(n):
-        if counted[member[i]]:
-            own[m] = member[i]
-            m += 1
-    if m == 0:
-        for i in range(n):
-            own[i] = member[i]
-        m = n
-    for i in range(m):
-        room[i] = offset[own[i], 0]
-    x = median(room, m)
-    for i in range(m):
-        room[i] = offset[own[i], 1]
-    y = median(room, m)
-    for i in range(m):
-        away = fabs(offset[own[i], 0]-x) > clip*sqrt(variance[own[i]]) or fabs(offset[own[i], 1]-y) > clip*sqrt(variance[own[i]])
-        # with two, each is as far from the middle as the other
-        if m < 3 or not away:
-            own[left] = own[i]
-            left += 1
-    if left == 0:
-        own[0], left = own[0], 1
-    return left
-
-
-cdef void one_position(const Py_ssize_t *own, Py_ssize_t n, const double[:, ::1] offset, const double[::1] variance,
-                       double *out) noexcept nogil:
-    """Weighted mean of positions."""
-    cdef double w, weight = 0, x = 0, y = 0, px = 0, py = 0, sx = 0, sy = 0, chi2 = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        w = 1/variance[own[i]]
-        weight += w
-        x += w*offset[own[i], 0]
-        y += w*offset[own[i], 1]
-        px += offset[own[i], 0]
-        py += offset[own[i], 1]
-    x, y, px, py = x/weight, y/weight, px/n, py/n
-    for i in range(n):
-        sx += (offset[own[i], 0]-px)*(offset[own[i], 0]-px)
-        sy += (offset[own[i], 1]-py)*(offset[own[i], 1]-py)
-        chi2 += ((offset[own[i], 0]-x)*(offset[own[i], 0]-x)+(offset[own[i], 1]-y)*(offset[own[i], 1]-y))/variance[own[i]]
-    out[0], out[1], out[2], out[6] = x, y, 1/sqrt(weight), n
-    if n > 1:
-        out[3], out[4], out[5] = sqrt(sx/(n-1)), sqrt(sy/(n-1)), chi2
-
-
-def motions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const double[:, ::1] offset, const double[::1] variance,
-            const unsigned char[::1] counted, const double[::1] time, int least, double base):
-    """Proper motions of objects by weighted least squares, as `MOTION_COLUMNS` name them; NaN where the time base is too short.
-
-    Parameters
-    ----------
-    start, member, offset, variance, counted : ndarray
-        As `mean_positions`; only counted members serve.
-    time : ndarray, shape (n,)
-        Any unit; members where it is not finite do not serve.
-    least : int
-        Smallest number of members, at least 3.
-    base : float
-        Smallest range of their times.
-
-    Returns
-    -------
-    ndarray, shape (objects, 8)
-        Position at the weighted mean time, ``epoch``; motion a unit of time; chi2 of 2 n-4 degrees of freedom.
-    """
-    if not len(offset) == len(variance) == len(counted) == len(time) or offset.shape[1] != 2:
-        raise ValueError("offset, variance, counted and time must be as many, and offset needs two columns")
-    cdef Py_ssize_t objects = start.shape[0]-1, k, j, m, n, most = most_members(start, member, offset.shape[0])
-    cdef double first, last
-    out_ = np.full((objects, len(MOTION_COLUMNS)), np.nan)
-    cdef double[:, ::1] out = out_
-    cdef Py_ssize_t *own = <Py_ssize_t *>malloc(most*sizeof(Py_ssize_t))
-    if own == NULL:
-        raise MemoryError("no memory for the members of an object")
-    with nogil:
-        for k in range(objects):
-            n, first, last = 0, INFINITY, -INFINITY
-            for j in range(start[k], start[k+1]):
-                m = member[j]
-                if counted[m] and isfinite(time[m]):
-                    own[n], n = m, n+1
-                    first, last = min(first, time[m]), max(last, time[m])
-            if n >= max(least, 3) and last-first >= base:
-                one_motion(own, n, offset, variance, time, &out[k, 0])
-    free(own)
-    return out_
-
-
-cdef void one_motion(const Py_ssize_t *own, Py_ssize_t n, const double[:, ::1] offset, const double[::1] variance,
-                     const double[::1] time, double *out) noexcept nogil:
-    """Position and motion by weighted least squares; writes nothing where all times are one."""
-    cdef Py_ssize_t i, m
-    cdef double w, s = 0, t = 0, x = 0, y = 0, stt = 0, dx = 0, dy = 0, chi2 = 0, left_x, left_y
-    for i in range(n):
-        m, w = own[i], 1/variance[own[i]]
-        s += w
-        t += w*time[m]
-        x += w*offset[m, 0]
-        y += w*offset[m, 1]
-    t, x, y = t/s, x/s, y/s
-    for i in range(n):
-        m, w = own[i], (time[own[i]]-t)/variance[own[i]]
-        stt += w*(time[m]-t)
-        dx += w*(offset[m, 0]-x)
-        dy += w*(offset[m, 1]-y)
-    if not stt > 0:
-        return
-    dx, dy = dx/stt, dy/stt
-    for i in range(n):
-        m = own[i]
-        left_x, left_y = offset[m, 0]-x-dx*(time[m]-t), offset[m, 1]-y-dy*(time[m]-t)
-        chi2 += (left_x*left_x+left_y*left_y)/variance[m]
-    out[0], out[1], out[2], out[3] = x, y, dx, dy
-    out[4], out[5], out[6], out[7] = 1/sqrt(s), 1/sqrt(stt), chi2, t

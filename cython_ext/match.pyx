@@ -6,6 +6,7 @@ farther away than a fixed number of links, nor on the order in which points came
 """
 import numpy as np
 
+from crowdsource.cython_ext.average cimport most_members
 from crowdsource.cython_ext.sphere cimport Points
 from libc.stdlib cimport free, malloc
 
@@ -302,3 +303,126 @@ cdef void take_off(Asking *state, Py_ssize_t centre, Py_ssize_t who) noexcept no
     while state.after[i] != who:
         i = state.after[i]
     state.after[i] = state.after[who]
+
+
+def absorb(Points centres not None, members, const double[:, ::1] xyz, const double[::1] limit, const int[::1] source,
+           const unsigned char[::1] counted, int ratio):
+    """Which small objects are the stray detections of a larger one nearby.
+
+    One is, when the larger has at least `ratio` times as many detections, each of the smaller's lies within its own limit of the
+    larger's centre, and no image has a detection of both: a star of its own would be seen beside the other in some. The larger
+    must not be stray itself. Of several strays with a detection in one image the nearest is taken.
+
+    Parameters
+    ----------
+    centres : Points
+        The objects' centres, with a reach of the largest distance.
+    members : tuple of ndarray
+        Detections of each object by its number as it was given to `centres`: ``member[start[k]:start[k+1]]``.
+    xyz : ndarray, shape (n, 3)
+        Unit vectors of the detections.
+    limit : ndarray, shape (n,)
+        Squared chord up to which each may be from its object.
+    source : ndarray, shape (n,)
+    counted : ndarray, shape (n,), uint8
+        Zero for detections that make no objects: they go along.
+    ratio : int
+
+    Returns
+    -------
+    ndarray, shape (m,), intp
+        Number of the object that takes each, its own for those that stay.
+    """
+    cdef const Py_ssize_t[::1] start = members[0], member = members[1]
+    if xyz.shape[1] != 3 or not len(xyz) == len(limit) == len(source) == len(counted) or start.shape[0] != centres.n+1:
+        raise ValueError("limit, source and counted must be as many as the vectors, and start one more than the centres")
+    most_members(start, member, xyz.shape[0])
+    cdef Py_ssize_t m = centres.n, i, k, c, b, n
+    into_ = np.arange(m, dtype=np.intp)
+    cdef Py_ssize_t[::1] into = into_, target = np.full(m, -1, dtype=np.intp), taken = np.full(m, -1, dtype=np.intp)
+    cdef Py_ssize_t[::1] size = np.zeros(m, dtype=np.intp), following = np.full(m, -1, dtype=np.intp)
+    cdef double[::1] apart = np.full(m, np.inf)
+    cdef Group group = Group(&start[0], NULL, NULL, NULL, NULL, NULL)
+    cdef Found found
+    if m == 0 or member.shape[0] == 0:
+        return into_
+    group.member, group.xyz, group.limit, group.source, group.counted = \
+        &member[0], &xyz[0, 0], &limit[0], &source[0], &counted[0]
+    room(&found, m)
+    with nogil:
+        for k in range(m):
+            for i in range(start[k], start[k+1]):
+                size[k] += counted[member[i]] != 0
+        for i in range(m):
+            c = centres.rank[i]
+            n = centres.around(&centres.xyz[i, 0], centres.ra[i], centres.dec[i], centres.reach2, found.number, found.d2)
+            for k in range(n):
+                b = centres.rank[found.number[k]]
+                if b != c and size[c] > 0 and size[b] >= ratio*size[c] and (
+                        found.d2[k] < apart[c] or (found.d2[k] == apart[c] and b < target[c])) and \
+                        strays(&group, c, b, &centres.xyz[found.number[k], 0]):
+                    target[c] = b
+                    apart[c] = found.d2[k]
+        # a list for each larger object of those that would go into it, the nearest first
+        for c in range(m):
+            b = target[c]
+            if b >= 0 and target[b] < 0:
+                line_up(taken, following, apart, b, c)
+        for b in range(m):
+            c = taken[b]
+            while c >= 0:
+                k = taken[b]
+                while k != c and not (into[k] == b and share(&group, c, k)):
+                    k = following[k]
+                if k == c:
+                    into[c] = b
+                c = following[c]
+    give_back(&found)
+    return into_
+
+
+cdef struct Group:
+    const Py_ssize_t *start
+    const Py_ssize_t *member
+    const double *xyz
+    const double *limit
+    const int *source
+    const unsigned char *counted
+
+
+cdef bint strays(const Group *g, Py_ssize_t small, Py_ssize_t large, const double *centre) noexcept nogil:
+    """Whether all detections of one object may belong to another, which has none of their images."""
+    cdef Py_ssize_t i, j
+    cdef double d
+    for i in range(g.start[small], g.start[small+1]):
+        if not g.counted[g.member[i]]:
+            continue
+        d = 0
+        for j in range(3):
+            d += (g.xyz[3*g.member[i]+j]-centre[j])*(g.xyz[3*g.member[i]+j]-centre[j])
+        if d > g.limit[g.member[i]]:
+            return False
+    return not share(g, small, large)
+
+
+cdef bint share(const Group *g, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    """Whether two objects have detections in one image."""
+    cdef Py_ssize_t i, j
+    for i in range(g.start[a], g.start[a+1]):
+        for j in range(g.start[b], g.start[b+1]):
+            if g.counted[g.member[i]] and g.counted[g.member[j]] and g.source[g.member[i]] == g.source[g.member[j]]:
+                return True
+    return False
+
+
+cdef void line_up(Py_ssize_t[::1] first, Py_ssize_t[::1] following, const double[::1] apart, Py_ssize_t b,
+                  Py_ssize_t c) noexcept nogil:
+    """Put c into b's list, sorted by distance and number."""
+    cdef Py_ssize_t before = -1, k = first[b]
+    while k >= 0 and (apart[k] < apart[c] or (apart[k] == apart[c] and k < c)):
+        before, k = k, following[k]
+    following[c] = k
+    if before < 0:
+        first[b] = c
+    else:
+        following[before] = c

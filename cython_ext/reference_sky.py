@@ -114,21 +114,43 @@ def settle(near, d2, rank, source, centres, rounds):
     return np.where(extra, near[:, 0], owner), extra
 
 
+def absorb(centres, members, xyz, limit, source, counted, ratio):
+    """Twin of `match.absorb`."""
+    place = np.empty((len(centres.order), 3))
+    place[centres.order] = centres.vectors
+    own = [[m for m in those if counted[m]] for those in lists_of(*members)]
+    images = [{source[m] for m in those} for those in own]
+    d2 = squares(place, place)
+    reach2, many, into = chord2(centres.reach), range(len(place)), np.arange(len(place))
+
+    def takes(b, c):
+        return b != c and own[c] and len(own[b]) >= ratio*len(own[c]) and d2[c, b] <= reach2 and not images[b] & images[c] \
+            and all(((xyz[m]-place[b])**2).sum() <= limit[m] for m in own[c])
+
+    target = [min(((d2[c, b], b) for b in many if takes(b, c)), default=(0, -1))[1] for c in many]
+    for b in many:
+        taken = set()
+        for _, c in sorted((d2[b, c], c) for c in many if target[c] == b and target[b] < 0):
+            if not images[c] & taken:
+                into[c], taken = b, taken | images[c]
+    return into
+
+
 def members_of(owner, objects):
-    """Twin of `roles.members_of`."""
+    """Twin of `average.members_of`."""
     members = [np.flatnonzero(owner == k) for k in range(objects)]
     return np.r_[0, np.cumsum([len(m) for m in members])].astype(int), np.concatenate([*members, []]).astype(int)
 
 
-def members(start, member):
+def lists_of(start, member):
     """Numbers of the detections of each object, as lists."""
     return [[int(m) for m in member[a:b]] for a, b in zip(start[:-1], start[1:])]
 
 
 def roles(start, member, visit, source, usable, sigma, separation, policy):
-    """Twin of `roles.roles`."""
+    """Twin of `average.roles`."""
     use = np.zeros(len(visit), np.uint8)
-    for own in members(start, member):
+    for own in lists_of(start, member):
         for v in {visit[m] for m in own}:
             detectors = {}
             for m in own:
@@ -153,7 +175,7 @@ def _by_policy(those, usable, separation, policy):
 
 def mean_fluxes(start, member, band, source, flux, use, ok, bands, clip):
     """Twin of `average.mean_fluxes`."""
-    objects = members(start, member)
+    objects = lists_of(start, member)
     values, counts = np.full((len(objects), bands, 10), np.nan), np.zeros((len(objects), bands, 4), np.int32)
     for k, own in enumerate(objects):
         for b in range(bands):
@@ -189,8 +211,8 @@ def _one_band(f, variance, good, clip):
 
 
 def mean_positions(start, member, offset, variance, counted, clip):
-    """Twin of `average.mean_positions`."""
-    objects = members(start, member)
+    """Twin of `positions.mean_positions`."""
+    objects = lists_of(start, member)
     out = np.full((len(objects), 7), np.nan)
     for k, everyone in enumerate(objects):
         own = [m for m in everyone if counted[m]] or everyone
@@ -208,8 +230,8 @@ def mean_positions(start, member, offset, variance, counted, clip):
 
 
 def motions(start, member, offset, variance, counted, time, least, base):
-    """Twin of `average.motions`: the normal equations of a line solved as a whole."""
-    objects = members(start, member)
+    """Twin of `positions.motions`: the normal equations of a line solved as a whole."""
+    objects = lists_of(start, member)
     out = np.full((len(objects), 8), np.nan)
     for k, everyone in enumerate(objects):
         own = [m for m in everyone if counted[m] and np.isfinite(time[m])]

@@ -14,13 +14,16 @@ import tomllib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
-from crowdsource.catalog import schema
+from crowdsource.catalog import schema, sky_columns
+from crowdsource.catalog.average import USES, AverageConfig
+from crowdsource.catalog.match import AssociationConfig
 from crowdsource.cli import build_parser
 from crowdsource.config import PRESETS, FitConfig, as_mapping
 from crowdsource.docstrings import attributes
 from crowdsource.flags import ENGINE, MASK_SHIFT
 from crowdsource.instrument import load
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
+from crowdsource.simulate.survey import SurveyConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
@@ -38,6 +41,13 @@ def table(head, rows):
 def columns():
     """The catalog's columns."""
     return schema.documentation()
+
+
+def sky_table(parts, ending=""):
+    """Columns of objects or of their members; the band stands for its name."""
+    return table(["column", "type", "unit", "UCD", "definition"],
+                 [[f"`{c.name}{ending if part is sky_columns.OF_BAND else ''}`", c.dtype, c.unit, c.ucd,
+                   c.description.format(band="the band", system="AB or Vega")] for part in parts for c in part])
 
 
 def flag_table(flags, shift=0):
@@ -149,11 +159,26 @@ def own_fields():
     return table(list(rows[0]), [list(r.values()) for r in rows]) if rows else "*Not measured yet.*"
 
 
+def commands_of(parser):
+    """The parsers of a parser's commands, by name."""
+    return next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+
+
 def options(command):
     """The options of a command, from its own parser."""
-    commands = next(a for a in build_parser([command])._actions if isinstance(a, argparse._SubParsersAction))
+    return options_of(commands_of(build_parser([command]))[command])
+
+
+def options_of_all(command):
+    """The options of each of a command's own commands."""
+    return "\n\n".join(f"### `crowdsource {command} {name}`\n\n{parser.description}\n\n{options_of(parser)}"
+                       for name, parser in commands_of(commands_of(build_parser([command]))[command]).items())
+
+
+def options_of(parser):
+    """The options of a parser."""
     parts = []
-    for group in commands.choices[command]._action_groups:
+    for group in parser._action_groups:
         rows = [[spelled(a), a.help.replace("%%", "%").replace("<", "&lt;")] for a in group._group_actions if a.dest != "help"]
         if rows:
             title = {"positional arguments": "Arguments", "options": "Options"}.get(group.title, group.title.capitalize())
@@ -197,16 +222,23 @@ PARTS = {
     "generic_options": lambda: options("generic"),
     "decam_options": lambda: options("decam"),
     "wise_options": lambda: options("wise"),
+    "healpix_options": lambda: options_of_all("healpix"),
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
     "columns": columns,
+    "object_columns": lambda: sky_table((sky_columns.IDENTITY, sky_columns.MOTION, sky_columns.OF_BAND), "_*"),
+    "member_columns": lambda: sky_table((sky_columns.MEMBER,)),
+    "uses": lambda: table(["`use`", "meaning"], USES.items()),
+    "association": lambda: fields_table(AssociationConfig, "association."),
+    "average": lambda: fields_table(AverageConfig, "average."),
     "engine_flags": lambda: flag_table(ENGINE, MASK_SHIFT),
     "simulated_flags": lambda: flag_table(SIMULATED),
     "decam_flags": lambda: flag_table(load("decam").flags),
     "wise_flags": lambda: flag_table(load("wise").flags),
     "configuration": configuration,
     "simulation": simulation,
+    "survey": lambda: fields_table(SurveyConfig),
     "decam_simulation": decam_simulation,
     "wise_simulation": wise_simulation,
     "presets": presets,

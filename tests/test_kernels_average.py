@@ -2,13 +2,13 @@
 import numpy as np
 import pytest
 
-from crowdsource.cython_ext import average, reference_sky, roles
-from crowdsource.cython_ext.roles import Policy, Use
+from crowdsource.cython_ext import average, positions, reference_sky
+from crowdsource.cython_ext.average import Policy, Use
 
 FLUX = {name: k for k, name in enumerate(average.FLUX_COLUMNS)}
 COUNT = {name: k for k, name in enumerate(average.COUNT_COLUMNS)}
-POSITION = {name: k for k, name in enumerate(average.POSITION_COLUMNS)}
-MOTION = {name: k for k, name in enumerate(average.MOTION_COLUMNS)}
+POSITION = {name: k for k, name in enumerate(positions.POSITION_COLUMNS)}
+MOTION = {name: k for k, name in enumerate(positions.MOTION_COLUMNS)}
 
 
 def close(fast, slow):
@@ -19,7 +19,7 @@ def close(fast, slow):
 def some_members(n, objects, seed=1):
     """Random owners, some of them none, and their members; objects without any among them."""
     owner = np.random.default_rng(seed).integers(-1, max(objects-1, 0), n)
-    return roles.members_of(owner, objects)
+    return average.members_of(owner, objects)
 
 
 def one(n):
@@ -30,7 +30,7 @@ def one(n):
 @pytest.mark.parametrize("n, objects", [(0, 0), (0, 3), (1, 1), (50, 7), (300, 300)])
 def test_members(n, objects):
     owner = np.random.default_rng(2).integers(-1, objects, n) if n else np.zeros(0, np.intp)
-    for fast, slow in zip(roles.members_of(owner, objects), reference_sky.members_of(owner, objects)):
+    for fast, slow in zip(average.members_of(owner, objects), reference_sky.members_of(owner, objects)):
         assert fast.dtype == np.intp and np.array_equal(fast, slow)
 
 
@@ -41,7 +41,7 @@ def test_roles(policy, n, objects, visits, sources):
     rng = np.random.default_rng(3)
     args = (*some_members(n, objects), rng.integers(0, visits, n).astype(np.intc), rng.integers(0, sources, n).astype(np.intc),
             (rng.random(n) < 0.7).astype(np.uint8), rng.integers(1, 4, n).astype(float), rng.integers(0, 5, n).astype(float))
-    fast = roles.roles(*args, policy)
+    fast = average.roles(*args, policy)
     assert np.array_equal(fast, reference_sky.roles(*args, policy))
     # of an exposure one value is averaged at most
     start, member, visit = args[:3]
@@ -55,7 +55,7 @@ def roles_of(source, policy, usable=None, sigma=None, separation=None):
     n = len(source)
     usable, sigma, separation = (np.array(default if v is None else v, t) for v, default, t in (
         (usable, [1]*n, np.uint8), (sigma, [1.]*n, float), (separation, [0.1*(k+1) for k in range(n)], float)))
-    use = roles.roles(*one(n), np.zeros(n, np.intc), np.array(source, np.intc), usable, sigma, separation, policy)
+    use = average.roles(*one(n), np.zeros(n, np.intc), np.array(source, np.intc), usable, sigma, separation, policy)
     return [Use(u).name for u in use]
 
 
@@ -162,23 +162,23 @@ def some_positions(n, seed=6):
 @pytest.mark.parametrize("clip", [1e-9, 1., 4., np.inf])
 def test_mean_positions(n, objects, clip):
     args = *some_members(n, objects), *some_positions(n), clip
-    assert close(average.mean_positions(*args), reference_sky.mean_positions(*args))
+    assert close(positions.mean_positions(*args), reference_sky.mean_positions(*args))
 
 
 def test_mean_positions_are_those_of_numpy():
     offset, variance, _ = some_positions(30)
     offset = np.clip(offset, -3, 3)
-    got = average.mean_positions(*one(30), offset, variance, np.ones(30, np.uint8), np.inf)[0]
+    got = positions.mean_positions(*one(30), offset, variance, np.ones(30, np.uint8), np.inf)[0]
     mean = np.average(offset, axis=0, weights=1/variance)
     assert got[:3] == pytest.approx([*mean, (1/variance).sum()**-0.5], rel=1e-11)
     assert got[3:] == pytest.approx([*offset.std(axis=0, ddof=1), ((offset-mean)**2/variance[:, None]).sum(), 30], rel=1e-11)
     # one that is off along one axis only is left out
     offset[4, 1] = 1000
-    got = average.mean_positions(*one(30), offset, variance, np.ones(30, np.uint8), 9.)[0]
+    got = positions.mean_positions(*one(30), offset, variance, np.ones(30, np.uint8), 9.)[0]
     some = np.arange(30) != 4
     assert got[POSITION["n_used"]] == 29
     assert got[:2] == pytest.approx(np.average(offset[some], axis=0, weights=1/variance[some]), rel=1e-11)
-    single = average.mean_positions(*one(1), offset[:1], variance[:1], np.zeros(1, np.uint8), 4.)[0]
+    single = positions.mean_positions(*one(1), offset[:1], variance[:1], np.zeros(1, np.uint8), 4.)[0]
     assert single[[0, 1, 6]].tolist() == [*offset[0], 1] and np.isnan(single[3:6]).all()
 
 
@@ -188,13 +188,13 @@ def test_motions(n, objects, least, base):
     time = np.random.default_rng(7).uniform(2010, 2020, n)
     time[::9] = np.nan
     args = *some_members(n, objects), *some_positions(n), time, least, base
-    assert close(average.motions(*args), reference_sky.motions(*args))
+    assert close(positions.motions(*args), reference_sky.motions(*args))
 
 
 def test_motions_are_those_of_polyfit():
     offset, variance, _ = some_positions(25)
     time = np.random.default_rng(8).uniform(2010, 2020, 25)
-    got = average.motions(*one(25), offset, variance, np.ones(25, np.uint8), time, 3, 1.)[0]
+    got = positions.motions(*one(25), offset, variance, np.ones(25, np.uint8), time, 3, 1.)[0]
     epoch = np.average(time, weights=1/variance)
     for axis, (at, motion) in enumerate((("east", "pm_east"), ("north", "pm_north"))):
         line, covariance = np.polyfit(time-epoch, offset[:, axis], 1, w=variance**-0.5, cov="unscaled")
@@ -208,22 +208,22 @@ def test_motions_need_members_and_time():
     offset, variance, all_ = np.zeros((5, 2)), np.ones(5), np.ones(5, np.uint8)
     time = np.array([0., 1, 2, 3, 4])
     for n, least, base, fits in ((5, 5, 4., True), (5, 6, 4., False), (5, 5, 4.1, False), (2, 0, 0., False), (3, 0, 0., True)):
-        out = average.motions(*one(n), offset[:n], variance[:n], all_[:n], time[:n], least, base)
+        out = positions.motions(*one(n), offset[:n], variance[:n], all_[:n], time[:n], least, base)
         assert np.isfinite(out).all() == fits
-    assert np.isnan(average.motions(*one(5), offset, variance, all_, np.ones(5), 3, 0.)).all()
+    assert np.isnan(positions.motions(*one(5), offset, variance, all_, np.ones(5), 3, 0.)).all()
 
 
 START, MEMBER, NUMBERS, BYTES, REALS, PAIRS = (np.array([0, 2]), np.array([0, 1]), np.zeros(2, np.intc), np.zeros(2, np.uint8),
                                                np.ones(2), np.ones((2, 2)))
 CALLS = {
     "roles": lambda start=START, member=MEMBER, last=REALS:
-        roles.roles(start, member, NUMBERS, NUMBERS, BYTES, REALS, last, 0),
+        average.roles(start, member, NUMBERS, NUMBERS, BYTES, REALS, last, 0),
     "mean_fluxes": lambda start=START, member=MEMBER, last=PAIRS:
         average.mean_fluxes(start, member, NUMBERS, NUMBERS, last, BYTES, BYTES, 1, 3.),
     "mean_positions": lambda start=START, member=MEMBER, last=REALS:
-        average.mean_positions(start, member, PAIRS, last, BYTES, 3.),
+        positions.mean_positions(start, member, PAIRS, last, BYTES, 3.),
     "motions": lambda start=START, member=MEMBER, last=REALS:
-        average.motions(start, member, PAIRS, REALS, BYTES, last, 3, 1.),
+        positions.motions(start, member, PAIRS, REALS, BYTES, last, 3, 1.),
 }
 
 
@@ -244,8 +244,8 @@ def test_arguments_are_checked(call):
 
 def test_owners_and_policies_are_checked():
     with pytest.raises(ValueError, match="below the number"):
-        roles.members_of(np.array([0, 3]), 3)
+        average.members_of(np.array([0, 3]), 3)
     with pytest.raises(ValueError, match="below the number"):
-        roles.members_of(np.array([-1]), -1)
+        average.members_of(np.array([-1]), -1)
     with pytest.raises(ValueError, match="policy is 3"):
         roles_of([1, 1], 3)

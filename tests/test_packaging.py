@@ -86,10 +86,10 @@ def test_recipe_builds_across_with_the_same_compilers_in_python(project, recipe)
 @source
 def test_recipe_constrains_and_tests_with_the_extras(project, recipe):
     extras = project["project"]["optional-dependencies"]
-    optional = of_pip([r for e in ("plot", "parquet", "dask") for r in extras[e]], "linux")
+    optional = of_pip([r for e in ("plot", "parquet", "sky", "dask") for r in extras[e]], "linux")
     assert of_conda(recipe["requirements"]["run_constraints"], "linux") == optional
     wanted = of_pip([r for r in extras["test"] if not r.startswith(NAME)], "linux")
-    wanted.update(of_pip(extras["plot"]+extras["parquet"], "linux"))
+    wanted.update(of_pip(extras["plot"]+extras["parquet"]+extras["sky"], "linux"))
     tests = next(t for t in recipe["tests"] if "files" in t)
     assert of_conda(tests["requirements"]["run"], "linux") == wanted
 
@@ -113,8 +113,9 @@ def test_core_dependencies_and_extras(project):
     assert {"plot", "parquet", "dask", "test", "all"} <= set(extras)
     assert {split(r)[0] for r in extras["plot"]} == {"matplotlib"}
     assert {split(r)[0] for r in extras["parquet"]} == {"pyarrow"}
+    assert {split(r)[0] for r in extras["sky"]} == {"mocpy"}
     assert re.fullmatch(NAME+r"\[([\w,]+)\]", extras["all"][0]).group(1).split(",") == [
-        e for e in extras if e not in ("test", "all")]
+        e for e in extras if e not in ("test", "lsdb", "all")]
     assert not [r for e in ("plot", "parquet", "dask", "all") for r in extras[e] if r.startswith("tensorflow")]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cython_ext import average as kernel
+from ..cython_ext import positions as position_kernel
 from ..cython_ext import sphere
 from ..errors import ConfigError
 from ..flags import ENGINE
@@ -14,8 +15,8 @@ USES = {
     0: "averaged", 1: "summed", 2: "several", 3: "farther", 4: "overlap", 5: "not primary", 6: "no zero point", 7: "no flux",
 }
 """How a detection counts: averaged; averaged as part of a sum; not, because its image has several of the object; because another
-of its image is nearer; because another detector of the exposure was taken; because it is not primary; for want of a zero point; of
-a flux and its error."""
+of its image is nearer; because another detector of the exposure was taken; because it is not primary; for want of a zero point;
+for want of a flux and its error."""
 NOT_PRIMARY, NO_ZEROPOINT, NO_FLUX = 5, 6, 7
 ENGINE_SHIFT = 32
 MJD_YEAR = 365.25
@@ -97,6 +98,16 @@ def good(rows, config):
     return ~bad & (rows["flags"] & config.bad_flags == 0)
 
 
+def members_of(owner, objects):
+    """Numbers of the detections of each object; see `kernel.members_of`."""
+    return kernel.members_of(np.ascontiguousarray(owner, dtype=np.intp), objects)
+
+
+def several(use):
+    """Which detections share their image with another of their object."""
+    return (use >= kernel.Use.SUMMED) & (use <= kernel.Use.FARTHER)
+
+
 def uses(association, places, measures, members, policy):
     """How each detection counts; keys of `USES`.
 
@@ -106,7 +117,7 @@ def uses(association, places, measures, members, policy):
     places : crowdsource.catalog.match.Places
     measures : Measures
     members : tuple of ndarray
-        From `kernel.members_of`, of those that are primary.
+        From `members_of`, of those that are primary.
     policy : str
 
     Returns
@@ -189,12 +200,12 @@ def positions(association, variance, measures, members, use, config):
     # a position is as good without a zero point; one of several in an image may be that of anything
     counted = ((use <= kernel.Use.SUMMED) | (use == NO_ZEROPOINT) | (use == NO_FLUX)).astype(np.uint8)
     offset = np.nan_to_num(association.offset)
-    mean = kernel.mean_positions(*members, offset, variance, counted, config.position_clip)
+    mean = position_kernel.mean_positions(*members, offset, variance, counted, config.position_clip)
     ra, dec = sphere.moved(association.ra, association.dec, np.ascontiguousarray(mean[:, :2]))
     out = dict(ra=ra, dec=dec, ra_error=mean[:, 2], dec_error=mean[:, 2], ra_scatter=mean[:, 3], dec_scatter=mean[:, 4],
                position_chi2=mean[:, 5], n_position=mean[:, 6])
     if config.proper_motion:
-        motion = kernel.motions(*members, offset, variance, counted, measures.mjd/MJD_YEAR, config.motion_detections,
+        motion = position_kernel.motions(*members, offset, variance, counted, measures.mjd/MJD_YEAR, config.motion_detections,
                                 config.motion_years)
         out.update(pmra=motion[:, 2]*1e3, pmdec=motion[:, 3]*1e3, pm_error=motion[:, 5]*1e3, pm_chi2=motion[:, 6],
                    pm_mjd=motion[:, 7]*MJD_YEAR)

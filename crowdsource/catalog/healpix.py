@@ -12,8 +12,12 @@ INDEX = "_healpix_29"
 FILES_IN_FOLDER = 10_000
 EVEN = 0x5555555555555555
 """Bits of an index that hold the first of the two coordinates within a base pixel."""
-NARROWEST = 0.5
-"""No pixel keeps others than its neighbours less apart than this times the root of its area."""
+CELLS_IN_RADIUS = 8
+"""Cells along the radius of a cone, at most."""
+FINEST_OF_CONE = 24
+"""Order of the finest of them: the search for those at the edge goes a few orders further."""
+NARROWEST = 0.65
+"""No pixel keeps others than its neighbours less apart than this times the root of its area: 0.698 at order 3, 0.681 at 6."""
 
 
 @dataclass(frozen=True, order=True)
@@ -121,6 +125,72 @@ def cells_around(pixel, order):
     inside = np.unique(_interleaved(x) | _interleaved(y) << 1) | np.int64(pixel.number) << 2*(order-pixel.order)
     around = np.unique(healpy.get_all_neighbours(1 << order, inside, nest=True))
     return around[(around >= 0) & (around >> 2*(order-pixel.order) != pixel.number)].astype(np.int64)
+
+
+def cells_in_cone(ra, dec, radius):
+    """Cells that hold all of a cone, and few others.
+
+    Parameters
+    ----------
+    ra, dec, radius : float
+        Degrees.
+
+    Returns
+    -------
+    order : int
+    cells : ndarray, shape (n,), int64
+        Their numbers, ascending.
+    """
+    order = 0
+    while order < FINEST_OF_CONE and np.degrees(healpy.nside2resol(1 << order+1))*CELLS_IN_RADIUS > radius:
+        order += 1
+    centre = healpy.ang2vec(ra, dec, lonlat=True)
+    cells = healpy.query_disc(1 << order, centre, np.radians(radius), inclusive=True, nest=True)
+    return order, np.sort(cells).astype(np.int64)
+
+
+def cells_at(ra, dec, order):
+    """Numbers of the cells of an order at positions in degrees, which may be arrays of any shape."""
+    return healpy.ang2pix(1 << order, ra, dec, nest=True, lonlat=True)
+
+
+def corners_of(cells, order):
+    """Corners of cells.
+
+    Parameters
+    ----------
+    cells : ndarray, shape (n,)
+    order : int
+
+    Returns
+    -------
+    ra, dec : ndarray, shape (n, 4)
+        Degrees.
+    """
+    vectors = healpy.boundaries(1 << order, np.asarray(cells), nest=True)
+    ra, dec = healpy.vec2ang(np.moveaxis(vectors, 1, 2).reshape(-1, 3), lonlat=True)
+    return ra.reshape(-1, 4), dec.reshape(-1, 4)
+
+
+def write_map(path, cells, values, order, column):
+    """Write a map of part of the sky as healpy does, NESTED, celestial coordinates; replaces a file.
+
+    Parameters
+    ----------
+    path : path-like
+    cells : ndarray, shape (n,)
+        Numbers of the cells of an order.
+    values : ndarray, shape (n,)
+        What is not finite is left out, as cells that are not given.
+    order : int
+    column : (str, str)
+        Name and unit of the values.
+    """
+    sky = np.full(12 << 2*order, healpy.UNSEEN, np.float32)
+    known = np.isfinite(values)
+    sky[np.asarray(cells)[known]] = np.asarray(values)[known]
+    healpy.write_map(path, sky, nest=True, coord="C", partial=True, column_names=column[:1], column_units=column[1:],
+                     dtype=np.float32, overwrite=True)
 
 
 def _interleaved(x):

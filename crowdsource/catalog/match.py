@@ -13,14 +13,19 @@ import numpy as np
 from ..cython_ext import match as kernel
 from ..cython_ext import sphere
 from ..errors import ConfigError
-from .average import POLICIES
+from .average import POLICIES, members_of
 
 ARCSEC = 1/3600.
-SEED_ROUNDS, MORE_ROUNDS, SETTLING_ROUNDS = 5, 2, 3
-LINKS = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+2*MORE_ROUNDS+4+6
-"""Nothing farther away than so many links matters: the density reaches over one, a round of seeds over two (a seed is denser than
-what is linked to it, and takes that), centres and the way to them over three, a round of settling over two, the last centres,
-and what is counted about them, over four, and names of an earlier release over six."""
+SEED_ROUNDS, MORE_ROUNDS, SETTLING_ROUNDS = 4, 2, 2
+NEGLIGIBLE = 1e-12
+"""Weight in an object's centre of detections that make none, or share their image with a nearer one."""
+STRAY_RADII, STRAY_RATIO = 2., 2
+"""Stray detections are up to so many radii from their object, which has at least so many times as many."""
+LINKS = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6
+"""Nothing farther away than so many radii matters: the density reaches over one, a round of seeds over two (a seed is denser than
+what is linked to it, and takes that), centres and the way to them over three, a round of settling over two, strays, and whether
+what takes them is stray itself, over eight, the last centres, and what is counted about them, over four, and names of an earlier
+release over six."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class AssociationConfig:
         Added in quadrature to each error of a position: that of the astrometry, arcsec.
     seed_part : float
         Detections within this part of the radius count for a seed.
+    stray_sigmas : float
+        A few detections farther away are an object's too, where they lie within so many standard deviations and twice the radius
+        and were never seen together with it; 0 for never.
     policy : str
         What becomes of several detections of one object in one exposure: "flag" (none is averaged), "sum" (their fluxes are
         added) or "nearest" (that alone is averaged).
@@ -45,6 +53,7 @@ class AssociationConfig:
     sigmas: float = 0.
     error_floor: float = 0.02
     seed_part: float = 0.6
+    stray_sigmas: float = 5.
     policy: str = "flag"
 
     @property
@@ -56,8 +65,8 @@ class AssociationConfig:
         """Raise `ConfigError` for values that make no sense."""
         if not 0 < self.radius <= 60:
             raise ConfigError(f"radius is {self.radius:g} arcsec: it must be positive and at most 60")
-        if not (self.sigmas >= 0 and self.error_floor > 0 and 0 < self.seed_part <= 1):
-            raise ConfigError("sigmas must not be negative, error_floor must be positive, seed_part from 0 to 1")
+        if not (min(self.sigmas, self.stray_sigmas) >= 0 and self.error_floor > 0 and 0 < self.seed_part <= 1):
+            raise ConfigError("sigmas and stray_sigmas must not be negative, error_floor must be positive, seed_part from 0 to 1")
         if self.policy not in POLICIES:
             raise ConfigError(f"policy is {self.policy!r}: choose one of {', '.join(POLICIES)}")
 
@@ -120,17 +129,25 @@ def associate(places, config):
     """
     points = sphere.Points(np.mod(places.ra, 360.), places.dec, config.radius*ARCSEC)
     order = points.order
-    sigma2 = variances(places.sigma, config)[order]
-    half = _halves(sigma2, config)
-    weight = places.weight[order]
+    variance, weight = variances(places.sigma, config)[order], places.weight[order]
+    half = _halves(variance, config)
     dense = np.where(weight > 0, kernel.density(points, half, weight, config.seed_part), -1.)
     owner = np.full(len(order), -1, dtype=np.intp)
     kernel.cover(points, half, dense, owner, SEED_ROUNDS)
-    precision = np.where(weight > 0, 1/sigma2, 1e-12/sigma2)
-    owner, extra, number = _settled(points, half, owner, precision, places.source[order])
-    owner[owner < 0] = -1
+    precision = np.where(weight > 0, 1, NEGLIGIBLE)/variance
+    number, owner = _numbered(owner)
+    ra, dec = sphere.places(_centres(points, owner, precision, number))
+    source = places.source[order].astype(np.intc)
+    near, d2 = kernel.nearest_centres(sphere.Points(ra, dec, points.reach), points.vectors, *points.sorted_places, half)
+    owner, extra = kernel.settle(near, d2, order.astype(np.intp), source, number, SETTLING_ROUNDS)
+    if config.stray_sigmas > 0:
+        centres = sphere.Points(ra, dec, STRAY_RADII*config.radius*ARCSEC)
+        limit = np.minimum(variance*np.radians(config.stray_sigmas*ARCSEC)**2, sphere.chord2(centres.reach))
+        into = kernel.absorb(centres, members_of(owner, number), points.vectors, limit, source, (weight > 0).astype(np.uint8),
+                             STRAY_RATIO)
+        owner = np.where(owner >= 0, into[owner], owner)
     owner = _with_leftovers(points, half, dense, owner, number)
-    return _results(points, owner, np.where(extra, 1e-12*precision, precision))
+    return _results(points, owner, np.where(extra, NEGLIGIBLE*precision, precision))
 
 
 def variances(sigma, config):
@@ -147,34 +164,14 @@ def _halves(variance, config):
     return np.minimum(variance*np.radians(config.sigmas*ARCSEC)**2, largest)
 
 
-def _settled(points, half, owner, precision, source):
-    """Each detection's nearest centre, one of a source to a centre.
-
-    Returns
-    -------
-    owner : ndarray, shape (n,)
-        Numbers from 0 on.
-    extra : ndarray, shape (n,), bool
-    number : int
-        Of centres.
-    """
-    seeds, owner = _numbered(owner)
-    sums = _centres(points, owner, precision, len(seeds))
-    ra, dec = sphere.places(sums)
-    centres = sphere.Points(ra, dec, points.reach)
-    near, d2 = kernel.nearest_centres(centres, points.vectors, *points.sorted_places, half)
-    owner, extra = kernel.settle(near, d2, points.order.astype(np.intp), source.astype(np.intc), len(seeds), SETTLING_ROUNDS)
-    return owner, extra, len(seeds)
-
-
 def _numbered(owner):
-    """Which owners there are, and each one's number among them; -1 for negative ones."""
+    """How many owners there are, and each one's number among them; -1 for negative ones."""
     some = owner >= 0
     named = np.zeros(owner.max(initial=-1)+1, bool)
     named[owner[some]] = True
     out = np.full(len(owner), -1, dtype=np.intp)
     out[some] = (np.cumsum(named)-1)[owner[some]]
-    return np.flatnonzero(named), out
+    return int(named.sum()), out
 
 
 def _centres(points, owner, precision, number):
@@ -196,9 +193,8 @@ def _with_leftovers(points, half, dense, owner, number):
 
 def _results(points, owner, precision):
     """Centres and separations, in the order in which the detections were given."""
-    names, owner = _numbered(owner)
-    sums = _centres(points, owner, precision, len(names))
-    ra, dec = sphere.places(sums)
+    number, owner = _numbered(owner)
+    ra, dec = sphere.places(_centres(points, owner, precision, number))
     some = owner >= 0
     offset = np.full((len(owner), 2), np.nan)
     offset[some] = sphere.offsets(points.vectors[some], np.ascontiguousarray(ra[owner[some]]),

@@ -12,8 +12,8 @@ from .healpix import INDEX, index_of
 CHANGE = [("change", "u1"), ("previous_id", "i8"), ("object_id", "i8"), ("n_shared", "i4")]
 MERGED, SPLIT, GONE = 1, 2, 3
 CHANGES = {MERGED: "merged", SPLIT: "split", GONE: "gone"}
-"""An earlier object's detections went into one with another identifier, which has more of a second earlier one; went apart; are all
-gone, or in no object (object_id -1)."""
+"""An earlier object's detections went into one with another identifier, which has more of a second earlier one; went apart; are
+all gone, or in no object (object_id -1)."""
 
 
 @dataclass(frozen=True)

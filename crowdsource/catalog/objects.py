@@ -3,9 +3,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..cython_ext import average as kernel
-from .average import (NO_FLUX, NO_ZEROPOINT, NOT_PRIMARY, USES, ZEROPOINT, AverageConfig, Measures, band_means, good, positions,
-                      ranges, uses)
+from .average import (NO_FLUX, NO_ZEROPOINT, NOT_PRIMARY, USES, ZEROPOINT, AverageConfig, Measures, band_means, good,
+                      members_of, positions, ranges, several, uses)
 from .healpix import INDEX, index_of
 from .match import AssociationConfig, Places, associate, variances
 from .names import carried, named
@@ -154,14 +153,15 @@ def sky_of(tables, catalogs, config, earlier=None):
     places, measures = placed(rows, catalogs), measured(rows, catalogs, average)
     found = associate(places, association)
     owner = np.where(measures.reason == NOT_PRIMARY, -1, found.owner)
-    members = kernel.members_of(owner, len(found.ra))
+    members = members_of(owner, len(found.ra))
     use = uses(found, places, measures, members, association.policy)
     variance = variances(places.sigma, association)
     objects = _objects(found, variance, measures, members, use, (places.source, catalogs.bands), average)
     names, changes = carried(named(found.ra, found.dec), found.owner, rows, earlier)
     objects["object_id"] = names
     members = _members(rows, np.r_[names, -1][found.owner], found, measures, use)
-    return objects[np.lexsort((names, objects[INDEX]))], members[np.lexsort((rows["detection_id"], rows[INDEX]))], changes
+    # the rows are in the order of the detections' identifiers already
+    return objects[np.lexsort((names, objects[INDEX]))], members[np.argsort(rows[INDEX], kind="stable")], changes
 
 
 def _objects(found, variance, measures, members, use, source_and_bands, config):
@@ -179,8 +179,7 @@ def _objects(found, variance, measures, members, use, source_and_bands, config):
         _fill(out, {f"{name}_{band.lower()}": values for name, values in of_band.items()})
     out["n_det"] = np.diff(members[0])
     out["n_used"], out["n_ok"] = means["n_used"].sum(axis=1), means["n_ok"].sum(axis=1)
-    several = (use >= kernel.Use.SUMMED) & (use <= kernel.Use.FARTHER)
-    out["n_several"] = np.bincount(found.owner[several & (found.owner >= 0)], minlength=n)
+    out["n_several"] = np.bincount(found.owner[several(use) & (found.owner >= 0)], minlength=n)
     return out
 
 

@@ -22,9 +22,11 @@ from ..errors import ConfigError, DataFileError, OutputError
 from ..io.atomic import atomic_path
 from ..io.rows import read_attributes, read_rows, write_rows
 from .healpix import INDEX, INDEX_ORDER, Pixel, cells_around
+from .ledger import read_signed, signed
 from .names import CHANGE, GONE, Earlier
 from .objects import SkyConfig, catalogs_of, sky_of, used
 from .sky_columns import SkyColumn, object_columns
+from .store import RELEASES, open_store
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "crowdsource-release", 1
@@ -117,25 +119,22 @@ def open_release(store, name):
     Raises
     ------
     DataFileError
-        When there is none of that name, or its record is damaged.
+        When there is none of that name.
+    StoreError
+        When its record is damaged or of a later version.
     """
-    path = Path(store.path)/"releases"/name
+    path = Path(store.path)/RELEASES/name
     if not (path/RECORD).is_file():
         others = releases(store)
         raise DataFileError(path, f"is no release; choose one of {', '.join(others)}" if others else
                             "is no release; make one with crowdsource healpix assemble")
-    text = (path/RECORD).read_text(encoding="utf-8")
-    record = json.loads(text)
-    if record.pop("sha256", None) != _digest(record):
-        raise DataFileError(path/RECORD, "does not agree with its checksum; restore it, or assemble anew")
-    if (record["format"], record["version"]) != (FORMAT, VERSION):
-        raise DataFileError(path/RECORD, f"is {record['format']} {record['version']}, but {FORMAT} {VERSION} can be read")
+    record, _ = read_signed(path/RECORD, FORMAT, VERSION)
     return Release(path, name, record, tuple(Pixel(*p) for p in record["pixels"]))
 
 
 def releases(store):
     """Names of a store's releases, sorted."""
-    folder = Path(store.path)/"releases"
+    folder = Path(store.path)/RELEASES
     return sorted(p.name for p in folder.iterdir() if (p/RECORD).is_file() and not p.name.startswith(".")) \
         if folder.is_dir() else []
 
@@ -174,16 +173,17 @@ def assemble(store, name, config=None, *, previous=None, zero_points=None, execu
     config = (config or SkyConfig()).checked()
     final = _place(store, name)
     if config.association.reach > store.margin:
-        raise ConfigError(f"a radius of {config.association.radius:g} arcsec needs margins of {config.association.reach:.4g}, but "
-                          f"the store has {store.margin:g}: make one with --margin {np.ceil(config.association.reach):.0f}")
-    with store.working(f"release-{name}"), store.reading():
+        raise ConfigError(f"a radius of {config.association.radius:g} arcsec needs margins of {config.association.reach:.4g}, "
+                          f"but the store has {store.margin:g}: make one with --margin {np.ceil(config.association.reach):.0f}")
+    with store.making(), store.reading():
         if final.exists():
             raise OutputError(f"{final}: exists already; choose another name or remove it")
         if previous:
             open_release(store, previous)
         snapshot = store.snapshot()
-        plan = Plan(str(store.path), snapshot.number, snapshot.zero_point_version if zero_points is None else zero_points, config,
-                    previous or "", bands_of(snapshot))
+        versions = len(snapshot.state.zeropoints)
+        plan = Plan(str(store.path), snapshot.number, versions if zero_points is None else zero_points, config, previous or "",
+                    bands_of(snapshot))
         folder = _started(final, plan)
         done = _made(snapshot.pixels, plan, folder, executor, progress)
         _finish(folder, final, plan, done, store)
@@ -194,7 +194,7 @@ def _place(store, name):
     """Folder of a release to be."""
     if not NAME.fullmatch(name):
         raise ConfigError(f"a release cannot be named {name!r}: use letters, digits, dots, dashes and underscores")
-    folder = Path(store.path)/"releases"
+    folder = Path(store.path)/RELEASES
     folder.mkdir(exist_ok=True)
     return folder/name
 
@@ -271,10 +271,11 @@ def _there(folder, pixel):
 def _make(plan, folder, pixel):
     """Make the files of a pixel."""
     snapshot, catalogs = _loaded(plan)
-    around = cells_around(pixel, snapshot.margin_order)
-    tables = [*snapshot.read(pixel), *(_near(t, around, snapshot.margin_order) for q in neighbours(snapshot.pixels, around,
-              snapshot.margin_order) for t in snapshot.read_border(q))]
-    earlier = _earlier(plan, pixel, around, snapshot.margin_order) if plan.previous else None
+    order = snapshot.margin_order
+    around = cells_around(pixel, order)
+    tables = [*snapshot.read(pixel), *(_near(t, around, order) for q in neighbours(snapshot.pixels, around, order)
+                                       for t in snapshot.read_border(q))]
+    earlier = _earlier(plan, pixel, around, order) if plan.previous else None
     objects, members, changes = sky_of(tables, catalogs, plan.config, earlier)
     own = _inside(objects[INDEX], pixel)
     gone = changes["change"] == GONE
@@ -293,7 +294,6 @@ def _make(plan, folder, pixel):
 @lru_cache(maxsize=1)
 def _loaded(plan):
     """Snapshot of the store and what is known of its images: once for each process."""
-    from .store import open_store
     snapshot = open_store(plan.store).snapshot(plan.snapshot)
     return snapshot, catalogs_of(snapshot.sources, plan.bands, snapshot.zero_points(plan.zero_points))
 
@@ -342,7 +342,6 @@ def _overlapping(pixels, pixel, around, order):
 
 @lru_cache(maxsize=1)
 def _earlier_release(plan):
-    from .store import open_store
     return open_release(open_store(plan.store), plan.previous)
 
 
@@ -358,10 +357,11 @@ def _finish(folder, final, plan, done, store):
     if plan.previous:
         lost = _lost(plan, open_release(store, plan.previous), pixels)
         record["files"]["lost.h5"] = write_rows(folder/"lost.h5", {"changes": lost}, overwrite=True)
-    record["sha256"] = _digest(record)
     with atomic_path(folder/RECORD, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(record), encoding="utf-8")
-    (folder/PLAN).unlink()
+        temporary.write_bytes(signed(record))
+    for leftover in (folder/PLAN, *folder.rglob(".*")):
+        # files whose writing was cut off
+        leftover.unlink()
     os.replace(folder, final)
 
 
@@ -377,7 +377,3 @@ def _lost(plan, previous, pixels):
     out = np.zeros(len(names), CHANGE)
     out["change"], out["previous_id"], out["object_id"] = GONE, names, -1
     return out
-
-
-def _digest(record):
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -176,6 +176,10 @@ def run_header(result, provenance, detector=""):
     header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
     header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
     header["EXPOSURE"] = provenance.exposure
+    if result.image.band:
+        header["BAND"] = (result.image.band, "of the image")
+    if np.isfinite(result.image.mjd):
+        header["MJD-MID"] = (result.image.mjd, "of mid-exposure")
     header["NSOURCES"] = (len(result.catalog), "rows of all catalogs")
     header["NPASS"] = (len(history), "passes of the loop")
     header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
@@ -282,4 +286,4 @@ def plain_record(header):
     config = [header[k] for k in header if k.startswith("CFG")]
     inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
     return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
-                config="\n".join(config), inputs="\n".join(inputs))
+                band=header.get("BAND", ""), mjd=header.get("MJD-MID", ""), config="\n".join(config), inputs="\n".join(inputs))

@@ -4,7 +4,7 @@
 """
 from importlib import import_module
 
-COMMANDS = ()
+COMMANDS = ("init", "ingest", "assemble", "export", "cone", "info")
 """In the order of their use."""
 
 

@@ -10,6 +10,7 @@ from ..average import AverageConfig
 from ..match import AssociationConfig
 from ..objects import SkyConfig
 from ..release import assemble
+from ..store import open_store
 
 SUMMARY = "make objects of all detections of a store, as a release"
 SECTIONS = {"association": AssociationConfig, "average": AverageConfig}
@@ -35,7 +36,6 @@ def add_arguments(parser):
 
 def run(args, talk):
     """Lines that tell what was made, and the exit status."""
-    from ..store import open_store
     if args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}: it must be at least 1")
     store = open_store(args.store)

@@ -1,0 +1,15 @@
+"""Surveys whose truth is known, as catalogs without pixels: what many exposures of one field of stars detect of them.
+
+Stars lie as in a cut through the Galaxy, with clusters in which there are several to a square arcsecond. Exposures of
+different seeing, depth and date tell different ones of them apart, with errors of positions and fluxes as fits report them.
+`crowdsource.io.survey` writes surveys to files.
+"""
+from .blends import blend
+from .columns import catalog_of
+from .config import SurveyConfig, checked
+from .detections import Detections, observe
+from .geometry import DETECTORS, SurveyExposure, detector_wcs, plan_exposures, widths
+from .truth import draw_truth, true_flux, true_places
+
+__all__ = ("DETECTORS", "Detections", "SurveyConfig", "SurveyExposure", "blend", "catalog_of", "checked", "detector_wcs",
+           "draw_truth", "observe", "plan_exposures", "true_flux", "true_places", "widths")
