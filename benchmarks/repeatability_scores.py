@@ -32,8 +32,8 @@ class Sky:
     places : ndarray, shape (n, 2)
         Pixels from the middle.
     detections : dict of str to ndarray, shape (m,)
-        Those that belong to an object: object (row of `objects`), band (number), image, use, ok, flux, flux_error (nanomaggies),
-        x, y, error (of either; pixels), sx, sy (place on the image), fwhm, fracflux.
+        Those that belong to an object: object (row of `objects`), band (number), image, use, ok, flux, flux_error, joint
+        (nanomaggies; the last is the error from photons alone), x, y, error (of either; pixels), name (exposure).
     truth : dict of str to ndarray
         x, y (pixels from the middle), and flux by band (nanomaggies).
     scale : float
@@ -61,10 +61,10 @@ class Sky:
         mine = np.where(members["object_id"] == objects["object_id"][mine], mine, -1)
         x, y = wcs.all_world2pix(rows["ra"], rows["dec"], 0)
         source = rows["source"]
+        joint = members["flux_error"]*rows["dflux_joint"]/rows["dflux"]
         detections = dict(object=mine, band=np.array([BANDS.index(b) for b in snapshot.sources.band])[source], image=source,
                           use=members["use"], ok=members["ok"], flux=members["flux"], flux_error=members["flux_error"], x=x, y=y,
-                          error=np.sqrt(0.5*(rows["dx"]**2+rows["dy"]**2)), sx=rows["x"], sy=rows["y"], fwhm=rows["fwhm"],
-                          fracflux=rows["fracflux"], rchi2=rows["rchi2"], name=snapshot.sources.exposure[source])
+                          joint=joint, error=np.sqrt(0.5*(rows["dx"]**2+rows["dy"]**2)), name=snapshot.sources.exposure[source])
         tx, ty, mags = truth
         true = dict(x=tx, y=ty, **{b: 10**(0.4*(22.5-m)) for b, m in mags.items()})
         return cls(objects, np.stack(wcs.all_world2pix(objects["ra"], objects["dec"], 0), 1), detections, true,
@@ -158,6 +158,9 @@ def repeatability(sky):
     rows = []
     for band in BANDS:
         e = epochs(sky, band)
+        star = sky.matched(band)[0][e["object"]]
+        true = np.where(star >= 0, sky.truth[band][star], np.nan)
+        off = (sky.detections["flux"][e["detection"]]-true)/sky.detections["flux_error"][e["detection"]]
         for half, where in sky.halves(*sky.places[e["object"]].T).items():
             for low, high in bins():
                 s = where & (e["mag"] >= low) & (e["mag"] < high)
@@ -167,9 +170,11 @@ def repeatability(sky):
                 pull = e["dm"][s]/e["em"][s]
                 rows.append([band, half, f"{low:g}-{high:g}", int(s.sum())//4, number(scatter(e["dm"][s])),
                              number(median(e["em"][s])), number(scatter(pull), 2), number(100*np.mean(np.abs(pull) > 3)),
+                             number(scatter(off[s & (star >= 0)]), 2),
                              number(scatter(both)), number(median(e["ep"][s])),
                              number(scatter(both/np.tile(e["ep"][s], 2)), 2)])
-    return table(["band", "half", "mag", "stars", "scatter mmag", "error mmag", "pull", "beyond 3 %", "scatter mas", "error mas",
+    return table(["band", "half", "mag", "stars", "scatter mmag", "error mmag", "pull", "beyond 3 %", "pull to the truth",
+                  "scatter mas", "error mas",
                   "position pull"], rows)
 
 
@@ -219,6 +224,7 @@ def mean_tables(sky):
     counts, means = [], []
     for band in BANDS:
         star, at, rows, stars = sky.matched(band)
+        common = common_errors(sky, band)
         lone = np.zeros(len(sky.objects), bool)
         lone[at] = unexplained(stars, rows)
         found = np.zeros(len(stars["x"]), bool)
@@ -235,27 +241,61 @@ def mean_tables(sky):
                 several = o & (sky.objects[f"n_det_{band}"] > 1)
                 counts.append([band, half, f"{low:g}-{high:g}", int(s.sum()), number(100*np.mean(found[s])), int(o.sum()),
                                number(100*np.mean(lone[o])), number(100*np.mean(lone[several]))])
-                means.append([band, half, f"{low:g}-{high:g}", *_of_means(sky, band, star, o & (star >= 0))])
+                means.append([band, half, f"{low:g}-{high:g}", *_of_means(sky, band, star, common, o & (star >= 0))])
     return (table(["band", "half", "mag", "stars", "found %", "objects", "spurious %", "spurious of 2 and more %"], counts),
-            table(["band", "half", "mag", "objects", "bias mmag", "scatter mmag", "error mmag", "pull", "clipped bias",
-                   "clipped pull", "position mas", "error mas", "position pull"], means))
+            table(["band", "half", "mag", "objects", "bias mmag", "scatter mmag", "error mmag", "pull", "clipped pull",
+                   "error mmag if confusion is common", "pull so", "position mas", "error mas", "position pull"], means))
 
 
 def _within(values, low, high):
     return (values >= low) & (values < high)
 
 
-def _of_means(sky, band, star, where):
+def common_errors(sky, band):
+    """Errors of mean fluxes if what an error has beside photon noise, the confusion of faint stars, is the same in all images."""
+    d = sky.detections
+    k = np.flatnonzero((d["band"] == BANDS.index(band)) & (d["use"] == AVERAGED) & (d["object"] >= 0))
+    weight, n = d["flux_error"][k].astype(float)**-2, len(sky.objects)
+    confusion = np.sqrt(np.maximum(d["flux_error"][k].astype(float)**2-d["joint"][k].astype(float)**2, 0))
+    total, own, shared = (np.bincount(d["object"][k], v, n) for v in (weight, (weight*d["joint"][k])**2, weight*confusion))
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(own+shared**2)/total
+
+
+def _of_means(sky, band, star, common, where):
     """Cells of one line: mean fluxes and positions of some objects against the truth."""
     o, s = sky.objects[where], star[where]
     true = sky.truth[band][s]
-    cells = [int(where.sum())]
-    for kind in ("flux", "flux_clipped"):
-        difference, error = o[f"{kind}_{band}"]-true, o[f"{kind}_error_{band}"]
-        cells.append(number(-MMAG*median(difference/true), 1, "+"))
-        if kind == "flux":
-            cells += [number(MMAG*scatter(difference/true)), number(MMAG*median(error/true))]
-        cells.append(number(scatter(difference/error), 2))
+    difference, error = o[f"flux_{band}"]-true, o[f"flux_error_{band}"]
+    clipped = (o[f"flux_clipped_{band}"]-true)/o[f"flux_clipped_error_{band}"]
     moved = sky.scale*np.r_[sky.places[where, 0]-sky.truth["x"][s], sky.places[where, 1]-sky.truth["y"][s]]
-    error = np.r_[o["ra_error"], o["dec_error"]]
-    return [*cells, number(1e3*scatter(moved)), number(1e3*median(error)), number(scatter(moved/error), 2)]
+    place = np.r_[o["ra_error"], o["dec_error"]]
+    return [int(where.sum()), number(-MMAG*median(difference/true), 1, "+"), number(MMAG*scatter(difference/true)),
+            number(MMAG*median(error/true)), number(scatter(difference/error), 2),
+            number(scatter(clipped[np.isfinite(clipped)]), 2), number(MMAG*median(common[where]/true)),
+            number(scatter(difference/common[where]), 2), number(1e3*scatter(moved)), number(1e3*median(place)),
+            number(scatter(moved/place), 2)]
+
+
+def bright_row(result, made, share, half, bright=17., away=60):
+    """Cells of one line: stars of an image brighter than a magnitude, and not at its edges, in a half of it, against the truth.
+
+    Offsets are in magnitudes: negative where fluxes are too high.
+    """
+    rows = {n: np.asarray(getattr(result.catalog[n], "value", result.catalog[n]), dtype=float)
+            for n in ("x", "y", "flux", "dflux", "dflux_joint", "qf")}
+    rows = {n: v[rows["flux"] > 0] for n, v in rows.items()}
+    stars = {n: np.asarray(made.truth[n]) for n in ("x", "y", "flux")}
+    stars["flux"] = share*stars["flux"]
+    dense = stars["x"] < 511.5 if np.median(stars["x"]) < 511.5 else stars["x"] > 511.5
+    middle = (made.data.shape[1]-1)/2
+    inside = np.maximum(np.abs(stars["x"]-middle), np.abs(stars["y"]-middle)) < middle-20
+    match = match_stars(stars, rows)
+    where = inside & (np.abs(stars["x"]-middle) > away) & (dense == (half == "crowded")) & (match >= 0)
+    where &= (made.config.zeropoint-2.5*np.log10(stars["flux"]) < bright) & (rows["qf"][match] > 0.99)
+    true, row = stars["flux"][where], match[where]
+    difference = rows["flux"][row]-true
+    sky = (result.sky-made.sky)[:, slice(0, 450) if (half == "crowded") == (np.median(stars["x"]) < middle) else slice(570, None)]
+    return [int(where.sum()), number(-MMAG*median(difference/true), 1, "+"), number(MMAG*scatter(difference/true)),
+            number(MMAG*median(rows["dflux"][row]/true)), number(scatter(difference/rows["dflux"][row]), 2),
+            number(scatter(difference/rows["dflux_joint"][row]), 2), number(float(np.median(sky)), 1)]
