@@ -156,13 +156,14 @@ def why(names):
         made, share = simulated(name)
         image, psf = made.image(), FieldPSF.of(made.psf)
         bright = [made.truth["snr"] > low for low in (5, 2)]
-        kinds = {"free": fit(image), "true PSF": fit(image, psf, fixed),
+        kinds = {"free": fit(image), "true PSF": fit(image, psf, fixed), "true PSF, and true sky under all stars":
+                 fit(image, psf, replace(fixed, sky=replace(config.sky, keep=True)), sky=made.sky),
                  **{f"true PSF, and places of stars above {low} sigma": fit(image, psf, fixed, sources=made.truth[s]["x", "y"])
                     for low, s in zip((5, 2), bright)}}
         rows += [[name, kind, half, *bright_row(result, made, share, half)] for kind, result in kinds.items()
                  for half in ("crowded", "sparse")]
     return table(["image", "fit", "half", "stars", "offset mmag", "scatter mmag", "error mmag", "pull", "pull of dflux_joint",
-                  "sky too high"], rows)
+                  "sky too high", "PSF's area too large %"], rows)
 
 
 def main():
@@ -178,7 +179,7 @@ def main():
     folder = arguments.folder
     images = [folder/f"{b}{k+1}.fits" for b in SEEING for k in range(4)]
     folder.mkdir(parents=True, exist_ok=True)
-    # not in this process: what a process that starts others holds counts among their memory
+    # not in this process: the memory of a process counts as that of those that it starts
     with ProcessPoolExecutor(arguments.processes) as pool:
         list(pool.map(make_image, images))
     with ThreadPoolExecutor(arguments.processes) as pool:

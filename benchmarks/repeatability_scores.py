@@ -8,6 +8,7 @@ from crowdsource.catalog.average import USES
 from crowdsource.catalog.release import open_release
 from crowdsource.catalog.store import open_store
 from crowdsource.evaluate import match_stars, robust_scatter, unexplained
+from crowdsource.psf.model import FieldPSF
 
 BINS = 13., 15., 16., 17., 18., 19., 20., 21., 22.
 BANDS = "gri"
@@ -298,4 +299,10 @@ def bright_row(result, made, share, half, bright=17., away=60):
     sky = (result.sky-made.sky)[:, slice(0, 450) if (half == "crowded") == (np.median(stars["x"]) < middle) else slice(570, None)]
     return [int(where.sum()), number(-MMAG*median(difference/true), 1, "+"), number(MMAG*scatter(difference/true)),
             number(MMAG*median(rows["dflux"][row]/true)), number(scatter(difference/rows["dflux"][row]), 2),
-            number(scatter(difference/rows["dflux_joint"][row]), 2), number(float(np.median(sky)), 1)]
+            number(scatter(difference/rows["dflux_joint"][row]), 2), number(float(np.median(sky)), 1),
+            number(100*(area(result.psf, stars["x"][where])/area(FieldPSF.of(made.psf), stars["x"][where])-1), 2)]
+
+
+def area(psf, x):
+    """1/sum(p^2) in the middle of the columns in which some stars lie, half way up an image, pixels."""
+    return 1/np.sum(psf.stamp(59, np.median(x), 511.5)**2)
