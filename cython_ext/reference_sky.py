@@ -143,14 +143,21 @@ def roles(members, visit, source, usable, sigma, separation, policy):
     return use
 
 
-def mean_fluxes(flux, variance, ok, clip):
+def mean_fluxes(flux, variance, common, ok, clip):
     """What `average.mean_fluxes` gives of one object in one band, from its measurements: ten values, three counts."""
+    def part(some):
+        if not some.any():
+            return np.nan, np.nan
+        w = 1/variance[some]/np.sum(1/variance[some])
+        # the covariance of the measurements: their own variances, and the common part in each pair
+        own = np.diag(variance[some]-common[some]**2)+np.outer(common[some], common[some])
+        return w@flux[some], np.sqrt(w@own@w)
     n, w = len(flux), 1/variance
     mean, near = np.average(flux, weights=w), np.abs(flux-np.median(flux)) <= clip*np.sqrt(variance)
     several = np.array([np.std(flux, ddof=1), np.sqrt(np.sum(w**2*(flux-mean)**2)*n/(n-1))/w.sum(), np.sum(w*(flux-mean)**2)]) \
         if n > 1 else np.full(3, np.nan)
-    part = lambda some: (np.average(flux[some], weights=w[some]), w[some].sum()**-0.5) if some.any() else (np.nan, np.nan)
-    return [mean, w.sum()**-0.5, *part(near), np.median(flux), *several, *part(ok)], [n, n-near.sum(), ok.sum()]
+    every = np.ones(n, bool)
+    return [*part(every), *part(near), np.median(flux), *several, *part(ok)], [n, n-near.sum(), ok.sum()]
 
 
 def mean_positions(offset, variance, counted, clip):

@@ -117,8 +117,9 @@ def test_means_agree_with_their_twins(seed):
     n, m = 200, 30
     start, member = average.members_of(rng.integers(0, m, n).astype(np.intp), m)
     flux, error, ok = rng.normal(0, 5, n), rng.uniform(0.5, 2, n), rng.random(n) < 0.7
+    common = error*rng.uniform(0, 1, n)*(rng.random(n) < 0.5)
     values, counts = average.mean_fluxes(start, member, np.zeros(n, np.intc), np.arange(n, dtype=np.intc),
-                                         np.stack([flux, error], axis=1), np.zeros(n, np.uint8), ok.astype(np.uint8), 1, 2.)
+                                         np.stack([flux, error, common], axis=1), np.zeros(n, np.uint8), ok.astype(np.uint8), 1, 2.)
     offset, counted = rng.normal(0, 1, (n, 2)), (rng.random(n) < 0.6).astype(np.uint8)
     place = positions.mean_positions(start, member, offset, error**2, counted, 1.5)
     time = rng.uniform(0, 5, n)
@@ -126,7 +127,7 @@ def test_means_agree_with_their_twins(seed):
     for k in range(m):
         own = member[start[k]:start[k+1]]
         if len(own):
-            expected = twin.mean_fluxes(flux[own], error[own]**2, ok[own], 2.)
+            expected = twin.mean_fluxes(flux[own], error[own]**2, common[own], ok[own], 2.)
             assert values[k, 0] == pytest.approx(expected[0], rel=1e-9, nan_ok=True)
             assert counts[k, 0].tolist() == [len(own), *expected[1]]
             expected = twin.mean_positions(offset[own], error[own]**2, counted[own], 1.5)
