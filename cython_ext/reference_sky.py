@@ -21,9 +21,9 @@ def places(vectors):
     return np.degrees(np.arctan2(v[:, 1], v[:, 0])) % 360, np.degrees(np.arctan2(v[:, 2], np.hypot(v[:, 0], v[:, 1])))
 
 
-def offsets(vectors, ra, dec):
-    """Twin of `sphere.offsets`."""
-    a, d = np.radians(ra), np.radians(dec)
+def offsets(vectors, which, ra, dec):
+    """Twin of `sphere.offsets`, each from a place."""
+    a, d = np.radians(ra)[which], np.radians(dec)[which]
     east = np.stack([-np.sin(a), np.cos(a), 0*a], axis=1)
     north = np.stack([-np.sin(d)*np.cos(a), -np.sin(d)*np.sin(a), np.cos(d)], axis=1)
     return np.stack([np.sum(vectors*east, axis=1), np.sum(vectors*north, axis=1)], axis=1)/ARCSEC

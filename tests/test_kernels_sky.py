@@ -40,8 +40,10 @@ def test_places_and_offsets(ra, dec):
     assert sphere.unit_vectors(*sphere.places(3*vectors)) == pytest.approx(vectors, abs=1e-15)
     assert np.all((sphere.places(vectors)[0] >= 0) & (sphere.places(vectors)[0] < 360))
     middle = np.full(50, float(ra)), np.full(50, float(dec))
-    offset = sphere.offsets(vectors, *middle)
-    assert offset == pytest.approx(twin.offsets(vectors, *middle), abs=1e-9)
+    which = np.random.default_rng(1).permutation(50)
+    offset = sphere.offsets(vectors, which, *middle)
+    assert offset == pytest.approx(twin.offsets(vectors, which, *middle), abs=1e-9)
+    assert np.isnan(sphere.offsets(vectors[:1], np.array([-1]), *middle)).all()
     for moved in (sphere.moved(*middle, offset), twin.moved(*middle, offset)):
         assert sphere.unit_vectors(*moved) == pytest.approx(vectors, abs=1e-15)
 
@@ -119,7 +121,8 @@ def test_means_agree_with_their_twins(seed):
     flux, error, ok = rng.normal(0, 5, n), rng.uniform(0.5, 2, n), rng.random(n) < 0.7
     common = error*rng.uniform(0, 1, n)*(rng.random(n) < 0.5)
     values, counts = average.mean_fluxes(start, member, np.zeros(n, np.intc), np.arange(n, dtype=np.intc),
-                                         np.stack([flux, error, common], axis=1), np.zeros(n, np.uint8), ok.astype(np.uint8), 1, 2.)
+                                         np.stack([flux, error, common], axis=1), np.zeros(n, np.uint8),
+                                         ok.astype(np.uint8), 1, 2.)
     offset, counted = rng.normal(0, 1, (n, 2)), (rng.random(n) < 0.6).astype(np.uint8)
     place = positions.mean_positions(start, member, offset, error**2, counted, 1.5)
     time = rng.uniform(0, 5, n)

@@ -11,7 +11,8 @@ from .names import carried, named
 from .sky_columns import MEMBER, object_columns, row_type
 
 WANTED = {"ra": "f8", "dec": "f8", "flux": "f8", "dflux": "f8", "dflux_joint": "f8", "dx": "f8", "dy": "f8",
-          "ra_error": "f8", "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8", "primary": "?"}
+          "ra_error": "f8", "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8",
+          "primary": "?"}
 """Columns of detections that objects are made from, and what they are read as; NaN, 0 and true stand for missing ones. Errors of
 positions are those in arcsec, or dx and dy in pixels."""
 MISSING = {"flags": 0, "primary": True}
