@@ -302,6 +302,8 @@ def _add_healpix(parser):
 
 
 def _run_healpix(args, talk):
+    from .memory import keep_memory
+    keep_memory()
     lines, status = args.command(args, talk)
     if not args.quiet:
         print("\n".join(lines))

@@ -26,9 +26,13 @@ cpdef enum Policy:
 
 
 cdef struct Value:
-    double flux, variance
+    double flux, variance, common
     bint ok, summed
     int source
+
+
+cdef struct Sums:
+    double weight, flux, variance, common
 
 
 cdef struct Detector:
@@ -198,18 +202,20 @@ def mean_fluxes(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const
                 const double[:, ::1] flux, const unsigned char[::1] use, const unsigned char[::1] ok, int bands, double clip):
     """Mean fluxes of objects in each band, as `FLUX_COLUMNS` and `COUNT_COLUMNS` name them.
 
-    Weighted means have 1/error^2 as weights. The clipped one leaves out what is more than `clip` errors from the median. The
-    error by scatter is ``sqrt(n/(n-1) sum w^2 (f-mean)^2)/sum w``.
+    Weighted means have 1/error^2 as weights. Of the errors, a part is common to all measurements of an object, such as the light
+    of stars too faint to be found: what is left of each falls with their number, ``sum w^2 (error^2-common^2)/(sum w)^2``, the
+    common part does not, ``(sum w common/sum w)^2``. The clipped one leaves out what is more than `clip` errors from the median.
+    The error by scatter is ``sqrt(n/(n-1) sum w^2 (f-mean)^2)/sum w``.
 
     Parameters
     ----------
     start, member : ndarray
     band, source : ndarray, shape (n,)
-    flux : ndarray, shape (n, 2)
-        Fluxes and their errors.
+    flux : ndarray, shape (n, 3)
+        Fluxes, their errors, and the common part of these.
     use : ndarray, shape (n,)
         `AVERAGED`, `SUMMED`, or anything else for those that do not count. What is summed of one source makes one value, of
-        the sum of the variances, which is good when all parts are.
+        the sum of the variances, and of those of the common parts, which is good when all its parts are.
     ok : ndarray, shape (n,)
         Good by all standards.
     bands : int
@@ -221,8 +227,8 @@ def mean_fluxes(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const
         NaN where there is none.
     counts : ndarray, shape (objects, bands, 4), int32
     """
-    if not len(band) == len(source) == len(flux) == len(use) == len(ok) or flux.shape[1] != 2:
-        raise ValueError("band, source, flux, use and ok must be as many, and flux needs two columns")
+    if not len(band) == len(source) == len(flux) == len(use) == len(ok) or flux.shape[1] != 3:
+        raise ValueError("band, source, flux, use and ok must be as many, and flux needs three columns")
     cdef Py_ssize_t objects = start.shape[0]-1, k, n, most = most_members(start, member, band.shape[0])
     cdef int b
     values_ = np.full((objects, bands, len(FLUX_COLUMNS)), np.nan)
@@ -264,18 +270,35 @@ cdef Py_ssize_t gather(const Py_ssize_t[::1] member, const int[::1] band, const 
         if use[m] == SUMMED and k >= 0:
             own[k].flux += flux[m, 0]
             own[k].variance += flux[m, 1]*flux[m, 1]
+            own[k].common = sqrt(own[k].common*own[k].common+flux[m, 2]*flux[m, 2])
             own[k].ok &= ok[m] != 0
         else:
             own[n].flux, own[n].variance, own[n].ok = flux[m, 0], flux[m, 1]*flux[m, 1], ok[m] != 0
-            own[n].summed, own[n].source = use[m] == SUMMED, source[m]
+            own[n].common, own[n].summed, own[n].source = flux[m, 2], use[m] == SUMMED, source[m]
             n += 1
     return n
 
 
+cdef inline void add(Sums *s, const Value *v) noexcept nogil:
+    """Take a measurement into a mean."""
+    cdef double w = 1/v.variance
+    s.weight += w
+    s.flux += w*v.flux
+    s.variance += w*w*(v.variance-v.common*v.common)
+    s.common += w*v.common
+
+
+cdef inline void mean_of(const Sums *s, double *out) noexcept nogil:
+    """The mean and its error; unchanged where there is none."""
+    if s.weight > 0:
+        out[0] = s.flux/s.weight
+        out[1] = sqrt(max(s.variance, 0.)+s.common*s.common)/s.weight
+
+
 cdef void one_band(const Value *own, Py_ssize_t n, double *room, double clip, double *out, int *count) noexcept nogil:
     """Means of an object's values in a band."""
-    cdef double w, weight = 0, total = 0, good = 0, good_total = 0, kept = 0, kept_total = 0, mean, plain = 0, spread = 0
-    cdef double chi2 = 0, scattered = 0, middle
+    cdef Sums every = Sums(0, 0, 0, 0), kept = Sums(0, 0, 0, 0), good = Sums(0, 0, 0, 0)
+    cdef double w, plain = 0, spread = 0, chi2 = 0, scattered = 0, middle
     cdef Py_ssize_t i
     cdef int left_out = 0, fine = 0
     for i in range(n):
@@ -283,31 +306,24 @@ cdef void one_band(const Value *own, Py_ssize_t n, double *room, double clip, do
         plain += own[i].flux
     middle, plain = median(room, n), plain/n
     for i in range(n):
-        w = 1/own[i].variance
-        weight += w
-        total += w*own[i].flux
+        add(&every, &own[i])
         if own[i].ok:
-            good += w
-            good_total += w*own[i].flux
+            add(&good, &own[i])
             fine += 1
         if fabs(own[i].flux-middle) <= clip*sqrt(own[i].variance):
-            kept += w
-            kept_total += w*own[i].flux
+            add(&kept, &own[i])
         else:
             left_out += 1
-    mean = total/weight
+    mean_of(&every, out)
+    mean_of(&kept, out+2)
+    mean_of(&good, out+8)
     for i in range(n):
         w = 1/own[i].variance
         spread += (own[i].flux-plain)*(own[i].flux-plain)
-        chi2 += w*(own[i].flux-mean)*(own[i].flux-mean)
-        scattered += w*w*(own[i].flux-mean)*(own[i].flux-mean)
-    out[0], out[1] = mean, 1/sqrt(weight)
-    if kept > 0:
-        out[2], out[3] = kept_total/kept, 1/sqrt(kept)
+        chi2 += w*(own[i].flux-out[0])*(own[i].flux-out[0])
+        scattered += w*w*(own[i].flux-out[0])*(own[i].flux-out[0])
     out[4] = middle
     if n > 1:
         # one value tells nothing of the scatter
-        out[5], out[6], out[7] = sqrt(spread/(n-1)), sqrt(scattered*n/(n-1))/weight, chi2
-    if good > 0:
-        out[8], out[9] = good_total/good, 1/sqrt(good)
+        out[5], out[6], out[7] = sqrt(spread/(n-1)), sqrt(scattered*n/(n-1))/every.weight, chi2
     count[1], count[2], count[3] = <int>n, left_out, fine

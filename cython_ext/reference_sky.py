@@ -35,10 +35,12 @@ def places(vectors):
     return np.where(ra == 360, 0, ra), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
-def offsets(vectors, ra, dec):
+def offsets(vectors, which, ra, dec):
     """Twin of `sphere.offsets`."""
-    _, east, north = axes(ra, dec)
-    return np.degrees(np.stack([(vectors*east).sum(axis=1), (vectors*north).sum(axis=1)], axis=1))*3600
+    out, some = np.full((len(vectors), 2), np.nan), which >= 0
+    _, *both = axes(ra[which[some]], dec[which[some]])
+    out[some] = np.degrees(np.stack([(vectors[some]*axis).sum(axis=1) for axis in both], axis=1))*3600
+    return out
 
 
 def moved(ra, dec, offset):
@@ -186,28 +188,33 @@ def mean_fluxes(start, member, band, source, flux, use, ok, bands, clip):
             counts[k, b, 0] = len(here)
             if parts:
                 f = np.array([flux[those, 0].sum() for those in parts])
-                variance = np.array([(flux[those, 1]**2).sum() for those in parts])
+                variance, common2 = (np.array([(flux[those, c]**2).sum() for those in parts]) for c in (1, 2))
                 good = np.array([all(ok[m] for m in those) for those in parts])
-                values[k, b], counts[k, b, 1:] = _one_band(f, variance, good, clip)
+                values[k, b], counts[k, b, 1:] = _one_band(f, variance, np.sqrt(common2), good, clip)
     return values, counts
 
 
-def _weighted(f, variance):
-    """Weighted mean and its error."""
-    return (np.average(f, weights=1/variance), np.sqrt(1/(1/variance).sum())) if len(f) else (np.nan, np.nan)
+def _weighted(f, variance, common):
+    """Weighted mean and its error, by the covariance of the values: of any two the product of what is common."""
+    if not len(f):
+        return np.nan, np.nan
+    weight = 1/variance/(1/variance).sum()
+    covariance = np.outer(common, common)
+    np.fill_diagonal(covariance, np.maximum(variance, common**2))
+    return weight@f, np.sqrt(weight@covariance@weight)
 
 
-def _one_band(f, variance, good, clip):
+def _one_band(f, variance, common, good, clip):
     """Means of some values, and how many there are of which kind."""
     n = len(f)
-    mean, error = _weighted(f, variance)
+    mean, error = _weighted(f, variance, common)
     kept = np.abs(f-np.median(f)) <= clip*np.sqrt(variance)
     spread = [np.nan]*3
     if n > 1:
         pull = (f-mean)/variance
         spread = [f.std(ddof=1), np.sqrt(n/(n-1)*(pull**2).sum())/(1/variance).sum(), ((f-mean)**2/variance).sum()]
-    return ([mean, error, *_weighted(f[kept], variance[kept]), np.median(f), *spread, *_weighted(f[good], variance[good])],
-            [n, n-kept.sum(), good.sum()])
+    clipped, fine = (_weighted(f[some], variance[some], common[some]) for some in (kept, good))
+    return [mean, error, *clipped, np.median(f), *spread, *fine], [n, n-kept.sum(), good.sum()]
 
 
 def mean_positions(start, member, offset, variance, counted, clip):

@@ -67,32 +67,39 @@ def places(const double[:, ::1] vectors):
     return ra, dec
 
 
-def offsets(const double[:, ::1] vectors, const double[::1] ra, const double[::1] dec):
+def offsets(const double[:, ::1] vectors, const Py_ssize_t[::1] which, const double[::1] ra, const double[::1] dec):
     """Offsets from places nearby.
 
     Parameters
     ----------
     vectors : ndarray, shape (n, 3)
         Unit vectors.
-    ra, dec : ndarray, shape (n,)
-        The place from which each is measured, degrees.
+    which : ndarray, shape (n,), intp
+        Number of the place from which each is measured, -1 for none.
+    ra, dec : ndarray, shape (m,)
+        The places, degrees.
 
     Returns
     -------
     ndarray, shape (n, 2)
-        East and north, arcsec: components of the vector in the plane that touches the sphere at the place.
+        East and north, arcsec: components of the vector in the plane that touches the sphere at the place; NaN for none.
     """
-    if vectors.shape[1] != 3 or ra.shape[0] != vectors.shape[0] or dec.shape[0] != vectors.shape[0]:
-        raise ValueError("vectors need three columns, and ra and dec must be as many as they are")
-    out = np.empty((vectors.shape[0], 2))
-    cdef double[:, ::1] o = out
-    cdef double sa, ca, sd, cd, second = DEGREE/3600
-    cdef Py_ssize_t i
+    if vectors.shape[1] != 3 or which.shape[0] != vectors.shape[0] or ra.shape[0] != dec.shape[0]:
+        raise ValueError("vectors need three columns, which must be as many as they are, and ra as many as dec")
+    if np.max(which, initial=-1) >= ra.shape[0]:
+        raise ValueError(f"which must be below the number of places, {ra.shape[0]}")
+    out, axes = np.full((vectors.shape[0], 2), np.nan), np.empty((ra.shape[0], 4))
+    cdef double[:, ::1] o = out, a = axes
+    cdef double second = DEGREE/3600
+    cdef Py_ssize_t i, k
     with nogil:
+        for k in range(ra.shape[0]):
+            a[k, 0], a[k, 1], a[k, 2], a[k, 3] = sin(ra[k]*DEGREE), cos(ra[k]*DEGREE), sin(dec[k]*DEGREE), cos(dec[k]*DEGREE)
         for i in range(vectors.shape[0]):
-            sa, ca, sd, cd = sin(ra[i]*DEGREE), cos(ra[i]*DEGREE), sin(dec[i]*DEGREE), cos(dec[i]*DEGREE)
-            o[i, 0] = (vectors[i, 1]*ca-vectors[i, 0]*sa)/second
-            o[i, 1] = (vectors[i, 2]*cd-(vectors[i, 0]*ca+vectors[i, 1]*sa)*sd)/second
+            k = which[i]
+            if k >= 0:
+                o[i, 0] = (vectors[i, 1]*a[k, 1]-vectors[i, 0]*a[k, 0])/second
+                o[i, 1] = (vectors[i, 2]*a[k, 3]-(vectors[i, 0]*a[k, 1]+vectors[i, 1]*a[k, 0])*a[k, 2])/second
     return out
 
 

@@ -311,7 +311,7 @@ def test_a_kill_loses_and_doubles_nothing(store, tmp_path):
 def test_the_commands(tmp_path, capsys):
     store = tmp_path/"s"
     assert main(["healpix", "init", str(store), "--order", "6", "--bands", "g", "r"]) == 0
-    assert "order 6, at most 250000 rows a pixel, margin 15 arcsec, bands: g, r" in capsys.readouterr().out
+    assert "order 6, at most 1000000 rows a pixel, margin 15 arcsec, bands: g, r" in capsys.readouterr().out
     plain_table().write(tmp_path/"t.ecsv")
     line = ["healpix", "ingest", str(store), str(tmp_path/"t.ecsv"), "--map", "flux=FLUX_PSF", "dflux=ERR", "--band", "g"]
     assert main([*line, "--mjd", "57000"]) == 0

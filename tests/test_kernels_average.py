@@ -83,7 +83,8 @@ def some_fluxes(n, bands, seed=4):
     """Bands, sources, fluxes, uses and what is good, for `mean_fluxes`."""
     rng = np.random.default_rng(seed)
     source = rng.integers(0, 9, n).astype(np.intc)
-    flux = np.stack([rng.normal(0, 3, n), rng.uniform(0.5, 2, n)], axis=1)
+    error = rng.uniform(0.5, 2, n)
+    flux = np.stack([rng.normal(0, 3, n), error, error*rng.uniform(0, 1, n)*(rng.random(n) < 0.7)], axis=1)
     # what is of one image is of one band
     return ((source % (bands+1)-1).astype(np.intc), source, flux, rng.integers(0, 5, n).astype(np.uint8),
             (rng.random(n) < 0.6).astype(np.uint8))
@@ -98,13 +99,13 @@ def test_mean_fluxes(n, objects, bands, clip):
     assert close(fast[0], slow[0]) and np.array_equal(fast[1], slow[1])
 
 
-def fluxes_of(flux, error=None, use=None, ok=None, source=None, clip=3.):
+def fluxes_of(flux, error=None, use=None, ok=None, source=None, common=0.):
     """Mean fluxes and counts of one object in one band, by name."""
     n = len(flux)
-    table = np.stack([flux, np.ones(n) if error is None else error], axis=1).astype(float)
+    table = np.stack([flux, np.ones(n) if error is None else error, np.broadcast_to(common, n)], axis=1).astype(float)
     values, counts = average.mean_fluxes(*one(n), np.zeros(n, np.intc), np.arange(n, dtype=np.intc) if source is None else
                                          np.array(source, np.intc), table, np.zeros(n, np.uint8) if use is None else
-                                         np.array(use, np.uint8), np.array([1]*n if ok is None else ok, np.uint8), 1, clip)
+                                         np.array(use, np.uint8), np.array([1]*n if ok is None else ok, np.uint8), 1, 3.)
     return {c: values[0, 0, k] for c, k in FLUX.items()} | {c: counts[0, 0, k] for c, k in COUNT.items()}
 
 
@@ -133,8 +134,17 @@ def test_mean_fluxes_are_those_of_numpy():
     assert fluxes_of(f)["flux_scatter_error"] == pytest.approx(f.std(ddof=1)/np.sqrt(41), rel=1e-11)
 
 
+def test_what_is_common_to_all_errors_does_not_average_out():
+    alone, many = fluxes_of([5.], [2.], common=1.5), fluxes_of([5.]*100, [2.]*100, common=1.5)
+    assert alone["flux_error"] == 2
+    assert many["flux_error"] == pytest.approx(np.sqrt((2**2-1.5**2)/100+1.5**2), rel=1e-12)
+    assert many["flux_error"] == many["flux_clipped_error"] == many["flux_ok_error"]
+    # a common part above the whole error leaves nothing else
+    assert fluxes_of([5.]*3, [2.]*3, common=2.5)["flux_error"] == pytest.approx(2.5, rel=1e-12)
+
+
 def test_fluxes_that_are_all_clipped_or_not_good_or_not_used():
-    far = fluxes_of([0., 100.], ok=[0, 0])
+    far = fluxes_of([0., 100.], ok=[0, 0], common=0.5)
     assert far["n_clipped"] == 2 and np.isnan(far["flux_clipped"]) and np.isnan(far["flux_ok"]) and far["flux"] == 50
     unused = fluxes_of([1., 2.], use=[Use.OVERLAP, 7])
     assert (unused["n_det"], unused["n_used"]) == (2, 0) and all(np.isnan(unused[c]) for c in FLUX)
@@ -215,10 +225,11 @@ def test_motions_need_members_and_time():
 
 START, MEMBER, NUMBERS, BYTES, REALS, PAIRS = (np.array([0, 2]), np.array([0, 1]), np.zeros(2, np.intc), np.zeros(2, np.uint8),
                                                np.ones(2), np.ones((2, 2)))
+FLUXES = np.ones((2, 3))
 CALLS = {
     "roles": lambda start=START, member=MEMBER, last=REALS:
         average.roles(start, member, NUMBERS, NUMBERS, BYTES, REALS, last, 0),
-    "mean_fluxes": lambda start=START, member=MEMBER, last=PAIRS:
+    "mean_fluxes": lambda start=START, member=MEMBER, last=FLUXES:
         average.mean_fluxes(start, member, NUMBERS, NUMBERS, last, BYTES, BYTES, 1, 3.),
     "mean_positions": lambda start=START, member=MEMBER, last=REALS:
         positions.mean_positions(start, member, PAIRS, last, BYTES, 3.),
@@ -233,7 +244,7 @@ def test_arguments_are_checked(call):
     for change, message in ((dict(member=np.array([0, 2])), "member 2 is none"), (dict(member=np.array([-1, 0])), "member -1"),
                             (dict(start=np.array([0, 3])), "start"), (dict(start=np.array([0, 2, 1])), "descend"),
                             (dict(start=np.array([-1, 2])), "start"), (dict(start=np.zeros(0, np.intp)), "start"),
-                            (dict(last=np.ones((3, 2)) if call is CALLS["mean_fluxes"] else np.ones(3)), "as many"),
+                            (dict(last=np.ones((3, 3)) if call is CALLS["mean_fluxes"] else np.ones(3)), "as many"),
                             (dict(start=START.astype(np.int32)), "dtype"),
                             (dict(member=np.zeros(4, np.intp)[::2]), "contiguous")):
         with pytest.raises(ValueError, match=message):

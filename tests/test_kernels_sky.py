@@ -90,8 +90,12 @@ def test_offsets_and_moves_are_those_of_astropy_and_undo_each_other():
     moved = sphere.moved(ra, dec, offset)
     vectors = sphere.unit_vectors(*moved)
     # 1e-15 radian is 2e-10 arcsec
-    assert np.allclose(sphere.offsets(vectors, ra, dec), offset, rtol=0, atol=1e-9)
-    assert np.allclose(sphere.offsets(vectors, ra, dec), reference_sky.offsets(vectors, ra, dec), rtol=0, atol=1e-9)
+    which = np.arange(len(ra))
+    assert np.allclose(sphere.offsets(vectors, which, ra, dec), offset, rtol=0, atol=1e-9)
+    # each from some other place, or from none
+    which = np.random.default_rng(6).integers(-1, 9, len(ra))
+    offsets = [where.offsets(vectors, which, ra[:9].copy(), dec[:9].copy()) for where in (sphere, reference_sky)]
+    assert np.allclose(*offsets, rtol=0, atol=1e-9, equal_nan=True) and np.array_equal(np.isnan(offsets[0][:, 0]), which < 0)
     assert np.allclose(vectors, reference_sky.unit_vectors(*reference_sky.moved(ra, dec, offset)), rtol=0, atol=2e-15)
     frame = SkyCoord(ra, dec, unit="deg").skyoffset_frame()
     seen = SkyCoord(*moved, unit="deg").transform_to(frame)
@@ -242,10 +246,14 @@ def test_association_kernels_check_their_arguments():
         match.settle(near, np.zeros((2, 4)), near[:, 0].copy(), source.astype(np.int64), 1, 1)
     with pytest.raises(ValueError, match="contiguous"):
         sphere.unit_vectors(np.zeros(4)[::2], two)
-    for call in (lambda: sphere.unit_vectors(two, three), lambda: sphere.places(np.zeros((2, 2))),
-                 lambda: sphere.offsets(np.zeros((2, 3)), two, three), lambda: sphere.moved(two, two, np.zeros((3, 2)))):
+    vectors, which = np.zeros((2, 3)), np.zeros(2, np.intp)
+    for kernel, *arguments in ((sphere.unit_vectors, two, three), (sphere.places, np.zeros((2, 2))),
+                               (sphere.offsets, vectors, which, two, three), (sphere.offsets, vectors, which[:1], two, two),
+                               (sphere.moved, two, two, np.zeros((3, 2)))):
         with pytest.raises(ValueError, match="as many|columns"):
-            call()
+            kernel(*arguments)
+    with pytest.raises(ValueError, match="which must be below"):
+        sphere.offsets(vectors, which+2, two, two)
 
 
 def some_places(ra, dec, seed=13, sources=5):
@@ -259,11 +267,6 @@ def some_places(ra, dec, seed=13, sources=5):
 
 def subset(places, chosen):
     return Places(*(v[chosen] for v in vars(places).values()))
-
-
-def joined(a, b, order):
-    """Places of both, in an order of their own."""
-    return Places(*(np.concatenate([v, w])[order] for v, w in zip(vars(a).values(), vars(b).values())))
 
 
 def told(found):
@@ -316,7 +319,7 @@ def test_what_is_far_away_does_not_matter(drawn, more):
     kept = np.sort(rng.permutation(n+more)[:n])
     order = np.empty(n+more, np.intp)
     order[kept], order[np.setdiff1d(np.arange(n+more), kept)] = np.arange(n), np.arange(n, n+more)
-    both = joined(near, others, order)
+    both = Places(*(np.concatenate(v)[order] for v in zip(vars(near).values(), vars(others).values())))
     alone, within = associate(near, config(sigmas)), associate(both, config(sigmas))
     assert np.array_equal(told(within)[kept], told(alone), equal_nan=True)
     label = np.unique(within.owner[kept], return_inverse=True)[1]

@@ -2,6 +2,7 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.lib.recfunctions
 import pytest
 from small_sky import SCALE, catalogs, detections, sky
 
@@ -43,6 +44,15 @@ def test_mean_flux_is_weighted_and_its_error_falls_with_root_n():
     assert o["flux_chi2_r"] == pytest.approx(np.sum(w*(flux-o["flux_r"])**2), rel=1e-5)
     assert o["mag_r"] == pytest.approx(22.5-2.5*np.log10(o["flux_r"]), abs=1e-5)
     assert (o["n_det_r"], o["n_used_r"], o["n_ok_r"], o["n_det"]) == (n, n, n, n)
+
+
+def test_confusion_does_not_fall_with_the_number_of_images():
+    n = 25
+    tables = [detections(k, 50., at(k, 0), dflux=5.) for k in range(n)]
+    joint = [np.lib.recfunctions.append_fields(t, "dflux_joint", np.full(len(t), 3.), usemask=False) for t in tables]
+    assert sky(tables)[0]["flux_error_r"][0] == pytest.approx(5/np.sqrt(n))
+    # of an error of 5, photon noise is 3 and confusion 4
+    assert sky(joint)[0]["flux_error_r"][0] == pytest.approx(np.hypot(3/np.sqrt(n), 4))
 
 
 def test_clipped_mean_leaves_out_what_is_far():

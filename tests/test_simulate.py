@@ -295,3 +295,15 @@ def test_a_camera_spreads_light():
     # what is left in the core tells a star from noise, the disk hardly
     assert np.allclose(seen.truth["flux"], plain.truth["flux"]/0.9, rtol=0.02)
     assert np.allclose(seen.truth["snr"], plain.truth["snr"], rtol=1e-5)
+
+
+def test_stars_of_another_image_are_those_of_the_truth():
+    # drawn ones handed in, faintest first, give the truth of the field that draws them; its noise is drawn after them
+    config = replace(SMALL, saturated_stars=0)
+    drawn = draw_stars(config, true_psf(config), np.random.default_rng(config.seed))
+    given, own = (simulate_field(config, stars=s) for s in (tuple(v[::-1] for v in drawn), None))
+    for name in ("x", "y", "flux"):
+        np.testing.assert_array_equal(given.truth[name], own.truth[name])
+    assert given.truth.meta["FLUX5"] == own.truth.meta["FLUX5"]
+    moved = simulate_field(SMALL, stars=([40.], [50.], [2e5]))
+    assert len(moved.truth) == 1 and np.unravel_index(np.argmax(moved.data*(moved.dq == 0)), SMALL.shape) == (50, 40)

@@ -65,8 +65,8 @@ class Measures:
 
     Attributes
     ----------
-    flux : ndarray, shape (n, 2), float64
-        Calibrated flux and its error.
+    flux : ndarray, shape (n, 3), float64
+        Calibrated flux, its error, and the part of that which is common to all images.
     band, visit : ndarray, shape (n,), int32
         Numbers of the band, and of the exposure in the band.
     flags : ndarray, shape (n,), int64

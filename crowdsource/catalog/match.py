@@ -195,10 +195,7 @@ def _results(points, owner, precision):
     """Centres and separations, in the order in which the detections were given."""
     number, owner = _numbered(owner)
     ra, dec = sphere.places(_centres(points, owner, precision, number))
-    some = owner >= 0
-    offset = np.full((len(owner), 2), np.nan)
-    offset[some] = sphere.offsets(points.vectors[some], np.ascontiguousarray(ra[owner[some]]),
-                                  np.ascontiguousarray(dec[owner[some]]))
+    offset = sphere.offsets(points.vectors, owner, ra, dec)
     back = np.empty(len(owner), dtype=np.intp)
     back[points.order] = np.arange(len(owner))
     return Association(owner[back], np.hypot(offset[:, 0], offset[:, 1])[back], offset[back], ra, dec)

@@ -10,8 +10,9 @@ from .match import AssociationConfig, Places, associate, variances
 from .names import carried, named
 from .sky_columns import MEMBER, object_columns, row_type
 
-WANTED = {"ra": "f8", "dec": "f8", "flux": "f8", "dflux": "f8", "dx": "f8", "dy": "f8", "ra_error": "f8", "dec_error": "f8",
-          "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8", "primary": "?"}
+WANTED = {"ra": "f8", "dec": "f8", "flux": "f8", "dflux": "f8", "dflux_joint": "f8", "dx": "f8", "dy": "f8",
+          "ra_error": "f8", "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8",
+          "primary": "?"}
 """Columns of detections that objects are made from, and what they are read as; NaN, 0 and true stand for missing ones. Errors of
 positions are those in arcsec, or dx and dy in pixels."""
 MISSING = {"flags": 0, "primary": True}
@@ -118,7 +119,9 @@ def measured(rows, catalogs, config):
     """`Measures` of detections, calibrated to nanomaggies."""
     source = rows["source"]
     factor = 10**(0.4*(ZEROPOINT-catalogs.zeropoint))[source]
-    flux = np.stack([rows["flux"]*factor, rows["dflux"]*factor], axis=1)
+    # confusion is the same in all images of a star: of the error it is what photon noise leaves
+    common = np.sqrt(np.maximum(np.nan_to_num(rows["dflux"]**2-rows["dflux_joint"]**2), 0))
+    flux = np.stack([rows["flux"]*factor, rows["dflux"]*factor, common*factor], axis=1)
     calibrated = np.isfinite(factor)
     known = np.isfinite(rows["flux"]) & np.isfinite(rows["dflux"]) & (rows["dflux"] > 0)
     reason = np.select([~rows["primary"], ~calibrated | (catalogs.band[source] < 0), ~known],

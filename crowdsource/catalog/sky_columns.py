@@ -67,7 +67,7 @@ MOTION = (
 OF_BAND = (
     SkyColumn("flux", "f4", NANOMAGGY, "phot.flux", "mean flux in {band} weighted by errors, {system} nanomaggies"),
     SkyColumn("flux_error", "f4", NANOMAGGY, "stat.error;phot.flux",
-              "error of the mean flux in {band} from those of the measurements"),
+              "error of the mean flux in {band}: photon noise falls with the number of measurements, confusion does not"),
     SkyColumn("flux_clipped", "f4", NANOMAGGY, "phot.flux", "the same without those far from the median, in {band}"),
     SkyColumn("flux_clipped_error", "f4", NANOMAGGY, "stat.error;phot.flux", "error of the clipped mean in {band}"),
     SkyColumn("flux_median", "f4", NANOMAGGY, "phot.flux;stat.median", "median flux in {band}"),

@@ -30,7 +30,7 @@ FEWEST_ROWS = 100
 SOURCE_TEXT = tuple(n for n, t in SOURCE if t == "S")
 
 
-def create_store(path, order=5, max_rows=250_000, margin=15., bands=()):
+def create_store(path, order=5, max_rows=1_000_000, margin=15., bands=()):
     """Make a new, empty store.
 
     Parameters

@@ -63,7 +63,7 @@ class Simulation:
                                  saturation=c.saturation, exptime=1., exposure=f"simulated-{c.seed}")
 
 
-def simulate_field(config=None, wcs=None, halo=None):
+def simulate_field(config=None, wcs=None, halo=None, stars=None):
     """Make a field.
 
     Parameters
@@ -74,6 +74,8 @@ def simulate_field(config=None, wcs=None, halo=None):
     halo : object, optional
         The camera: ``halo.picture(n)`` is what it makes of a point, (2n+1, 2n+1), as that of `crowdsource.psf.halo.Halo`.
         Stars are brighter by what their blur costs, so that as many are above 5 sigma as without.
+    stars : tuple of ndarray, shape (n,), optional
+        x, y (pixels) and flux (counts) of all stars, as where several images have the same; drawn when not given.
 
     Returns
     -------
@@ -88,15 +90,17 @@ def simulate_field(config=None, wcs=None, halo=None):
     rng = np.random.default_rng(c.seed)
     psf = true_psf(c)
     picture = None if halo is None else halo.picture(HALO_REACH)
-    x, y, flux = draw_stars(c, psf, rng)
     flux5 = five_sigma_flux(c, psf, picture)
-    if halo is not None:
-        flux = flux*(flux5/five_sigma_flux(c, psf))
+    if stars is None:
+        x, y, flux = draw_stars(c, psf, rng)
+        flux = flux if halo is None else flux*(flux5/five_sigma_flux(c, psf))
+    else:
+        x, y, flux = np.asarray(stars, dtype=np.float64)[:, np.argsort(-np.asarray(stars[2]), kind="stable")]
     sky, nebula = draw_sky(c, rng), draw_nebula(c)
     if nebula is not None:
         sky += nebula
-    stars = render_stars(c.shape, psf, x, y, flux, stamp_sizes(c, psf, flux))
-    counts = sky+(stars if halo is None else blurred(stars, picture))
+    light = render_stars(c.shape, psf, x, y, flux, stamp_sizes(c, psf, flux))
+    counts = sky+(light if halo is None else blurred(light, picture))
     data = rng.poisson(np.maximum(counts, 0)*c.gain)/c.gain+rng.normal(0, c.readnoise/c.gain, c.shape)
     data, dq = read_out(c, data, rng)
     ivar = np.where(dq > 0, 0, pipeline_ivar(data, dq > 0, c.gain, c.readnoise))
