@@ -160,17 +160,18 @@ def mean_fluxes(flux, variance, common, ok, clip):
     return [*part(every), *part(near), np.median(flux), *several, *part(ok)], [n, n-near.sum(), ok.sum()]
 
 
-def mean_positions(offset, variance, counted, clip):
+def mean_positions(offset, variance, common, counted, clip):
     """What `positions.mean_positions` gives of one object."""
     those = np.flatnonzero(counted) if np.any(counted) else np.arange(len(offset))
     if len(those) > 2:
         away = np.any(np.abs(offset[those]-np.median(offset[those], axis=0)) > clip*np.sqrt(variance[those])[:, None], axis=1)
         those = those[~away] if not away.all() else those[:1]
     x, w = offset[those], 1/variance[those]
-    mean = np.average(x, axis=0, weights=w)
+    mean, c = np.average(x, axis=0, weights=w), common[those]
+    error = np.sqrt(w@(np.diag(variance[those]-c**2)+np.outer(c, c))@w)/w.sum()
     if len(those) == 1:
-        return [*mean, w.sum()**-0.5, np.nan, np.nan, np.nan, 1]
-    return [*mean, w.sum()**-0.5, *np.std(x, axis=0, ddof=1), np.sum(w[:, None]*(x-mean)**2), len(those)]
+        return [*mean, error, np.nan, np.nan, np.nan, 1]
+    return [*mean, error, *np.std(x, axis=0, ddof=1), np.sum(w[:, None]*(x-mean)**2), len(those)]
 
 
 def motions(offset, variance, time):

@@ -124,7 +124,7 @@ def test_means_agree_with_their_twins(seed):
                                          np.stack([flux, error, common], axis=1), np.zeros(n, np.uint8),
                                          ok.astype(np.uint8), 1, 2.)
     offset, counted = rng.normal(0, 1, (n, 2)), (rng.random(n) < 0.6).astype(np.uint8)
-    place = positions.mean_positions(start, member, offset, error**2, counted, 1.5)
+    place = positions.mean_positions(start, member, offset, error**2, common, counted, 1.5)
     time = rng.uniform(0, 5, n)
     motion = positions.motions(start, member, offset, error**2, np.ones(n, np.uint8), time, 4, 0.)
     for k in range(m):
@@ -133,7 +133,7 @@ def test_means_agree_with_their_twins(seed):
             expected = twin.mean_fluxes(flux[own], error[own]**2, common[own], ok[own], 2.)
             assert values[k, 0] == pytest.approx(expected[0], rel=1e-9, nan_ok=True)
             assert counts[k, 0].tolist() == [len(own), *expected[1]]
-            expected = twin.mean_positions(offset[own], error[own]**2, counted[own], 1.5)
+            expected = twin.mean_positions(offset[own], error[own]**2, common[own], counted[own], 1.5)
             assert place[k] == pytest.approx(expected, rel=1e-9, nan_ok=True)
         if len(own) >= 4:
             assert motion[k] == pytest.approx(twin.motions(offset[own], error[own]**2, time[own]), rel=1e-7)
