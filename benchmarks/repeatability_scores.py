@@ -225,7 +225,6 @@ def mean_tables(sky):
     counts, means = [], []
     for band in BANDS:
         star, at, rows, stars = sky.matched(band)
-        common = common_errors(sky, band)
         lone = np.zeros(len(sky.objects), bool)
         lone[at] = unexplained(stars, rows)
         found = np.zeros(len(stars["x"]), bool)
@@ -242,28 +241,17 @@ def mean_tables(sky):
                 several = o & (sky.objects[f"n_det_{band}"] > 1)
                 counts.append([band, half, f"{low:g}-{high:g}", int(s.sum()), number(100*np.mean(found[s])), int(o.sum()),
                                number(100*np.mean(lone[o])), number(100*np.mean(lone[several]))])
-                means.append([band, half, f"{low:g}-{high:g}", *_of_means(sky, band, star, common, o & (star >= 0))])
+                means.append([band, half, f"{low:g}-{high:g}", *_of_means(sky, band, star, o & (star >= 0))])
     return (table(["band", "half", "mag", "stars", "found %", "objects", "spurious %", "spurious of 2 and more %"], counts),
             table(["band", "half", "mag", "objects", "bias mmag", "scatter mmag", "error mmag", "pull", "clipped pull",
-                   "error mmag if confusion is common", "pull so", "position mas", "error mas", "position pull"], means))
+                   "position mas", "error mas", "position pull"], means))
 
 
 def _within(values, low, high):
     return (values >= low) & (values < high)
 
 
-def common_errors(sky, band):
-    """Errors of mean fluxes if what an error has beside photon noise, the confusion of faint stars, is the same in all images."""
-    d = sky.detections
-    k = np.flatnonzero((d["band"] == BANDS.index(band)) & (d["use"] == AVERAGED) & (d["object"] >= 0))
-    weight, n = d["flux_error"][k].astype(float)**-2, len(sky.objects)
-    confusion = np.sqrt(np.maximum(d["flux_error"][k].astype(float)**2-d["joint"][k].astype(float)**2, 0))
-    total, own, shared = (np.bincount(d["object"][k], v, n) for v in (weight, (weight*d["joint"][k])**2, weight*confusion))
-    with np.errstate(invalid="ignore"):
-        return np.sqrt(own+shared**2)/total
-
-
-def _of_means(sky, band, star, common, where):
+def _of_means(sky, band, star, where):
     """Cells of one line: mean fluxes and positions of some objects against the truth."""
     o, s = sky.objects[where], star[where]
     true = sky.truth[band][s]
@@ -273,8 +261,7 @@ def _of_means(sky, band, star, common, where):
     place = np.r_[o["ra_error"], o["dec_error"]]
     return [int(where.sum()), number(-MMAG*median(difference/true), 1, "+"), number(MMAG*scatter(difference/true)),
             number(MMAG*median(error/true)), number(scatter(difference/error), 2),
-            number(scatter(clipped[np.isfinite(clipped)]), 2), number(MMAG*median(common[where]/true)),
-            number(scatter(difference/common[where]), 2), number(1e3*scatter(moved)), number(1e3*median(place)),
+            number(scatter(clipped[np.isfinite(clipped)]), 2), number(1e3*scatter(moved)), number(1e3*median(place)),
             number(scatter(moved/place), 2)]
 
 

@@ -19,8 +19,10 @@ cdef struct Motion:
 
 
 def mean_positions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const double[:, ::1] offset,
-                   const double[::1] variance, const unsigned char[::1] counted, double clip):
+                   const double[::1] variance, const double[::1] common, const unsigned char[::1] counted, double clip):
     """Mean positions of objects, as `POSITION_COLUMNS` name them, with weights of 1/variance.
+
+    The common part of the errors does not fall with their number, as in `average.mean_fluxes`.
 
     Members farther than `clip` errors from the median along either axis are left out, of three or more. Where none is counted,
     all members are; where all would be left out, the first stays.
@@ -32,6 +34,8 @@ def mean_positions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, co
         East and north of a place near the object, any unit.
     variance : ndarray, shape (n,)
         Of the position along each axis, positive.
+    common : ndarray, shape (n,)
+        Part of its root that all members share.
     counted : ndarray, shape (n,), uint8
     clip : float
 
@@ -40,8 +44,8 @@ def mean_positions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, co
     ndarray, shape (objects, 7)
         Scatter and chi2, of 2(n_used-1) degrees of freedom, are NaN where one member is left.
     """
-    if not len(offset) == len(variance) == len(counted) or offset.shape[1] != 2:
-        raise ValueError("offset, variance and counted must be as many, and offset needs two columns")
+    if not len(offset) == len(variance) == len(common) == len(counted) or offset.shape[1] != 2:
+        raise ValueError("offset, variance, common and counted must be as many, and offset needs two columns")
     cdef Py_ssize_t objects = start.shape[0]-1, k, most = most_members(start, member, offset.shape[0])
     out_ = np.full((objects, len(POSITION_COLUMNS)), np.nan)
     cdef double[:, ::1] out = out_
@@ -55,7 +59,7 @@ def mean_positions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, co
         for k in range(objects):
             if start[k+1] > start[k]:
                 one_position(own, kept(&member[start[k]], start[k+1]-start[k], offset, variance, counted, clip, own, room),
-                             offset, variance, &out[k, 0])
+                             offset, variance, common, &out[k, 0])
     free(own)
     free(room)
     return out_
@@ -93,13 +97,15 @@ cdef Py_ssize_t kept(const Py_ssize_t *member, Py_ssize_t n, const double[:, ::1
 
 
 cdef void one_position(const Py_ssize_t *own, Py_ssize_t n, const double[:, ::1] offset, const double[::1] variance,
-                       double *out) noexcept nogil:
+                       const double[::1] common, double *out) noexcept nogil:
     """Weighted mean of positions."""
-    cdef double w, weight = 0, x = 0, y = 0, px = 0, py = 0, sx = 0, sy = 0, chi2 = 0
+    cdef double w, independent = 0, shared = 0, weight = 0, x = 0, y = 0, px = 0, py = 0, sx = 0, sy = 0, chi2 = 0
     cdef Py_ssize_t i
     for i in range(n):
         w = 1/variance[own[i]]
         weight += w
+        independent += w*w*(variance[own[i]]-common[own[i]]*common[own[i]])
+        shared += w*common[own[i]]
         x += w*offset[own[i], 0]
         y += w*offset[own[i], 1]
         px += offset[own[i], 0]
@@ -109,7 +115,7 @@ cdef void one_position(const Py_ssize_t *own, Py_ssize_t n, const double[:, ::1]
         sx += (offset[own[i], 0]-px)*(offset[own[i], 0]-px)
         sy += (offset[own[i], 1]-py)*(offset[own[i], 1]-py)
         chi2 += ((offset[own[i], 0]-x)*(offset[own[i], 0]-x)+(offset[own[i], 1]-y)*(offset[own[i], 1]-y))/variance[own[i]]
-    out[0], out[1], out[2], out[6] = x, y, 1/sqrt(weight), n
+    out[0], out[1], out[2], out[6] = x, y, sqrt(max(independent, 0.)+shared*shared)/weight, n
     if n > 1:
         out[3], out[4], out[5] = sqrt(sx/(n-1)), sqrt(sy/(n-1)), chi2
 

@@ -217,20 +217,20 @@ def _one_band(f, variance, common, good, clip):
     return [mean, error, *clipped, np.median(f), *spread, *fine], [n, n-kept.sum(), good.sum()]
 
 
-def mean_positions(start, member, offset, variance, counted, clip):
+def mean_positions(start, member, offset, variance, common, counted, clip):
     """Twin of `positions.mean_positions`."""
     objects = lists_of(start, member)
     out = np.full((len(objects), 7), np.nan)
     for k, everyone in enumerate(objects):
         own = [m for m in everyone if counted[m]] or everyone
         if own:
-            at, v = offset[own], variance[own]
+            at, v, c = offset[own], variance[own], common[own]
             near = (np.abs(at-np.median(at, axis=0)) <= clip*np.sqrt(v)[:, None]).all(axis=1)
             near = near if len(own) > 2 else np.ones(len(own), bool)
             near = near if near.any() else np.arange(len(own)) == 0
-            at, v, n = at[near], v[near], near.sum()
+            at, v, c, n = at[near], v[near], c[near], near.sum()
             mean = np.average(at, axis=0, weights=1/v)
-            out[k, [0, 1, 2, 6]] = *mean, np.sqrt(1/(1/v).sum()), n
+            out[k, [0, 1, 2, 6]] = *mean, _weighted(at[:, 0], v, c)[1], n
             if n > 1:
                 out[k, 3:6] = *at.std(axis=0, ddof=1), ((at-mean)**2/v[:, None]).sum()
     return out

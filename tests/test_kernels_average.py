@@ -161,11 +161,12 @@ def test_sums_of_a_source_are_one_value_wherever_its_parts_stand(order):
 
 
 def some_positions(n, seed=6):
-    """Offsets with some far ones, variances and what is counted."""
+    """Offsets with some far ones, variances, the common part of errors, and what is counted."""
     rng = np.random.default_rng(seed)
     offset = rng.normal(0, 1, (n, 2))
     offset[rng.random(n) < 0.1] *= 20
-    return offset, rng.uniform(0.3, 2, n)**2, (rng.random(n) < 0.6).astype(np.uint8)
+    error = rng.uniform(0.3, 2, n)
+    return offset, error**2, error*rng.uniform(0, 1, n), (rng.random(n) < 0.6).astype(np.uint8)
 
 
 @pytest.mark.parametrize("n, objects", [(0, 0), (0, 2), (1, 1), (400, 20), (200, 100), (200, 200)])
@@ -176,20 +177,24 @@ def test_mean_positions(n, objects, clip):
 
 
 def test_mean_positions_are_those_of_numpy():
-    offset, variance, _ = some_positions(30)
+    offset, variance, _, _ = some_positions(30)
+    nothing, everyone = np.zeros(30), np.ones(30, np.uint8)
     offset = np.clip(offset, -3, 3)
-    got = positions.mean_positions(*one(30), offset, variance, np.ones(30, np.uint8), np.inf)[0]
+    got = positions.mean_positions(*one(30), offset, variance, nothing, everyone, np.inf)[0]
     mean = np.average(offset, axis=0, weights=1/variance)
     assert got[:3] == pytest.approx([*mean, (1/variance).sum()**-0.5], rel=1e-11)
     assert got[3:] == pytest.approx([*offset.std(axis=0, ddof=1), ((offset-mean)**2/variance[:, None]).sum(), 30], rel=1e-11)
     # one that is off along one axis only is left out
     offset[4, 1] = 1000
-    got = positions.mean_positions(*one(30), offset, variance, np.ones(30, np.uint8), 9.)[0]
+    got = positions.mean_positions(*one(30), offset, variance, nothing, everyone, 9.)[0]
     some = np.arange(30) != 4
     assert got[POSITION["n_used"]] == 29
     assert got[:2] == pytest.approx(np.average(offset[some], axis=0, weights=1/variance[some]), rel=1e-11)
-    single = positions.mean_positions(*one(1), offset[:1], variance[:1], np.zeros(1, np.uint8), 4.)[0]
+    single = positions.mean_positions(*one(1), offset[:1], variance[:1], nothing[:1], np.zeros(1, np.uint8), 4.)[0]
     assert single[[0, 1, 6]].tolist() == [*offset[0], 1] and np.isnan(single[3:6]).all()
+    # what all errors have in common does not average out
+    same = positions.mean_positions(*one(30), offset, np.full(30, 4.), np.full(30, 1.5), everyone, np.inf)[0]
+    assert same[POSITION["error"]] == pytest.approx(np.sqrt((2**2-1.5**2)/30+1.5**2), rel=1e-12)
 
 
 @pytest.mark.parametrize("n, objects", [(0, 0), (0, 2), (400, 20), (400, 100)])
@@ -197,12 +202,13 @@ def test_mean_positions_are_those_of_numpy():
 def test_motions(n, objects, least, base):
     time = np.random.default_rng(7).uniform(2010, 2020, n)
     time[::9] = np.nan
-    args = *some_members(n, objects), *some_positions(n), time, least, base
+    offset, variance, _, counted = some_positions(n)
+    args = *some_members(n, objects), offset, variance, counted, time, least, base
     assert close(positions.motions(*args), reference_sky.motions(*args))
 
 
 def test_motions_are_those_of_polyfit():
-    offset, variance, _ = some_positions(25)
+    offset, variance, _, _ = some_positions(25)
     time = np.random.default_rng(8).uniform(2010, 2020, 25)
     got = positions.motions(*one(25), offset, variance, np.ones(25, np.uint8), time, 3, 1.)[0]
     epoch = np.average(time, weights=1/variance)
@@ -232,7 +238,7 @@ CALLS = {
     "mean_fluxes": lambda start=START, member=MEMBER, last=FLUXES:
         average.mean_fluxes(start, member, NUMBERS, NUMBERS, last, BYTES, BYTES, 1, 3.),
     "mean_positions": lambda start=START, member=MEMBER, last=REALS:
-        positions.mean_positions(start, member, PAIRS, last, BYTES, 3.),
+        positions.mean_positions(start, member, PAIRS, REALS, last, BYTES, 3.),
     "motions": lambda start=START, member=MEMBER, last=REALS:
         positions.motions(start, member, PAIRS, REALS, BYTES, last, 3, 1.),
 }

@@ -180,14 +180,15 @@ def ranges(members, measures, chosen, objects):
     return out
 
 
-def positions(association, variance, measures, members, use, config):
+def positions(association, errors, measures, members, use, config):
     """Mean positions and, where asked for, proper motions.
 
     Parameters
     ----------
     association : crowdsource.catalog.match.Association
-    variance : ndarray, shape (n,)
-        From `crowdsource.catalog.match.variances`.
+    errors : ndarray and float
+        From `crowdsource.catalog.match.variances`, and the floor that these hold. Of the rest as much is common to all images as
+        of the flux's variance: confusion moves a star as it changes its flux.
     measures, members, use
         As `uses`, and what that gave.
     config : AverageConfig
@@ -197,10 +198,14 @@ def positions(association, variance, measures, members, use, config):
     dict of str to ndarray, shape (objects,)
         Columns of the objects, and the index' ra and dec.
     """
+    variance, floor = errors
     # a position is as good without a zero point; one of several in an image may be that of anything
     counted = ((use <= kernel.Use.SUMMED) | (use == NO_ZEROPOINT) | (use == NO_FLUX)).astype(np.uint8)
     offset = np.nan_to_num(association.offset)
-    mean = position_kernel.mean_positions(*members, offset, variance, counted, config.position_clip)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.nan_to_num((measures.flux[:, 2]/measures.flux[:, 1])**2, posinf=0)
+    common = np.sqrt(share*(variance-floor**2))
+    mean = position_kernel.mean_positions(*members, offset, variance, common, counted, config.position_clip)
     ra, dec = sphere.moved(association.ra, association.dec, np.ascontiguousarray(mean[:, :2]))
     out = dict(ra=ra, dec=dec, ra_error=mean[:, 2], dec_error=mean[:, 2], ra_scatter=mean[:, 3], dec_scatter=mean[:, 4],
                position_chi2=mean[:, 5], n_position=mean[:, 6])

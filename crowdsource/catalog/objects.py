@@ -158,8 +158,8 @@ def sky_of(tables, catalogs, config, earlier=None):
     owner = np.where(measures.reason == NOT_PRIMARY, -1, found.owner)
     members = members_of(owner, len(found.ra))
     use = uses(found, places, measures, members, association.policy)
-    variance = variances(places.sigma, association)
-    objects = _objects(found, variance, measures, members, use, (places.source, catalogs.bands), average)
+    errors = variances(places.sigma, association), association.error_floor
+    objects = _objects(found, errors, measures, members, use, (places.source, catalogs.bands), average)
     names, changes = carried(named(found.ra, found.dec), found.owner, rows, earlier)
     objects["object_id"] = names
     members = _members(rows, np.r_[names, -1][found.owner], found, measures, use)
@@ -167,11 +167,11 @@ def sky_of(tables, catalogs, config, earlier=None):
     return objects[np.lexsort((names, objects[INDEX]))], members[np.argsort(rows[INDEX], kind="stable")], changes
 
 
-def _objects(found, variance, measures, members, use, source_and_bands, config):
+def _objects(found, errors, measures, members, use, source_and_bands, config):
     """The rows of objects, in the order of the association."""
     n, (source, bands) = len(found.ra), source_and_bands
     out = np.zeros(n, row_type(object_columns(bands, config.proper_motion)))
-    _fill(out, positions(found, variance, measures, members, use, config))
+    _fill(out, positions(found, errors, measures, members, use, config))
     out[INDEX] = index_of(out["ra"], out["dec"])
     every = np.ones(len(use), bool)
     _fill(out, ranges(members, measures, every, n))
