@@ -63,8 +63,8 @@ class AssociationConfig:
 
     def check(self):
         """Raise `ConfigError` for values that make no sense."""
-        if not 0 < self.radius <= 60:
-            raise ConfigError(f"radius is {self.radius:g} arcsec: it must be positive and at most 60")
+        if not 0.01 <= self.radius <= 60:
+            raise ConfigError(f"radius is {self.radius:g} arcsec: it must be at least 0.01 and at most 60")
         if not (min(self.sigmas, self.stray_sigmas) >= 0 and self.error_floor > 0 and 0 < self.seed_part <= 1):
             raise ConfigError("sigmas and stray_sigmas must not be negative, error_floor must be positive, seed_part from 0 to 1")
         if self.policy not in POLICIES:
@@ -140,7 +140,7 @@ def associate(places, config):
     source = places.source[order].astype(np.intc)
     near, d2 = kernel.nearest_centres(sphere.Points(ra, dec, points.reach), points.vectors, *points.sorted_places, half)
     owner, extra = kernel.settle(near, d2, order.astype(np.intp), source, number, SETTLING_ROUNDS)
-    if config.stray_sigmas > 0:
+    if config.stray_sigmas > 0 and number:
         centres = sphere.Points(ra, dec, STRAY_RADII*config.radius*ARCSEC)
         limit = np.minimum(variance*np.radians(config.stray_sigmas*ARCSEC)**2, sphere.chord2(centres.reach))
         into = kernel.absorb(centres, members_of(owner, number), points.vectors, limit, source, (weight > 0).astype(np.uint8),
