@@ -20,6 +20,8 @@ for want of a flux and its error."""
 NOT_PRIMARY, NO_ZEROPOINT, NO_FLUX = 5, 6, 7
 ENGINE_SHIFT = 32
 MJD_YEAR = 365.25
+ZEROPOINT = 22.5
+"""Magnitude of one nanomaggy."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,6 @@ def band_means(members, measures, source, use, bands, config):
     out.update({n: counts[:, :, k] for k, n in enumerate(kernel.COUNT_COLUMNS)})
     out["mag"], out["mag_error"] = magnitudes(np.nan_to_num(out["flux"]), out["flux_error"], ZEROPOINT)
     return out
-
-
-ZEROPOINT = 22.5
-"""Magnitude of one nanomaggy."""
 
 
 def ranges(members, measures, chosen, objects):

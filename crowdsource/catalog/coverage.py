@@ -5,6 +5,7 @@ import numpy as np
 
 from ..errors import need
 from ..io.atomic import atomic_path
+from .average import ZEROPOINT
 from .healpix import INDEX, INDEX_ORDER, cells_at, corners_of, write_map
 
 FINEST = 10
@@ -17,7 +18,6 @@ DEEP = 5.
 """Signal to noise that depth is given for."""
 SMALL = 40.
 """Degrees: a wider part of the sky is shown as the whole sky."""
-ZEROPOINT = 22.5
 PIXELS_OF_SKY = 300
 
 

@@ -41,6 +41,10 @@ class Pixel:
         """First index of order 29 after it."""
         return (self.number+1) << 2*(INDEX_ORDER-self.order)
 
+    def holds(self, index):
+        """Which values of the index lie in it."""
+        return (index >= self.start) & (index < self.stop)
+
     def children(self):
         """The four pixels of the next order."""
         return [Pixel(self.order+1, 4*self.number+k) for k in range(4)]

@@ -4,7 +4,6 @@
 the same name. It is made under a name with a dot before it, pixel by pixel, and renamed when it is whole; what a run that was cut
 off has made is used by the next, if that is to make the same.
 """
-import hashlib
 import json
 import logging
 import os
@@ -20,18 +19,19 @@ import numpy as np
 
 from ..errors import ConfigError, DataFileError, OutputError
 from ..io.atomic import atomic_path
+from ..io.results import checksums
 from ..io.rows import read_attributes, read_rows, write_rows
 from .healpix import INDEX, INDEX_ORDER, Pixel, cells_around
 from .ledger import read_signed, signed
 from .names import CHANGE, GONE, Earlier
 from .objects import SkyConfig, catalogs_of, sky_of, used
+from .regions import in_cells, overlapping
 from .sky_columns import SkyColumn, object_columns
 from .store import RELEASES, open_store
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "crowdsource-release", 1
 RECORD, PLAN = "release.json", "plan.json"
-FOLDERS = {"objects": "objects", "members": "members"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 PIXELS_OF_TASK = 8
 """So many neighbours are one task: they share what is read."""
@@ -83,7 +83,7 @@ class Release:
         return self._rows(pixel, "objects", "changes")
 
     def _rows(self, pixel, folder, name):
-        return read_rows(self.path/FOLDERS[folder]/pixel.path(".h5"), name)
+        return read_rows(self.path/folder/pixel.path(".h5"), name)
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def make_pixels(plan, folder, pixels):
 
 
 def _files(folder, pixel):
-    return [folder/FOLDERS[kind]/pixel.path(".h5") for kind in ("objects", "members")]
+    return [folder/kind/pixel.path(".h5") for kind in ("objects", "members")]
 
 
 def _there(folder, pixel):
@@ -263,7 +263,7 @@ def _there(folder, pixel):
     objects, members = _files(folder, pixel)
     if not (objects.is_file() and members.is_file()):
         return None
-    sums = {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in (objects, members)}
+    sums = {str(Path(p).relative_to(folder)): digest for p, digest in checksums((objects, members))}
     counts = read_attributes(members)
     return dict(files=sums, objects=counts["objects"], members=counts["members"], uses=json.loads(counts["uses"]))
 
@@ -273,14 +273,14 @@ def _make(plan, folder, pixel):
     snapshot, catalogs = _loaded(plan)
     order = snapshot.margin_order
     around = cells_around(pixel, order)
-    tables = [*snapshot.read(pixel), *(_near(t, around, order) for q in neighbours(snapshot.pixels, around, order)
-                                       for t in snapshot.read_border(q))]
+    near = (t for q in neighbours(snapshot.pixels, around, order) for t in snapshot.read_border(q))
+    tables = [*snapshot.read(pixel), *(t[in_cells(t[INDEX], around, order)] for t in near)]
     earlier = _earlier(plan, pixel, around, order) if plan.previous else None
     objects, members, changes = sky_of(tables, catalogs, plan.config, earlier)
-    own = _inside(objects[INDEX], pixel)
+    own = pixel.holds(objects[INDEX])
     gone = changes["change"] == GONE
-    held = np.where(gone, _inside(changes["previous_id"], pixel), np.isin(changes["object_id"], objects["object_id"][own]))
-    members = members[_inside(members[INDEX], pixel)]
+    held = np.where(gone, pixel.holds(changes["previous_id"]), np.isin(changes["object_id"], objects["object_id"][own]))
+    members = members[pixel.holds(members[INDEX])]
     counts = dict(objects=int(own.sum()), members=len(members), uses=json.dumps(used(members)))
     paths = _files(folder, pixel)
     for path in paths:
@@ -298,46 +298,28 @@ def _loaded(plan):
     return snapshot, catalogs_of(snapshot.sources, plan.bands, snapshot.zero_points(plan.zero_points))
 
 
-def _inside(index, pixel):
-    return (index >= pixel.start) & (index < pixel.stop)
-
-
-def _near(table, cells, order):
-    """Rows in some cells of an order."""
-    return table[np.isin(table[INDEX] >> 2*(INDEX_ORDER-order), cells)]
-
-
 def neighbours(pixels, cells, order):
     """Those of some pixels, sorted, that hold any of some cells of an order at least theirs."""
     starts = np.array([p.start for p in pixels], dtype=np.int64)
     first = cells << 2*(INDEX_ORDER-order)
     at = np.unique(np.searchsorted(starts, first, side="right")-1)
     held = [pixels[k] for k in at if k >= 0]
-    return [p for p in held if np.any(_inside(first, p))]
+    return [p for p in held if np.any(p.holds(first))]
 
 
 def _earlier(plan, pixel, around, order):
     """What of the earlier release lies in a pixel and in the cells around it."""
     release = _earlier_release(plan)
-    inside = np.arange(pixel.start >> 2*(INDEX_ORDER-order), pixel.stop >> 2*(INDEX_ORDER-order))
-    cells = np.concatenate([inside, around])
+    near = lambda rows: rows[pixel.holds(rows[INDEX]) | in_cells(rows[INDEX], around, order)]
     members, names = [], []
-    for q in _overlapping(release.pixels, pixel, around, order):
-        found = _near(release.members(q), cells, order)
+    for q in {*overlapping(release.pixels, pixel), *neighbours(release.pixels, around, order)}:
+        found = near(release.members(q))
         members.append(found[found["object_id"] >= 0])
-        names.append(_near(release.objects(q), cells, order)["object_id"])
+        names.append(near(release.objects(q))["object_id"])
     if not members:
         return None
     rows = np.concatenate(members)
     return Earlier(rows[INDEX], rows["detection_id"], rows["object_id"], np.unique(np.concatenate([*names, rows["object_id"]])))
-
-
-def _overlapping(pixels, pixel, around, order):
-    """Pixels of another partition that hold any part of a pixel or of cells around it."""
-    own = [p for p in pixels if p.start < pixel.stop and pixel.start < p.stop]
-    cells = around << 2*(INDEX_ORDER-order)
-    ends = (around+1) << 2*(INDEX_ORDER-order)
-    return own+[p for p in pixels if p not in own and np.any((cells < p.stop) & (ends > p.start))]
 
 
 @lru_cache(maxsize=1)

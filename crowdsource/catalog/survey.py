@@ -117,7 +117,7 @@ class Survey:
         for table in (t for p in overlapping(self.newest.pixels, pixel) for t in self.newest.read(p)):
             known = table["source"] < len(alive)
             known[known] = alive[table["source"][known]]
-            known &= (table[INDEX] >= pixel.start) & (table[INDEX] < pixel.stop)
+            known &= pixel.holds(table[INDEX])
             if border:
                 known &= at_border(table[INDEX], pixel, self.snapshot.margin_order)
             tables.append(table[known])

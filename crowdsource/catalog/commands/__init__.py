@@ -4,6 +4,8 @@
 """
 from importlib import import_module
 
+from ...errors import ConfigError
+
 COMMANDS = ("init", "ingest", "assemble", "export", "cone", "info")
 """In the order of their use."""
 
@@ -17,3 +19,9 @@ def add_commands(parser):
         module.add_arguments(sub)
         sub.set_defaults(command=module.run)
         yield sub
+
+
+def check_workers(number):
+    """Raise `ConfigError` for a number of processes below one."""
+    if number < 1:
+        raise ConfigError(f"--workers is {number}: it must be at least 1")

@@ -11,6 +11,7 @@ from ..match import AssociationConfig
 from ..objects import SkyConfig
 from ..release import assemble
 from ..store import open_store
+from . import check_workers
 
 SUMMARY = "make objects of all detections of a store, as a release"
 SECTIONS = {"association": AssociationConfig, "average": AverageConfig}
@@ -36,8 +37,7 @@ def add_arguments(parser):
 
 def run(args, talk):
     """Lines that tell what was made, and the exit status."""
-    if args.workers < 1:
-        raise ConfigError(f"--workers is {args.workers}: it must be at least 1")
+    check_workers(args.workers)
     store = open_store(args.store)
     with talk.progress() as progress, talk.processes(args.workers) as executor:
         release = assemble(store, args.release, configured(args), previous=args.previous, zero_points=args.zero_points,

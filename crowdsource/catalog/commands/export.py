@@ -9,6 +9,7 @@ from ..hats import FORMS, NESTED, SECOND, Hands, HatsConfig, export_hats
 from ..hats_files import COLLECTION
 from ..regions import WHOLE_SKY, cone, pixels
 from ..survey import Survey
+from . import check_workers
 
 SUMMARY = "write a release for others, as a HATS collection or as one file, and maps of it"
 FORMATS = HATS, FITS, PARQUET = "hats", "fits", "parquet"
@@ -41,8 +42,7 @@ def run(args, talk):
     """Lines that tell what was written, and the exit status."""
     from ..release import open_release
     from ..store import open_store
-    if args.workers < 1:
-        raise ConfigError(f"--workers is {args.workers}: it must be at least 1")
+    check_workers(args.workers)
     kind, region = chosen_format(args), region_of(args)
     check_outputs(args, kind)
     store = open_store(args.store)

@@ -38,6 +38,7 @@ def run(args, talk):
 
 def told(store):
     """What a store holds, in lines."""
+    from ..release import releases
     snapshot = store.snapshot()
     sources, state = snapshot.sources, snapshot.state
     alive = sources.alive
@@ -52,8 +53,7 @@ def told(store):
         lines.append("band "+_band(band, snapshot))
     lines += _rejects(store, snapshot)
     lines.append(f"zero points: {len(state.zeropoints)} versions of the table")
-    names = sorted(p.parent.name for p in (store.path/"releases").glob("*/release.json"))
-    return [*lines, f"releases: {', '.join(names) or 'none'}"]
+    return [*lines, f"releases: {', '.join(releases(store)) or 'none'}"]
 
 
 def _band(band, snapshot):
