@@ -49,20 +49,19 @@ def told(store):
              f"{sum(map(len, state.segments.values()))} segments",
              f"rows: {sources.rows[alive].sum()}, rejected {sources.rejected[alive].sum()}",
              f"sources: {alive.sum()}, and {(~alive).sum()} that others replaced"]
-    for band in snapshot.bands:
-        lines.append("band "+_band(band, snapshot))
+    without = ~np.isfinite(snapshot.zero_points())
+    lines += ["band "+_band(band, sources, without) for band in snapshot.bands]
     lines += _rejects(store, snapshot)
     lines.append(f"zero points: {len(state.zeropoints)} versions of the table")
     return [*lines, f"releases: {', '.join(releases(store)) or 'none'}"]
 
 
-def _band(band, snapshot):
-    """A band in words."""
-    sources = snapshot.sources
+def _band(band, sources, without):
+    """A band in words; `without` tells which sources have no zero point."""
     of = sources.alive & (sources.band == band) & (sources.rows > 0)
     systems = sorted(set(sources.system[of])-{""})
     dates = sources.mjd[of & np.isfinite(sources.mjd)]
-    without = of & ~np.isfinite(snapshot.zero_points())
+    without = of & without
     text = f"{band}: {of.sum()} sources, {sources.rows[of].sum()} rows, magnitudes {', '.join(systems) or 'of no known system'}"
     text += f", MJD {dates.min():.3f} to {dates.max():.3f}" if len(dates) else ", dates not known"
     return text+(f", {without.sum()} sources without a zero point" if without.any() else "")
