@@ -4,6 +4,7 @@ What is found, and its order, depends on the points' places and numbers alone: n
 """
 import numpy as np
 
+from crowdsource.cython_ext.order import order_of
 from libc.math cimport asin, atan2, cos, fabs, floor, sin, sqrt, M_PI
 
 cdef double DEGREE = M_PI/180
@@ -163,7 +164,8 @@ cdef class Points:
             raise ValueError(f"{len(ra)} points are too many: at most {MOST} are searched together")
         self.height = reach*SLACK
         zone = np.floor((dec+90)/self.height).astype(np.int64)
-        self.order = np.lexsort((ra, zone))
+        # numbers that are not negative are in the order of their bits; zero has two of which one is negative
+        self.order = order_of(zone, order_of((ra+0.).view(np.int64)))
         self.first = zone.min() if len(zone) else 0
         self.zones = zone.max()-self.first+1 if len(zone) else 0
         self.n = len(zone)

@@ -10,6 +10,7 @@ from .columns import IDENTITY
 from .healpix import INDEX
 from .records import Commit, Listed, lookup, source_rows
 from .segments import by_schema, divided, leaves_of, pixel_of, read_segment, schema_of, to_merge, write_segment
+from .sorting import order_by
 from .store import REJECTS
 
 NEW, REPLACED, UNCHANGED, REFUSED = "new", "replaced", "unchanged", "refused"
@@ -273,7 +274,7 @@ class _Segments:
         parts = {}
         for rows in arrays:
             leaf = leaves_of(rows[INDEX], self.store.order, self.state.split)
-            order = np.argsort(leaf, kind="stable")
+            order = order_by(leaf)
             cuts = np.flatnonzero(np.diff(leaf[order]))+1
             for which in np.split(order, cuts):
                 parts.setdefault(int(leaf[which[0]]), []).append((rows, which))

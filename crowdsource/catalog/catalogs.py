@@ -13,6 +13,7 @@ from ..io.fitsrows import digest, fields, read_fields, scan
 from ..io.tables import PREFERRED, read_table
 from .columns import IDENTITY, PER_ROW, as_labels, plain, row_type, stored_names
 from .healpix import INDEX, index_of
+from .sorting import order_by
 
 log = logging.getLogger(__name__)
 FITS_ENDINGS = ".fits", ".fit", ".fts"
@@ -319,7 +320,7 @@ def _content(facts, rows, given):
 
 def _ranks(group):
     """The place of each row among those of its group."""
-    order = np.argsort(group, kind="stable")
+    order = order_by(group)
     out = np.empty(len(group), np.int64)
     out[order] = np.arange(len(group))-np.searchsorted(group[order], group[order])
     return out

@@ -9,6 +9,7 @@ from .healpix import INDEX, cells_around
 from .regions import WHOLE_SKY, Region, in_cells
 from .release import neighbours
 from .sky_columns import SkyColumn
+from .sorting import order_by
 from .survey import Detections, Survey
 
 ROWS = 1 << 17
@@ -179,11 +180,11 @@ def owned(owner, ids, objects):
     start : ndarray, shape (m+1,)
         Where those of each object begin in it.
     """
-    by_name = np.argsort(objects)
+    by_name = order_by(objects)
     at = np.searchsorted(objects[by_name], owner)
     known = np.flatnonzero(objects[by_name][np.minimum(at, len(objects)-1)] == owner)
     place = by_name[at[known]]
-    return known[np.lexsort((ids[known], place))], np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(objects)))])
+    return known[order_by(place, ids[known])], np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(objects)))])
 
 
 def pieces(n):

@@ -19,6 +19,7 @@ from .hats_files import COLLECTION, Catalog, finish, write_collection
 from .healpix import INDEX, Pixel, at_border, cells_around, margin_order
 from .regions import WHOLE_SKY, Region, in_cells, overlapping
 from .release import neighbours
+from .sorting import order_by
 
 SECOND, NESTED, NONE = FORMS = ("second", "nested", "none")
 WIDEST_MARGIN = 600.
@@ -275,7 +276,7 @@ def write_edge(edge):
         tables.append(table.filter(in_cells(table[INDEX].to_numpy(), cells, edge.order)))
     table = joined_tables(tables, tables[0].schema)
     if len(table):
-        table = table.take(np.lexsort([table[n].to_numpy() for n in (edge.identity, INDEX)]))
+        table = table.take(order_by(*(table[n].to_numpy() for n in (INDEX, edge.identity))))
         with _writer(edge.folder/"dataset"/edge.pixel.path(FILE), table.schema) as writer:
             _write(writer, [table], table.schema)
     return len(table)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .healpix import INDEX, index_of
+from .sorting import order_by
 
 CHANGE = [("change", "u1"), ("previous_id", "i8"), ("object_id", "i8"), ("n_shared", "i4")]
 MERGED, SPLIT, GONE = 1, 2, 3
@@ -50,7 +51,7 @@ def named(ra, dec):
 
 def _spread(names, order, taken):
     """Names, the next free one where one is taken or comes again; `order` decides who is asked first."""
-    by_name = order[np.argsort(names[order], kind="stable")]
+    by_name = order[order_by(names[order])]
     ordered = names[by_name]
     clash = np.isin(ordered, taken)
     clash[1:] |= ordered[1:] == ordered[:-1]
@@ -87,22 +88,22 @@ def carried(names, owner, rows, earlier):
         return names, np.zeros(0, CHANGE)
     who, which, shared = _shares(owner, rows, earlier)
     # an earlier object goes to the one that has most of it, the first by name where two have as much
-    best = np.lexsort((names[who], -shared, which))
+    best = order_by(which, -shared, names[who])
     heir = np.r_[True, which[best][1:] != which[best][:-1]] if len(best) else np.zeros(0, bool)
     heirs = best[heir]
     # and an object takes the name of that of which it has most
-    chosen = heirs[np.lexsort((which[heirs], -shared[heirs], who[heirs]))]
+    chosen = heirs[order_by(who[heirs], -shared[heirs], which[heirs])]
     chosen = chosen[np.r_[True, who[chosen][1:] != who[chosen][:-1]]] if len(chosen) else chosen
     out, kept = names.copy(), np.zeros(len(names), bool)
     out[who[chosen]], kept[who[chosen]] = which[chosen], True
     new = np.flatnonzero(~kept)
-    out[new] = _spread(names[new], np.argsort(names[new], kind="stable"), earlier.names)
+    out[new] = _spread(names[new], order_by(names[new]), earlier.names)
     return out, _changes(out, who, which, shared, earlier)
 
 
 def _shares(owner, rows, earlier):
     """(object, earlier object, detections in both) of all pairs that have any."""
-    order = np.argsort(earlier.detection_id, kind="stable")
+    order = order_by(earlier.detection_id)
     known = earlier.detection_id[order]
     at = np.minimum(np.searchsorted(known, rows["detection_id"]), max(len(known)-1, 0))
     if not len(known):

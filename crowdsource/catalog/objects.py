@@ -9,6 +9,7 @@ from .healpix import INDEX, index_of
 from .match import AssociationConfig, Places, associate, variances
 from .names import carried, named
 from .sky_columns import MEMBER, object_columns, row_type
+from .sorting import Tables, order_by, sorted_rows
 
 WANTED = {"ra": "f8", "dec": "f8", "flux": "f8", "dflux": "f8", "dflux_joint": "f8", "dx": "f8", "dy": "f8",
           "ra_error": "f8", "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8",
@@ -91,17 +92,11 @@ def gathered(tables):
         `WANTED` and the first three.
     """
     wanted = {INDEX: "i8", "detection_id": "i8", "source": "i4", **WANTED}
-    n = sum(len(t) for t in tables)
-    identity = np.concatenate([t["detection_id"] for t in tables]) if tables else np.zeros(0, np.int64)
-    order = np.argsort(identity, kind="stable")
-    out = {}
-    for name, dtype in wanted.items():
-        column = np.empty(n, dtype)
-        at = 0
-        for t in tables:
-            column[at:at+len(t)] = t[name] if name in t.dtype.names else MISSING.get(name, np.nan)
-            at += len(t)
-        out[name] = column[order]
+    order = order_by(np.concatenate([t["detection_id"] for t in tables]) if tables else np.zeros(0, np.int64))
+    out = {name: np.empty(len(order), dtype) for name, dtype in wanted.items()}
+    for at, rows in Tables(tables).strips(order):
+        for name, column in out.items():
+            column[at] = rows[name] if name in rows.dtype.names else MISSING.get(name, np.nan)
     return out
 
 
@@ -164,7 +159,7 @@ def sky_of(tables, catalogs, config, earlier=None):
     objects["object_id"] = names
     members = _members(rows, np.r_[names, -1][found.owner], found, measures, use)
     # the rows are in the order of the detections' identifiers already
-    return objects[np.lexsort((names, objects[INDEX]))], members[np.argsort(rows[INDEX], kind="stable")], changes
+    return sorted_rows(objects, objects[INDEX], names), sorted_rows(members, rows[INDEX]), changes
 
 
 def _objects(found, errors, measures, members, use, source_and_bands, config):

@@ -9,6 +9,7 @@ from ..errors import DataFileError
 from ..io.rows import opened_rows, write_rows
 from .healpix import INDEX, INDEX_ORDER, Pixel, at_border
 from .records import Segment
+from .sorting import order_by, taken
 
 DETECTIONS, SOURCES = "detections", "sources"
 FIRST = (INDEX, "i8"), ("source", "i4"), ("detection_id", "i8")
@@ -61,28 +62,13 @@ def write_segment(store, name, pixel, parts, sources, border_order):
 def in_order(parts, pixel, border_order):
     """Rows in a segment's order, and the number of those in the border.
 
-    First the border's, then the others, each sorted by (index, detection_id). Every row is copied once, as bytes: NumPy copies
-    structures column by column, which takes several times as long.
+    First the border's, then the others, each sorted by (index, detection_id).
     """
     index, ids = (np.concatenate([rows[n][which] for rows, which in parts]) for n in (INDEX, "detection_id"))
     border = at_border(index, pixel, border_order)
-    order = np.argsort(index, kind="stable")
-    if (index[order][1:] == index[order][:-1]).any():
-        order = np.lexsort((ids, index))
-    place = np.empty(len(order), np.intp)
-    place[np.concatenate([order[border[order]], order[~border[order]]])] = np.arange(len(order))
-    dtype = np.result_type(*{rows.dtype for rows, _ in parts})
-    out, start = np.empty(len(order), dtype), 0
-    for rows, which in parts:
-        stop = start+len(which)
-        as_bytes(out)[place[start:stop]] = as_bytes(rows.astype(dtype, copy=False))[which]
-        start = stop
-    return out, int(border.sum())
-
-
-def as_bytes(rows):
-    """A structured array's rows as bytes, in place."""
-    return rows.view(f"V{rows.dtype.itemsize}")
+    order = order_by(index, ids)
+    order = np.concatenate([order[border[order]], order[~border[order]]])
+    return taken(parts, order, np.result_type(*{rows.dtype for rows, _ in parts})), int(border.sum())
 
 
 def trimmed(table):

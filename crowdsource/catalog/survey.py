@@ -13,11 +13,10 @@ from .healpix import INDEX, at_border
 from .regions import WHOLE_SKY, overlapping
 from .schema import DETECTION, FLUX, FORCED, MAGNITUDE, WORLD
 from .sky_columns import MEMBER, SkyColumn
+from .sorting import Tables, order_by
 
 TEXT = "text"
 """Stands for a dtype: words that many rows share, held as `Words`."""
-STRIP = 8192
-"""Rows whose columns are taken apart at a time: few enough to stay in the processor's cache."""
 OF_SOURCE = (
     SkyColumn("exposure", TEXT, "", "meta.id;obs", "exposure"),
     SkyColumn("detector", TEXT, "", "meta.id;instr.det", "detector"),
@@ -198,7 +197,7 @@ class Detections:
         if not region.covers(pixel):
             keep = region.holds({n: joined_column(tables, n, place) for n in (INDEX, "ra", "dec")})
             place, members = place[keep], members[keep]
-        return Joined(self, tables, place, members)
+        return Joined(self, Tables(tables), place, members)
 
 
 def joint_type(types):
@@ -211,9 +210,7 @@ def joint_type(types):
 def sky_order(tables):
     """Numbers of rows, all tables one after the other, in the order of index and identifier."""
     index, ids = (np.concatenate([t[n] for t in tables]) if tables else np.zeros(0, np.int64) for n in (INDEX, "detection_id"))
-    order = np.argsort(index, kind="stable")
-    placed = index[order]
-    return np.lexsort((ids, index)) if (placed[1:] == placed[:-1]).any() else order
+    return order_by(index, ids)
 
 
 def joined_column(tables, name, place):
@@ -228,14 +225,14 @@ class Joined:
     Attributes
     ----------
     detections : Detections
-    tables : list of ndarray
-        Structured, as the store has them.
+    tables : Tables
+        As the store has them.
     place : ndarray, shape (n,)
         Number of each row, all tables one after the other.
     members : ndarray, shape (n,)
     """
     detections: Detections
-    tables: list
+    tables: Tables
     place: np.ndarray
     members: np.ndarray
 
@@ -274,24 +271,13 @@ class Joined:
     def _stored(self):
         """Columns of the catalogs, and by their names which rows lack them."""
         out = {n: np.zeros((len(self), *t.shape), t.base) for n, t in self.detections.stored.items()}
-        missing, first = {}, 0
-        for table in self.tables:
-            lacked = [n for n in out if n not in table.dtype.names]
-            for n in lacked:
-                missing.setdefault(n, np.zeros(out[n].shape, bool))
-            flat = table.view(f"V{table.dtype.itemsize}")
-            for start in range(0, len(self), STRIP):
-                place = self.place[start:start+STRIP]-first
-                at = slice(start, start+len(place))
-                if len(self.tables) > 1:
-                    own = (place >= 0) & (place < len(table))
-                    place, at = place[own], np.flatnonzero(own)+start
-                rows = flat[place].view(table.dtype)
-                for n in table.dtype.names:
-                    out[n][at] = rows[n]
-                for n in lacked:
+        missing = {n: np.zeros(v.shape, bool) for n, v in out.items() if any(n not in t.names for t in self.tables.dtypes)}
+        for at, rows in self.tables.strips(self.place):
+            for n, column in out.items():
+                if n in rows.dtype.names:
+                    column[at] = rows[n]
+                else:
                     missing[n][at] = True
-            first += len(table)
         return out, missing
 
 
