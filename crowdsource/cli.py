@@ -5,6 +5,7 @@ import re
 import sys
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 
 from .errors import ConfigError, CrowdsourceError, InstrumentError
@@ -15,7 +16,13 @@ BAD_INPUT = 2
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 INTERRUPTED = 130
 DESCRIPTION = "Crowded-field photometry: all stars of an exposure fitted at once, with PSF, sky and honest errors."
+PRODUCTION = {
+    "plan": "look for exposures in folders and write a manifest of what is to be fitted",
+    "run": "fit what a manifest lists, here or on a cluster; goes on where an earlier run ended",
+    "status": "how far a run of a manifest is",
+}
 OWN_COMMANDS = {
+    **PRODUCTION,
     "healpix": "bring catalogs together by HEALPix, as objects and releases",
     "simulate": "make a field of stars whose truth is known",
     "simulate-survey": "make catalogs of many exposures of stars whose truth is known",
@@ -96,7 +103,7 @@ def build_parser(argv=()):
                 raise InstrumentError(instrument)
             _add_fit(sub, instrument)
     adders = {"healpix": _add_healpix, "simulate": _add_simulate, "simulate-survey": _add_survey, "demo": _add_demo,
-              "flags": _add_flags}
+              "flags": _add_flags, **{name: partial(_add_production, name=name) for name in PRODUCTION}}
     for name, summary in OWN_COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
         if wanted == name:
@@ -304,10 +311,22 @@ def _add_healpix(parser):
 def _run_healpix(args, talk):
     from .memory import keep_memory
     keep_memory()
+    return _run_command(args, talk)
+
+
+def _run_command(args, talk):
     lines, status = args.command(args, talk)
     if not args.quiet:
         print("\n".join(lines))
     return status
+
+
+def _add_production(parser, name):
+    from .production.commands import command
+    module = command(name)
+    module.add_arguments(parser)
+    _add_talk(parser)
+    parser.set_defaults(run=_run_command, command=module.run)
 
 
 def _add_simulate(parser):

@@ -11,7 +11,6 @@ and ``crowdsource mycamera FILE`` is a command. An adapter and its exposures hol
 tasks may run in other processes.
 """
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -21,6 +20,7 @@ import numpy as np
 
 from .errors import CrowdsourceError, InstrumentError
 from .flags import FlagTable
+from .io.names import safe_name
 
 GROUP = "crowdsource.instruments"
 
@@ -126,7 +126,7 @@ class Exposure(ABC):
     @property
     def label(self):
         """What outputs are called that a user does not name."""
-        return re.sub(r"[^\w.+-]+", "_", self.identity).strip("_")
+        return safe_name(self.identity)
 
     @abstractmethod
     def tasks(self):
@@ -317,6 +317,11 @@ def load(name):
     return instrument
 
 
+def claiming_all(path, header):
+    """All instruments that claim a file. Parameters as `claiming`."""
+    return [i for i in map(load, registered()) if i.claims(path, header)]
+
+
 def claiming(path, header):
     """The one instrument that claims a file.
 
@@ -331,7 +336,7 @@ def claiming(path, header):
     InstrumentError
         When none or several do.
     """
-    claims = [i for i in map(load, registered()) if i.claims(path, header)]
+    claims = claiming_all(path, header)
     if len(claims) == 1:
         return claims[0]
     if claims:

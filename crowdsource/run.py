@@ -95,7 +95,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     tasks = exposure.tasks()
     settings.check_inputs([t.detector for t in tasks])
     settings.check_outputs(exposure.inputs)
-    work = _work(instrument, exposure, settings)
+    work = work_of(instrument, exposure, settings)
     if not settings.resume:
         work.parts.remove()
     before = {t: Done(t, header) for t in tasks if settings.resume and (header := work.parts.header(t.detector)) is not None}
@@ -119,15 +119,15 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     return outcomes
 
 
-def _work(instrument, exposure, settings):
-    """What the tasks share; the inputs' checksums are taken here."""
-    read = dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.reads)) if p.is_file())
-    sums = tuple(checksums(read))
-    provenance = Provenance(instrument.name, tuple(read), dict(exposure.options), exposure.identity, sums)
+def work_of(instrument, exposure, settings, provenance=None):
+    """What the tasks of an exposure share; the inputs' checksums are taken here when the provenance is not given."""
+    if provenance is None:
+        read = dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.reads)) if p.is_file())
+        provenance = Provenance(instrument.name, tuple(read), dict(exposure.options), exposure.identity, tuple(checksums(read)))
     choosing = {o.name for o in instrument.options if o.chooses}
     options = {n: v for n, v in exposure.options if n not in choosing}
     told = [instrument.name, exposure.identity, options, settings.config, settings.catalogs, settings.sky_from,
-            settings.psf_from, settings.model_image, [digest for _, digest in sums]]
+            settings.psf_from, settings.model_image, [digest for _, digest in provenance.sums]]
     fingerprint = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
     return Work(instrument, exposure, settings, provenance, Parts(settings.out, fingerprint, settings.planes))
 
@@ -195,7 +195,7 @@ def fit_task(work, task, progress=None):
     clock("fit, all stages and the rest")
     if settings.plot is not None:
         from .report import plot_fit
-        plot_fit(image, result, _of_detector(settings.plot, task.detector))
+        plot_fit(image, result, of_detector(settings.plot, task.detector))
     header = write_part(work, task, image, replace(result, catalog=catalog))
     clock("writing parts")
     return Done(task, header, {**_stages(result.history), **clock.seconds})
@@ -270,7 +270,7 @@ def _stages(history):
     return seconds
 
 
-def _of_detector(path, detector):
+def of_detector(path, detector):
     """A path with the detector's name before its ending."""
     path = Path(path)
     return path if not detector else path.with_name(f"{path.stem}-{detector}{path.suffix}")

@@ -10,7 +10,7 @@ ROOMS = {"crowdsource": "crowdsource", "instruments": "crowdsource.instruments",
          "data": "crowdsource.data"}
 OF_INSTRUMENTS = {"instrument", "image", "psf", "flags", "errors", "config", "io", "simulate", "tiles", "data", "instruments"}
 CALL_KERNELS = {"design", "solve", "centroid", "measure", "sky", "detect", "psf", "confusion", "catalog.match",
-                "catalog.average"}
+                "catalog.average", "catalog.sorting"}
 OPTIONAL = {"matplotlib", "pyarrow", "mocpy", "dask", "distributed"}
 REQUIRED = {"numpy", "scipy", "astropy", "healpy", "h5py", "tqdm"}
 SPEAKS = {"crowdsource.cli", "crowdsource.__main__"}

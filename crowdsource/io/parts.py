@@ -17,6 +17,7 @@ from astropy.io import fits
 from ..errors import CrowdsourceError, OutputError
 from .atomic import atomic_path
 from .fits import read_header
+from .names import distinct_name
 from .results import FITS_ENDINGS, gathered_header, plain_record, prefix
 from .tables import write_catalog
 from .timeless import without_times
@@ -29,6 +30,11 @@ ONLY = "image"
 COPY_BYTES = 1 << 24
 MODEL, INFO = "mod", "info"
 """Kinds of files of planes."""
+
+
+def part_name(detector):
+    """What a detector's files are called."""
+    return distinct_name(detector) if detector else ONLY
 
 
 class Parts:
@@ -50,11 +56,11 @@ class Parts:
 
     def catalog(self, detector):
         """The file of a detector's rows."""
-        return self.folder/f"{detector or ONLY}.cat.fits"
+        return self.folder/f"{part_name(detector)}.cat.fits"
 
     def planes(self, detector, kind):
         """The file of a detector's planes of a kind."""
-        return self.folder/f"{detector or ONLY}.{kind}.fits"
+        return self.folder/f"{part_name(detector)}.{kind}.fits"
 
     def header(self, detector):
         """The primary header of a finished detector's catalog; None where it is not finished, or by another run."""

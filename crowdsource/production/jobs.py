@@ -1,0 +1,280 @@
+"""Jobs: what a worker does for one task. A job and its outcome are plain data, as JSON has it.
+
+A job never raises: its outcome tells what went wrong, and whether the same would happen again.
+"""
+import errno
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from ..errors import CrowdsourceError, DataFileError, InputError, OutputError
+from ..instrument import Exposure, load
+from ..io.fits import read_header
+from ..io.parts import INFO, MODEL, Parts
+from ..io.results import DISTRIBUTION, Provenance, checksums
+from ..run import fit_task, work_of
+from ..settings import Settings
+from .logs import logged
+from .records import ASSEMBLE, DONE, FAILED, FIT, GATHER, INGEST, Place, output_of, write_record
+
+log = logging.getLogger(__name__)
+PASSING = {getattr(errno, n) for n in ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "ETIMEDOUT", "EAGAIN", "EBUSY", "EINTR", "EMFILE",
+                                       "ENFILE", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "EREMOTEIO", "EFBIG")
+           if hasattr(errno, n)}
+"""Errors of the system that may pass: the task is tried again after a while."""
+CHANGED = "changed since the manifest was made; plan again"
+
+
+class ChangedError(DataFileError):
+    """A file is not what it was when the manifest was made, or changed while it was read."""
+
+
+class Watched(Exposure):
+    """An exposure whose files must be those of the manifest, before and after each reading.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    inputs : list of [str, int, int, str]
+        Path, bytes, time of the last change and SHA-256 of each file.
+    """
+
+    def __init__(self, exposure, inputs):
+        self.exposure, self.known = exposure, inputs
+        self.identity, self.inputs, self.options = exposure.identity, exposure.inputs, exposure.options
+        listed = {Path(p).resolve() for p, *_ in inputs}
+        other = [p for p in exposure.inputs if Path(p).resolve() not in listed]
+        if other:
+            raise DataFileError(other[0], "is read with the exposure, but the manifest does not list it; plan again")
+
+    def tasks(self):
+        """As the exposure's."""
+        return self.exposure.tasks()
+
+    def read(self, task):
+        """The Image of a task; see `Exposure.read`."""
+        before = self._facts()
+        for (path, size, mtime, digest), now in zip(self.known, before):
+            # copied files have another time; those of another size need no reading
+            if now != (size, mtime) and (now[0] != size or checksums([path])[0][1] != digest):
+                raise ChangedError(path, CHANGED)
+        try:
+            return self.exposure.read(task)
+        finally:
+            # whatever was wrong with what was read: it was not one file
+            for (path, *_), was, now in zip(self.known, before, self._facts()):
+                if was != now:
+                    raise ChangedError(path, "changed while it was read; run again when it is whole")
+
+    def _facts(self):
+        out = []
+        for path, *_ in self.known:
+            try:
+                facts = os.stat(path)
+            except OSError as problem:
+                raise DataFileError(path, f"cannot be read ({problem.strerror}); plan again when it is there") from problem
+            out.append((facts.st_size, facts.st_mtime_ns))
+        return out
+
+
+def perform(job, own=False):
+    """Do a job.
+
+    Parameters
+    ----------
+    job : dict
+        ``kind``, ``task``, ``key`` and what the kind needs.
+    own : bool
+        In a process that does nothing else meanwhile.
+
+    Returns
+    -------
+    dict
+        The outcome: ``state``, ``reason`` (the kind of a failure), ``error``, ``outputs``, ``figures``, ``seconds``, ``cpu`` and
+        ``memory`` (MB), and by what it was done. It is the task's record, written where the job says.
+    """
+    clock = time.process_time if own else time.thread_time
+    start, cpu = time.monotonic(), clock()
+    forget_peak()
+    outcome = dict(outcome_of(job), started=datetime.now(UTC).isoformat(timespec="seconds"))
+    try:
+        with logged(job.get("log"), own):
+            outcome.update(KINDS[job["kind"]](job))
+    except Exception as problem:
+        outcome.update(failure(problem))
+    outcome.update(seconds=round(time.monotonic()-start, 3), cpu=round(clock()-cpu, 3), memory=peak_memory())
+    outcome = recorded(job, outcome)
+    if job["kind"] == GATHER and outcome["state"] == DONE and all(r["state"] == DONE for r in outcome["detectors"].values()):
+        drop_parts(Place(job["out"], job["label"]))
+    return outcome
+
+
+def outcome_of(job):
+    """What every outcome of a job tells."""
+    return dict(kind=job["kind"], task=job["task"], key=job["key"], state=DONE, reason="", error="", traceback="", outputs=[],
+                figures={}, seconds=0., version=version(DISTRIBUTION), python=sys.version.split()[0], host=socket.gethostname(),
+                pid=os.getpid(), inputs=[[p, digest] for p, *_, digest in job.get("inputs", ())])
+
+
+def recorded(job, outcome):
+    """The outcome, after its record was written where the job says; one that cannot be written is a failure."""
+    if job.get("record"):
+        try:
+            write_record(job["record"], outcome)
+        except OSError as problem:
+            return {**outcome, **failure(problem)}
+    return outcome
+
+
+def failure(problem):
+    """What an outcome tells of an exception."""
+    told = " ".join(str(problem).split()) if isinstance(problem, CrowdsourceError) else f"{type(problem).__name__}: {problem}"
+    trace = "".join(traceback.format_exception(problem))
+    return dict(state=FAILED, reason=reason_of(problem), error=told[:2000], traceback=trace[-8000:], outputs=[])
+
+
+def reason_of(problem):
+    """The kind of a failure: changed, io, memory, output, input or internal."""
+    chain, each = [], problem
+    while each is not None and each not in chain:
+        chain.append(each)
+        each = each.__cause__ or each.__context__
+    if isinstance(problem, ChangedError):
+        return "changed"
+    if any(isinstance(e, MemoryError) for e in chain):
+        return "memory"
+    if any(isinstance(e, OSError) and e.errno in PASSING for e in chain):
+        return "io"
+    if isinstance(problem, OutputError):
+        return "output"
+    if isinstance(problem, CrowdsourceError):
+        return "input"
+    # files that are read have errors of their own
+    return "output" if isinstance(problem, OSError) else "internal"
+
+
+def forget_peak():
+    """Let the peak of this process's memory begin anew, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        pass
+
+
+def peak_memory():
+    """Peak of this process's memory, MB; None where it is not known."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return round(int(next(l for l in lines if l.startswith("VmHWM")).split()[1])/1024, 1)
+    except (OSError, StopIteration):
+        return None
+
+
+@contextmanager
+def _limited(megabytes):
+    """At most so much address space for this process meanwhile."""
+    if not megabytes:
+        yield
+        return
+    import resource
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (int(megabytes)*1024**2, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@lru_cache(maxsize=4)
+def _opened(name, image, options):
+    instrument = load(name)
+    return instrument, instrument.open(image, **json.loads(options))
+
+
+def _work(job):
+    """Instrument's exposure and settings of a job, as `crowdsource.run` takes them."""
+    instrument, exposure = _opened(job["instrument"], job["image"], json.dumps(job["options"]))
+    if exposure.identity != job["exposure"]:
+        raise InputError(f"{job['image']}: is {exposure.identity}, not {job['exposure']}; plan again")
+    place, wanted = Place(job["out"], job["label"]), job["settings"]
+    planes = {kind: place.model(kind) for kind in (MODEL, INFO) if wanted[kind]}
+    plot = place.picture("") if wanted["plot"] else None
+    settings = Settings(place.catalog, planes.get(MODEL), plot, None, True, wanted["threads"], wanted["config"], wanted["force"],
+                        wanted["bright"], wanted["galaxies"], True, info_out=planes.get(INFO))
+    sums = tuple((p, digest) for p, *_, digest in job["inputs"])+tuple(map(tuple, wanted["reads"]))
+    provenance = Provenance(instrument.name, tuple(Path(p) for p, _ in sums), dict(exposure.options), exposure.identity, sums)
+    return work_of(instrument, Watched(exposure, job["inputs"]), settings, provenance)
+
+
+def fit(job):
+    """Fit one detector and write its part."""
+    with _limited(job["settings"]["task_memory"]):
+        work = _work(job)
+        task = next((t for t in work.exposure.tasks() if t.detector == job["detector"]), None)
+        if task is None:
+            raise InputError(f"{job['image']}: has no detector {job['detector']}; plan again")
+        header = fit_task(work, task).header
+    figures = {n.lower(): header[n] for n in ("NSOURCES", "NPASS", "CHI2", "FWHM")}
+    parts = work.parts
+    files = [parts.catalog(task.detector), *(parts.planes(task.detector, kind) for kind in parts.kinds)]
+    return dict(outputs=[output_of(p) for p in files], figures=figures)
+
+
+def gather(job):
+    """Gather an exposure's detectors into its catalog, and drop their parts when all are there."""
+    place, settings = Place(job["out"], job["label"]), job["settings"]
+    kinds = [kind for kind in (MODEL, INFO) if settings[kind]]
+    parts = Parts(place.catalog, kinds=kinds)
+    records = {d: json.loads(place.detector_record(d).read_text(encoding="utf-8")) for d in job["detectors"]}
+    done = [d for d, r in records.items() if r["state"] == DONE]
+    planes = {kind: place.model(kind) for kind in kinds}
+    parts.gather(done, place.catalog, planes, overwrite=True)
+    header = read_header(place.catalog)
+    figures = {n.lower(): header[n] for n in ("NSOURCES", "CHI2", "FWHM") if n in header}
+    return dict(outputs=[output_of(p) for p in (place.catalog, *planes.values())], detectors=records,
+                figures=dict(figures, detectors=len(done)))
+
+
+def drop_parts(place):
+    """Remove the parts of an exposure that is gathered whole."""
+    shutil.rmtree(Parts(place.catalog).folder, ignore_errors=True)
+
+
+def ingest(job):
+    """Bring catalogs into a store, and write for each that it is there."""
+    from ..catalog.ingest import ingest as into
+    from ..catalog.store import open_store
+    from ..memory import keep_memory
+    keep_memory()
+    report = into(open_store(job["store"]), [c["catalog"] for c in job["catalogs"]])
+    failed = {f for f, _ in report.failed}
+    for c in job["catalogs"]:
+        if c["catalog"] not in failed:
+            write_record(c["record"], dict(outcome_of(job), key=c["key"]))
+    if report.failed:
+        raise InputError("; ".join(problem for _, problem in report.failed))
+    return dict(figures=dict(rows=report.rows, **report.counts))
+
+
+def assemble(job):
+    """Make a release of all that is in a store."""
+    from ..catalog.release import assemble as make
+    from ..catalog.store import open_store
+    from ..memory import keep_memory
+    keep_memory()
+    release = make(open_store(job["store"]), job["release"])
+    return dict(figures=dict(objects=sum(n for n, _ in release.record["counts"])))
+
+
+KINDS = {FIT: fit, GATHER: gather, INGEST: ingest, ASSEMBLE: assemble}
+"""What does a job of each kind."""
