@@ -328,7 +328,9 @@ class Decam(Instrument):
 
     def claims(self, path, header):
         """By the telescope's own words, and the planes' names."""
-        return str(header.get("INSTRUME", "")).strip().lower() == "decam" and bool(PLANE.search(Path(path).name))
+        name = Path(path).name
+        return (str(header.get("INSTRUME", "")).strip().lower() == "decam" and bool(PLANE.search(name))
+                and not name.endswith(TRUTH))
 
     def psf_prior(self, image):
         """A Moffat profile convolved with the filter's static wings, together of the header's FWHM or, without one, the image's.

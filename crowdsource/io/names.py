@@ -25,7 +25,7 @@ def safe_name(text):
 def distinct_name(text):
     """As `safe_name`, with a word of its own for a text that is no file name as it is: different texts have different names."""
     name = safe_name(text)
-    return name if name == text else f"{name or 'file'}-{_short(text)}"
+    return name if name and name == text else f"{name[:LONGEST-9] or 'file'}-{_short(text)}"
 
 
 def is_safe(name):

@@ -14,7 +14,8 @@ from .estimate import costs, peaks
 from .manifest import Entry, Input, labelled
 
 log = logging.getLogger(__name__)
-PATTERN = "*.fits*"
+FITS = re.compile(r".+\.(fits|fit|fts)(\.(gz|fz|bz2))?", re.IGNORECASE)
+"""What the names of files in folders end with."""
 OURS = ".cat.fits", ".mod.fits", ".info.fits", ".truth.fits"
 """Endings of what crowdsource writes itself."""
 
@@ -30,14 +31,14 @@ class Wish:
     options : tuple of (str, str)
         Of the adapter; ``{path}``, ``{folder}``, ``{name}`` and ``{stem}`` stand for the image's path, folder, name, and name
         up to its first dot.
-    pattern : str
-        Of the names of files in folders.
+    pattern : str or None
+        Of the names of files in folders; those that end as FITS files do when not given.
     count : bool
         Read an image of each exposure and count its peaks, for better estimates.
     """
     instrument: str = None
     options: tuple = ()
-    pattern: str = PATTERN
+    pattern: str = None
     count: bool = True
 
     def options_of(self, path):
@@ -69,14 +70,15 @@ class Plan:
         return [e for e in self.entries if e.problem]
 
 
-def files_of(names, pattern=PATTERN):
+def files_of(names, pattern=None):
     """Files in folders and below, without hidden ones and those that crowdsource writes.
 
     Parameters
     ----------
     names : iterable of path-like
         Files and folders.
-    pattern : str
+    pattern : str, optional
+        As that of `Wish`.
 
     Returns
     -------
@@ -90,9 +92,9 @@ def files_of(names, pattern=PATTERN):
     out = []
     for name in map(Path, names):
         if name.is_dir():
-            inside = (p for p in name.rglob(pattern) if not any(part.startswith(".") or part.endswith(".parts")
-                                                                for part in p.relative_to(name).parts))
-            out += sorted(p for p in inside if p.is_file() and not p.name.endswith(OURS))
+            inside = (p for p in name.rglob(pattern or "*") if not any(part.startswith(".") or part.endswith(".parts")
+                                                                       for part in p.relative_to(name).parts))
+            out += sorted(p for p in inside if p.is_file() and not p.name.endswith(OURS) and (pattern or FITS.fullmatch(p.name)))
         elif name.is_file():
             out.append(name)
         else:
@@ -121,11 +123,13 @@ def plan(names, wish, workers=1, progress=None):
     with ThreadPoolExecutor(workers) as pool:
         found = dict(zip(files, pool.map(lambda p: _opened(p, wish), files)))
         out.unclaimed = [p for p in files if found[p] is None]
-        # the planes of an exposure may each be claimed
+        # the planes of an exposure may each be claimed: it is named by the one that it reads first
         first = {}
         for path, thing in found.items():
-            if thing is not None:
-                first.setdefault(str(path) if isinstance(thing, Entry) else thing[1].identity, path)
+            if isinstance(thing, Entry):
+                first[str(path)] = path
+            elif thing is not None and (thing[1].identity not in first or path == Path(thing[1].inputs[0])):
+                first[thing[1].identity] = path
         for k, entries in enumerate(pool.map(lambda p: _entries(p, found[p], wish), first.values()), 1):
             out.entries += entries
             if progress:

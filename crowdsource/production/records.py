@@ -159,7 +159,7 @@ def settled(place, entries, key):
     """
     gathered = read_record(place.record, key)
     wanted = {e.detector for e in entries}
-    if gathered is not None and set(gathered["detectors"]) != wanted:
+    if gathered is not None and (gathered["state"] != DONE or set(gathered["detectors"]) != wanted):
         gathered = None
     known = dict(gathered["detectors"]) if gathered is not None else {}
     if gathered is None or any(r["state"] == FAILED for r in known.values()):

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from dataclasses import astuple
 from pathlib import Path
 
+from ..errors import OutputError
 from ..io.atomic import check_folder
 from ..io.locks import taken
 from ..io.parts import Parts
@@ -27,7 +28,7 @@ ELSEWHERE = 2.
 BACK_OFF = 2.
 """Seconds before the first repetition; each next one waits twice as long."""
 LOSSES = 3
-"""So often a task is given again whose worker was lost."""
+"""So often a task is given again whose worker was killed."""
 GATHERING, INGESTING = 300., 1000.
 """MB that gathering and ingesting are expected to take."""
 TOGETHER = 16
@@ -117,7 +118,7 @@ class Run:
         self.instruments = {e.instrument for e in self.entries if not e.problem}
         self.options.check(self.instruments)
         check_folder(self.out, overwrite=True)
-        self.out.mkdir(parents=True, exist_ok=True)
+        _made(self.out)
         reads = self.options.reads()
         self.settings = self.options.of_job(self.instruments, reads)
         write_run(self.out, self.options, reads, self.workers.number)
@@ -192,8 +193,7 @@ class Run:
             task = self.ready.popleft()
         lock = None
         if task.unit is not None:
-            task.unit.place.folder.mkdir(parents=True, exist_ok=True)
-            lock = taken(task.unit.place.lock(task.entry.detector if task.entry else None))
+            lock = _locked(task)
             if lock is None:
                 self._postpone(task, ELSEWHERE)
                 return True
@@ -228,7 +228,7 @@ class Run:
         unit = task.unit
         if task.kind == GATHER:
             found = read_record(unit.place.record, unit.key)
-            if found is not None and set(found["detectors"]) == set(unit.records):
+            if found is not None and found["state"] == DONE and set(found["detectors"]) == set(unit.records):
                 unit.gathered = found
         else:
             gathered, records = settled(unit.place, unit.entries, unit.key)
@@ -261,21 +261,19 @@ class Run:
         try:
             outcome = future.result()
         except (Gone, BrokenExecutor, CancelledError) as problem:
-            task.losses += 1
-            if task.losses <= LOSSES:
-                log.warning("%s: its worker is lost (%s); given again", task.name, problem)
-                _free(lock)
-                self._postpone(task, self.back_off)
-                return
-            told = dict(state=FAILED, reason="killed", error="its worker was lost each time, perhaps for want of memory")
-            outcome = recorded(task.job, {**outcome_of(task.job), **told})
+            told = dict(state=FAILED, reason="killed", error=f"its worker was lost ({problem}), perhaps for want of memory")
+            outcome = {**outcome_of(task.job), **told, "pid": None}
         except Exception as problem:
-            outcome = recorded(task.job, {**outcome_of(task.job), **failure(problem)})
-        again = outcome["state"] == FAILED and outcome["reason"] == "io" and task.tries < self.retries
+            outcome = {**outcome_of(task.job), **failure(problem), "pid": None}
+        most = {"io": self.retries, "killed": LOSSES}.get(outcome["reason"], 0)
+        again = outcome["state"] == FAILED and task.tries < most
         if again:
             task.tries += 1
             log.warning("%s: %s; tried again", task.name, outcome["error"])
             self._postpone(task, self.back_off*2**(task.tries-1))
+        elif not outcome["pid"]:
+            # what its worker could not tell
+            outcome = recorded(task.job, outcome)
         _free(lock)
         if not again and outcome["reason"] != ABANDONED:
             self._end(task, outcome)
@@ -313,6 +311,25 @@ class Run:
     def _tell(self):
         """Say how far the run is."""
         self.progress("run", self.report.settled, self.report.total, dict(failed=len(self.report.failed)))
+
+
+def _made(folder):
+    """Make a folder where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"{folder}: cannot be made ({problem.strerror}); choose another place (--out)") from problem
+
+
+def _locked(task):
+    """The lock of a task, None where another run has it."""
+    place = task.unit.place
+    _made(place.folder)
+    try:
+        return taken(place.lock(task.entry.detector if task.entry else None))
+    except OSError as problem:
+        raise OutputError(f"{place.folder}: cannot be written ({problem.strerror}); free space or choose another place") \
+            from problem
 
 
 def _free(lock):

@@ -104,7 +104,6 @@ class Task:
     entry: object = None
     memory: float = 0.
     tries: int = 0
-    losses: int = 0
     job: dict = None
 
 

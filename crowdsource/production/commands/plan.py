@@ -5,13 +5,12 @@ SUMMARY = "look for exposures in folders and write a manifest of what is to be f
 
 def add_arguments(parser):
     """Arguments of the command."""
-    from ..plan import PATTERN
     parser.add_argument("names", nargs="+", metavar="FOLDER", help="folders, which are searched to the bottom, or files")
     parser.add_argument("--out", required=True, metavar="MANIFEST", help="table to write, .ecsv or .parquet")
     parser.add_argument("--instrument", metavar="NAME", help="adapter of all files; the one that claims each when not given")
     parser.add_argument("--option", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
                         help="of the adapter; {path}, {folder}, {name} and {stem} stand for parts of each file's name")
-    parser.add_argument("--pattern", default=PATTERN, metavar="GLOB", help=f"names of files in folders; {PATTERN} when not given")
+    parser.add_argument("--pattern", metavar="GLOB", help="names of files in folders; those with FITS' endings when not given")
     parser.add_argument("--no-count", action="store_true", help="estimate without reading an image of each exposure")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="files read at a time; default 1")
     parser.add_argument("--overwrite", action="store_true", help="replace a manifest that exists")

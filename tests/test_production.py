@@ -1,0 +1,276 @@
+"""Runs of manifests: the same results in any way, what is done is not done again, and what failed is told."""
+import json
+import logging
+import os
+import re
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from multiprocessing import get_context
+from types import SimpleNamespace
+
+import pytest
+from small_survey import CCDS, catalogs, damage, leftovers, make_manifest, make_survey
+
+from crowdsource.cli import main
+from crowdsource.errors import ConfigError
+from crowdsource.production import executors
+from crowdsource.production.executors import Workers, workers_of
+from crowdsource.production.manifest import Input, read_manifest, write_manifest
+from crowdsource.production.options import RunOptions
+from crowdsource.production.records import Place
+from crowdsource.production.run import Run
+from crowdsource.production.state import chosen
+from crowdsource.production.status import read_run, status_of
+
+MOSAIC = "c4d_170316_062100_ooi_z_v1"
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    """A folder with a manifest of seven exposures, one of two detectors, two of them damaged."""
+    folder = tmp_path_factory.mktemp("survey")
+    make_survey(folder, 6, 1)
+    for k, name in enumerate(("field0001.fits", "field0004.fits")):
+        damage(folder/"single"/name, 2*k)
+    make_manifest(folder, folder/"m.ecsv")
+    return folder
+
+
+def run(survey, out, executor="threads", workers=1, options=None, entries=None, **settings):
+    """Run a manifest; gives the report."""
+    entries = read_manifest(survey/"m.ecsv") if entries is None else entries
+    given = executor if isinstance(executor, Workers) else workers_of(executor, workers)
+    return Run(entries, out, options or RunOptions(), given, back_off=0.01, **settings)()
+
+
+@pytest.fixture(scope="module")
+def whole(survey, tmp_path_factory):
+    """The folder of a run, one task after the other in this process."""
+    out = tmp_path_factory.mktemp("whole")/"out"
+    report = run(survey, out, options=RunOptions(plot=True, model=True))
+    assert (report.total, report.done, report.before, report.left, report.status) == (8, 6, 0, 0, 1)
+    assert {name: reason for name, (reason, _) in report.failed.items()} == {"field0001": "input", "field0004": "input"}
+    return out
+
+
+def test_results_lie_beside_their_record(whole):
+    folder = whole/MOSAIC
+    names = {p.name for p in folder.iterdir()}
+    endings = ".cat.fits", ".mod.fits", ".task.json", "-N4.png", "-S4.png"
+    assert names == {*(MOSAIC+e for e in endings), "N4.log", "S4.log"}
+    record = json.loads((folder/f"{MOSAIC}.task.json").read_text())
+    assert list(record["detectors"]) == sorted(CCDS) and record["figures"]["detectors"] == 2
+    for detector in record["detectors"].values():
+        assert detector["state"] == "done" and detector["seconds"] > 0 and detector["memory"] > 50
+        assert len(detector["inputs"]) == 3
+        assert detector["figures"]["nsources"] > 0 and detector["version"] and detector["started"].endswith("+00:00")
+    lines = [json.loads(line) for line in (folder/"N4.log").read_text().splitlines()]
+    assert all(set(line) >= {"time", "level", "message"} for line in lines) or not lines
+    failed = json.loads(next((whole/"field0001").rglob("*.task.json")).read_text())
+    assert failed["state"] == "failed" and "DataFileError" in failed["traceback"] and "field0001.fits" in failed["error"]
+    assert leftovers(whole) == ["field0001/field0001.cat.fits.parts", "field0004/field0004.cat.fits.parts"]
+
+
+def a_pool(workers):
+    return ProcessPoolExecutor(workers, get_context("spawn"))
+
+
+@pytest.mark.parametrize("way", ["processes", "threads", "executor", "slices"])
+def test_any_way_gives_the_same(survey, whole, tmp_path, way):
+    options = RunOptions(model=True)
+    if way == "slices":
+        for k in (2, 3, 1):
+            run(survey, tmp_path, options=options, entries=chosen(read_manifest(survey/"m.ecsv"), k, 3))
+    elif way == "executor":
+        run(survey, tmp_path, Workers(a_pool(2), 2, alone=False), options=options)
+    else:
+        run(survey, tmp_path, way, 2, options)
+    assert catalogs(tmp_path) == catalogs(whole) and len(catalogs(whole)) == 5
+    for name in ("N4", "S4"):
+        record = json.loads((tmp_path/MOSAIC/f"{MOSAIC}.task.json").read_text())["detectors"][name]
+        assert record["outputs"] == json.loads((whole/MOSAIC/f"{MOSAIC}.task.json").read_text())["detectors"][name]["outputs"]
+
+
+def untouched(out):
+    return {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.name != "run.json"}
+
+
+def test_what_is_done_is_not_done_again(survey, whole):
+    before = untouched(whole)
+    report = run(survey, whole, options=RunOptions(plot=True, model=True))
+    assert untouched(whole) == before
+    assert (report.done, report.before, len(report.failed), report.status) == (6, 6, 2, 1)
+
+
+@pytest.fixture
+def small(survey, tmp_path):
+    """Entries of two exposures, of one detector and of two, and the folder of a run of them."""
+    entries = [e for e in read_manifest(survey/"m.ecsv") if e.label in ("field0000", MOSAIC)]
+    assert run(survey, tmp_path/"out", entries=entries).status == 0
+    return entries, tmp_path/"out"
+
+
+@pytest.mark.parametrize("change", ["settings", "input", "options", "catalog", "record", "detectors", "cut"])
+def test_what_is_outdated_is_done_again(survey, small, change):
+    entries, out = small
+    options, expected = RunOptions(), 1
+    place = Place(out, "field0000")
+    if change == "settings":
+        options, expected = RunOptions({"detect": {"threshold": 6.}}), 3
+    elif change == "input":
+        path = survey/"other.fits"
+        path.write_bytes((survey/"single"/"field0002.fits").read_bytes())
+        entries = [replace(e, image=str(path), options=tuple((n, v.replace("single/field0000", "other")) for n, v in e.options),
+                           inputs=(Input.of(path, "f"*64),)) if e.label == "field0000" else e for e in entries]
+        # the content is another than before, and what the manifest says of it is believed where size and time fit
+        report = run(survey, out, entries=entries)
+        assert "is other, not field0000" in report.failed["field0000"][1]
+        return
+    elif change == "options":
+        entries = [replace(e, options=e.options+(("gain", 3.),)) if e.label == "field0000" else e for e in entries]
+    elif change == "catalog":
+        place.catalog.unlink()
+    elif change == "record":
+        place.record.write_text("{")
+    elif change == "detectors":
+        # one CCD more would be planned: here one less is wanted
+        entries, expected = [e for e in entries if e.detector != "S4"], 1
+    else:
+        with open(place.catalog, "r+b") as file:
+            file.truncate(2880)
+    before = catalogs(out)
+    report = run(survey, out, entries=entries, options=options)
+    assert report.done-report.before == expected and report.status == 0
+    if change in ("catalog", "record", "cut"):
+        assert catalogs(out) == {**before, "field0000/field0000.cat.fits": catalogs(out)["field0000/field0000.cat.fits"]}
+    assert run(survey, out, entries=entries, options=options).before == len(entries) and leftovers(out) == []
+
+
+def test_times_of_files_do_not_matter(survey, small):
+    entries, out = small
+    for k, path in enumerate(sorted(out.rglob("*"))):
+        os.utime(path, (1e9*(k % 3), 1e9*(k % 3)))
+    assert run(survey, out, entries=entries).before == 3
+
+
+def test_clock_that_jumps(survey, small, tmp_path, monkeypatch):
+    entries, out = small
+    jumps = iter(range(10**6))
+    monkeypatch.setattr(time, "time", lambda: 2e9-1e7*next(jumps))
+    assert run(survey, tmp_path/"again", entries=entries).status == 0
+    assert catalogs(tmp_path/"again") == catalogs(out)
+
+
+def test_failed_tasks_are_tried_again_by_wish(survey, tmp_path):
+    entries = read_manifest(survey/"m.ecsv")
+    mosaic = [e for e in entries if e.label == MOSAIC]
+    broken = [replace(mosaic[0], detector="N5"), *mosaic]
+    report = run(survey, tmp_path, entries=broken)
+    assert "has no detector N5" in report.failed[f"{MOSAIC}/N5"][1] and report.done == 2 and report.status == 1
+    place = Place(tmp_path, MOSAIC)
+    # what is there of the exposure has its catalog, and the parts wait for the rest
+    assert place.catalog.is_file() and len(list(place.folder.glob("*.parts/*.cat.fits"))) == 2
+    assert run(survey, tmp_path, entries=broken).before == 2
+    before = untouched(tmp_path)
+    report = run(survey, tmp_path, entries=broken, retry_failed=True)
+    assert report.before == 2 and len(report.failed) == 1 and untouched(tmp_path) != before
+
+
+@pytest.mark.parametrize("memory, most", [(None, 3), (450., 2), (1., 1)])
+def test_memory_admits_tasks(survey, tmp_path, monkeypatch, memory, most):
+    entries = [replace(e, memory=200.) for e in read_manifest(survey/"m.ecsv") if e.instrument == "generic"][:6]
+    given, seen = Run._give, []
+
+    def counted(self):
+        out = given(self)
+        seen.append(len(self.running))
+        return out
+
+    monkeypatch.setattr(Run, "_give", counted)
+    report = run(survey, tmp_path, workers=3, entries=entries, memory=memory)
+    assert report.done == 4 and max(seen) == most
+
+
+def test_executors_by_name(monkeypatch):
+    points = [SimpleNamespace(name="mine", value="m:mine", load=lambda: ThreadPoolExecutor),
+              SimpleNamespace(name="broken", value="m:broken", load=lambda: 1/0),
+              SimpleNamespace(name="other", value="m:other", load=lambda: lambda n: n)]
+    monkeypatch.setattr(executors, "entry_points", lambda group: points if group == "crowdsource.executors" else [])
+    mine = workers_of("mine", 3, 10.)
+    assert isinstance(mine.executor, ThreadPoolExecutor) and mine.number == 3 and mine.limit == 10 and mine.alone
+    mine.close()
+    for name, settings, told in (("none", {}, "processes, threads, dask, mine"), ("broken", {}, "division"),
+                                 ("other", {}, "Executor"), ("threads", dict(limit=1.), "cannot be stopped"),
+                                 ("dask", {}, "--scheduler"), ("threads", dict(scheduler="tcp://x"), "--executor dask")):
+        with pytest.raises(ConfigError, match=told):
+            workers_of(name, 1, **settings)
+
+
+def test_status_tells_how_far_a_run_is(survey, whole, tmp_path):
+    entries = read_manifest(survey/"m.ecsv")
+    none = status_of(entries, tmp_path)
+    assert (none.total, none.done, none.left, none.finish) == (8, 0, 8, None)
+    state = status_of(entries, whole, pictures=True)
+    assert (state.total, state.done, state.left, state.gathered, state.exposures) == (8, 6, 0, 5, 7)
+    assert state.reasons() == [("input", ["field0001", "field0004"])] and state.again == 0 and state.finish is None
+    assert len(state.pictures) == 6 and all(re.search(r"\d+ sources, FWHM", told) for _, told, _ in state.pictures)
+    more = [*entries, replace(entries[0], exposure="new", label="new", cpu=100.)]
+    now = datetime(2026, 1, 1)
+    state = status_of(more, whole, now=now)
+    factor = state.seconds/sum(e.cpu for e in entries if e.label not in ("field0001", "field0004"))
+    assert state.left == 1 and (state.finish-now).total_seconds() == pytest.approx(100*factor, rel=1e-6)
+    assert read_run(whole)[0].model and read_run(tmp_path) is None
+
+
+def test_page_of_status(survey, whole, tmp_path, capsys):
+    page = tmp_path/"page.html"
+    words = ["status", str(survey/"m.ecsv"), "--out", str(whole)]
+    assert main([*words, "--html", str(page), "--verify"]) == 1
+    told, text = capsys.readouterr().out, page.read_text()
+    assert "6 of 8 detectors are done" in told and "5 exposures compared with their records, 0 wrong" in told
+    assert text.count("<img") == 6 and "field0001" in text and 'lang="en"' in text
+    for source in re.findall(r'src="([^"]+)"', text):
+        assert (tmp_path/source).resolve().is_file()
+    catalog = Place(whole, "field0000").catalog
+    content = catalog.read_bytes()
+    catalog.write_bytes(content[:-1]+b"x")
+    try:
+        assert main([*words, "--verify"]) == 1
+        assert "field0000.cat.fits: is not what field0000.task.json tells of" in capsys.readouterr().out
+    finally:
+        catalog.write_bytes(content)
+
+
+def test_names_and_messages_are_no_html(survey, tmp_path):
+    from crowdsource.production.status import Status, write_page
+    evil = "<script>alert(1)</script>"
+    write_page(Status(total=2, failed={evil: (evil, evil)}, running=[evil], pictures=[(evil, evil, tmp_path/f"{evil[:8]}.png")]),
+               evil, tmp_path/"page.html")
+    assert "<script" not in (tmp_path/"page.html").read_text()
+
+
+def test_command(survey, tmp_path, capsys, caplog):
+    path = tmp_path/"few.ecsv"
+    entries = [e for e in read_manifest(survey/"m.ecsv") if e.label in ("field0000", "field0001")]
+    write_manifest(entries, path)
+    words = ["run", str(path), "--root", str(survey), "--executor", "threads"]
+    (tmp_path/"c.toml").write_text('detect.threshold = 5.5\n[generic]\ngain = 2.0\n')
+    with caplog.at_level(logging.INFO, "crowdsource"):
+        assert main([*words, "--config", str(tmp_path/"c.toml")]) == 1
+    told = capsys.readouterr()
+    assert "few: 1 of 2 detectors are done (0 were before), 1 failed" in told.out and "failed, input: field0001" in told.out
+    from crowdsource.io.results import read_config
+    config = read_config(tmp_path/"few"/"field0000"/"field0000.cat.fits")
+    assert config["detect"]["threshold"] == 5.5 and config["generic"]["gain"] == 2.
+    assert main(["status", str(path), "--root", str(survey)]) == 1
+    assert "1 of 2 detectors are done, 0 running, 1 failed" in capsys.readouterr().out
+    (tmp_path/"bad.toml").write_text("[generic]\ngian = 2\n")
+    for wrong in (["--config", str(tmp_path/"bad.toml")], ["--config", str(tmp_path/"none.toml")], ["--workers", "0"],
+                  ["--memory", "0"], ["--task", "3", "--of", "2"], ["--then", "healpix"], ["--store", "x"], ["--executor", "x"],
+                  ["--then", "healpix", "--store", str(tmp_path/"none")], ["--out", str(path)], ["--out", "/proc/none"],
+                  ["--force", str(tmp_path/"none.ecsv")]):
+        assert main([*words, *wrong]) == 2
+        told = capsys.readouterr().err
+        assert told.count("crowdsource: error: ") == 1 and "Traceback" not in told

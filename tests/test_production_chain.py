@@ -1,0 +1,63 @@
+"""From a manifest to a release: finished catalogs are ingested as they appear, and assembled at the end."""
+import pytest
+from small_survey import make_manifest, make_survey
+
+from crowdsource.catalog.release import open_release
+from crowdsource.catalog.store import create_store, open_store
+from crowdsource.cli import main
+from crowdsource.production import run as running
+from crowdsource.production.executors import workers_of
+from crowdsource.production.manifest import read_manifest
+from crowdsource.production.options import RunOptions
+from crowdsource.production.state import Then, chosen
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("survey")
+    make_survey(folder, 4, 1, side=64)
+    make_manifest(folder, folder/"m.ecsv")
+    return folder
+
+
+def test_catalogs_come_into_the_store_and_its_release(survey, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(running, "TOGETHER", 2)
+    store = create_store(tmp_path/"store")
+    words = ["run", str(survey/"m.ecsv"), "--out", str(tmp_path/"out"), "--executor", "threads", "--then", "healpix", "--store",
+             str(tmp_path/"store"), "--release", "one"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    # some were ingested before the last was fitted
+    assert told.count("catalogs into the store: ") >= 3 and told.count("the release: ") == 1
+    sources = open_store(tmp_path/"store").snapshot().sources
+    assert len(set(sources.exposure)) == 5 and len(sources.exposure) == 6 and sum(sources.rows) > 0
+    release = open_release(open_store(tmp_path/"store"), "one")
+    assert sum(n for n, _ in release.record["counts"]) > 0
+    number = store.snapshot().number
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "into the store" not in told and "the release" not in told and store.snapshot().number == number
+
+
+def test_slices_ingest_and_leave_the_release_to_the_end(survey, tmp_path):
+    create_store(tmp_path/"store")
+    entries = read_manifest(survey/"m.ecsv")
+    then = Then(str(tmp_path/"store"), "one")
+    for k in (1, 2):
+        report = running.Run(chosen(entries, k, 2), tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then,
+                             assemble=False)()
+        assert report.status == 0 and not any("release" in line for line in report.lines)
+    assert len(open_store(tmp_path/"store").snapshot().sources.exposure) == 6
+    report = running.Run(entries, tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then)()
+    assert report.before == 6 and [line.split(":")[0] for line in report.lines] == ["the release"]
+
+
+def test_catalogs_that_cannot_be_ingested_are_told(survey, tmp_path):
+    create_store(tmp_path/"store", bands=("y",))
+    entries = [e for e in read_manifest(survey/"m.ecsv") if e.instrument == "generic"][:1]
+    out = tmp_path/"out"
+    report = running.Run(entries, out, RunOptions(), workers_of("threads", 1), then=Then(str(tmp_path/"store"), "one"))()
+    # rows without a band are rejected by name in the store: it is no failure of the run
+    assert report.status == 0
+    rejected = open_store(tmp_path/"store").snapshot().sources.rejected
+    assert sum(rejected) > 0

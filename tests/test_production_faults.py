@@ -1,0 +1,292 @@
+"""What may happen to a run: full disks, killed, hung and greedy tasks, changing inputs, signals, two runs at once."""
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_survey import catalogs, leftovers, make_manifest, make_survey
+
+from crowdsource.errors import DataFileError, OutputError
+from crowdsource.instrument import load
+from crowdsource.io import atomic
+from crowdsource.io.locks import is_taken, taken
+from crowdsource.production.child import ABANDONED, Child
+from crowdsource.production.executors import Gone, Workers, workers_of
+from crowdsource.production.jobs import ChangedError, Watched, reason_of
+from crowdsource.production.manifest import Input, read_manifest, write_manifest
+from crowdsource.production.options import RunOptions
+from crowdsource.production.records import LASTING, Place
+from crowdsource.production.run import Run
+from crowdsource.production.state import Stop
+
+COMMAND = Path(sys.executable).with_name("crowdsource")
+QUIET = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    """A folder with a manifest of four exposures, and what an undisturbed run of it gives."""
+    folder = tmp_path_factory.mktemp("survey")
+    make_survey(folder, 3, 1, side=64)
+    make_manifest(folder, folder/"m.ecsv")
+    assert run(read_manifest(folder/"m.ecsv"), folder/"whole").status == 0
+    return folder
+
+
+@pytest.fixture
+def entries(survey):
+    return read_manifest(survey/"m.ecsv")
+
+
+def run(entries, out, executor="threads", limit=None, stop=None, options=None, **settings):
+    """Run a manifest; gives the report."""
+    given = executor if isinstance(executor, Workers) else workers_of(executor, 2, limit)
+    return Run(entries, out, options or RunOptions(), given, back_off=0.01, **settings)(stop)
+
+
+def hanging(entries, folder):
+    """An exposure that cannot be read to its end: a pipe that nobody writes to."""
+    path = folder/"hangs.fits"
+    if not path.exists():
+        os.mkfifo(path)
+    first = entries[0]
+    return replace(first, image=str(path), exposure="hangs", label="hangs", options=(), inputs=(Input.of(path, "0"*64),))
+
+
+def test_hung_task_is_stopped(survey, entries, tmp_path):
+    report = run([hanging(entries, tmp_path), *entries], tmp_path/"out", "processes", limit=4.)
+    assert report.failed == {"hangs": ("time", "took longer than 4 s; allow more (--time-limit) or look at its log")}
+    assert report.done == 5 and catalogs(tmp_path/"out") == catalogs(survey/"whole")
+    # it may have been the machine's fault: the next run tries again
+    assert run([hanging(entries, tmp_path)], tmp_path/"out", "processes", limit=0.5).before == 0
+
+
+def test_killed_process_costs_its_task_only(tmp_path, entries):
+    child, job = Child(), dict(kind="fit", task="t", key="k", inputs=[], log=None, record=str(tmp_path/"r.json"))
+    bad = child.run(job)
+    assert bad["state"] == "failed" and bad["reason"] == "internal" and "KeyError" in bad["traceback"]
+    pid = child.process.pid
+    waits = hanging(entries, tmp_path)
+    place = dict(out=str(tmp_path), label="hangs", detector="", image=waits.image, instrument="generic", exposure="hangs",
+                 options={}, inputs=[[waits.image, 0, waits.inputs[0].mtime, "0"*64]],
+                 settings=RunOptions().of_job({"generic"}, []))
+    threading.Timer(1., lambda: os.kill(pid, signal.SIGKILL)).start()
+    outcome = child.run({**job, **place})
+    assert (outcome["state"], outcome["reason"]) == ("failed", "killed") and "SIGKILL" in outcome["error"]
+    assert json.loads((tmp_path/"r.json").read_text())["reason"] == "killed"
+    # the next job gets a new process
+    assert child.run(job)["reason"] == "internal" and child.process.pid != pid
+    threading.Timer(1., child.abandon).start()
+    (tmp_path/"r.json").unlink()
+    assert child.run({**job, **place})["reason"] == ABANDONED and not (tmp_path/"r.json").exists()
+    child.stop()
+
+
+def test_process_ends_with_the_one_that_started_it(tmp_path, entries):
+    program = ("import sys, json; from crowdsource.production.child import Child; c = Child(); c._start(); "
+               "print(c.process.pid, flush=True); c.run(json.loads(sys.argv[1]))")
+    waits = hanging(entries, tmp_path)
+    job = dict(kind="fit", task="t", key="k", log=None, out=str(tmp_path), label="hangs", detector="", image=waits.image,
+               instrument="generic", exposure="hangs", options={}, inputs=[[waits.image, 0, waits.inputs[0].mtime, "0"*64]],
+               settings=RunOptions().of_job({"generic"}, []))
+    words = [sys.executable, "-c", program, json.dumps(job)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=QUIET) as parent:
+        pid = int(parent.stdout.readline())
+        time.sleep(0.5)
+        parent.kill()
+    assert soon(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+def soon(holds, seconds=30):
+    end = time.monotonic()+seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_task_that_wants_too_much_memory(survey, entries, tmp_path):
+    little = RunOptions(task_memory=60.)
+    report = run(entries[:1], tmp_path, "processes", options=little)
+    assert [reason for reason, _ in report.failed.values()] == ["memory"] and report.status == 2
+    # the limit is none of the results' settings
+    report = run(entries, tmp_path, "processes")
+    assert report.status == 0 and report.before == 0 and catalogs(tmp_path) == catalogs(survey/"whole")
+
+
+def test_full_disk(survey, entries, tmp_path):
+    """Files may not grow beyond what a catalog needs: nothing is half-written, and the run goes on when there is room."""
+    words = [COMMAND, "run", survey/"m.ecsv", "--out", tmp_path/"out", "--retries", "1"]
+    full = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=QUIET, check=False, preexec_fn=lambda:
+                          resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
+    assert full.returncode == 2 and "Traceback" not in full.stderr and "tried again" in full.stderr
+    assert full.stdout.count("failed, io: ") == 5 and catalogs(tmp_path/"out") == {}
+    assert not [p for p in (tmp_path/"out").rglob("*.cat.fits*") if p.is_file()]
+    assert run(entries, tmp_path/"out").status == 0 and catalogs(tmp_path/"out") == catalogs(survey/"whole")
+
+
+@pytest.mark.parametrize("number, failures, status", [(errno.ENOSPC, 2, 0), (errno.EIO, 4, 2), (errno.EROFS, 1, 2)])
+def test_outputs_that_cannot_be_written(survey, entries, tmp_path, monkeypatch, number, failures, status):
+    """Errors that pass are waited for, so many times; a disk that takes nothing at all ends the run."""
+    real, left = os.replace, [failures]
+
+    def fails(source, target):
+        if str(target).endswith("image.cat.fits") and left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number))
+        return real(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", fails)
+    report = run(entries[:1], tmp_path)
+    assert report.status == status and (number != errno.EROFS) == (not report.stopped)
+    monkeypatch.undo()
+    assert run(entries, tmp_path).status == 0 and catalogs(tmp_path) == catalogs(survey/"whole") and leftovers(tmp_path) == []
+
+
+def test_file_that_changes_while_it_is_read(survey, entries, tmp_path):
+    first = entries[0]
+    copy = tmp_path/"copy.fits"
+    copy.write_bytes(Path(first.image).read_bytes())
+    exposure = load("generic").open(str(copy), ivar=f"{copy}:IVAR")
+    facts = Input.of(copy, first.inputs[0].sha256)
+    known = [[facts.path, facts.size, facts.mtime, facts.sha256]]
+    watched = Watched(exposure, known)
+    assert watched.read(watched.tasks()[0]).shape == (64, 64)
+
+    def touch(task):
+        with open(copy, "ab") as file:
+            file.write(b" ")
+        raise DataFileError(copy, "is damaged")
+
+    object.__setattr__(exposure, "read", touch)
+    with pytest.raises(ChangedError, match="while it was read") as caught:
+        watched.read(watched.tasks()[0])
+    assert reason_of(caught.value) == "changed" and "changed" not in LASTING
+    with pytest.raises(ChangedError, match="plan again"):
+        watched.read(watched.tasks()[0])
+    with pytest.raises(DataFileError, match="does not list it"):
+        Watched(exposure, [])
+
+
+def test_copy_of_another_time_is_the_same(survey, entries, tmp_path):
+    folder = tmp_path/"moved"
+    folder.mkdir()
+    (folder/"single").mkdir()
+    path = folder/"single"/"field0000.fits"
+    path.write_bytes((survey/"single"/"field0000.fits").read_bytes())
+    os.utime(path, (1e9, 1e9))
+    text = (survey/"m.ecsv").read_text().replace(str(survey), str(folder))
+    (folder/"m.ecsv").write_text(text)
+    some = [e for e in read_manifest(folder/"m.ecsv") if e.label == "field0000"]
+    assert run(some, tmp_path/"out").status == 0
+    path.write_bytes(path.read_bytes()[:-2880]+b"x"*2880)
+    assert "plan again" in run(some, tmp_path/"new").failed["field0000"][1]
+
+
+def test_workers_that_are_lost(survey, entries, tmp_path):
+    class Forgetful(ThreadPoolExecutor):
+        """Loses the first three jobs."""
+        lost = iter((Gone("gone"), BrokenExecutor("broken"), Gone("gone")))
+
+        def submit(self, fn, /, *args, **kwargs):
+            problem = next(self.lost, None)
+            if problem is None:
+                return super().submit(fn, *args, **kwargs)
+            return super().submit(_raise, problem)
+
+    report = run(entries, tmp_path, Workers(Forgetful(2), 2, alone=False))
+    assert report.status == 0 and catalogs(tmp_path) == catalogs(survey/"whole")
+
+    class Broken(ThreadPoolExecutor):
+        """Loses all."""
+        def submit(self, fn, /, *args, **kwargs):
+            return super().submit(_raise, Gone("gone"))
+
+    report = run(entries[:1], tmp_path/"other", Workers(Broken(1), 1, alone=False))
+    assert [reason for reason, _ in report.failed.values()] == ["killed"]
+    record = json.loads(Place(tmp_path/"other", "field0000").detector_record("").read_text())
+    assert record["reason"] == "killed" and "lost" in record["error"]
+
+
+def _raise(problem):
+    raise problem
+
+
+def test_two_runs_at_once(survey, entries, tmp_path):
+    words = [str(COMMAND), "run", str(survey/"m.ecsv"), "--out", str(tmp_path/"out")]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=QUIET) for _ in range(2)]
+    told = [p.communicate()[0] for p in both]
+    assert [p.returncode for p in both] == [0, 0] and all("5 of 5 detectors are done" in t for t in told)
+    assert catalogs(tmp_path/"out") == catalogs(survey/"whole") and leftovers(tmp_path/"out") == []
+
+
+def test_locks(tmp_path):
+    path = tmp_path/".a.lock"
+    lock = taken(path)
+    assert is_taken(path) and taken(path) is None
+    lock.free()
+    assert not path.exists() and not is_taken(path)
+    # one that a killed run has left
+    path.touch()
+    assert not is_taken(path)
+    lock = taken(path)
+    assert lock is not None
+    lock.free()
+    with pytest.raises(OSError):
+        taken(tmp_path/"none"/".a.lock")
+
+
+@pytest.mark.parametrize("number, signals", [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
+def test_signals(survey, entries, tmp_path, number, signals):
+    """The first ends the run after what it is doing, which here takes long; the second at once. Nothing is recorded as failed."""
+    path = tmp_path/"m.ecsv"
+    write_manifest([hanging(entries, tmp_path), *entries], path)
+    words = [str(COMMAND), "run", str(path), "--root", str(survey), "--out", str(tmp_path/"out"), "--time-limit", "3"]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET)
+    lock = Place(tmp_path/"out", "hangs").lock("")
+    assert soon(lambda: is_taken(lock))
+    time.sleep(0.5)
+    for _ in range(signals):
+        child.send_signal(number)
+        time.sleep(0.7)
+    out, err = child.communicate()
+    assert child.returncode == 128+number and "Traceback" not in err and not lock.exists()
+    assert "stopped: by a signal" in out and "5 left" in out if signals == 1 else "6 left" in out
+    records = list((tmp_path/"out").rglob("*.task.json"))
+    assert len(records) == (signals == 1) and not list((tmp_path/"out").rglob(".*.fits"))
+    assert run(entries, tmp_path/"out").status == 0 and catalogs(tmp_path/"out") == catalogs(survey/"whole")
+
+
+def test_stop_before_anything(entries, tmp_path):
+    report = run(entries, tmp_path, stop=Stop(1))
+    assert (report.done, report.left, report.status) == (0, 5, 2)
+
+
+def test_reasons_of_failures():
+    def caused(problem, by):
+        problem.__cause__ = by
+        return problem
+
+    for problem, reason in (
+            (DataFileError("f", "bad"), "input"), (caused(DataFileError("f", "x"), OSError(errno.EIO, "x")), "io"),
+            (caused(OutputError("x"), OSError(errno.ENOSPC, "x")), "io"), (OutputError("x"), "output"),
+            (PermissionError(errno.EACCES, "x"), "output"), (MemoryError(), "memory"), (KeyError("x"), "internal"),
+            (caused(DataFileError("f", "x"), MemoryError()), "memory")):
+        assert reason_of(problem) == reason
+
+
+def test_output_folder_that_cannot_be_made(entries, tmp_path):
+    (tmp_path/"file").touch()
+    for out in (tmp_path/"file", tmp_path/"file"/"below", Path("/proc/none")):
+        with pytest.raises(OutputError):
+            run(entries, out)
