@@ -22,6 +22,7 @@ from crowdsource.config import PRESETS, FitConfig, as_mapping
 from crowdsource.docstrings import attributes
 from crowdsource.flags import ENGINE, MASK_SHIFT
 from crowdsource.instrument import load
+from crowdsource.production import manifest
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 from crowdsource.simulate.survey import SurveyConfig
 
@@ -223,6 +224,7 @@ PARTS = {
     "decam_options": lambda: options("decam"),
     "wise_options": lambda: options("wise"),
     "healpix_options": lambda: options_of_all("healpix"),
+    **{f"{name}_options": lambda name=name: options(name) for name in ("plan", "run", "status")},
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
@@ -241,6 +243,8 @@ PARTS = {
     "survey": lambda: fields_table(SurveyConfig),
     "decam_simulation": decam_simulation,
     "wise_simulation": wise_simulation,
+    "manifest": lambda: table(["column", "unit", "what it tells"],
+                              [[f"`{n}`", unit, manifest.TOLD[n]] for n, unit in manifest.COLUMNS.items()]),
     "presets": presets,
     "own_fields": own_fields,
     "machine": machine,

@@ -1,10 +1,13 @@
 """The documentation says what the code says, its links lead somewhere, and its examples run."""
 import importlib.util
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from crowdsource.cli import build_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = [p for p in (ROOT/"README.md", ROOT/"CONTRIBUTING.md", *sorted((ROOT/"docs").glob("*.md"))) if p.exists()]
@@ -89,3 +92,29 @@ def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 
 def test_picture_is_small():
     assert 2e4 < (ROOT/"docs"/"images"/"demo.png").stat().st_size < 4e5
+
+
+PRODUCTION = ROOT/"docs"/"production.md"
+
+
+def commands_of_runs():
+    """The command lines that the page of runs shows, those for clusters too, which cannot be tried here."""
+    text = PRODUCTION.read_text(encoding="utf-8") if PRODUCTION.exists() else ""
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).splitlines()
+    return [line[line.index("crowdsource "):].partition(" :::")[0] for line in lines if "crowdsource " in line]
+
+
+@pytest.mark.parametrize("line", commands_of_runs())
+def test_commands_of_runs_are_accepted(line):
+    words = ["1" if w in ("$SLURM_ARRAY_TASK_ID", "{}") else w for w in shlex.split(line, comments=True)[1:]]
+    assert build_parser(words).parse_args(words).command
+
+
+def test_promises_name_tests_that_exist():
+    text = PRODUCTION.read_text(encoding="utf-8").partition("## What is promised")[2].partition("\n## ")[0]
+    file, found = None, 0
+    for new, function in re.findall(r"`(?:(test_\w+\.py))?(?:::)?(test_\w+)?`", text):
+        file = new or file
+        assert f"def {function}" in (ROOT/"tests"/file).read_text(encoding="utf-8")
+        found += 1
+    assert found > 25

@@ -21,7 +21,7 @@ from crowdsource.production.manifest import Input, read_manifest, write_manifest
 from crowdsource.production.options import RunOptions
 from crowdsource.production.records import Place
 from crowdsource.production.run import Run
-from crowdsource.production.state import chosen
+from crowdsource.production.state import Policy, chosen
 from crowdsource.production.status import read_run, status_of
 
 MOSAIC = "c4d_170316_062100_ooi_z_v1"
@@ -42,7 +42,7 @@ def run(survey, out, executor="threads", workers=1, options=None, entries=None, 
     """Run a manifest; gives the report."""
     entries = read_manifest(survey/"m.ecsv") if entries is None else entries
     given = executor if isinstance(executor, Workers) else workers_of(executor, workers)
-    return Run(entries, out, options or RunOptions(), given, back_off=0.01, **settings)()
+    return Run(entries, out, options or RunOptions(), given, Policy(back_off=0.01, **settings))()
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_failed_tasks_are_tried_again_by_wish(survey, tmp_path):
     assert report.before == 2 and len(report.failed) == 1 and untouched(tmp_path) != before
 
 
-@pytest.mark.parametrize("memory, most", [(None, 3), (450., 2), (1., 1)])
+@pytest.mark.parametrize("memory, most", [(1e9, 3), (450., 2), (1., 1)])
 def test_memory_admits_tasks(survey, tmp_path, monkeypatch, memory, most):
     entries = [replace(e, memory=200.) for e in read_manifest(survey/"m.ecsv") if e.instrument == "generic"][:6]
     given, seen = Run._give, []

@@ -1,4 +1,6 @@
 """From a manifest to a release: finished catalogs are ingested as they appear, and assembled at the end."""
+from dataclasses import replace
+
 import pytest
 from small_survey import make_manifest, make_survey
 
@@ -44,8 +46,8 @@ def test_slices_ingest_and_leave_the_release_to_the_end(survey, tmp_path):
     entries = read_manifest(survey/"m.ecsv")
     then = Then(str(tmp_path/"store"), "one")
     for k in (1, 2):
-        report = running.Run(chosen(entries, k, 2), tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then,
-                             assemble=False)()
+        report = running.Run(chosen(entries, k, 2), tmp_path/"out", RunOptions(), workers_of("threads", 1),
+                             then=replace(then, assemble=False))()
         assert report.status == 0 and not any("release" in line for line in report.lines)
     assert len(open_store(tmp_path/"store").snapshot().sources.exposure) == 6
     report = running.Run(entries, tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then)()

@@ -21,12 +21,12 @@ from crowdsource.io import atomic
 from crowdsource.io.locks import is_taken, taken
 from crowdsource.production.child import ABANDONED, Child
 from crowdsource.production.executors import Gone, Workers, workers_of
-from crowdsource.production.jobs import ChangedError, Watched, reason_of
+from crowdsource.production.jobs import ChangedError, Watched, perform, reason_of
 from crowdsource.production.manifest import Input, read_manifest, write_manifest
 from crowdsource.production.options import RunOptions
 from crowdsource.production.records import LASTING, Place
 from crowdsource.production.run import Run
-from crowdsource.production.state import Stop
+from crowdsource.production.state import Policy, Stop
 
 COMMAND = Path(sys.executable).with_name("crowdsource")
 QUIET = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -47,10 +47,10 @@ def entries(survey):
     return read_manifest(survey/"m.ecsv")
 
 
-def run(entries, out, executor="threads", limit=None, stop=None, options=None, **settings):
+def run(entries, out, executor="threads", limit=None, stop=None, options=None):
     """Run a manifest; gives the report."""
     given = executor if isinstance(executor, Workers) else workers_of(executor, 2, limit)
-    return Run(entries, out, options or RunOptions(), given, back_off=0.01, **settings)(stop)
+    return Run(entries, out, options or RunOptions(), given, Policy(back_off=0.01))(stop)
 
 
 def hanging(entries, folder):
@@ -290,3 +290,18 @@ def test_output_folder_that_cannot_be_made(entries, tmp_path):
     for out in (tmp_path/"file", tmp_path/"file"/"below", Path("/proc/none")):
         with pytest.raises(OutputError):
             run(entries, out)
+
+
+def test_gathering_twice_is_gathering_once(survey, entries, tmp_path):
+    """A worker may be lost when all is done but before that is told: the job is given again."""
+    some = [e for e in entries if e.instrument == "decam"]
+    assert run(some, tmp_path).status == 0
+    place = Place(tmp_path, some[0].label)
+    record = json.loads(place.record.read_text())
+    job = dict(kind="gather", task="again", key=record["key"], out=str(tmp_path), label=place.label,
+               detectors=list(record["detectors"]), settings=RunOptions().of_job({"decam"}, []), record=str(place.record))
+    outcome = perform(job)
+    assert outcome["state"] == "done" and outcome["outputs"] == record["outputs"] and catalogs(tmp_path)
+    assert json.loads(place.record.read_text())["detectors"] == record["detectors"]
+    place.record.unlink()
+    assert perform(job)["reason"] == "io"

@@ -25,7 +25,7 @@ from ..io.results import DISTRIBUTION, Provenance, checksums
 from ..run import fit_task, work_of
 from ..settings import Settings
 from .logs import logged
-from .records import ASSEMBLE, DONE, FAILED, FIT, GATHER, INGEST, Place, output_of, write_record
+from .records import ASSEMBLE, DONE, FAILED, FIT, GATHER, INGEST, Place, output_of, read_record, write_record
 
 log = logging.getLogger(__name__)
 PASSING = {getattr(errno, n) for n in ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "ETIMEDOUT", "EAGAIN", "EBUSY", "EINTR", "EMFILE",
@@ -235,6 +235,12 @@ def gather(job):
     place, settings = Place(job["out"], job["label"]), job["settings"]
     kinds = [kind for kind in (MODEL, INFO) if settings[kind]]
     parts = Parts(place.catalog, kinds=kinds)
+    if not all(place.detector_record(d).exists() for d in job["detectors"]):
+        # a worker that was lost may have done it before its loss was noticed
+        found = read_record(place.record, job["key"])
+        if found is None or found["state"] != DONE or set(found["detectors"]) != set(job["detectors"]):
+            raise OSError(errno.ESTALE, "detectors that were fitted are not there", str(place.folder))
+        return json.loads(place.record.read_text(encoding="utf-8"))
     records = {d: json.loads(place.detector_record(d).read_text(encoding="utf-8")) for d in job["detectors"]}
     done = [d for d, r in records.items() if r["state"] == DONE]
     planes = {kind: place.model(kind) for kind in kinds}

@@ -17,7 +17,7 @@ from .executors import Gone
 from .jobs import drop_parts, failure, outcome_of, recorded
 from .manifest import exposures
 from .records import ASSEMBLE, DONE, FAILED, FIT, GATHER, INGEST, Place, brief, key_of, read_record, settled
-from .state import Report, Stop, Task, Unit, retried
+from .state import Policy, Report, Stop, Task, Unit, retried
 from .status import write_run
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,6 @@ TICK = 0.5
 """Seconds after which the loop looks around, whether or not a job has ended."""
 ELSEWHERE = 2.
 """Seconds after which it looks again at a task that another run is doing."""
-BACK_OFF = 2.
-"""Seconds before the first repetition; each next one waits twice as long."""
 LOSSES = 3
 """So often a task is given again whose worker was killed."""
 GATHERING, INGESTING = 300., 1000.
@@ -45,24 +43,13 @@ class Run:
         Folder of the results, made when it is not there.
     options : RunOptions
     workers : Workers
-    memory : float, optional
-        MB that the jobs given at a time may be expected to take; one job is always given.
-    retries : int
-        So often a task is tried again after an error of the system that may pass.
-    retry_failed : bool
-        Try all failed tasks again.
+    policy : Policy, optional
     then : Then, optional
-    assemble : bool
-        Make the release at the end; not where others run other parts.
-    back_off : float
-        Seconds before the first repetition.
     """
 
-    def __init__(self, entries, out, options, workers, memory=None, retries=3, retry_failed=False, then=None, assemble=True,
-                 back_off=BACK_OFF):
+    def __init__(self, entries, out, options, workers, policy=None, then=None):
         self.entries, self.out, self.options, self.workers = entries, Path(out).absolute(), options, workers
-        self.memory, self.retries, self.retry_failed, self.then = memory, retries, retry_failed, then
-        self.assemble, self.back_off = assemble, back_off
+        self.policy, self.then = policy or Policy(), then
         self.report = Report(total=len(entries))
         self.ready, self.later, self.running = deque(), [], {}
         self.arrived, self.came, self.turns = [], False, itertools.count()
@@ -129,7 +116,7 @@ class Run:
             place = Place(self.out, label)
             key = key_of(entries[0], self.options.told(entries[0].instrument, reads))
             unit = Unit(place, entries, key, *settled(place, entries, key))
-            again = [d for d, r in unit.records.items() if retried(r) or (self.retry_failed and r["state"] == FAILED)]
+            again = [d for d, r in unit.records.items() if retried(r) or (self.policy.retry_failed and r["state"] == FAILED)]
             for detector in again:
                 del unit.records[detector]
             for e in entries:
@@ -167,7 +154,7 @@ class Run:
 
     def _release_is_due(self):
         """Whether a release is to be made of what was ingested."""
-        if self.then is None or not self.then.release or not self.assemble or self.report.stopped:
+        if self.then is None or not self.then.release or not self.then.assemble or self.report.stopped:
             return False
         return self.came or not (Path(self.then.store)/"releases"/self.then.release).exists()
 
@@ -188,7 +175,7 @@ class Run:
         if task is None:
             if not self.ready:
                 return False
-            if self.running and self.memory is not None and self._used()+self.ready[0].memory > self.memory:
+            if self.running and self._used()+self.ready[0].memory > self.policy.memory:
                 return False
             task = self.ready.popleft()
         lock = None
@@ -265,12 +252,12 @@ class Run:
             outcome = {**outcome_of(task.job), **told, "pid": None}
         except Exception as problem:
             outcome = {**outcome_of(task.job), **failure(problem), "pid": None}
-        most = {"io": self.retries, "killed": LOSSES}.get(outcome["reason"], 0)
+        most = {"io": self.policy.retries, "killed": LOSSES}.get(outcome["reason"], 0)
         again = outcome["state"] == FAILED and task.tries < most
         if again:
             task.tries += 1
             log.warning("%s: %s; tried again", task.name, outcome["error"])
-            self._postpone(task, self.back_off*2**(task.tries-1))
+            self._postpone(task, self.policy.back_off*2**(task.tries-1))
         elif not outcome["pid"]:
             # what its worker could not tell
             outcome = recorded(task.job, outcome)

@@ -1,6 +1,7 @@
 """What a run knows: its report, its exposures, the tasks that are left of them."""
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from math import inf
 
 from ..errors import ConfigError
 from ..io.results import DISTRIBUTION
@@ -69,9 +70,33 @@ class Then:
         Folder of the store that they are ingested into.
     release : str or None
         Of all that is in it at the end.
+    assemble : bool
+        Make it; not where others run other parts.
     """
     store: str
     release: str = None
+    assemble: bool = True
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How many tasks are given, and how often.
+
+    Attributes
+    ----------
+    memory : float
+        MB that the jobs given at a time may be expected to take; one job is always given.
+    retries : int
+        So often a task is tried again after an error of the system that may pass.
+    retry_failed : bool
+        Try all failed tasks again.
+    back_off : float
+        Seconds before the first repetition; each next one waits twice as long.
+    """
+    memory: float = inf
+    retries: int = 3
+    retry_failed: bool = False
+    back_off: float = 2.
 
 
 @dataclass(eq=False)

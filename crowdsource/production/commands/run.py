@@ -1,6 +1,7 @@
 """``crowdsource run``."""
 import signal
 from contextlib import contextmanager
+from math import inf
 
 from . import add_manifest, out_of
 
@@ -46,14 +47,14 @@ def run(args, talk):
     from ..executors import workers_of
     from ..manifest import read_manifest
     from ..run import Run
-    from ..state import Stop, Then, chosen
+    from ..state import Policy, Stop, Then, chosen
     check_workers(args.workers)
     for name in ("memory", "time_limit", "task_memory"):
         if getattr(args, name) is not None and not getattr(args, name) > 0:
             raise ConfigError(f"--{name.replace('_', '-')} must be positive")
     if (args.store is None) != (args.then is None) or (args.release and not args.then):
         raise ConfigError("--then healpix, --store and --release belong together")
-    then = None if args.then is None else Then(args.store, args.release)
+    then = None if args.then is None else Then(args.store, args.release, assemble=args.of == 1)
     if then is not None:
         from ...catalog.store import open_store
         open_store(then.store)
@@ -61,7 +62,8 @@ def run(args, talk):
     entries = chosen(read_manifest(args.manifest, args.root), args.task, args.of)
     out = out_of(args)
     workers = workers_of(args.executor, args.workers, args.time_limit, args.scheduler)
-    work = Run(entries, out, options, workers, args.memory, args.retries, args.retry_failed, then, assemble=args.of == 1)
+    policy = Policy(inf if args.memory is None else args.memory, args.retries, args.retry_failed)
+    work = Run(entries, out, options, workers, policy, then)
     stop = Stop()
     with talk.progress() as progress, _signals(stop, talk) as received:
         report = work(stop, progress)
