@@ -4,7 +4,6 @@ import os
 import re
 import sys
 import time
-import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -253,12 +252,8 @@ def _from_file(path, instrument):
     """The instrument's options, which stand under its name, and the fit's values of a TOML file, each checked."""
     from .config import from_mapping
     from .instrument import complete
-    try:
-        config = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ConfigError(f"{path}: cannot be read ({problem.strerror}); check the name") from problem
-    except ValueError as problem:
-        raise ConfigError(f"{path}: is no TOML ({problem}); mend it") from problem
+    from .io.toml import read_toml
+    config = read_toml(path)
     own = config.pop(instrument.name, {})
     try:
         if not isinstance(own, dict):

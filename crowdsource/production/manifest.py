@@ -3,6 +3,7 @@
 A manifest is data from anywhere: what is read from one is checked, and its paths lead to nothing outside of given folders.
 """
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -159,9 +160,8 @@ def read_manifest(path, roots=()):
         raise DataFileError(path, f"has no column {', '.join(missing)}; make a manifest with crowdsource plan")
     numbers = "stars", "cpu", "memory"
     try:
-        # an empty text is a masked one in ECSV
-        columns = {n: np.ma.asarray(table[n], float).filled(np.nan).tolist() if n in numbers
-                   else np.ma.asarray(table[n]).astype(str).filled("").tolist() for n in COLUMNS}
+        columns = {n: np.ma.asarray(table[n], float).filled(np.nan).tolist() if n in numbers else _texts(table[n])
+                   for n in COLUMNS}
     except (ValueError, TypeError) as problem:
         raise DataFileError(path, f"holds other things than a manifest ({problem}); plan again") from problem
     reader = _Reader(path, roots)
@@ -170,13 +170,22 @@ def read_manifest(path, roots=()):
     return entries
 
 
+def _texts(column):
+    """A column's texts, equal ones as one object; an empty text is a masked one in ECSV."""
+    values = np.ma.asarray(column)
+    texts = values.data.astype(str, copy=False).tolist()
+    for k in np.flatnonzero(np.ma.getmaskarray(values)):
+        texts[k] = ""
+    return list(map(sys.intern, texts))
+
+
 class _Reader:
     """Checks and takes apart a manifest's values; equal ones once."""
 
     def __init__(self, path, roots):
         self.path, self.folder = path, path.absolute().parent
         self.roots = [Path(r).resolve() for r in (self.folder, *roots)]
-        self.shared = {}
+        self.shared, self.paths = {}, {}
 
     def entry(self, number, row):
         """The Entry of a row."""
@@ -190,7 +199,7 @@ class _Reader:
             options, inputs = (self._once(row[n], make) for n, make in (("options", self._options), ("inputs", self._inputs)))
         except (ValueError, TypeError, AttributeError) as problem:
             raise DataFileError(self.path, f"row {number}: options or inputs cannot be read ({problem}); plan again") from problem
-        image = self._once("path "+row["image"], lambda _: str(self._inside(row["image"])))
+        image = self._inside(row["image"])
         return Entry(**{**row, "options": options, "inputs": inputs, "image": image, **{
             n: self.shared.setdefault(row[n], row[n]) for n in ("exposure", "label", "instrument")}})
 
@@ -204,17 +213,20 @@ class _Reader:
         return tuple(json.loads(text).items())
 
     def _inputs(self, text):
-        return tuple(Input(str(self._inside(p)), int(size), int(mtime), str(digest))
+        return tuple(Input(self._inside(p), int(size), int(mtime), str(digest))
                      for p, size, mtime, digest in json.loads(text))
 
     def _inside(self, text):
-        """A path from the root, which lies in one of the folders."""
+        """A path from the root, which lies in one of the folders, as text."""
+        if text in self.paths:
+            return self.paths[text]
         path = self.folder/text
         where = path.resolve()
         if not any(where.is_relative_to(r) for r in self.roots):
             raise DataFileError(self.path, f"leads to {path}, which is outside of {', '.join(map(str, self.roots))}; if it is to "
                                 "be read, allow its folder (--root)")
-        return path
+        self.paths[text] = str(path)
+        return self.paths[text]
 
 
 def _check_labels(path, entries):

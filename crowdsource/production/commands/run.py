@@ -77,19 +77,9 @@ def run(args, talk):
 
 
 def _options(args):
-    import tomllib
-    from pathlib import Path
-
-    from ...errors import ConfigError
+    from ...io.toml import read_toml
     from ..options import RunOptions
-    config = {}
-    if args.config is not None:
-        try:
-            config = tomllib.loads(Path(args.config).read_text(encoding="utf-8"))
-        except OSError as problem:
-            raise ConfigError(f"{args.config}: cannot be read ({problem.strerror}); check the name") from problem
-        except ValueError as problem:
-            raise ConfigError(f"{args.config}: is no TOML ({problem}); mend it") from problem
+    config = {} if args.config is None else read_toml(args.config)
     return RunOptions(config, args.force, args.bright_stars, args.galaxies, args.models, args.infos, args.pictures, args.threads,
                       args.task_memory)
 
