@@ -4,9 +4,9 @@ from dataclasses import dataclass
 import numpy as np
 from run import table
 
-from crowdsource.catalog.average import USES
-from crowdsource.catalog.release import open_release
-from crowdsource.catalog.store import open_store
+from crowdsource.catalog.sky.average import USES
+from crowdsource.catalog.sky.release import open_release
+from crowdsource.catalog.detections.store import open_store
 from crowdsource.evaluate import match_stars, robust_scatter, unexplained
 from crowdsource.psf.model import FieldPSF
 

@@ -190,18 +190,18 @@ def backwards(survey):
 
 
 def associated(survey, config=None):
-    """The matcher of `crowdsource.catalog.match`.
+    """The matcher of `crowdsource.catalog.sky.match`.
 
     Parameters
     ----------
     survey : Survey
-    config : crowdsource.catalog.match.AssociationConfig, optional
+    config : crowdsource.catalog.sky.match.AssociationConfig, optional
 
     Returns
     -------
     ndarray, shape (n,), int
     """
-    from crowdsource.catalog.match import AssociationConfig, Places, associate
+    from crowdsource.catalog.sky.match import AssociationConfig, Places, associate
     weight = (TYPICAL_FWHM/survey.fwhm)**2
     places = Places(survey.ra, survey.dec, survey.sigma, weight, survey.source)
     return associate(places, config or AssociationConfig()).owner

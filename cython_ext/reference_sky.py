@@ -251,3 +251,9 @@ def motions(start, member, offset, variance, counted, time, least, base):
         line = covariance@design.T@wanted
         out[k] = *line[0], *line[1], *np.sqrt(np.diag(covariance)), ((wanted-design@line)**2).sum(), epoch
     return out
+
+
+def order_of(keys, before=None):
+    """As `order.order_of`."""
+    before = np.arange(len(keys)) if before is None else np.asarray(before)
+    return before[np.argsort(np.asarray(keys)[before], kind="stable")]

@@ -14,9 +14,11 @@ import tomllib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
-from crowdsource.catalog import schema, sky_columns
-from crowdsource.catalog.average import USES, AverageConfig
-from crowdsource.catalog.match import AssociationConfig
+from crowdsource.catalog import schema
+
+from crowdsource.catalog.sky import sky_columns
+from crowdsource.catalog.sky.average import USES, AverageConfig
+from crowdsource.catalog.sky.match import AssociationConfig
 from crowdsource.cli import build_parser
 from crowdsource.config import PRESETS, FitConfig, as_mapping
 from crowdsource.docstrings import attributes

@@ -2,7 +2,7 @@
 import numpy as np
 
 from crowdsource.catalog.healpix import INDEX, index_of
-from crowdsource.catalog.objects import Catalogs, SkyConfig, sky_of
+from crowdsource.catalog.sky.objects import Catalogs, SkyConfig, sky_of
 
 SCALE = 0.25
 """Of a pixel, arcsec."""

@@ -12,15 +12,15 @@ from small_fields import star_image, tan_wcs, write_fits
 from test_decam import write_exposure
 from test_store import everything
 
-from crowdsource.catalog.columns import Given
-from crowdsource.catalog.ingest import catalog_files, ingest, ingest_zero_points
-from crowdsource.catalog.store import create_store, open_store
+from crowdsource.catalog.detections.columns import Given
+from crowdsource.catalog.detections.ingest import catalog_files, ingest, ingest_zero_points
+from crowdsource.catalog.detections.store import create_store, open_store
 from crowdsource.cli import main
 from crowdsource.errors import ConfigError, DataFileError
 
 PROGRAM = """import sys
-from crowdsource.catalog.ingest import ingest
-from crowdsource.catalog.store import open_store
+from crowdsource.catalog.detections.ingest import ingest
+from crowdsource.catalog.detections.store import open_store
 sys.exit(ingest(open_store(sys.argv[1]), sys.argv[2:], batch_rows=300).status)"""
 
 

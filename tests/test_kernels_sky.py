@@ -5,7 +5,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdsource.catalog.match import LINKS, AssociationConfig, Places, associate
+from crowdsource.catalog.sky.match import LINKS, AssociationConfig, Places, associate
 from crowdsource.cython_ext import average, match, reference_sky, sphere
 from crowdsource.errors import ConfigError
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_release import CENTRE, small_survey
 
-from crowdsource.catalog.hats import HatsConfig, export_hats
+from crowdsource.catalog.exports.hats import HatsConfig, export_hats
 from crowdsource.catalog.healpix import INDEX
 from crowdsource.catalog.regions import separation
 

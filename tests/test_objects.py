@@ -6,11 +6,11 @@ import numpy.lib.recfunctions
 import pytest
 from small_sky import SCALE, catalogs, detections, sky
 
-from crowdsource.catalog.average import USES, AverageConfig
+from crowdsource.catalog.sky.average import USES, AverageConfig
 from crowdsource.catalog.healpix import INDEX, index_of
-from crowdsource.catalog.match import AssociationConfig
-from crowdsource.catalog.names import CHANGES, Earlier
-from crowdsource.catalog.objects import SkyConfig
+from crowdsource.catalog.sky.match import AssociationConfig
+from crowdsource.catalog.sky.names import CHANGES, Earlier
+from crowdsource.catalog.sky.objects import SkyConfig
 from crowdsource.errors import ConfigError
 
 ARCSEC = 1/3600

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from small_survey import make_manifest, make_survey
 
-from crowdsource.catalog.release import open_release
-from crowdsource.catalog.store import create_store, open_store
+from crowdsource.catalog.sky.release import open_release
+from crowdsource.catalog.detections.store import create_store, open_store
 from crowdsource.cli import main
 from crowdsource.production import run as running
 from crowdsource.production.executors import workers_of

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_sky import detections
 
-from crowdsource.catalog import release as module
-from crowdsource.catalog.columns import Given
+from crowdsource.catalog.sky import release as module
+from crowdsource.catalog.detections.columns import Given
 from crowdsource.catalog.healpix import INDEX, Pixel, cells_around
-from crowdsource.catalog.ingest import ingest
-from crowdsource.catalog.match import AssociationConfig
-from crowdsource.catalog.objects import SkyConfig
-from crowdsource.catalog.release import assemble, neighbours, open_release, releases
-from crowdsource.catalog.store import create_store
+from crowdsource.catalog.detections.ingest import ingest
+from crowdsource.catalog.sky.match import AssociationConfig
+from crowdsource.catalog.sky.objects import SkyConfig
+from crowdsource.catalog.sky.release import assemble, neighbours, open_release, releases
+from crowdsource.catalog.detections.store import create_store
 from crowdsource.cli import main
 from crowdsource.errors import ConfigError, DataFileError, OutputError, StoreError
 

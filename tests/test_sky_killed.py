@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from small_catalogs import image_header, rows, write_catalog
 
-from crowdsource.catalog.ingest import ingest
-from crowdsource.catalog.release import open_release, releases
-from crowdsource.catalog.store import create_store
+from crowdsource.catalog.detections.ingest import ingest
+from crowdsource.catalog.sky.release import open_release, releases
+from crowdsource.catalog.detections.store import create_store
 from crowdsource.cli import main
 
 PROGRAM = """

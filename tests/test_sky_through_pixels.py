@@ -4,8 +4,8 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from crowdsource.catalog.release import open_release
-from crowdsource.catalog.store import open_store
+from crowdsource.catalog.sky.release import open_release
+from crowdsource.catalog.detections.store import open_store
 from crowdsource.cli import main
 from crowdsource.io.simulation import write_simulation
 from crowdsource.simulate import SimulationConfig, simulate_field

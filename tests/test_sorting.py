@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from crowdsource.catalog.sorting import STRIP, Tables, order_by, sorted_rows, taken
 from crowdsource.cython_ext import order as kernel
+from crowdsource.cython_ext import reference_sky
 
 LEAST, GREATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 FEW = st.sampled_from([LEAST, LEAST+1, -2049, -1, 0, 1, 2047, 2048, 1 << 57, GREATEST-1, GREATEST])
@@ -25,6 +26,7 @@ def test_order_is_that_of_lexsort(data, values, number):
     n = data.draw(st.integers(0, 50))
     keys = [data.draw(hnp.arrays(np.int64, n, elements=values)) for _ in range(number)]
     assert np.array_equal(order_by(*keys), np.lexsort(keys[::-1]))
+    assert np.array_equal(kernel.order_of(keys[0], order_by(*keys[1:])), reference_sky.order_of(keys[0], order_by(*keys[1:])))
 
 
 @pytest.mark.parametrize("bits", [1, 11, 12, 30, 63])

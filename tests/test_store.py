@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from small_catalogs import image_header, rows, write_catalog
 
-from crowdsource.catalog import ledger
+from crowdsource.catalog.detections import ledger
 from crowdsource.catalog.healpix import INDEX, Pixel, at_border, index_of
-from crowdsource.catalog.ingest import ingest
-from crowdsource.catalog.store import create_store, open_store
+from crowdsource.catalog.detections.ingest import ingest
+from crowdsource.catalog.detections.store import create_store, open_store
 from crowdsource.errors import ConfigError, OutputError, StoreError
 
 

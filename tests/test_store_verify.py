@@ -4,9 +4,9 @@ import hashlib
 import pytest
 from small_catalogs import image_header, rows, write_catalog
 
-from crowdsource.catalog import ledger
-from crowdsource.catalog.ingest import ingest, ingest_zero_points
-from crowdsource.catalog.store import LOCKS, create_store, open_store
+from crowdsource.catalog.detections import ledger
+from crowdsource.catalog.detections.ingest import ingest, ingest_zero_points
+from crowdsource.catalog.detections.store import LOCKS, create_store, open_store
 from crowdsource.cli import main
 
 

@@ -258,8 +258,8 @@ def drop_parts(place):
 
 def ingest(job):
     """Bring catalogs into a store, and write for each that it is there."""
-    from ..catalog.ingest import ingest as into
-    from ..catalog.store import open_store
+    from ..catalog.detections.ingest import ingest as into
+    from ..catalog.detections.store import open_store
     from ..memory import keep_memory
     keep_memory()
     report = into(open_store(job["store"]), [c["catalog"] for c in job["catalogs"]])
@@ -274,8 +274,8 @@ def ingest(job):
 
 def assemble(job):
     """Make a release of all that is in a store."""
-    from ..catalog.release import assemble as make
-    from ..catalog.store import open_store
+    from ..catalog.sky.release import assemble as make
+    from ..catalog.detections.store import open_store
     from ..memory import keep_memory
     keep_memory()
     release = make(open_store(job["store"]), job["release"])

@@ -6,11 +6,11 @@ from pathlib import Path
 from ...config.mapping import merged
 from ...docstrings import attributes
 from ...errors import ConfigError
-from ..average import AverageConfig
-from ..match import AssociationConfig
-from ..objects import SkyConfig
-from ..release import assemble
-from ..store import open_store
+from ..sky.average import AverageConfig
+from ..sky.match import AssociationConfig
+from ..sky.objects import SkyConfig
+from ..sky.release import assemble
+from ..detections.store import open_store
 from . import check_workers
 
 SUMMARY = "make objects of all detections of a store, as a release"

@@ -1,9 +1,9 @@
 """``crowdsource healpix cone``: what a release has within a distance from a position."""
 from ...errors import ConfigError
-from .. import cone as selection
-from ..contents import DetectionRows, Objects
+from ..exports import cone as selection
+from ..exports.contents import DetectionRows, Objects
 from ..regions import cone, separation
-from ..survey import Survey
+from ..exports.survey import Survey
 
 SUMMARY = "objects or detections of a release within a distance from a position"
 SHOWN = 40
@@ -28,8 +28,8 @@ def add_arguments(parser):
 
 def run(args, talk):
     """Lines of a table, or what was written, and the exit status."""
-    from ..release import open_release
-    from ..store import open_store
+    from ..sky.release import open_release
+    from ..detections.store import open_store
     store, region = open_store(args.store), cone(args.ra, args.dec, args.radius)
     with store.reading():
         survey = Survey(store, open_release(store, args.release or only_release(store)))
@@ -41,7 +41,7 @@ def run(args, talk):
 
 def only_release(store):
     """The name of a store's only release; raises `ConfigError` when it has none or several."""
-    from ..release import releases
+    from ..sky.release import releases
     names = releases(store)
     if len(names) != 1:
         raise ConfigError(f"{store.path}: name a release with --release, one of {', '.join(names)}" if names else

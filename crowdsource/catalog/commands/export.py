@@ -2,13 +2,13 @@
 from ...errors import ConfigError, need
 from ...io.atomic import check_output
 from ...io.folders import check_whole_folder
-from ..cone import write_rows_of
-from ..contents import DetectionRows, Objects
-from ..coverage import coverage_of, plot_coverage, write_maps, write_moc
-from ..hats import FORMS, NESTED, SECOND, Hands, HatsConfig, export_hats
-from ..hats_files import COLLECTION
+from ..exports.cone import write_rows_of
+from ..exports.contents import DetectionRows, Objects
+from ..exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
+from ..exports.hats import FORMS, NESTED, SECOND, Hands, HatsConfig, export_hats
+from ..exports.hats_files import COLLECTION
 from ..regions import WHOLE_SKY, cone, pixels
-from ..survey import Survey
+from ..exports.survey import Survey
 from . import check_workers
 
 SUMMARY = "write a release for others, as a HATS collection or as one file, and maps of it"
@@ -40,8 +40,8 @@ def add_arguments(parser):
 
 def run(args, talk):
     """Lines that tell what was written, and the exit status."""
-    from ..release import open_release
-    from ..store import open_store
+    from ..sky.release import open_release
+    from ..detections.store import open_store
     check_workers(args.workers)
     kind, region = chosen_format(args), region_of(args)
     check_outputs(args, kind)

@@ -16,8 +16,8 @@ def add_arguments(parser):
 
 def run(args, talk):
     """Tell. Returns lines and exit status."""
-    from ..store import open_store
-    from ..verify import verify
+    from ..detections.store import open_store
+    from ..detections.verify import verify
     try:
         store = open_store(args.store)
     except StoreError as problem:
@@ -38,7 +38,7 @@ def run(args, talk):
 
 def told(store):
     """What a store holds, in lines."""
-    from ..release import releases
+    from ..sky.release import releases
     snapshot = store.snapshot()
     sources, state = snapshot.sources, snapshot.state
     alive = sources.alive

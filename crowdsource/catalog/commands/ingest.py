@@ -23,8 +23,8 @@ def add_arguments(parser):
 def run(args, talk):
     """Ingest. Returns lines and exit status."""
     from ...errors import ConfigError
-    from ..ingest import catalog_files, ingest, ingest_zero_points
-    from ..store import open_store
+    from ..detections.ingest import catalog_files, ingest, ingest_zero_points
+    from ..detections.store import open_store
     if not args.files and args.zero_points is None:
         raise ConfigError("nothing to ingest: name catalogs, or --zero-points")
     store, lines, status = open_store(args.store), [], 0
@@ -43,7 +43,7 @@ def run(args, talk):
 def _given(args):
     """What the user says of the catalogs."""
     from ...errors import ConfigError
-    from ..columns import Given
+    from ..detections.columns import Given
     wrong = [m for m in args.map if "=" not in m]
     if wrong:
         raise ConfigError(f"--map {wrong[0]}: give NAME=COLUMN")
@@ -52,8 +52,8 @@ def _given(args):
 
 
 def told(report):
-    """A `crowdsource.catalog.ingest.Report` in lines."""
-    from ..ingest import STATUSES
+    """A `crowdsource.catalog.detections.ingest.Report` in lines."""
+    from ..detections.ingest import STATUSES
     counts = ", ".join(f"{report.counts[s]} {s}" for s in STATUSES if report.counts[s]) or "none"
     lines = [f"{report.files} files, {len({f for f, _ in report.failed})} failed; sources: {counts}; {report.rows} rows came in"]
     return lines+[f"{n} rows rejected: {reason}" for reason, n in sorted(report.rejects.items())]

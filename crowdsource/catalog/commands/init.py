@@ -17,7 +17,7 @@ def add_arguments(parser):
 
 def run(args, talk):
     """Make the store. Returns lines and exit status."""
-    from ..store import create_store
+    from ..detections.store import create_store
     store = create_store(args.store, args.order, args.max_rows, args.margin, args.bands)
     bands = ", ".join(store.bands) or "any"
     return [f"{store.path}: an empty store, order {store.order}, at most {store.max_rows} rows a pixel, margin {store.margin:g} "

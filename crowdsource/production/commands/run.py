@@ -56,7 +56,7 @@ def run(args, talk):
         raise ConfigError("--then healpix, --store and --release belong together")
     then = None if args.then is None else Then(args.store, args.release, assemble=args.of == 1)
     if then is not None:
-        from ...catalog.store import open_store
+        from ...catalog.detections.store import open_store
         open_store(then.store)
     options = _options(args)
     entries = chosen(read_manifest(args.manifest, args.root), args.task, args.of)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..io.folders import whole_folder
+from ...errors import ConfigError
+from ...io.folders import whole_folder
 from .arrow import joined_tables, packing, parquet
 from .contents import DetectionRows, NestedObjects, Objects
 from .hats_files import COLLECTION, Catalog, finish, write_collection
-from .healpix import INDEX, Pixel, at_border, cells_around, margin_order
-from .regions import WHOLE_SKY, Region, in_cells, overlapping
-from .release import neighbours
-from .sorting import order_by
+from ..healpix import INDEX, Pixel, at_border, cells_around, margin_order
+from ..regions import WHOLE_SKY, Region, in_cells, overlapping
+from ..sky.release import neighbours
+from ..sorting import order_by
 
 SECOND, NESTED, NONE = FORMS = ("second", "nested", "none")
 WIDEST_MARGIN = 600.
@@ -91,7 +91,7 @@ def export_hats(survey, out, config=None, *, region=WHOLE_SKY, hands=None, overw
 
     Parameters
     ----------
-    survey : crowdsource.catalog.survey.Survey
+    survey : crowdsource.catalog.exports.survey.Survey
     out : path-like
         Folder of the collection; whole at the end, or not there.
     config : HatsConfig, optional
@@ -104,7 +104,7 @@ def export_hats(survey, out, config=None, *, region=WHOLE_SKY, hands=None, overw
 
     Returns
     -------
-    list of crowdsource.catalog.hats_files.Catalog
+    list of crowdsource.catalog.exports.hats_files.Catalog
 
     Raises
     ------

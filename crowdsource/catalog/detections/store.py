@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, OutputError, StoreError
-from ..io.atomic import atomic_path
-from ..io.rows import read_rows
+from ...errors import ConfigError, OutputError, StoreError
+from ...io.atomic import atomic_path
+from ...io.rows import read_rows
 from . import ledger
-from .healpix import Pixel, margin_order
+from ..healpix import Pixel, margin_order
 from .records import SOURCE, no_sources
 from .segments import DETECTIONS, read_segment
 

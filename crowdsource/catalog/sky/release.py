@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DataFileError, OutputError
-from ..io.atomic import atomic_path
-from ..io.results import checksums
-from ..io.rows import read_attributes, read_rows, write_rows
-from .healpix import INDEX, INDEX_ORDER, Pixel, cells_around
-from .ledger import read_signed, signed
+from ...errors import ConfigError, DataFileError, OutputError
+from ...io.atomic import atomic_path
+from ...io.results import checksums
+from ...io.rows import read_attributes, read_rows, write_rows
+from ..healpix import INDEX, INDEX_ORDER, Pixel, cells_around
+from ..detections.ledger import read_signed, signed
 from .names import CHANGE, GONE, Earlier
 from .objects import SkyConfig, catalogs_of, sky_of, used
-from .regions import in_cells, overlapping
+from ..regions import in_cells, overlapping
 from .sky_columns import SkyColumn, object_columns
-from .store import RELEASES, open_store
+from ..detections.store import RELEASES, open_store
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "crowdsource-release", 1
@@ -79,7 +79,7 @@ class Release:
         return self._rows(pixel, "members", "members")
 
     def changes(self, pixel):
-        """What became of objects of the release before; see `crowdsource.catalog.names.CHANGE`."""
+        """What became of objects of the release before; see `crowdsource.catalog.sky.names.CHANGE`."""
         return self._rows(pixel, "objects", "changes")
 
     def _rows(self, pixel, folder, name):
@@ -146,7 +146,7 @@ def assemble(store, name, config=None, *, previous=None, zero_points=None, execu
 
     Parameters
     ----------
-    store : crowdsource.catalog.store.Store
+    store : crowdsource.catalog.detections.store.Store
     name : str
         Letters, digits, dots, dashes and underscores.
     config : SkyConfig, optional

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, OutputError
-from ..io.atomic import atomic_path
-from ..io.results import FITS_ENDINGS, table_hdu
-from ..io.tables import write_catalog
+from ...errors import ConfigError, OutputError
+from ...io.atomic import atomic_path
+from ...io.results import FITS_ENDINGS, table_hdu
+from ...io.tables import write_catalog
 from .contents import DetectionRows, Objects
 from .survey import TEXT, Words
 
@@ -18,7 +18,7 @@ def select(survey, region, detections=False):
 
     Parameters
     ----------
-    survey : crowdsource.catalog.survey.Survey
+    survey : crowdsource.catalog.exports.survey.Survey
     region : crowdsource.catalog.regions.Region
     detections : bool
         Detections and how they count instead of objects.

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataFileError
-from ..io.rows import opened_rows, write_rows
-from .healpix import INDEX, INDEX_ORDER, Pixel, at_border
+from ...errors import DataFileError
+from ...io.rows import opened_rows, write_rows
+from ..healpix import INDEX, INDEX_ORDER, Pixel, at_border
 from .records import Segment
-from .sorting import order_by, taken
+from ..sorting import order_by, taken
 
 DETECTIONS, SOURCES = "detections", "sources"
 FIRST = (INDEX, "i8"), ("source", "i4"), ("detection_id", "i8")

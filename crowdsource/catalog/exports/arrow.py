@@ -3,8 +3,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from ..errors import need
-from .healpix import INDEX
+from ...errors import need
+from ..healpix import INDEX
 from .survey import TEXT, Words
 
 PURPOSE = "a Parquet catalog"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ConfigError, DataFileError
-from .healpix import INDEX
+from ...errors import ConfigError, DataFileError
+from ..healpix import INDEX
 from .segments import FIRST
 
 log = logging.getLogger(__name__)

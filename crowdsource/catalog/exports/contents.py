@@ -5,11 +5,11 @@ from functools import cached_property
 import numpy as np
 
 from .arrow import arrow, arrow_table, field_of, joined_tables, schema_of
-from .healpix import INDEX, cells_around
-from .regions import WHOLE_SKY, Region, in_cells
-from .release import neighbours
-from .sky_columns import SkyColumn
-from .sorting import order_by
+from ..healpix import INDEX, cells_around
+from ..regions import WHOLE_SKY, Region, in_cells
+from ..sky.release import neighbours
+from ..sky.sky_columns import SkyColumn
+from ..sorting import order_by
 from .survey import Detections, Survey
 
 ROWS = 1 << 17

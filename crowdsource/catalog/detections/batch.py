@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..io.rows import write_rows
+from ...io.rows import write_rows
 from .columns import IDENTITY
-from .healpix import INDEX
+from ..healpix import INDEX
 from .records import Commit, Listed, lookup, source_rows
 from .segments import by_schema, divided, leaves_of, pixel_of, read_segment, schema_of, to_merge, write_segment
-from .sorting import order_by
+from ..sorting import order_by
 from .store import REJECTS
 
 NEW, REPLACED, UNCHANGED, REFUSED = "new", "replaced", "unchanged", "refused"
@@ -25,7 +25,7 @@ class Outcome:
 
     Attributes
     ----------
-    facts : crowdsource.catalog.catalogs.Facts
+    facts : crowdsource.catalog.detections.catalogs.Facts
     status : str
         `NEW`, `REPLACED`, `UNCHANGED` or `REFUSED`.
     rows : int
@@ -155,8 +155,8 @@ def write_batch(store, pieces, index):
 
     Parameters
     ----------
-    store : crowdsource.catalog.store.Store
-    pieces : list of crowdsource.catalog.catalogs.Piece
+    store : crowdsource.catalog.detections.store.Store
+    pieces : list of crowdsource.catalog.detections.catalogs.Piece
         Of different identities; their rows' ``source`` is set.
     index : Index
 

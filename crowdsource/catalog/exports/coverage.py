@@ -3,10 +3,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import need
-from ..io.atomic import atomic_path
-from .average import ZEROPOINT
-from .healpix import INDEX, INDEX_ORDER, cells_at, corners_of, write_map
+from ...errors import need
+from ...io.atomic import atomic_path
+from ..sky.average import ZEROPOINT
+from ..healpix import INDEX, INDEX_ORDER, cells_at, corners_of, write_map
 
 FINEST = 10
 """Order of the finest maps, cells of 3.4 arcmin."""
@@ -47,8 +47,8 @@ def coverage_of(objects, detections):
 
     Parameters
     ----------
-    objects : crowdsource.catalog.contents.Objects
-    detections : crowdsource.catalog.contents.DetectionRows
+    objects : crowdsource.catalog.exports.contents.Objects
+    detections : crowdsource.catalog.exports.contents.DetectionRows
 
     Returns
     -------
@@ -150,7 +150,7 @@ def plot_coverage(coverage, path, title="", overwrite=False):
     OutputError
         When the file exists or cannot be written.
     """
-    from ..report import STYLE
+    from ...report import STYLE
     matplotlib = need("matplotlib", "plot", "a picture")
     need("matplotlib.figure", "plot", "a picture")
     panels = {"objects": coverage.objects, "detections": coverage.detections,

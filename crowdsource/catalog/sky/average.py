@@ -3,12 +3,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cython_ext import average as kernel
-from ..cython_ext import positions as position_kernel
-from ..cython_ext import sphere
-from ..errors import ConfigError
-from ..flags import ENGINE
-from .schema import magnitudes
+from ...cython_ext import average as kernel
+from ...cython_ext import positions as position_kernel
+from ...cython_ext import sphere
+from ...errors import ConfigError
+from ...flags import ENGINE
+from ..schema import magnitudes
 
 POLICIES = {"flag": kernel.Policy.FLAG, "sum": kernel.Policy.SUM, "nearest": kernel.Policy.CLOSEST}
 USES = {
@@ -63,7 +63,7 @@ class AverageConfig:
 
 @dataclass(frozen=True)
 class Measures:
-    """What detections measured, in the order of their `crowdsource.catalog.match.Places`.
+    """What detections measured, in the order of their `crowdsource.catalog.sky.match.Places`.
 
     Attributes
     ----------
@@ -115,8 +115,8 @@ def uses(association, places, measures, members, policy):
 
     Parameters
     ----------
-    association : crowdsource.catalog.match.Association
-    places : crowdsource.catalog.match.Places
+    association : crowdsource.catalog.sky.match.Association
+    places : crowdsource.catalog.sky.match.Places
     measures : Measures
     members : tuple of ndarray
         From `members_of`, of those that are primary.
@@ -183,10 +183,10 @@ def positions(association, errors, measures, members, use, config):
 
     Parameters
     ----------
-    association : crowdsource.catalog.match.Association
+    association : crowdsource.catalog.sky.match.Association
     errors : ndarray and float
-        From `crowdsource.catalog.match.variances`, and the floor that these hold. Of the rest as much is common to all images as
-        of the flux's variance: confusion moves a star as it changes its flux.
+        From `crowdsource.catalog.sky.match.variances`, and the floor that these hold. Of the rest as much is common to all
+        images as of the flux's variance: confusion moves a star as it changes its flux.
     measures, members, use
         As `uses`, and what that gave.
     config : AverageConfig

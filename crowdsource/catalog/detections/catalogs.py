@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataFileError, StoreError
-from ..io.fits import FitsImage
-from ..io.fitsrows import digest, fields, read_fields, scan
-from ..io.tables import PREFERRED, read_table
+from ...errors import DataFileError, StoreError
+from ...io.fits import FitsImage
+from ...io.fitsrows import digest, fields, read_fields, scan
+from ...io.tables import PREFERRED, read_table
 from .columns import IDENTITY, PER_ROW, as_labels, plain, row_type, stored_names
-from .healpix import INDEX, index_of
-from .sorting import order_by
+from ..healpix import INDEX, index_of
+from ..sorting import order_by
 
 log = logging.getLogger(__name__)
 FITS_ENDINGS = ".fits", ".fit", ".fts"
@@ -91,7 +91,7 @@ def read_catalogs(path, given, known):
     Parameters
     ----------
     path : path-like
-    given : crowdsource.catalog.columns.Given
+    given : crowdsource.catalog.detections.columns.Given
     known : callable
         Takes `Facts` and tells whether the store has them already: their rows are not read.
 
@@ -186,7 +186,7 @@ def _parquet_meta(path):
     """Metadata of a Parquet file's schema, as text."""
     if path.suffix.lower() != ".parquet":
         return {}
-    from ..errors import need
+    from ...errors import need
     found = need("pyarrow.parquet", "parquet", "reading a Parquet file").read_schema(path).metadata or {}
     return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items()}
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import CrowdsourceError
+from ...errors import CrowdsourceError
 from . import ledger
 from .store import FILE, LOCKS, RELEASES
 
@@ -33,7 +33,7 @@ def verify(store, progress=None):
 
     Parameters
     ----------
-    store : crowdsource.catalog.store.Store
+    store : crowdsource.catalog.detections.store.Store
     progress : callable, optional
         Called with ("verify", number, total, figures) after each file.
 

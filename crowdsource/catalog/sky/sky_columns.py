@@ -1,7 +1,7 @@
 """The columns of objects: the only place where their names, types, units, UCDs and definitions stand."""
 from dataclasses import dataclass, replace
 
-from .healpix import INDEX
+from ..healpix import INDEX
 
 NANOMAGGY = "nmgy"
 """Unit of calibrated fluxes: that of magnitude 22.5 in the band's system."""

@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from .arrow import described, parquet
-from .healpix import INDEX, INDEX_ORDER
+from ..healpix import INDEX, INDEX_ORDER
 
 COLLECTION, CATALOG = "collection.properties", ("hats.properties", "properties")
 """The second is for older readers."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .healpix import INDEX, index_of
-from .sorting import order_by
+from ..healpix import INDEX, index_of
+from ..sorting import order_by
 
 CHANGE = [("change", "u1"), ("previous_id", "i8"), ("object_id", "i8"), ("n_shared", "i4")]
 MERGED, SPLIT, GONE = 1, 2, 3

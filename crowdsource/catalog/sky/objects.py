@@ -5,11 +5,11 @@ import numpy as np
 
 from .average import (NO_FLUX, NO_ZEROPOINT, NOT_PRIMARY, USES, ZEROPOINT, AverageConfig, Measures, band_means, good,
                       members_of, positions, ranges, several, uses)
-from .healpix import INDEX, index_of
+from ..healpix import INDEX, index_of
 from .match import AssociationConfig, Places, associate, variances
 from .names import carried, named
 from .sky_columns import MEMBER, object_columns, row_type
-from .sorting import Tables, order_by, sorted_rows
+from ..sorting import Tables, order_by, sorted_rows
 
 WANTED = {"ra": "f8", "dec": "f8", "flux": "f8", "dflux": "f8", "dflux_joint": "f8", "dx": "f8", "dy": "f8",
           "ra_error": "f8", "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8",
@@ -27,8 +27,8 @@ class SkyConfig:
 
     Attributes
     ----------
-    association : crowdsource.catalog.match.AssociationConfig
-    average : crowdsource.catalog.average.AverageConfig
+    association : crowdsource.catalog.sky.match.AssociationConfig
+    average : crowdsource.catalog.sky.average.AverageConfig
     """
     association: AssociationConfig = field(default_factory=AssociationConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
@@ -66,7 +66,7 @@ def catalogs_of(sources, bands, zeropoints):
 
     Parameters
     ----------
-    sources : crowdsource.catalog.store.Sources
+    sources : crowdsource.catalog.detections.store.Sources
     bands : tuple of (str, str)
     zeropoints : ndarray
     """
@@ -134,7 +134,7 @@ def sky_of(tables, catalogs, config, earlier=None):
         As `gathered`.
     catalogs : Catalogs
     config : SkyConfig
-    earlier : crowdsource.catalog.names.Earlier, optional
+    earlier : crowdsource.catalog.sky.names.Earlier, optional
         What of an earlier release lies there.
 
     Returns
@@ -144,7 +144,7 @@ def sky_of(tables, catalogs, config, earlier=None):
     members : ndarray
         Structured, `INDEX` and `MEMBER`, sorted likewise.
     changes : ndarray
-        Structured, as `crowdsource.catalog.names.CHANGE`.
+        Structured, as `crowdsource.catalog.sky.names.CHANGE`.
     """
     association, average = config.association, config.average
     rows = gathered(tables)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataFileError, MissingExtraError, StoreError
-from ..io.fits import UNREADABLE
-from ..io.rows import write_rows
-from ..io.tables import numbers, read_table
+from ...errors import DataFileError, MissingExtraError, StoreError
+from ...io.fits import UNREADABLE
+from ...io.rows import write_rows
+from ...io.tables import numbers, read_table
 from .batch import NEW, REFUSED, REPLACED, UNCHANGED, Index, Outcome, write_batch
 from .catalogs import Facts, read_catalogs
 from .columns import Given, as_labels, plain
@@ -89,7 +89,7 @@ def ingest(store, files, given=None, batch_rows=BATCH_ROWS, progress=None):
 
     Parameters
     ----------
-    store : crowdsource.catalog.store.Store
+    store : crowdsource.catalog.detections.store.Store
     files : sequence of path-like
     given : Given, optional
         What the files do not say themselves.

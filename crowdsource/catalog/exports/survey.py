@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataFileError
-from ..io.rows import opened_rows
-from .average import USES
-from .healpix import INDEX, at_border
-from .regions import WHOLE_SKY, overlapping
-from .schema import DETECTION, FLUX, FORCED, MAGNITUDE, WORLD
-from .sky_columns import MEMBER, SkyColumn
-from .sorting import Tables, order_by
+from ...errors import DataFileError
+from ...io.rows import opened_rows
+from ..sky.average import USES
+from ..healpix import INDEX, at_border
+from ..regions import WHOLE_SKY, overlapping
+from ..schema import DETECTION, FLUX, FORCED, MAGNITUDE, WORLD
+from ..sky.sky_columns import MEMBER, SkyColumn
+from ..sorting import Tables, order_by
 
 TEXT = "text"
 """Stands for a dtype: words that many rows share, held as `Words`."""
@@ -62,9 +62,9 @@ class Survey:
 
     Attributes
     ----------
-    store : crowdsource.catalog.store.Store
-    release : crowdsource.catalog.release.Release
-    snapshot : crowdsource.catalog.store.Snapshot
+    store : crowdsource.catalog.detections.store.Store
+    release : crowdsource.catalog.sky.release.Release
+    snapshot : crowdsource.catalog.detections.store.Snapshot
     """
 
     def __init__(self, store, release):
@@ -126,8 +126,8 @@ class Survey:
 @lru_cache(maxsize=1)
 def opened_survey(path, name):
     """The `Survey` of a store's folder and a release's name."""
-    from .release import open_release
-    from .store import open_store
+    from ..sky.release import open_release
+    from ..detections.store import open_store
     store = open_store(path)
     return Survey(store, open_release(store, name))
 

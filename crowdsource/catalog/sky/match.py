@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cython_ext import match as kernel
-from ..cython_ext import sphere
-from ..errors import ConfigError
+from ...cython_ext import match as kernel
+from ...cython_ext import sphere
+from ...errors import ConfigError
 from .average import POLICIES, members_of
 
 ARCSEC = 1/3600.

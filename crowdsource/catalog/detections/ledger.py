@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import StoreError
-from ..io.atomic import atomic_path
-from ..io.results import checksums
-from ..io.rows import read_attributes, read_rows, write_rows
+from ...errors import StoreError
+from ...io.atomic import atomic_path
+from ...io.results import checksums
+from ...io.rows import read_attributes, read_rows, write_rows
 from .records import Commit, Listed, Segment, no_sources, source_columns, source_rows
 
 log = logging.getLogger(__name__)

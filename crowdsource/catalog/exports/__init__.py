@@ -1,0 +1,1 @@
+"""Releases for others: HATS, Parquet, parts of the sky, maps of what is covered."""
