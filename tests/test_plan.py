@@ -1,6 +1,7 @@
 """Plans and manifests: what is found in folders, and what of a manifest is not believed."""
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,7 @@ def write(folder, row, name="bad.ecsv"):
     (dict(label=".."), "file's name"),
     (dict(label="a/b"), "file's name"), (dict(detector="../N4"), "file's name"), (dict(label="a"*300), "file's name"),
     (dict(inputs="{"), "cannot be read"), (dict(inputs="[[1]]"), "cannot be read"), (dict(options="[]"), "cannot be read"),
+    (dict(inputs='[["a.fits", Infinity, 1, "x"]]'), "cannot be read"), (dict(options="["*100_000), "cannot be read"),
     (dict(cpu=-1.), "cpu"), (dict(memory=np.nan), "memory"), (dict(label=""), "file's name"),
 ])
 def test_what_a_manifest_says_is_not_believed(folder, row, told):
@@ -126,7 +128,35 @@ def test_what_is_no_manifest_is_refused(folder, tmp_path):
     assert [e.label for e in labelled(clash)] == ["a", labelled(clash)[1].label] and labelled(clash)[1].label.startswith("a_b-")
 
 
-@pytest.mark.parametrize("text", ["../../etc/passwd", "..", ".", "", "a b\nc", "x"*1000, "-rf", "name\0", "ä/ö", "con.fits"])
+def test_one_exposure_of_two_folders_is_told(tmp_path):
+    for night in ("a", "b"):
+        make_survey(tmp_path/night, 1, side=32)
+    found = plan([tmp_path], Wish(WISH.instrument, count=False))
+    good, bad = found.entries
+    assert not good.problem and "field0000.fits: is exposure field0000, as is" in bad.problem and good.label != bad.label
+    write_manifest(found.entries, tmp_path/"m.ecsv")
+    assert len(read_manifest(tmp_path/"m.ecsv")) == 2
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    make_survey(tmp_path, 1, side=32)
+    path = os.fsencode(tmp_path/"single"/"field0000.fits")
+    os.rename(path, path.replace(b"0000", b"\xff"))
+    found = plan([tmp_path/"single"], Wish(WISH.instrument, count=False))
+    assert len(found.problems) == 1
+    write_manifest(found.entries, tmp_path/"m.ecsv")
+    assert "\\udcff" in read_manifest(tmp_path/"m.ecsv")[0].problem
+
+
+def test_detectors_of_an_exposure_are_read_alike(folder, tmp_path):
+    found = plan([folder/"mosaic"], Wish(count=False)).entries
+    write_manifest([found[0], replace(found[1], options=(("ccds", "S4"),))], tmp_path/"m.ecsv")
+    with pytest.raises(DataFileError, match="read otherwise"):
+        read_manifest(tmp_path/"m.ecsv", [folder])
+
+
+@pytest.mark.parametrize("text", ["../../etc/passwd", "..", ".", "", "a b\nc", "x"*1000, "-rf", "name\0", "ä/ö", "con.fits",
+                                  "星"*80, "\udcff"])
 def test_names_of_files_lead_nowhere(text):
     name = distinct_name(text)
     assert is_safe(name) and os.path.basename(name) == name and len(name) <= 130

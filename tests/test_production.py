@@ -163,6 +163,23 @@ def test_clock_that_jumps(survey, small, tmp_path, monkeypatch):
     assert catalogs(tmp_path/"again") == catalogs(out)
 
 
+def test_any_path_will_do(tmp_path):
+    folder = tmp_path/"sp äü 星"
+    make_survey(folder, 1, side=64)
+    entries = make_manifest(folder, folder/"m.ecsv")
+    report = run(folder, folder/"out", entries=entries)
+    assert report.status == 0
+    from astropy.io import fits
+    assert "%E6%98%9F/single" in fits.getheader(folder/"out"/"field0000"/"field0000.cat.fits")["IN001"]
+
+
+def test_tables_of_instruments_that_are_not_there(survey, tmp_path):
+    entries = [e for e in read_manifest(survey/"m.ecsv") if e.label == "field0000"]
+    options = RunOptions({"decam": {"ccds": ["N4"]}, "wise": {"band": 1}})
+    assert run(survey, tmp_path, entries=entries, options=options).status == 0
+    assert run(survey, tmp_path/"none", entries=[], options=options).status == 0
+
+
 def test_failed_tasks_are_tried_again_by_wish(survey, tmp_path):
     entries = read_manifest(survey/"m.ecsv")
     mosaic = [e for e in entries if e.label == MOSAIC]

@@ -1,4 +1,5 @@
 """From a manifest to a release: finished catalogs are ingested as they appear, and assembled at the end."""
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from small_survey import make_manifest, make_survey
 from crowdsource.catalog.sky.release import open_release
 from crowdsource.catalog.detections.store import create_store, open_store
 from crowdsource.cli import main
+from crowdsource.errors import ConfigError
 from crowdsource.production import run as running
 from crowdsource.production.executors import workers_of
 from crowdsource.production.manifest import read_manifest
@@ -63,3 +65,31 @@ def test_catalogs_that_cannot_be_ingested_are_told(survey, tmp_path):
     assert report.status == 0
     rejected = open_store(tmp_path/"store").snapshot().sources.rejected
     assert sum(rejected) > 0
+
+
+def test_store_made_anew_gets_all_again(survey, tmp_path):
+    entries = read_manifest(survey/"m.ecsv")[:2]
+
+    def go(release=None):
+        then = Then(str(tmp_path/"store"), release)
+        return running.Run(entries, tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then)()
+
+    create_store(tmp_path/"store")
+    assert go().lines and not go().lines
+    shutil.rmtree(tmp_path/"store")
+    create_store(tmp_path/"store")
+    assert go().lines and len(open_store(tmp_path/"store").snapshot().sources.exposure) == 2
+
+
+def test_release_that_exists_gets_nothing_more(survey, tmp_path):
+    create_store(tmp_path/"store")
+    entries = read_manifest(survey/"m.ecsv")
+
+    def go(number, release):
+        then = Then(str(tmp_path/"store"), release)
+        return running.Run(entries[:number], tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then)()
+
+    assert go(1, "one").status == 0
+    with pytest.raises(ConfigError, match="release one exists already"):
+        go(2, "one")
+    assert go(2, "two").status == 0 and go(2, "two").lines == []

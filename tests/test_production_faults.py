@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 from small_survey import catalogs, leftovers, make_manifest, make_survey
 
-from crowdsource.errors import DataFileError, OutputError
+from crowdsource.errors import ConfigError, DataFileError, OutputError
 from crowdsource.instrument import load
 from crowdsource.io import atomic
 from crowdsource.io.locks import is_taken, taken
+from crowdsource.production import jobs
+from crowdsource.production import run as running
 from crowdsource.production.child import ABANDONED, Child
 from crowdsource.production.executors import Gone, Workers, workers_of
 from crowdsource.production.jobs import ChangedError, Watched, perform, reason_of
@@ -279,8 +282,10 @@ def test_reasons_of_failures():
 
     for problem, reason in (
             (DataFileError("f", "bad"), "input"), (caused(DataFileError("f", "x"), OSError(errno.EIO, "x")), "io"),
-            (caused(OutputError("x"), OSError(errno.ENOSPC, "x")), "io"), (OutputError("x"), "output"),
-            (PermissionError(errno.EACCES, "x"), "output"), (MemoryError(), "memory"), (KeyError("x"), "internal"),
+            (caused(OutputError("x"), OSError(errno.ENOSPC, "x")), "io"), (OutputError("x"), "place"),
+            (PermissionError(errno.EACCES, "x"), "output"), (caused(ChangedError("f", "x"), OSError(errno.EIO, "x")), "io"),
+            (FileExistsError(errno.EEXIST, "x"), "place"), (ChangedError("f", "x"), "changed"), (MemoryError(), "memory"),
+            (KeyError("x"), "internal"),
             (caused(DataFileError("f", "x"), MemoryError()), "memory")):
         assert reason_of(problem) == reason
 
@@ -292,6 +297,96 @@ def test_output_folder_that_cannot_be_made(entries, tmp_path):
             run(entries, out)
 
 
+def failing(monkeypatch, detector, problem):
+    """Let the fit of a detector fail."""
+    real = jobs.fit_task
+
+    def fit(work, task):
+        if task.detector == detector:
+            raise problem
+        return real(work, task)
+
+    monkeypatch.setattr(jobs, "fit_task", fit)
+
+
+def test_parts_of_other_settings_are_not_gathered(survey, entries, tmp_path, monkeypatch):
+    """Of an exposure that is gathered in part the parts stay; a run with other settings that was stopped leaves its own there."""
+    some = [e for e in entries if e.instrument == "decam"]
+    failing(monkeypatch, "S4", OSError(errno.EIO, "no answer"))
+    one = Policy(retries=0, back_off=0.01)
+    assert Run(some, tmp_path, RunOptions(), workers_of("threads", 1), one)().done == 1
+    assert Run(some, tmp_path, RunOptions({"detect": {"threshold": 20.}}), workers_of("threads", 1), one)().done == 1
+    monkeypatch.undo()
+    assert run(some, tmp_path).status == 0
+    label = f"{some[0].label}/{some[0].label}.cat.fits"
+    assert catalogs(tmp_path)[label] == catalogs(survey/"whole")[label]
+
+
+def test_parts_that_are_lost_are_fitted_again(survey, entries, tmp_path, monkeypatch):
+    some = [e for e in entries if e.instrument == "decam"]
+    failing(monkeypatch, "S4", OSError(errno.EIO, "no answer"))
+    Run(some, tmp_path, RunOptions(), workers_of("threads", 1), Policy(retries=0))()
+    monkeypatch.undo()
+    shutil.rmtree(next(tmp_path.glob("*/*.parts")))
+    assert run(some, tmp_path).status == 0
+    label = f"{some[0].label}/{some[0].label}.cat.fits"
+    assert catalogs(tmp_path)[label] == catalogs(survey/"whole")[label]
+
+
+def test_pool_that_breaks_ends_the_run_with_its_report(entries, tmp_path):
+    class Broken(ThreadPoolExecutor):
+        """Takes one job."""
+        jobs = 0
+
+        def submit(self, fn, /, *args, **kwargs):
+            self.jobs += 1
+            if self.jobs > 1:
+                raise BrokenExecutor("a process died")
+            return super().submit(fn, *args, **kwargs)
+
+    report = run(entries, tmp_path, Workers(Broken(1), 1, alone=False))
+    assert report.done == 1 and report.left == 4 and "a process died" in report.stopped and report.status == 1
+    assert run(entries, tmp_path).status == 0
+
+
+def test_something_else_in_the_place_of_an_exposure(entries, tmp_path):
+    (tmp_path/"field0001").write_text("no folder")
+    report = run(entries, tmp_path)
+    assert report.done == 4 and report.failed["field0001"][0] == "place" and not report.stopped
+    (tmp_path/"field0001").unlink()
+    assert run(entries, tmp_path).status == 0
+
+
+def test_full_disk_at_a_lock(entries, tmp_path, monkeypatch):
+    real, left = running.taken, [1]
+
+    def full(path):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, "no room")
+        return real(path)
+
+    monkeypatch.setattr(running, "taken", full)
+    assert run(entries[:1], tmp_path).status == 0
+
+
+def test_file_that_was_away(entries, tmp_path):
+    copy = tmp_path/"field0000.fits"
+    copy.write_bytes(Path(entries[0].image).read_bytes())
+    facts = Input.of(copy, entries[0].inputs[0].sha256)
+    entry = replace(entries[0], image=str(copy), options=(), inputs=(facts,))
+    copy.rename(tmp_path/"away.fits")
+    report = run([entry], tmp_path/"out")
+    assert report.failed["field0000"][0] == "changed" and "when it is there" in report.failed["field0000"][1]
+    (tmp_path/"away.fits").rename(copy)
+    assert run([entry], tmp_path/"out").status == 0
+
+
+def test_limit_of_memory_needs_processes(entries, tmp_path):
+    with pytest.raises(ConfigError, match="--task-memory"):
+        run(entries, tmp_path, "threads", options=RunOptions(task_memory=100.))
+
+
 def test_gathering_twice_is_gathering_once(survey, entries, tmp_path):
     """A worker may be lost when all is done but before that is told: the job is given again."""
     some = [e for e in entries if e.instrument == "decam"]
@@ -299,7 +394,8 @@ def test_gathering_twice_is_gathering_once(survey, entries, tmp_path):
     place = Place(tmp_path, some[0].label)
     record = json.loads(place.record.read_text())
     job = dict(kind="gather", task="again", key=record["key"], out=str(tmp_path), label=place.label,
-               detectors=list(record["detectors"]), settings=RunOptions().of_job({"decam"}, []), record=str(place.record))
+               detectors=list(record["detectors"]), done=list(record["detectors"]),
+               settings=RunOptions().of_job({"decam"}, []), record=str(place.record))
     outcome = perform(job)
     assert outcome["state"] == "done" and outcome["outputs"] == record["outputs"] and catalogs(tmp_path)
     assert json.loads(place.record.read_text())["detectors"] == record["detectors"]

@@ -1,4 +1,5 @@
 """Outputs that are whole or not there: written under a temporary name, then moved into place."""
+import errno
 import os
 import uuid
 from contextlib import contextmanager
@@ -56,7 +57,8 @@ def check_output(path, overwrite=False):
     if path.exists() and not overwrite:
         raise OutputError(f"{path}: exists already; choose another name or allow overwriting (--overwrite)")
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"{path}: no permission to write into {folder}; choose another place")
+        raise OutputError(f"{path}: no permission to write into {folder}; choose another place") \
+            from PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def check_folder(path, overwrite=False):

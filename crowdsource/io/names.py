@@ -3,6 +3,7 @@ import hashlib
 import re
 
 LONGEST = 120
+"""Bytes: with endings and the marks of temporary files a name stays below the 255 that file systems take."""
 PLAIN = re.compile(r"[\w+][\w.+-]*")
 
 
@@ -18,20 +19,26 @@ def safe_name(text):
     str
         Empty when nothing of the text can be used.
     """
+    # a lone half of a surrogate pair, as of a name that is no UTF-8, is no letter
     name = re.sub(r"[^\w.+-]+", "_", str(text)).strip("_").lstrip(".-")
-    return name if len(name) <= LONGEST else f"{name[:LONGEST-9]}-{_short(text)}"
+    return name if len(name.encode()) <= LONGEST else f"{_cut(name)}-{_short(text)}"
 
 
 def distinct_name(text):
     """As `safe_name`, with a word of its own for a text that is no file name as it is: different texts have different names."""
     name = safe_name(text)
-    return name if name and name == text else f"{name[:LONGEST-9] or 'file'}-{_short(text)}"
+    return name if name and name == text else f"{_cut(name) or 'file'}-{_short(text)}"
 
 
 def is_safe(name):
     """Whether a text can be the name of a file as it is."""
-    return len(name) <= LONGEST and PLAIN.fullmatch(name) is not None
+    return len(name.encode()) <= LONGEST and PLAIN.fullmatch(name) is not None
+
+
+def _cut(name):
+    """As much of a name as leaves room for `_short`."""
+    return name.encode()[:LONGEST-9].decode(errors="ignore")
 
 
 def _short(text):
-    return hashlib.sha256(str(text).encode()).hexdigest()[:8]
+    return hashlib.sha256(str(text).encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from astropy.io import fits
@@ -175,7 +176,7 @@ def run_header(result, provenance, detector=""):
     header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
     header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
     header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
-    header["EXPOSURE"] = provenance.exposure
+    header["EXPOSURE"] = printable(provenance.exposure)
     if result.image.band:
         header["BAND"] = (result.image.band, "of the image")
     if np.isfinite(result.image.mjd):
@@ -185,13 +186,18 @@ def run_header(result, provenance, detector=""):
     header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
     header["FWHM"] = (_finite(result.psf.fwhm()), "of the PSF in the middle, pixels")
     for k, (path, digest) in enumerate(provenance.checksums(), 1):
-        header[f"IN{k:03d}"] = path
+        header[f"IN{k:03d}"] = printable(path)
         header[f"IN{k:03d}SUM"] = digest
     for k, line in enumerate(config_lines(result.config, provenance), 1):
-        header[f"CFG{k:03d}"] = line
+        header[f"CFG{k:03d}"] = printable(line)
     for record in history:
         header["HISTORY"] = f"{detector} {PASS_LINE.format(**record)}".strip()
     return header
+
+
+def printable(text):
+    """A text as FITS headers take it: what is no printable ASCII as in the address of a page, ``%C3%A4``."""
+    return "".join(c if " " <= c <= "~" else quote(c, errors="replace") for c in str(text))
 
 
 def gathered_header(headers):

@@ -35,6 +35,7 @@ class Child:
 
     def __init__(self):
         self.process, self.lines, self.count, self.abandoned = None, None, 0, False
+        self.guard = threading.Lock()
 
     def run(self, job, limit=None):
         """Do a job.
@@ -58,11 +59,18 @@ class Child:
             start = time.monotonic()
             self.process.stdin.write(json.dumps(job)+"\n")
             self.process.stdin.flush()
-            return json.loads(self._line(limit))
+            outcome = json.loads(self._line(limit))
+            if outcome["task"] != job["task"]:
+                raise Lost("told of another job")
+            return outcome
         except queue.Empty:
             told = dict(reason="time", error=f"took longer than {limit:g} s; allow more (--time-limit) or look at its log")
-        except (Lost, OSError, ValueError) as problem:
+        except (Lost, OSError, ValueError, AttributeError) as problem:
             told = dict(reason="killed", error=self._end(problem))
+        except BaseException:
+            # what it tells later must not be taken for the next job's
+            self.stop()
+            raise
         abandoned = self.abandoned
         self.stop()
         outcome = {**outcome_of(job), "state": FAILED, **told, "seconds": round(time.monotonic()-start, 3)}
@@ -94,8 +102,9 @@ class Child:
 
     def _end(self, problem):
         """How the process ended."""
+        process = self.process
         try:
-            code = self.process.wait(5)
+            code = process.wait(5)
         except (subprocess.TimeoutExpired, AttributeError):
             return f"its process cannot be used ({problem}); run again"
         if code == -signal.SIGKILL:
@@ -105,13 +114,18 @@ class Child:
 
     def stop(self):
         """Kill the process, and all that it started."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process.stdin.close()
-            self.process.stdout.close()
-            self.process = None
+        with self.guard:
+            process, self.process = self.process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # one that waits for a file system which is gone cannot even be killed
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
 
 
 def _listen(stream, lines):
@@ -126,21 +140,21 @@ OF_THREADS = threading.local()
 """The process of each thread that supervises jobs."""
 
 
-def supervised(job, limit=None):
-    """Do a job in this thread's own process; parameters and return as `Child.run`."""
+def supervised(job, limit=None, group=""):
+    """Do a job in this thread's own process; parameters and return as `Child.run`, and a word for `stop_all`."""
     if not hasattr(OF_THREADS, "child"):
         OF_THREADS.child = Child()
-        ALL.append(OF_THREADS.child)
+        OF_GROUPS.setdefault(group, []).append(OF_THREADS.child)
     return OF_THREADS.child.run(job, limit)
 
 
-ALL = []
-"""All processes of this one."""
+OF_GROUPS = {}
+"""The processes of this one, by the words they were begun with."""
 
 
-def stop_all():
-    """Kill the processes of all threads, whose jobs are as if they had not been given."""
-    for child in ALL:
+def stop_all(group):
+    """Kill the processes of a group, whose jobs are as if they had not been given."""
+    for child in OF_GROUPS.pop(group, ()):
         child.abandon()
 
 

@@ -5,8 +5,10 @@ and gives a `concurrent.futures.Executor`, in whose workers crowdsource can be i
 """
 import logging
 import time
+import uuid
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from importlib.metadata import entry_points
+from threading import TIMEOUT_MAX
 
 from ..errors import ConfigError, need
 from .child import stop_all, supervised
@@ -39,10 +41,11 @@ class Workers:
 
     def __init__(self, executor, number, limit=None, alone=True):
         self.executor, self.number, self.limit, self.alone = executor, number, limit, alone
+        self.group = uuid.uuid4().hex
 
     def submit(self, job):
         """The Future of a job's outcome."""
-        return self.executor.submit(supervised, job, self.limit) if self.alone else self.executor.submit(perform, job)
+        return self.executor.submit(supervised, job, self.limit, self.group) if self.alone else self.executor.submit(perform, job)
 
     def look(self):
         """See whether the executor has lost what it was given."""
@@ -51,9 +54,9 @@ class Workers:
     def close(self, abandon=False):
         """End; with `abandon`, without waiting for what is being done."""
         if abandon:
-            stop_all()
+            stop_all(self.group)
         self.executor.shutdown(wait=not abandon, cancel_futures=True)
-        stop_all()
+        stop_all(self.group)
 
 
 def workers_of(name, number, limit=None, scheduler=None):
@@ -78,6 +81,8 @@ def workers_of(name, number, limit=None, scheduler=None):
     """
     if scheduler is not None and name != "dask":
         raise ConfigError(f"--scheduler is of --executor dask, not {name}")
+    if limit is not None and not limit < TIMEOUT_MAX:
+        raise ConfigError(f"--time-limit is {limit:g} s: at most {TIMEOUT_MAX:.0f}")
     if name == "processes":
         return Workers(ThreadPoolExecutor(number), number, limit)
     if name == "threads":

@@ -32,6 +32,8 @@ PASSING = {getattr(errno, n) for n in ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "ETI
                                        "ENFILE", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "EREMOTEIO", "EFBIG")
            if hasattr(errno, n)}
 """Errors of the system that may pass: the task is tried again after a while."""
+REFUSING = {errno.EROFS, errno.EACCES, errno.EPERM}
+"""Errors of a file system that takes nothing: no other task will fare better."""
 CHANGED = "changed since the manifest was made; plan again"
 
 
@@ -63,28 +65,39 @@ class Watched(Exposure):
 
     def read(self, task):
         """The Image of a task; see `Exposure.read`."""
-        before = self._facts()
+        before = checked_facts(self.known)
         for (path, size, mtime, digest), now in zip(self.known, before):
-            # copied files have another time; those of another size need no reading
-            if now != (size, mtime) and (now[0] != size or checksums([path])[0][1] != digest):
+            # copied files have another time
+            if now != (size, mtime) and checksums([path])[0][1] != digest:
                 raise ChangedError(path, CHANGED)
         try:
             return self.exposure.read(task)
         finally:
             # whatever was wrong with what was read: it was not one file
-            for (path, *_), was, now in zip(self.known, before, self._facts()):
+            for (path, *_), was, now in zip(self.known, before, facts_of(self.known)):
                 if was != now:
                     raise ChangedError(path, "changed while it was read; run again when it is whole")
 
-    def _facts(self):
-        out = []
-        for path, *_ in self.known:
-            try:
-                facts = os.stat(path)
-            except OSError as problem:
-                raise DataFileError(path, f"cannot be read ({problem.strerror}); plan again when it is there") from problem
-            out.append((facts.st_size, facts.st_mtime_ns))
-        return out
+
+def facts_of(inputs):
+    """Size and time of the last change of files, as they are now; `ChangedError` where one is not there."""
+    out = []
+    for path, *_ in inputs:
+        try:
+            facts = os.stat(path)
+        except OSError as problem:
+            raise ChangedError(path, f"cannot be read ({problem.strerror}); run again when it is there") from problem
+        out.append((facts.st_size, facts.st_mtime_ns))
+    return out
+
+
+def checked_facts(inputs):
+    """As `facts_of`; `ChangedError` too where one has another size than it should."""
+    out = facts_of(inputs)
+    for (path, size, *_), now in zip(inputs, out):
+        if now[0] != size:
+            raise ChangedError(path, CHANGED)
+    return out
 
 
 def perform(job, own=False):
@@ -144,23 +157,22 @@ def failure(problem):
 
 
 def reason_of(problem):
-    """The kind of a failure: changed, io, memory, output, input or internal."""
+    """The kind of a failure: memory, io, changed, output, place, input or internal."""
     chain, each = [], problem
     while each is not None and each not in chain:
         chain.append(each)
         each = each.__cause__ or each.__context__
-    if isinstance(problem, ChangedError):
-        return "changed"
+    numbers = {e.errno for e in chain if isinstance(e, OSError)}
     if any(isinstance(e, MemoryError) for e in chain):
         return "memory"
-    if any(isinstance(e, OSError) and e.errno in PASSING for e in chain):
+    if numbers & PASSING:
         return "io"
-    if isinstance(problem, OutputError):
-        return "output"
-    if isinstance(problem, CrowdsourceError):
-        return "input"
-    # files that are read have errors of their own
-    return "output" if isinstance(problem, OSError) else "internal"
+    if isinstance(problem, ChangedError):
+        return "changed"
+    # files that are read have errors of their own: what is left is of what is written
+    if isinstance(problem, OutputError) or (isinstance(problem, OSError) and not isinstance(problem, CrowdsourceError)):
+        return "output" if numbers & REFUSING else "place"
+    return "input" if isinstance(problem, CrowdsourceError) else "internal"
 
 
 def forget_peak():
@@ -196,14 +208,16 @@ def _limited(megabytes):
 
 
 @lru_cache(maxsize=4)
-def _opened(name, image, options):
+def _opened(name, image, options, inputs):
+    """Instrument and exposure; another one for other `inputs`, as the exposure may know something of them."""
     instrument = load(name)
     return instrument, instrument.open(image, **json.loads(options))
 
 
 def _work(job):
     """Instrument's exposure and settings of a job, as `crowdsource.run` takes them."""
-    instrument, exposure = _opened(job["instrument"], job["image"], json.dumps(job["options"]))
+    checked_facts(job["inputs"])
+    instrument, exposure = _opened(job["instrument"], job["image"], json.dumps(job["options"]), json.dumps(job["inputs"]))
     if exposure.identity != job["exposure"]:
         raise InputError(f"{job['image']}: is {exposure.identity}, not {job['exposure']}; plan again")
     place, wanted = Place(job["out"], job["label"]), job["settings"]
@@ -235,10 +249,10 @@ def gather(job):
     place, settings = Place(job["out"], job["label"]), job["settings"]
     kinds = [kind for kind in (MODEL, INFO) if settings[kind]]
     parts = Parts(place.catalog, kinds=kinds)
-    if not all(place.detector_record(d).exists() for d in job["detectors"]):
+    if any(read_record(place.detector_record(d), job["key"]) is None for d in job["detectors"]):
         # a worker that was lost may have done it before its loss was noticed
         found = read_record(place.record, job["key"])
-        if found is None or found["state"] != DONE or set(found["detectors"]) != set(job["detectors"]):
+        if found is None or not gathered_whole(found, job["detectors"], job["done"]):
             raise OSError(errno.ESTALE, "detectors that were fitted are not there", str(place.folder))
         return json.loads(place.record.read_text(encoding="utf-8"))
     records = {d: json.loads(place.detector_record(d).read_text(encoding="utf-8")) for d in job["detectors"]}
@@ -249,6 +263,12 @@ def gather(job):
     figures = {n.lower(): header[n] for n in ("NSOURCES", "CHI2", "FWHM") if n in header}
     return dict(outputs=[output_of(p) for p in (place.catalog, *planes.values())], detectors=records,
                 figures=dict(figures, detectors=len(done)))
+
+
+def gathered_whole(record, detectors, done):
+    """Whether a record is of a gathering of some detectors, of which at least some were done."""
+    of = record.get("detectors", {})
+    return record["state"] == DONE and set(of) == set(detectors) and all(of[d]["state"] == DONE for d in done)
 
 
 def drop_parts(place):

@@ -197,16 +197,16 @@ class _Reader:
             raise DataFileError(self.path, f"row {number}: {bad[0]} is {row[bad[0]]}; plan again")
         try:
             options, inputs = (self._once(row[n], make) for n, make in (("options", self._options), ("inputs", self._inputs)))
-        except (ValueError, TypeError, AttributeError) as problem:
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
             raise DataFileError(self.path, f"row {number}: options or inputs cannot be read ({problem}); plan again") from problem
         image = self._inside(row["image"])
-        return Entry(**{**row, "options": options, "inputs": inputs, "image": image, **{
-            n: self.shared.setdefault(row[n], row[n]) for n in ("exposure", "label", "instrument")}})
+        return Entry(**{**row, "options": options, "inputs": inputs, "image": image})
 
     def _once(self, text, make):
-        if text not in self.shared:
-            self.shared[text] = make(text)
-        return self.shared[text]
+        key = make.__name__, text
+        if key not in self.shared:
+            self.shared[key] = make(text)
+        return self.shared[key]
 
     @staticmethod
     def _options(text):
@@ -230,11 +230,14 @@ class _Reader:
 
 
 def _check_labels(path, entries):
-    """Raise `DataFileError` when two exposures would write to one place."""
-    known, seen = {}, set()
+    """Raise `DataFileError` when two exposures would write to one place, or an exposure is read in two ways."""
+    known, seen, facts = {}, set(), {}
     for e in entries:
         if known.setdefault(e.label, e.exposure) != e.exposure:
             raise DataFileError(path, f"exposures {known[e.label]!r} and {e.exposure!r} have the label {e.label}; plan again")
+        told = (e.instrument, e.image, e.options, e.inputs)
+        if not e.problem and facts.setdefault(e.label, told) != told:
+            raise DataFileError(path, f"{e.name} is read otherwise than other detectors of {e.label}; plan again")
         if (e.label, e.detector) in seen:
             raise DataFileError(path, f"{e.name} is there twice; plan again")
         seen.add((e.label, e.detector))

@@ -65,7 +65,8 @@ class RunOptions:
 
     def fit_values(self, instruments):
         """The configuration without the instruments' options."""
-        return {n: v for n, v in self.config.items() if n not in instruments}
+        from ..instrument import registered
+        return {n: v for n, v in self.config.items() if n not in {*instruments, *registered()}}
 
     def reads(self):
         """(path, SHA-256) of the files that each fit reads beside the exposure's."""
@@ -77,7 +78,11 @@ class RunOptions:
     def of_job(self, instruments, reads):
         """What jobs are told, as JSON takes it; `reads` are those of `reads`."""
         own = {n: None if (p := getattr(self, n)) is None else str(Path(p).absolute()) for n in ("force", "bright", "galaxies")}
-        return {**asdict(self), **own, "config": self.fit_values(instruments), MODEL: self.model, INFO: self.info,
+        config = self.fit_values(instruments)
+        if from_mapping(config).nebulosity.network:
+            method = str(Path(config["nebulosity"]["method"]).absolute())
+            config = {**config, "nebulosity": {**config["nebulosity"], "method": method}}
+        return {**asdict(self), **own, "config": config, MODEL: self.model, INFO: self.info,
                 "reads": [list(r) for r in reads]}
 
     def told(self, instrument, reads):

@@ -123,19 +123,41 @@ def plan(names, wish, workers=1, progress=None):
     with ThreadPoolExecutor(workers) as pool:
         found = dict(zip(files, pool.map(lambda p: _opened(p, wish), files)))
         out.unclaimed = [p for p in files if found[p] is None]
-        # the planes of an exposure may each be claimed: it is named by the one that it reads first
-        first = {}
-        for path, thing in found.items():
-            if isinstance(thing, Entry):
-                first[str(path)] = path
-            elif thing is not None and (thing[1].identity not in first or path == Path(thing[1].inputs[0])):
-                first[thing[1].identity] = path
+        first = _first(found, wish)
         for k, entries in enumerate(pool.map(lambda p: _entries(p, found[p], wish), first.values()), 1):
             out.entries += entries
             if progress:
                 progress("plan", k, len(first), dict(tasks=len(out.entries)))
     out.entries = labelled(out.entries)
     return out
+
+
+def _first(found, wish):
+    """The file that stands for each exposure, by its identity; by their names those that cannot be used, or are one again.
+
+    The planes of an exposure may each be claimed: it is named by the one that it reads first.
+    """
+    first = {}
+    for path, thing in found.items():
+        if isinstance(thing, Entry):
+            first[str(path)] = path
+        elif thing is not None:
+            identity, inputs = thing[1].identity, [Path(p).absolute() for p in thing[1].inputs]
+            known = first.setdefault(identity, path)
+            if path == inputs[0] and known in inputs:
+                first[identity] = path
+            elif known != path and known not in inputs:
+                found[path] = _broken(path, wish, f"{path}: is exposure {identity}, as is {known}; leave one of them out, or "
+                                                  "give them different names")
+                first[str(path)] = path
+    return first
+
+
+def _broken(path, wish, told):
+    """The row of a file that cannot be used."""
+    # names that are no UTF-8 cannot be written
+    path, told = (str(t).encode("utf-8", "backslashreplace").decode() for t in (path, told))
+    return Entry(path, distinct_name(Path(path).name), "", wish.instrument or "", path, problem=told)
 
 
 def _told(path, wish, make):
@@ -148,7 +170,7 @@ def _told(path, wish, make):
         # a damaged header can hold anything
         log.debug("%s", path, exc_info=True)
         told = f"{path}: cannot be read ({type(problem).__name__}: {' '.join(str(problem).split())[:200]}); fetch it again"
-    return Entry(str(path), distinct_name(path.name), "", wish.instrument or "", str(path), problem=told)
+    return _broken(path, wish, told)
 
 
 def _opened(path, wish):
@@ -171,6 +193,8 @@ def _entries(path, opened, wish):
 
 def _planned(instrument, exposure, path, wish):
     """Rows of an exposure that can be opened."""
+    for p in (path, *exposure.inputs):
+        str(p).encode()  # else it can neither be written into a table nor given to a worker
     tasks = exposure.tasks()
     inputs = tuple(Input.of(Path(p).absolute(), digest) for p, digest in checksums(dict.fromkeys(exposure.inputs)))
     scale, density = 1., None

@@ -136,7 +136,7 @@ def read_whole(place, detector):
     for path, found in ((place.detector_record(detector), lambda r: r), (place.record, lambda r: r["detectors"].get(detector))):
         try:
             return found(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
 
@@ -173,8 +173,11 @@ def settled(place, entries, key):
 def problems(path):
     """Why the outputs that a record tells of are not as it says, by their checksums: a list of str."""
     out = []
-    record = json.loads(Path(path).read_text(encoding="utf-8"))
-    for name, size, digest in record["outputs"]:
+    try:
+        outputs = [(name, size, digest) for name, size, digest in json.loads(Path(path).read_text(encoding="utf-8"))["outputs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return [f"{path}: cannot be read as a record; run anew"]
+    for name, size, digest in outputs:
         file = Path(path).parent/name
         try:
             if output_of(file)[1:] != [size, digest]:

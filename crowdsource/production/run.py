@@ -8,13 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from dataclasses import astuple
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import ConfigError, OutputError
 from ..io.atomic import check_folder
 from ..io.locks import taken
 from ..io.parts import Parts
 from .child import ABANDONED
 from .executors import Gone
-from .jobs import drop_parts, failure, outcome_of, recorded
+from .jobs import drop_parts, failure, gathered_whole, outcome_of, recorded
 from .manifest import exposures
 from .records import ASSEMBLE, DONE, FAILED, FIT, GATHER, INGEST, Place, brief, key_of, read_record, settled
 from .state import Policy, Report, Stop, Task, Unit, retried
@@ -25,6 +25,8 @@ TICK = 0.5
 """Seconds after which the loop looks around, whether or not a job has ended."""
 ELSEWHERE = 2.
 """Seconds after which it looks again at a task that another run is doing."""
+TOLD = 300
+"""So many looks at such a task are told of once."""
 LOSSES = 3
 """So often a task is given again whose worker was killed."""
 GATHERING, INGESTING = 300., 1000.
@@ -52,7 +54,9 @@ class Run:
         self.policy, self.then = policy or Policy(), then
         self.report = Report(total=len(entries))
         self.ready, self.later, self.running = deque(), [], {}
-        self.arrived, self.came, self.turns = [], False, itertools.count()
+        self.arrived, self.held, self.turns = [], frozenset(), itertools.count()
+        # whether something was ingested by this run, and whether the release was made of it, or cannot be
+        self.came, self.made = False, False
 
     def __call__(self, stop=None, progress=None):
         """Do all that is left.
@@ -104,11 +108,15 @@ class Run:
         units = exposures(self.entries)
         self.instruments = {e.instrument for e in self.entries if not e.problem}
         self.options.check(self.instruments)
+        if self.options.task_memory and not self.workers.alone:
+            raise ConfigError("--task-memory is the limit of a process: tasks need one each, as with --executor processes")
         check_folder(self.out, overwrite=True)
         _made(self.out)
         reads = self.options.reads()
         self.settings = self.options.of_job(self.instruments, reads)
         write_run(self.out, self.options, reads, self.workers.number)
+        if self.then is not None:
+            self.held = held_catalogs(self.then.store)
         for e in self.entries:
             if e.problem:
                 self.report.count(e.name, dict(state=FAILED, reason="input", error=e.problem))
@@ -116,9 +124,7 @@ class Run:
             place = Place(self.out, label)
             key = key_of(entries[0], self.options.told(entries[0].instrument, reads))
             unit = Unit(place, entries, key, *settled(place, entries, key))
-            again = [d for d, r in unit.records.items() if retried(r) or (self.policy.retry_failed and r["state"] == FAILED)]
-            for detector in again:
-                del unit.records[detector]
+            self._forget(unit)
             for e in entries:
                 if e.detector in unit.records:
                     self.report.count(e.name, unit.records[e.detector])
@@ -127,6 +133,20 @@ class Run:
                     self.ready.append(Task(FIT, e.name, unit, e, e.memory))
             if not unit.left:
                 self._settled(unit)
+        if self.then is not None and self.then.release and (self.ready or self.arrived) and self._release_exists():
+            raise ConfigError(f"release {self.then.release} exists already, and more is to come into the store; give another "
+                              "name (--release)")
+
+    def _forget(self, unit):
+        """Take out of a unit's records what is to be done again."""
+        again = [d for d, r in unit.records.items() if retried(r) or (self.policy.retry_failed and r["state"] == FAILED)]
+        for detector in again:
+            del unit.records[detector]
+        if again or unit.due:
+            # what is to be gathered anew must have its part
+            for d in [d for d, r in unit.records.items() if r["state"] == DONE]:
+                if read_record(unit.place.detector_record(d), unit.key) is None:
+                    del unit.records[d]
 
     def _settled(self, unit):
         """What follows when all detectors of an exposure are settled."""
@@ -140,7 +160,8 @@ class Run:
         if all(r["state"] == DONE for r in unit.records.values()) and Parts(unit.place.catalog).folder.exists():
             drop_parts(unit.place)  # of a run that was killed
         digest = unit.gathered["outputs"][0][2]
-        if self.then is not None and read_record(unit.place.ingested, self._ingest_key(digest)) is None:
+        if self.then is not None and (read_record(unit.place.ingested, self._ingest_key(digest)) is None
+                                      or str(unit.place.catalog) not in self.held):
             self.arrived.append((unit, digest))
 
     def _ingest_key(self, digest):
@@ -154,9 +175,12 @@ class Run:
 
     def _release_is_due(self):
         """Whether a release is to be made of what was ingested."""
-        if self.then is None or not self.then.release or not self.then.assemble or self.report.stopped:
+        if self.then is None or not self.then.release or not self.then.assemble or self.report.stopped or self.made:
             return False
-        return self.came or not (Path(self.then.store)/"releases"/self.then.release).exists()
+        return self.came or not self._release_exists()
+
+    def _release_exists(self):
+        return (Path(self.then.store)/"releases"/self.then.release).exists()
 
     def _wake(self):
         """Tasks whose time has come."""
@@ -178,25 +202,55 @@ class Run:
             if self.running and self._used()+self.ready[0].memory > self.policy.memory:
                 return False
             task = self.ready.popleft()
+            if task.unit is None and self._chained():
+                self._postpone(task, ELSEWHERE)
+                return True
+        task.job = task.job or self._job(task)
         lock = None
         if task.unit is not None:
-            lock = _locked(task)
+            try:
+                lock = _locked(task)
+            except OSError as problem:
+                self._judge(task, {**outcome_of(task.job), **failure(problem)})
+                return True
             if lock is None:
-                self._postpone(task, ELSEWHERE)
+                self._wait_for_other(task)
                 return True
             if self._found(task):
                 _free(lock)
                 return True
-        task.job = task.job or self._job(task)
-        self.running[self.workers.submit(task.job)] = (task, lock)
+        try:
+            future = self.workers.submit(task.job)
+        except BrokenExecutor as problem:
+            _free(lock)
+            self.ready.appendleft(task)
+            self.report.stopped = f"the executor takes no more jobs ({problem}); run again"
+            return False
+        except BaseException:
+            _free(lock)
+            raise
+        self.running[future] = (task, lock)
         return True
+
+    def _wait_for_other(self, task):
+        """Another run works on a task: look again later."""
+        if task.waited % TOLD == 0:
+            path = task.unit.place.lock(task.entry.detector if task.entry else None)
+            log.log(logging.WARNING if task.waited else logging.INFO, "%s: another run works on it (%s is locked); waited for",
+                    task.name, path)
+        task.waited += 1
+        self._postpone(task, ELSEWHERE)
+
+    def _chained(self):
+        """Whether catalogs are being ingested, or a release is being made."""
+        return any(t.kind in (INGEST, ASSEMBLE) for t, _ in self.running.values())
 
     def _used(self):
         return sum(t.memory for t, _ in self.running.values())
 
     def _chain(self):
         """The next ingest, or the release, when it is time for one; None otherwise."""
-        if self.then is None or any(t.kind in (INGEST, ASSEMBLE) for t, _ in self.running.values()):
+        if self.then is None or self._chained():
             return None
         rest = self.ready or self.later or self.running
         if self.arrived and (len(self.arrived) >= TOGETHER or not rest):
@@ -213,22 +267,23 @@ class Run:
     def _found(self, task):
         """Whether another run has settled a task meanwhile."""
         unit = task.unit
+        gathered = read_record(unit.place.record, unit.key)
         if task.kind == GATHER:
-            found = read_record(unit.place.record, unit.key)
-            if found is not None and found["state"] == DONE and set(found["detectors"]) == set(unit.records):
-                unit.gathered = found
-        else:
-            gathered, records = settled(unit.place, unit.entries, unit.key)
-            record = records.get(task.entry.detector)
-            if record is None or record["state"] == FAILED:
+            done = [d for d, r in unit.records.items() if r["state"] == DONE]
+            if gathered is None or not gathered_whole(gathered, unit.records, done):
                 return False
             unit.gathered = gathered
-            self._fitted(task, record)
-            return True
-        if unit.gathered is not None and not unit.due:
             self._gathered(unit)
             return True
-        return False
+        record = read_record(unit.place.detector_record(task.entry.detector), unit.key)
+        every = [e.detector for e in unit.entries]
+        if record is None and gathered is not None and gathered_whole(gathered, every, every):
+            # the parts of one that is gathered whole are gone
+            unit.gathered, record = gathered, gathered["detectors"][task.entry.detector]
+        if record is None or record["state"] == FAILED:
+            return False
+        self._fitted(task, record)
+        return True
 
     def _job(self, task):
         """What a worker is told."""
@@ -236,7 +291,8 @@ class Run:
         job = dict(kind=task.kind, task=task.name, key=unit.key, out=str(self.out), label=unit.place.label,
                    settings=self.settings)
         if task.kind == GATHER:
-            return {**job, "record": str(unit.place.record), "detectors": [e.detector for e in unit.entries]}
+            done = [d for d, r in unit.records.items() if r["state"] == DONE]
+            return {**job, "record": str(unit.place.record), "detectors": [e.detector for e in unit.entries], "done": done}
         e = task.entry
         options = {**self.options.of_instrument(first.instrument), **dict(e.options)}
         return {**job, "record": str(unit.place.detector_record(e.detector)), "log": str(unit.place.log(e.detector)),
@@ -252,18 +308,23 @@ class Run:
             outcome = {**outcome_of(task.job), **told, "pid": None}
         except Exception as problem:
             outcome = {**outcome_of(task.job), **failure(problem), "pid": None}
+        elsewhere = not outcome["pid"]
+        if not self._judge(task, outcome) and elsewhere:
+            # what its worker could not tell
+            recorded(task.job, outcome)
+        _free(lock)
+
+    def _judge(self, task, outcome):
+        """Take an outcome as it is, or give the task again later; whether it will be given again."""
         most = {"io": self.policy.retries, "killed": LOSSES}.get(outcome["reason"], 0)
         again = outcome["state"] == FAILED and task.tries < most
         if again:
             task.tries += 1
             log.warning("%s: %s; tried again", task.name, outcome["error"])
             self._postpone(task, self.policy.back_off*2**(task.tries-1))
-        elif not outcome["pid"]:
-            # what its worker could not tell
-            outcome = recorded(task.job, outcome)
-        _free(lock)
-        if not again and outcome["reason"] != ABANDONED:
+        elif outcome["reason"] != ABANDONED:
             self._end(task, outcome)
+        return again
 
     def _end(self, task, outcome):
         """A task has its outcome."""
@@ -276,13 +337,12 @@ class Run:
             self._fitted(task, outcome)
         elif failed:
             self.report.failed[task.name] = (outcome["reason"], outcome["error"])
-            self.came = False
-            self.then = None if task.kind == ASSEMBLE else self.then
+            self.made |= task.kind == ASSEMBLE
         elif task.kind == GATHER:
             task.unit.gathered = brief(outcome)
             self._gathered(task.unit)
         else:
-            self.came = task.kind == INGEST
+            self.came, self.made = True, task.kind == ASSEMBLE
             figures = ", ".join(f"{v} {n}" for n, v in outcome["figures"].items())
             self.report.lines.append(f"{task.name}: {figures}")
 
@@ -298,6 +358,13 @@ class Run:
     def _tell(self):
         """Say how far the run is."""
         self.progress("run", self.report.settled, self.report.total, dict(failed=len(self.report.failed)))
+
+
+def held_catalogs(store):
+    """Names of the files of which a store has sources."""
+    from ..catalog.detections.store import open_store
+    sources = open_store(store).snapshot().sources
+    return frozenset(sources.file[sources.alive].tolist())
 
 
 def _made(folder):

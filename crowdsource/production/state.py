@@ -129,6 +129,7 @@ class Task:
     entry: object = None
     memory: float = 0.
     tries: int = 0
+    waited: int = 0
     job: dict = None
 
 

@@ -13,7 +13,7 @@ from ..io.atomic import atomic_path
 from ..io.locks import is_taken
 from .manifest import exposures
 from .options import RunOptions
-from .records import DONE, FAILED, Place, key_of, read_whole, settled
+from .records import DONE, FAILED, Place, key_of, read_record, read_whole, settled
 from .state import retried
 
 RUN = "run.json"
@@ -43,6 +43,8 @@ class Status:
         Failed tasks that the next run tries again.
     gathered : int
         Exposures that have their catalog.
+    ungathered : dict of str to (str, str)
+        Exposures whose detectors are settled but that have no catalog: reason and message.
     exposures : int
     seconds : float
         Of all fits that are done.
@@ -59,6 +61,7 @@ class Status:
     failed: dict = field(default_factory=dict)
     again: int = 0
     gathered: int = 0
+    ungathered: dict = field(default_factory=dict)
     exposures: int = 0
     seconds: float = 0.
     remaining: float = 0.
@@ -78,6 +81,7 @@ class Status:
             hours = self.remaining/3600
             out.append(f"about {hours:.1f} hours of work are left, expected to be done {self.finish:%Y-%m-%d %H:%M}")
         out += [f"running: {name}" for name in self.running[:SHOWN]]
+        out += [f"{name}: {reason}{': '*bool(told)}{told}" for name, (reason, told) in [*self.ungathered.items()][:SHOWN]]
         for reason, names in self.reasons():
             out.append(f"failed, {reason}: {len(names)}")
             out += [f"  {name}: {self.failed[name][1]}" for name in names[:SHOWN]]
@@ -137,8 +141,12 @@ def status_of(entries, out, pictures=False, now=None):
     expected = left = 0.
     for label, own in units.items():
         place = Place(out, label)
-        gathered, records = settled(place, own, key_of(own[0], options.told(own[0].instrument, reads)))
+        key = key_of(own[0], options.told(own[0].instrument, reads))
+        gathered, records = settled(place, own, key)
         state.gathered += gathered is not None
+        if gathered is None and records and len(records) == len(own) and any(r["state"] == DONE for r in records.values()):
+            found = read_record(place.record, key)
+            state.ungathered[f"{label} gathered"] = ("not yet", "") if found is None else (found["reason"], found["error"])
         for e in own:
             record = records.get(e.detector)
             if record is None or record["state"] == FAILED:
@@ -167,7 +175,8 @@ def caption(place, detector, record):
     if whole is None or whole["state"] != DONE:
         return "" if record is None else record["error"]
     figures = whole["figures"]
-    return f"{figures['nsources']} sources, FWHM {figures['fwhm']:.2f} px, chi2 {figures['chi2']:.2f}, {whole['seconds']:.0f} s"
+    fwhm, chi2 = ("none" if figures[n] is None else f"{figures[n]:.2f}" for n in ("fwhm", "chi2"))
+    return f"{figures['nsources']} sources, FWHM {fwhm} px, chi2 {chi2}, {whole['seconds']:.0f} s"
 
 
 def write_page(state, title, path, overwrite=True):
@@ -192,9 +201,10 @@ def write_page(state, title, path, overwrite=True):
         f'src="{where}"></a><figcaption><b>{text(n)}</b><br>{text(told)}</figcaption></figure>'
         for n, told, p in state.pictures[:PICTURES])
     more = f"<p>and {len(state.pictures)-PICTURES} more</p>" if len(state.pictures) > PICTURES else ""
+    figures = figures or "<p>none: they are made of what a run with --pictures fits</p>"
     lines = "".join(f"<p>{text(line)}</p>" for line in state.lines() if not line.startswith(("failed", " ")))
     with atomic_path(path, overwrite) as temporary:
         temporary.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{text(title)}</title>'
                              f"<style>{STYLE}</style><h1>{text(title)}</h1>"
                              f"<div class=\"bar\">{''.join(parts)}</div>{lines}{failed}"
-                             f"<h2>Pictures</h2>{figures or '<p>none; run with --pictures</p>'}{more}</html>\n", encoding="utf-8")
+                             f"<h2>Pictures</h2>{figures}{more}</html>\n", encoding="utf-8")
