@@ -198,8 +198,8 @@ def test_copy_of_another_time_is_the_same(survey, entries, tmp_path):
 
 def test_workers_that_are_lost(survey, entries, tmp_path):
     class Forgetful(ThreadPoolExecutor):
-        """Loses the first three jobs."""
-        lost = iter((Gone("gone"), BrokenExecutor("broken"), Gone("gone")))
+        """Loses the first jobs."""
+        lost = iter([Gone("gone"), BrokenExecutor("broken")]+[Gone("gone")]*20)
 
         def submit(self, fn, /, *args, **kwargs):
             problem = next(self.lost, None)
@@ -213,7 +213,7 @@ def test_workers_that_are_lost(survey, entries, tmp_path):
     class Broken(ThreadPoolExecutor):
         """Loses all."""
         def submit(self, fn, /, *args, **kwargs):
-            return super().submit(_raise, Gone("gone"))
+            return super().submit(_raise, BrokenExecutor("worker died"))
 
     report = run(entries[:1], tmp_path/"other", Workers(Broken(1), 1, alone=False))
     assert [reason for reason, _ in report.failed.values()] == ["killed"]

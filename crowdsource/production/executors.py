@@ -6,7 +6,7 @@ and gives a `concurrent.futures.Executor`, in whose workers crowdsource can be i
 import logging
 import time
 import uuid
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from importlib.metadata import entry_points
 from threading import TIMEOUT_MAX
 
@@ -22,7 +22,7 @@ PATIENCE = 600.
 
 
 class Gone(Exception):
-    """The executor has lost a job: it may be given again."""
+    """The executor has lost a job, which is not the job's fault: it is given again."""
 
 
 class Workers:
@@ -149,8 +149,11 @@ class DaskExecutor(Executor):
         try:
             if future.status == "finished":
                 self._settle(out, future.result())
+            elif future.status == "error":
+                # as of workers that died of it, one after the other
+                self._settle(out, error=BrokenExecutor(str(future.exception())))
             else:
-                self._settle(out, error=Gone(f"{future.status}: {future.exception() if future.status == 'error' else ''}"))
+                self._settle(out, error=Gone(future.status))
         except Exception as problem:
             # its result was on a worker that is gone, or the connection is
             self._settle(out, error=Gone(str(problem)))

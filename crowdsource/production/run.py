@@ -303,7 +303,12 @@ class Run:
         """See what became of a job."""
         try:
             outcome = future.result()
-        except (Gone, BrokenExecutor, CancelledError) as problem:
+        except (Gone, CancelledError) as problem:
+            log.warning("%s: the executor has lost it (%s); given again", task.name, problem)
+            _free(lock)
+            self._postpone(task, self.policy.back_off)
+            return
+        except BrokenExecutor as problem:
             told = dict(state=FAILED, reason="killed", error=f"its worker was lost ({problem}), perhaps for want of memory")
             outcome = {**outcome_of(task.job), **told, "pid": None}
         except Exception as problem:
