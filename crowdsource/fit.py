@@ -314,7 +314,8 @@ def mean_chi2(state):
     residual, ivar = state.residual, state.image.ivar
 
     def band(rows):
-        return float((residual[rows]**2*ivar[rows]).sum(dtype=np.float64)), int(np.count_nonzero(ivar[rows]))
+        with np.errstate(over="ignore"):
+            return float((residual[rows]**2*ivar[rows]).sum(dtype=np.float64)), int(np.count_nonzero(ivar[rows]))
 
     total, count = (sum(part) for part in zip(*state.run(band, bands(len(ivar)))))
     return total/max(1, count)
@@ -367,9 +368,10 @@ def widened(state, which):
     which : ndarray of bool, shape (n,)
         The sources to look at; 1 for the others.
     """
-    which = np.flatnonzero(which)
     joint = marginal_error(state.covariance)
     confusion, _ = stages.confused(state, joint)
+    # of a flux that is not known at all, nothing more can be said
+    which = np.flatnonzero(which & np.isfinite(joint))
     joint, confusion = joint[which], confusion[which]
     factor = np.ones(len(state.sources))
     wide = confusion*widening(extent_significance(measured(state, which)))

@@ -11,6 +11,12 @@ from .errors import InputError
 from .flags import ENGINE
 
 LARGEST_NOISE = 1e12
+LARGEST_VALUE = 1e17
+"""float32 holds squares of such values; larger ones are no light and count as not finite."""
+LARGEST_CHI2 = 1e18
+"""Of one pixel: no detector counts to 1e9 sigma."""
+LARGEST_RATIO = 1e12
+"""Of a pixel's weight to the typical one; one that has more counts as not finite, one that has as much less has none."""
 THINNED = 1e6
 """Medians of larger planes are those of every nth pixel."""
 
@@ -41,7 +47,9 @@ def native(array, name, dtype):
         raise InputError(f"{name} has shape {array.shape}: a plane of shape (ny, nx) is needed; choose one of the cube's")
     if np.issubdtype(dtype, np.integer) and array.dtype.kind == "f":
         raise InputError(f"{name} has dtype {array.dtype}: flags are integers, as in array.astype('u4')")
-    return np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):
+        # what is beyond the wanted type's range is infinite there
+        return np.ascontiguousarray(array, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Image:
     Attributes
     ----------
     data : ndarray, shape (ny, nx), float32
-        Pixel values in the image's units, 0 where not finite.
+        Pixel values in the image's units, 0 where not finite or beyond 1e17, which counts as not finite.
     ivar : ndarray, shape (ny, nx), float32
         Inverse variance of `data` in units^-2; 0 where the pixel must not be used.
     dq : ndarray, shape (ny, nx), uint32
@@ -108,9 +116,10 @@ class Image:
         Parameters
         ----------
         data : array_like, shape (ny, nx)
-            Pixel values; NaN and infinite ones get ivar 0 and a flag.
+            Pixel values; NaN, infinite ones and those beyond 1e17 get ivar 0 and a flag.
         ivar : array_like, shape (ny, nx), optional
-            Inverse variance; estimated from the background noise and the gain when not given.
+            Inverse variance; estimated from the background noise and the gain when not given. Pixels of more than 1e12 times
+            the median, or of a value that no noise explains (more than 1e9 sigma), count as not finite.
         dq : array_like of integers, shape (ny, nx), optional
             Instrument bits; they mask nothing by themselves (an adapter sets ivar to 0 where its bits say so).
         mask : array_like of integers, shape (ny, nx), optional
@@ -133,7 +142,7 @@ class Image:
         data = native(data, "data", np.float32)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape), mask=_plane(mask, "mask", np.uint16, data.shape).copy())
         # an infinite pixel is no saturated one where no level is known
-        finite, level = np.isfinite(data), metadata.get("saturation", np.inf)
+        finite, level = (data < LARGEST_VALUE) & (data > -LARGEST_VALUE), metadata.get("saturation", np.inf)
         saturated = np.isfinite(level) & (data >= level)
         planes["mask"][saturated] |= ENGINE.saturated
         usable = finite & ~saturated
@@ -143,12 +152,9 @@ class Image:
             ivar = _estimated(np.where(use, data, np.float32(np.nan)), weight, metadata.get("gain", np.nan), readnoise)
         ivar = _checked_ivar(ivar, data, finite)
         ivar[~use] = 0
-        planes["mask"][~finite] |= ENGINE.nonfinite
+        odd = _cleared(ivar, data)
+        planes["mask"][~finite | odd] |= ENGINE.nonfinite
         planes["mask"][ivar == 0] |= ENGINE.bad
-        if not (ivar > 0).any():
-            raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "
-                             "check the bad bits and the weight map")
-        _check_range(ivar)
         arrays = dict(data=np.where(finite, data, np.float32(0)), ivar=ivar, **planes)
         for a in arrays.values():
             a.flags.writeable = False
@@ -248,12 +254,32 @@ def _estimated(data, weight, gain, readnoise):
     return scaled_weight(data, _checked_ivar(weight, data, np.isfinite(data), "weight"), gain, readnoise)
 
 
-def _check_range(ivar):
-    """Refuse noise whose powers float32 does not hold."""
-    noise = 1/np.sqrt(float(np.median(ivar[ivar > 0])))
+def _cleared(ivar, data):
+    """Take away, in place, the weights of pixels that float32 cannot compute with.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        Those of too large a weight or value.
+
+    Raises
+    ------
+    InputError
+        When no pixel is left, or float32 does not hold powers of the typical noise.
+    """
+    weights = ivar[ivar > 0]
+    typical = float(np.partition(weights, len(weights)//2)[len(weights)//2]) if len(weights) else 0.
+    noise = 1/np.sqrt(typical) if typical else 1.
     if not 1/LARGEST_NOISE < noise < LARGEST_NOISE:
         raise InputError(f"the typical noise of {noise:.1e} is beyond what float32 computes with: "
                          f"multiply the data by {10**-np.round(np.log10(noise)):.0e}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        odd = (ivar > 0) & ((ivar > LARGEST_RATIO*typical) | ~(data*data*ivar < LARGEST_CHI2))
+    ivar[odd | (ivar < typical/LARGEST_RATIO)] = 0
+    if not ivar.any():
+        raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "
+                         "check the bad bits and the weight map")
+    return odd
 
 
 def _frozen(array):

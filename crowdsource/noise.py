@@ -13,6 +13,8 @@ ENOUGH = 25
 MAD_TO_SIGMA = 1.4826
 SIGNIFICANT = 3.
 WIDEST = 4.
+LARGEST_RATIO = 1e12
+"""Of a pixel's weight to the typical one, or of that to the pixel's."""
 SMALLEST = 1e-36
 """Variance that float32 still holds, and its inverse."""
 
@@ -63,7 +65,9 @@ def scaled_weight(data, weight, gain=np.nan, readnoise=None):
     if not use.any():
         return np.zeros(data.shape, np.float32)
     # noise is measured where it is made even by the weights
-    root = np.sqrt(weight/np.median(weight[use]))
+    with np.errstate(over="ignore"):
+        relative = weight/float(np.median(weight[use].astype(np.float64)))
+    root = np.sqrt(np.clip(relative, np.float32(1/LARGEST_RATIO), np.float32(LARGEST_RATIO)))
     floor = least_noise(data, gain, readnoise)
     _, even = background((data-np.median(data[use]))*root, floor)
     level, sigma = background(data, floor)

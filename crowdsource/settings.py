@@ -1,4 +1,5 @@
 """What a run is to do, and the checks that come before any work."""
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,9 +127,10 @@ class Settings:
             raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")
         if self.debug_plots is not None:
             check_folder(self.debug_plots, self.replaces)
-        read = {Path(p).resolve() for p in (*inputs, *self.reads)}
+        # links that go round in a circle have no end, which is told when they are read
+        read = {os.path.realpath(p) for p in (*inputs, *self.reads)}
         for path in named:
-            if path.resolve() in read:
+            if os.path.realpath(path) in read:
                 raise OutputError(f"{path.name}: is read by this run; give the output another name")
         parts = Parts(self.out).folder
         if parts.exists() and not (self.resume or self.overwrite):

@@ -122,7 +122,7 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
                 for q in range(3):
                     p[k, q] = z[k, q]+beta*p[k, q]
             iteration += 1
-    return solution, iteration, (rz/first)**0.5 if first > 0 else 0.
+    return solution, iteration, (max(rz, 0.)/first)**0.5 if first > 0 else 0.
 
 
 cdef inline Py_ssize_t block_of(int near) noexcept nogil:

@@ -11,7 +11,7 @@ from crowdsource.errors import DataFileError, InputError
 from crowdsource.flags import ENGINE, FlagDefinition, FlagTable, with_own_bits
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, flag, not_negative
-from crowdsource.io.fits import ImageName, image_names, read_header, read_image
+from crowdsource.io.fits import ImageName, image_names, number, read_header, read_image
 
 from .masks import bright_boxes, ellipses, galaxies, static_mask
 
@@ -46,6 +46,8 @@ DARK = 0.1
 """Quantile of a column's pixels that stars leave dark."""
 ODD_FWHM = 1.5
 """A CCD's FWHM farther than this factor from the exposure's median is not believed."""
+EXPOSURES, NUMBERS = 1 << 24, 1 << 7
+"""Numbers of exposures and of CCDs end before these, which is what the detections' identifiers have room for."""
 VARYING = 10
 """Stars from which the PSF varies over a CCD: a linear polynomial has three terms."""
 PLANE = re.compile(r"_oo([iwd])_")
@@ -190,8 +192,8 @@ class DecamExposure(Exposure):
         name, o = task.detector, dict(self.options)
         image, weight, dq = (read_image(ImageName(path, name)) for path in (self.image, self.weight, self.dq))
         shape = image.data.shape
-        data = np.array(image.data, dtype=np.float32)
-        ivar, flags = _trimmed(weight, shape).astype(np.float32), _trimmed(dq, shape)
+        data = np.array(image.floats())
+        ivar, flags = _trimmed(weight, weight.floats(), shape), _trimmed(dq, dq.flags(), shape)
         bits = decoded(flags, dq.primary.get("PLVER", dq.header.get("PLVER")))
         if o["badpix"]:
             bits[static_mask(o["badpix"], name, shape)] |= np.uint32(FLAGS.badpix)
@@ -205,13 +207,14 @@ class DecamExposure(Exposure):
                 log.info("S7: right half lowered by %.2f to %.2f", step[0], step[-1])
         mask = np.where(bits & FLAGS.saturated, ENGINE.saturated, 0).astype(np.uint16)
         good = ~bad
-        gain = float(np.median(data[good]*ivar[good])) if good.any() else np.nan
-        meta = dict(fwhm=self.fwhm(name), expnum=_integer(image.primary.get("EXPNUM")),
-                    ccdnum=_integer(image.header.get("CCDNUM")), unit=str(image.header.get("BUNIT") or "adu").strip(),
+        with np.errstate(over="ignore"):
+            gain = float(np.median(data[good]*ivar[good])) if good.any() else np.nan
+        meta = dict(fwhm=self.fwhm(name), expnum=_counted(image.primary, "EXPNUM", EXPOSURES),
+                    ccdnum=_counted(image.header, "CCDNUM", NUMBERS), unit=str(image.header.get("BUNIT") or "adu").strip(),
                     header=image.header, primary=image.primary, options=o, zeropoint_calibrated=False)
         zeropoint = image.value("zeropoint")
         facts = dict(wcs=image.wcs(), band=band(image), mjd=image.mjd(), exptime=image.value("exptime") or np.nan,
-                     gain=gain if gain > 0 else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)
+                     gain=gain if 0 < gain < np.inf else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)
         try:
             return Image.from_arrays(data, np.where(bad, 0, ivar), dq=bits, mask=mask, bad=bad, exposure=self.identity,
                                      detector=name, meta=meta, **facts)
@@ -228,21 +231,19 @@ class DecamExposure(Exposure):
         return float(own) if median/ODD_FWHM < own < median*ODD_FWHM else median
 
 
-def _integer(value):
-    """A header's number, which may be written as text; 0 where it is none."""
-    try:
-        return int(float(str(value).strip()))
-    except ValueError:
-        return 0
+def _counted(header, keyword, end):
+    """A header's whole number from 0 to before `end`, which may be written as text; 0 where it is none of these."""
+    value = number(header, keyword)
+    return int(value) if value is not None and 0 <= value < end else 0
 
 
-def _trimmed(plane, shape):
-    """The pixels that go with the image: some planes have a rim of one pixel more on each side."""
-    extra = np.subtract(plane.data.shape, shape)
+def _trimmed(plane, pixels, shape):
+    """The pixels of a plane that go with the image: some planes have a rim of one pixel more on each side."""
+    extra = np.subtract(pixels.shape, shape)
     if (extra == 0).all():
-        return plane.data
+        return pixels
     if (extra == 2).all():
-        return plane.data[1:-1, 1:-1]
+        return pixels[1:-1, 1:-1]
     raise DataFileError(plane.path, f"has shape {plane.data.shape} but the image has {shape}; give the planes of one exposure",
                         plane.hdu)
 
@@ -313,17 +314,17 @@ class Decam(Instrument):
         values = complete(OPTIONS, options)
         image = image_of(path)
         weight, dq = (Path(values[o]) if values[o] else beside(image, p) for o, p in (("weight_plane", "w"), ("dq_plane", "d")))
-        have = {n: header.get("FWHM") for n, header in image_names(image) if re.fullmatch(r"[NS]\d{1,2}", n)}
+        have = {n: number(header, "FWHM") for n, header in image_names(image) if re.fullmatch(r"[NS]\d{1,2}", n)}
         if not have:
             raise DataFileError(image, "has no HDU named as a CCD of DECam, N1 to S31; use crowdsource generic")
         absent = [n for n in values["ccds"] or () if n not in have]
         if absent:
             raise DataFileError(image, f"has no CCD {', '.join(absent)}; it has {', '.join(have)}")
-        chosen = tuple((n, float(f) if isinstance(f, int | float) else np.nan) for n, f in have.items()
+        chosen = tuple((n, np.nan if f is None else f) for n, f in have.items()
                        if not values["ccds"] or n in values["ccds"])
-        number = _integer(read_header(image).get("EXPNUM"))
+        expnum = _counted(read_header(image), "EXPNUM", EXPOSURES)
         lists = (Path(values[o] or "") for o in ("badpix", "galaxies_remove", "galaxies_resize"))
-        return DecamExposure(image, weight, dq, tuple(values.items()), f"decam-{number}" if number else stem(image),
+        return DecamExposure(image, weight, dq, tuple(values.items()), f"decam-{expnum}" if expnum else stem(image),
                              (image, weight, dq, *(p for p in lists if p.is_file())), chosen)
 
     def claims(self, path, header):

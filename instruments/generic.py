@@ -10,18 +10,19 @@ from crowdsource.errors import DataFileError, InputError
 from crowdsource.flags import ENGINE
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, finite, not_negative, positive
-from crowdsource.io.fits import ImageName, read_image
+from crowdsource.io.fits import ANY, ImageName, read_image
 
 log = logging.getLogger(__name__)
 GROW = 2
 """Pixels by which saturated ones grow: charge spills and the neighbours are not linear."""
-ANY = 0xFFFFFFFF
 ELECTRONS = ("electron", "electrons", "e-")
 CLIPPED = 3
 """So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
 FAR_ABOVE, MANY_COUNTS = 20., 1000.
 """... when it lies so many times the scatter of pixels above the median, and whole numbers so far above it: the brightest
 pixels of a faint image have equal counts by chance."""
+LARGEST_INVERSE = 1e19
+"""Of noise; float32 holds its square."""
 NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms")
 
 
@@ -103,9 +104,9 @@ class GenericExposure(Exposure):
         o = dict(self.options)
         source = read_image(self.name)
         cut = _cut(o["cutout"], source)
-        data, facts = _floats(source, cut), _facts(source, o)
+        data, facts = source.floats(cut), _facts(source, o)
         flags = _companion(o["dq"], source, cut)
-        dq = None if flags is None else _integers(flags)
+        dq = None if flags is None else flags.flags().astype(np.uint32)
         bad, mask = _masks(data, dq, facts["saturation"], o)
         noise = _noise(o, source, cut, np.isfinite(data) & ~bad)
         readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
@@ -175,12 +176,6 @@ def _cut(cutout, source):
     return np.s_[y0:y1, x0:x1]
 
 
-def _floats(plane, cut):
-    if plane.data.dtype.kind not in "fiub":
-        raise DataFileError(plane.path, f"holds values of type {plane.data.dtype.name}; real numbers are needed", plane.hdu)
-    return np.ascontiguousarray(plane.data[cut], dtype=np.float32)
-
-
 def _companion(name, source, cut):
     """The part of another plane that goes with the image's, as a FitsImage; None when there is none."""
     if name is None:
@@ -190,18 +185,6 @@ def _companion(name, source, cut):
         raise DataFileError(plane.path, f"has shape {plane.data.shape} but the image {source.path}[{source.hdu}] has "
                             f"{source.data.shape}; cut them to the same pixels", plane.hdu)
     return replace(plane, data=plane.data[cut])
-
-
-def _integers(plane):
-    """Flags as uint32; floats are taken when they are whole numbers."""
-    data = plane.data
-    if data.dtype.kind == "f" and not (data == np.round(data)).all():
-        raise DataFileError(plane.path, f"holds values of type {data.dtype.name}; flags are whole numbers", plane.hdu)
-    if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
-        raise DataFileError(plane.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers",
-                            plane.hdu)
-    # a sign bit is the highest of the flags
-    return (data.astype(np.int64) & ANY).astype(np.uint32)
 
 
 def _facts(source, o):
@@ -278,15 +261,15 @@ def _noise(o, source, cut, used):
     if kind is None:
         return {}
     given = _companion(o[kind], source, cut)
-    values = _floats(given, np.s_[:, :])
+    values = given.floats()
     _check(values, used, kind, given)
     # what is said of a pixel that is not used does not matter
     values = np.where(used, values, np.float32(0))
     if kind == "weight":
         return dict(weight=values)
     if kind == "rms":
-        return dict(ivar=np.where(values > 0, 1/np.maximum(values, np.float32(1e-19))**2, 0).astype(np.float32))
-    return dict(ivar=values if kind == "ivar" else values**2)
+        values = np.where(values > 0, 1/np.maximum(values, np.float32(1/LARGEST_INVERSE)), np.float32(0))
+    return dict(ivar=values if kind == "ivar" else np.minimum(values, np.float32(LARGEST_INVERSE))**2)
 
 
 def _check(values, used, kind, plane):

@@ -12,7 +12,7 @@ from crowdsource.errors import DataFileError, InputError, InstrumentError
 from crowdsource.flags import ENGINE, FlagDefinition, FlagTable, with_own_bits
 from crowdsource.image import Image
 from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, flag
-from crowdsource.io.fits import ImageName, read_image
+from crowdsource.io.fits import ImageName, covers, number, read_image
 from crowdsource.io.tables import numbers
 
 from .wise_atlas import SIDE, atlas
@@ -38,6 +38,7 @@ MASK_BITS = {
 """Bits of the mask files, for W1 and for W2."""
 OFF_EITHER_EDGE = 7, 8
 INFO_SHIFT = 8
+MOST_EXPOSURES = 1e9
 FLAGS = FlagTable("wise", [
     FlagDefinition(0, "core_wings", "in the core or the wings of a bright star"),
     FlagDefinition(1, "psf_spike", "in a diffraction spike by the PSF's model"),
@@ -135,10 +136,14 @@ class WiseExposure(Exposure):
         """The Image; see `Exposure.read`."""
         found = dict(self.planes)
         image = read_image(ImageName(found["img-m"], None))
-        shape = image.data.shape
-        data, ivar, seen = np.array(image.data, dtype=np.float32), *(_plane(found[n], shape) for n in ("invvar-m", "n-m"))
-        looked = seen if found["n-u"] is None else _plane(found["n-u"], shape)
-        bits = np.zeros(shape, np.int64) if found["msk"] is None else _plane(found["msk"], shape).astype(np.int64)
+        shape, wcs = image.data.shape, image.wcs()
+        if wcs is None or not covers(wcs, shape):
+            raise DataFileError(image.path, "has no celestial WCS that covers it and tells how the scans passed; fetch it again",
+                                image.hdu)
+        data, ivar = image.floats(), _plane(found["invvar-m"], shape).floats()
+        seen = _counts(_plane(found["n-m"], shape))
+        looked = seen if found["n-u"] is None else _counts(_plane(found["n-u"], shape))
+        bits = np.zeros(shape, np.int64) if found["msk"] is None else _plane(found["msk"], shape).flags()
         dq, mask = flags_of(bits, self.band)
         saturated = crowd_saturated(data, bits, (seen, looked), self.band)
         dq[saturated] |= np.uint32(FLAGS.crowdsat)
@@ -148,22 +153,29 @@ class WiseExposure(Exposure):
         meta = dict(header=image.header, options=dict(self.options), zeropoint_calibrated=True, coadd=self.coadd,
                     band=self.band, tile=where, epoch=self.epoch, seen=seen, looked=looked,
                     unit=str(image.header.get("BUNIT") or "Vega nanomaggies").strip())
-        dates = [image.header.get(key, np.nan) for key in ("MJDMIN", "MJDMAX")]
+        dates = [number(image.header, key) for key in ("MJDMIN", "MJDMAX")]
+        zeropoint = number(image.header, "MAGZP")
         try:
-            return Image.from_arrays(data, ivar, dq, mask, bad=ivar == 0, wcs=image.wcs(), band=f"W{self.band}",
-                                     zeropoint=image.header.get("MAGZP", ZEROPOINT), magnitude_system="Vega", meta=meta,
-                                     mjd=float(np.mean(dates)), exposure=self.identity)
+            return Image.from_arrays(data, ivar, dq, mask, bad=ivar == 0, wcs=wcs, band=f"W{self.band}",
+                                     zeropoint=ZEROPOINT if zeropoint is None else zeropoint, magnitude_system="Vega", meta=meta,
+                                     mjd=np.nan if None in dates else float(np.mean(dates)), exposure=self.identity)
         except InputError as problem:
             raise DataFileError(image.path, str(problem), image.hdu) from problem
 
 
 def _plane(path, shape):
-    """A plane's pixels; an error where it does not suit the image."""
+    """A plane; an error where it does not suit the image."""
     plane = read_image(ImageName(path, None))
     if plane.data.shape != shape:
         raise DataFileError(path, f"has shape {plane.data.shape} but the image has {shape}; give the files of one tile",
                             plane.hdu)
-    return plane.data
+    return plane
+
+
+def _counts(plane):
+    """A plane's numbers of exposures, int32; 0 where it holds none."""
+    values = plane.floats()
+    return np.where(values > 0, np.minimum(values, MOST_EXPOSURES), 0).astype(np.int32)
 
 
 def flags_of(bits, band):
@@ -212,7 +224,7 @@ def crowd_saturated(data, bits, exposures, band):
 def full_ivar(data, ivar, band):
     """Inverse variance with the noise that the coadd's leaves out: ``1/(1/ivar+floor^2+factor^2 max(data, 0))``; 0 stays 0."""
     good = np.isfinite(ivar) & (ivar > 0) & np.isfinite(data)
-    variance = 1/np.where(good, ivar, 1)+FLOOR[band]**2+FACTOR[band]**2*np.where(good, np.maximum(data, 0), 0)
+    variance = 1/np.where(good, ivar, 1).astype(np.float64)+FLOOR[band]**2+FACTOR[band]**2*np.where(good, np.maximum(data, 0), 0)
     return np.where(good, 1/variance, 0)
 
 

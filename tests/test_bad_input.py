@@ -97,7 +97,7 @@ BAD = [
     (["im.fits", "--ivar", "ivar.fits", "--rms", "ivar.fits"], "ivar and rms are both given"),
     (["im.fits", "--psf", "even.fits"], "even.fits[PRIMARY]: the PSF stamp has shape (20, 20): its sides must be odd"),
     (["im.fits", "--psf", "nothing.fits"], "nothing.fits[PRIMARY]: the PSF stamp is empty"),
-    (["im.fits", "--psf", "none.fits"], "none.fits: cannot be read as FITS"),
+    (["im.fits", "--psf", "none.fits"], "none.fits: there is no such file; check the name"),
     (["im.fits", "--force", "ab.csv"], "ab.csv: the catalog has no columns x and y, or ra and dec; it has a, b"),
     (["im.fits", "--force", "none.csv"], "none.csv: there is no such file"),
     (["im.fits", "--force", "far.csv"], "far.csv: none of its 1 positions lies on the image"),

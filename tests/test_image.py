@@ -46,6 +46,20 @@ def test_pixels_that_are_not_finite_lose_their_weight_and_are_flagged():
     assert not image.ivar_estimated
 
 
+def test_values_and_weights_that_float32_does_not_compute_with_count_as_not_finite():
+    data, ivar = DATA.astype(np.float64), IVAR.copy()
+    data[1, 1], data[1, 2], data[1, 3] = 1e300, -1e18, 1e16
+    ivar[2, 2], ivar[2, 3] = 1e30, 1e-30
+    image = Image.from_arrays(data, ivar)
+    odd = np.zeros(SHAPE, bool)
+    odd[1, 1:4] = odd[2, 2] = True
+    np.testing.assert_array_equal(image.mask & ENGINE.nonfinite > 0, odd)
+    # a weight of nothing is none, and no fault of the value
+    odd[2, 3] = True
+    np.testing.assert_array_equal(image.ivar == 0, odd)
+    assert np.isfinite(image.data**2).all()
+
+
 def test_saturated_pixels_are_flagged_and_lose_their_weight():
     data = DATA.copy()
     data[1, 1] = np.inf

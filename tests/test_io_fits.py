@@ -1,5 +1,6 @@
 """FITS images in every form, and every way in which they cannot be read."""
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -224,3 +225,74 @@ def test_damaged_compressed_pixels_are_an_error_of_ours(tmp_path):
         stream.write(b"\xff"*(size//2))
     with pytest.raises(DataFileError, match=r"a\.fits\.fz.*N4.*pixels cannot be read"):
         read_image(ImageName(path, "N4"))
+
+
+def changed(path, before, after):
+    """The file with bytes in the place of others, as many."""
+    content = path.read_bytes()
+    assert before in content and len(before) == len(after)
+    path.write_bytes(content.replace(before, after, 1))
+    return str(path)
+
+
+def test_a_pipe_and_a_device_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path/"pipe.fits")
+    for path in (tmp_path/"pipe.fits", "/dev/zero"):
+        with pytest.raises(DataFileError, match="is a pipe or a device"):
+            read_image(str(path))
+
+
+def test_an_hdu_of_less_than_no_size_ends_the_file(tmp_path):
+    path = tmp_path/"a.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(PLANE, name="A"), fits.ImageHDU(PLANE, name="B")]).writeto(path)
+    changed(path, b"NAXIS1  =                    4", b"NAXIS1  =              -999999")
+    packed = tmp_path/"a.fits.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for name in (path, packed):
+        with pytest.raises(DataFileError, match="it has no HDU B; it has no image"):
+            read_image(f"{name}:B")
+
+
+def test_cards_that_cannot_be_parsed_say_nothing(tmp_path):
+    path = tmp_path/"a.fits"
+    header = fits.Header(dict(GAIN=2., EXPTIME=30., SATURATE=True, MJD=1e300))
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(PLANE, header, "A"), fits.ImageHDU(PLANE, header, "B")]).writeto(path)
+    changed(path, b"EXTNAME = 'A       '", b"EXTNAME = 'A \0     \0")
+    changed(path, b"GAIN    =                  2.0", b"GAIN    =                  2,0")
+    image = read_image(f"{path}:1")
+    assert image.hdu == 1 and image.value("gain") is None and image.value("exptime") == 30
+    assert image.value("saturation") is None and np.isnan(image.mjd())
+    assert read_image(f"{path}:B").value("gain") == 2
+
+
+def test_pixels_beyond_float32_are_infinite_and_flags_whole(tmp_path):
+    fits.PrimaryHDU(np.array([[1., -1e300], [np.nan, 1e300]])).writeto(tmp_path/"a.fits")
+    image = read_image(str(tmp_path/"a.fits"))
+    np.testing.assert_array_equal(image.floats(), np.array([[1, -np.inf], [np.nan, np.inf]], np.float32))
+    with pytest.raises(DataFileError, match="flags are whole numbers"):
+        image.flags()
+
+
+@pytest.mark.parametrize("method", ["PLIO_1", "HCOMPRESS_1"])
+def test_decompressors_that_trust_their_streams_do_no_harm(tmp_path, method):
+    pixels = np.random.default_rng(1).integers(0, 99, (40, 40)).astype(np.int32)
+    whole, path = tmp_path/"a.fits", tmp_path/"b.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(pixels, compression_type=method, tile_shape=(20, 40))]).writeto(whole)
+    np.testing.assert_array_equal(read_image(str(whole)).data, pixels)
+    content = np.frombuffer(whole.read_bytes(), np.uint8)
+    with fits.open(whole, disable_image_compression=True) as hdus:
+        start = hdus[1].fileinfo()["datLoc"]+hdus[1].header["NAXIS1"]*hdus[1].header["NAXIS2"]
+        length = hdus[1].header["PCOUNT"]
+    refused = 0
+    for seed in range(3):
+        turned, rng = content.copy(), np.random.default_rng(seed)
+        turned[start+rng.integers(0, length, 20)] ^= 0x55
+        # the second word of a stream of runs is where it begins, the fourth its length
+        turned[start+6] = 0x7f
+        path.write_bytes(turned.tobytes())
+        try:
+            assert read_image(str(path)).data.shape == pixels.shape
+        except DataFileError as problem:
+            refused += 1
+            assert "its pixels cannot be read" in str(problem)
+    assert refused == 3 if method == "PLIO_1" else refused <= 3

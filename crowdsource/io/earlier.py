@@ -3,7 +3,8 @@ from pathlib import Path
 
 from ..errors import DataFileError
 from ..psf.storage import read_hdus
-from .fits import ImageName, opened, read_image
+from .fits import ImageName, read_image
+from .hdus import opened
 from .planes import plane_header
 from .results import prefix
 

@@ -4,24 +4,23 @@ An image is named ``FILE[:HDU[:PLANE]]``: the HDU by number from 0, by EXTNAME o
 pixels when not given; the plane of a cube from 0, needed when it has several.
 """
 import warnings
-import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
 from ..errors import DataFileError
+from .apart import decompressed
 from .atomic import atomic_path
+from .hdus import UNREADABLE, one_line, opened, parsed
 
 SHORT = "the file is truncated or damaged; fetch it again"
 BLOCK = 2880
-UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, VerifyError, zlib.error)
-"""What astropy raises on damaged files."""
+ANY = 0xFFFFFFFF
+"""All flags."""
 KEYWORDS = {
     # EGAIN first: amateur cameras write a setting, not electrons, into GAIN
     "gain": ("EGAIN", "GAIN", "CCDGAIN", "ATODGAIN", "ADCGAIN", "GAINA"),
@@ -34,6 +33,7 @@ KEYWORDS = {
     "start": ("MJD-OBS", "MJD-BEG", "MJD_OBS", "MJD"),
 }
 """Header keywords by what they tell, the most trusted first."""
+LARGEST_FACT = 1e30
 MJD_ZERO = datetime(1858, 11, 17)
 
 
@@ -106,15 +106,39 @@ class FitsImage:
         """
         for header in (self.header, self.primary):
             for keyword in KEYWORDS[what]:
-                try:
-                    value = kind(header[keyword])
-                except (KeyError, ValueError, TypeError):
-                    continue
-                if kind is float and np.isfinite(value):
+                value = number(header, keyword) if kind is float else str(header.get(keyword, "")).strip()
+                if value not in (None, ""):
                     return value
-                if kind is str and value.strip():
-                    return value.strip()
         return None
+
+    def floats(self, cut=np.s_[:, :]):
+        """The pixels as float32, infinite where they are beyond its range.
+
+        Raises
+        ------
+        DataFileError
+            When they are no real numbers.
+        """
+        if self.data.dtype.kind not in "fiub":
+            raise DataFileError(self.path, f"holds values of type {self.data.dtype.name}; real numbers are needed", self.hdu)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(self.data[cut], dtype=np.float32)
+
+    def flags(self):
+        """The pixels as int64 from 0 to 2^32-1; a sign bit is the highest of the flags, and floats that are whole will do.
+
+        Raises
+        ------
+        DataFileError
+            When they are no whole numbers of 32 bits.
+        """
+        data = self.data
+        if data.dtype.kind == "f" and not (data == np.round(data)).all():
+            raise DataFileError(self.path, f"holds values of type {data.dtype.name}; flags are whole numbers", self.hdu)
+        if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
+            raise DataFileError(self.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers",
+                                self.hdu)
+        return data.astype(np.int64) & ANY
 
     def mjd(self):
         """Modified Julian date of mid-exposure; NaN when not known."""
@@ -127,15 +151,26 @@ class FitsImage:
         return start+(self.value("exptime") or 0.)/86400/2
 
     def wcs(self):
-        """The celestial WCS, or None."""
-        return celestial_wcs(self.header)
+        """The celestial WCS, or None where there is none that has a position for the middle of the image."""
+        wcs = celestial_wcs(self.header)
+        return wcs if wcs is not None and np.isfinite(sky_of(wcs, *((n-1)/2 for n in self.data.shape[::-1]))).all() else None
+
+
+def number(header, keyword):
+    """A header's number, which may be written as text; None where it is absent, none, or beyond what float32 holds."""
+    value = header.get(keyword)
+    try:
+        value = float(value) if not isinstance(value, bool) else np.nan
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return value if abs(value) < LARGEST_FACT else None
 
 
 def _date(text):
     """MJD of an ISO date; NaN when it is none."""
     try:
         return (datetime.fromisoformat(str(text)).replace(tzinfo=None)-MJD_ZERO).total_seconds()/86400
-    except ValueError:
+    except (ValueError, OverflowError):
         return np.nan
 
 
@@ -149,44 +184,40 @@ def celestial_wcs(header):
         try:
             wcs = WCS(header)
             return wcs.celestial if wcs.has_celestial else None
-        except (ValueError, MemoryError, KeyError, TypeError):
+        except UNREADABLE:
             return None
 
 
-@contextmanager
-def opened(path):
-    """An open FITS file, its oddities not warned of.
-
-    Raises
-    ------
-    DataFileError
-        When it is not there, or no FITS file.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise DataFileError(path, "there is no such file; check the name")
-    if path.is_dir():
-        raise DataFileError(path, "is a folder; name a FITS file in it")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
+def sky_of(wcs, x, y):
+    """(ra, dec) in degrees of 0-based pixels, NaN where there are none."""
+    with np.errstate(all="ignore"):
         try:
-            hdus = fits.open(path, memmap=False)
-        except UNREADABLE as problem:
-            raise DataFileError(path, f"cannot be read as FITS ({_line(problem)}); give a FITS image") from problem
-        with hdus:
-            yield hdus
+            return wcs.all_pix2world(x, y, 0)
+        except UNREADABLE:
+            return np.full((2, *np.shape(x)), np.nan)
+
+
+def covers(wcs, shape):
+    """Whether the corners of an image of a shape (ny, nx) have positions, and these lead back to them."""
+    x, y = np.array([(x, y) for x in (0., shape[1]-1) for y in (0., shape[0]-1)]).T
+    with np.errstate(all="ignore"):
+        try:
+            back = wcs.all_world2pix(*sky_of(wcs, x, y), 0, quiet=True)
+        except UNREADABLE:
+            return False
+        return bool((np.abs(np.subtract(back, (x, y))) < 1).all())
 
 
 def read_header(path):
     """The first header of a file. Errors as `opened`."""
     with opened(path) as hdus:
-        return hdus[0].header
+        return parsed(hdus[0].header)
 
 
 def image_names(path):
     """EXTNAME and header of each named HDU with pixels, in the file's order. Errors as `opened`."""
     with opened(path) as hdus:
-        return [(h.name, h.header) for _, h in _each(hdus) if _has_pixels(h) and h.name]
+        return [(h.name, parsed(h.header)) for h in hdus if _has_pixels(h) and h.name]
 
 
 def read_image(name):
@@ -211,19 +242,19 @@ def read_image(name):
         number = _find(hdus, name)
         hdu = hdus[number]
         label = hdu.name if number and hdu.name else number
-        data = _plane(_pixels(hdu, name.path, label), name, label)
-        return FitsImage(name.path, label, data, hdu.header, hdus[0].header)
+        data = _plane(_pixels(hdu, name.path, number, label), name, label)
+        return FitsImage(name.path, label, data, parsed(hdu.header), parsed(hdus[0].header))
 
 
 def _find(hdus, name):
     """Number of the HDU that a name asks for."""
     try:
         if name.hdu is None:
-            return next(k for k, h in _each(hdus) if _has_pixels(h))
+            return next(k for k, h in enumerate(hdus) if _has_pixels(h))
         extname, _, version = str(name.hdu).partition(",")
         number = hdus.index_of((extname, int(version)) if version else name.hdu)
         hdu = hdus[number]
-    except (*UNREADABLE, StopIteration) as problem:
+    except UNREADABLE as problem:
         asked = "it" if name.hdu is None else f"it has no HDU {name.hdu}; it"
         raise DataFileError(name.path, f"{asked} {_offer(hdus)}", name.hdu) from problem
     if not _has_pixels(hdu):
@@ -232,29 +263,21 @@ def _find(hdus, name):
     return number
 
 
-def _each(hdus):
-    """Number and HDU, as far as the file can be read."""
-    k = 0
-    while True:
-        try:
-            yield k, hdus[k]
-        except UNREADABLE:
-            return
-        k += 1
-
-
 def _has_pixels(hdu):
-    image = isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU)
-    return image and len(hdu.shape) >= 2 and 0 not in hdu.shape
+    try:
+        image = isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU)
+        return image and len(hdu.shape) >= 2 and min(hdu.shape) > 0
+    except UNREADABLE:
+        return False
 
 
 def _offer(hdus):
     """The file's images in words."""
-    names = [f"{k} ({h.name})" if k and h.name else str(k) for k, h in _each(hdus) if _has_pixels(h)]
+    names = [f"{k} ({h.name})" if k and h.name else str(k) for k, h in enumerate(hdus) if _has_pixels(h)]
     return f"has images in HDU {', '.join(names)}" if names else "has no image in any HDU; give a file with one"
 
 
-def _pixels(hdu, path, label):
+def _pixels(hdu, path, number, label):
     """The HDU's array; a shorter file than its header promises is an error."""
     place = hdu.fileinfo()
     try:
@@ -264,12 +287,13 @@ def _pixels(hdu, path, label):
         size = place["datSpan"]-BLOCK+1 if isinstance(hdu, fits.CompImageHDU) else hdu.size
         if place["datLoc"]+size > path.stat().st_size:
             raise DataFileError(path, f"pixels are missing at the end: {SHORT}", label)
-        return np.asarray(hdu.data)
+        with np.errstate(all="ignore"):
+            return np.asarray(decompressed(hdu, path, number) if isinstance(hdu, fits.CompImageHDU) else hdu.data)
     except DataFileError:
         raise
     except Exception as problem:
         # whatever it is, the file is to blame: the decompressor's own error is of a kind that cannot be named
-        raise DataFileError(path, f"its pixels cannot be read ({_line(problem)}): {SHORT}", label) from problem
+        raise DataFileError(path, f"its pixels cannot be read ({one_line(problem)}): {SHORT}", label) from problem
 
 
 def _plane(data, name, label):
@@ -281,11 +305,6 @@ def _plane(data, name, label):
     if (name.plane or 0) >= len(planes):
         raise DataFileError(name.path, f"has no plane {name.plane}; its planes are 0 to {len(planes)-1}", label)
     return planes[name.plane or 0]
-
-
-def _line(problem):
-    """An exception's message on one line."""
-    return " ".join(str(problem).split()) or type(problem).__name__
 
 
 def to_cutout(header, origin):

@@ -9,10 +9,12 @@ import logging
 import os
 import shutil
 import uuid
+import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from ..errors import CrowdsourceError, OutputError
 from .atomic import atomic_path
@@ -103,7 +105,9 @@ class Parts:
         files = [(self.planes(detector, kind), planes[kind]) for kind in self.kinds]
         try:
             for path, held in (*files, (self.catalog(detector), hdus)):
-                with atomic_path(path, overwrite=True) as temporary:
+                # comments that are cut for long values are nothing to tell
+                with atomic_path(path, overwrite=True) as temporary, warnings.catch_warnings():
+                    warnings.simplefilter("ignore", AstropyWarning)
                     fits.HDUList([fits.PrimaryHDU(header=header), *held]).writeto(temporary)
                     without_times(temporary)
         except OutputError:

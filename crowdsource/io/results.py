@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import tomllib
+import warnings
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,16 +16,22 @@ from urllib.parse import quote
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from ..config import as_mapping
 from ..errors import DataFileError
 from .atomic import atomic_path
-from .fits import opened
+from .hdus import opened
 from .tables import check_ending, write_catalog
 
 DISTRIBUTION = "crowdsourcephoto"
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 FITS_ENDINGS = ".fits", ".fit"
+OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
+                       r"EXTVER|EXTLEVEL|INHERIT|TFIELDS|T(TYPE|FORM|SCAL|ZERO|NULL|DIM|DISP|UNIT)\d+|THEAP|"
+                       r"Z(IMAGE|CMPTYPE|TILE\d+|BITPIX|NAXIS\d*|NAME\d+|VAL\d+|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TENSION|SIMPLE|"
+                       r"EXTEND|[PG]COUNT|HECKSUM|DATASUM|MASKCMP|BLOCKED)")
+"""Keywords of how an image's pixels are stored and of its place in its file, which a copy of its header does not take over."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +121,15 @@ def detector_header(image, result):
     astropy.io.fits.Header
     """
     header = fits.Header()
-    for card in image.meta.get("header", fits.Header()).copy(strip=True).cards:
-        if card.keyword not in ("CHECKSUM", "DATASUM", "EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT"):
+    # a card that is warned of here would be each time that the copy is read
+    with warnings.catch_warnings(action="error", category=AstropyWarning):
+        for card in image.meta.get("header", fits.Header()).copy(strip=True).cards:
             try:
                 card.verify("exception")
-                header.append(fits.Card.fromstring(str(card)), end=True)
-            except (fits.VerifyError, ValueError):
+                copy = fits.Card.fromstring(str(card))
+                if not OF_PIXELS.fullmatch(copy.keyword):
+                    header.append(copy, end=True)
+            except (fits.VerifyError, AstropyWarning, ValueError):
                 continue
     for keyword, value, comment in (("GAINCRWD", image.gain, "electrons per unit"),
                                     ("SKYCRWD", np.median(image.thinned(result.sky)), "median, image units"),

@@ -29,7 +29,7 @@ from ..simulate.survey import (
     widths,
 )
 from .atomic import atomic_path, check_folder
-from .fits import opened
+from .hdus import opened
 from .results import Provenance, gathered_header, prefix, result_hdus, run_header, table_hdu
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataFileError, InputError, OutputError, need
-from .fits import UNREADABLE, ImageName, opened
+from .fits import ImageName
+from .hdus import UNREADABLE, existing, one_line, opened
 
 ENDINGS = (".fits", ".fit", ".ecsv", ".parquet")
 PREFERRED = ("CAT", "OBJECTS", "LDAC_OBJECTS")
@@ -44,11 +45,7 @@ def read_table(name):
         When a Parquet file is given without pyarrow.
     """
     place = ImageName.parse(name)
-    path = place.path
-    if not path.exists():
-        raise DataFileError(path, "there is no such file; check the name")
-    if path.is_dir():
-        raise DataFileError(path, "is a folder; name a table in it")
+    path = existing(place.path, "a table")
     if path.suffix.lower() == ".parquet":
         return _from_parquet(path)
     with open(path, "rb") as start:
@@ -62,14 +59,14 @@ def read_table(name):
             warnings.simplefilter("ignore")
             return Table.read(path, format=kind)
     except Exception as problem:
-        raise DataFileError(path, f"cannot be read as a table ({' '.join(str(problem).split())[:120]}); "
+        raise DataFileError(path, f"cannot be read as a table ({one_line(problem)[:120]}); "
                             "give FITS, ECSV, CSV, VOTable or Parquet") from problem
 
 
 def _from_fits(path, hdu):
     from astropy.table import Table
     with opened(path) as hdus:
-        tables = [k for k, h in enumerate(hdus) if getattr(h, "columns", None) is not None]
+        tables = [k for k, h in enumerate(hdus) if _has_rows(h)]
         names = [hdus[k].name for k in tables]
         try:
             chosen = hdus.index_of(hdu) if hdu is not None else \
@@ -83,7 +80,15 @@ def _from_fits(path, hdu):
         try:
             return Table.read(hdus[chosen])
         except UNREADABLE as problem:
-            raise DataFileError(path, f"its table cannot be read ({problem}); fetch the file again", chosen) from problem
+            raise DataFileError(path, f"its table cannot be read ({one_line(problem)}); fetch the file again",
+                                chosen) from problem
+
+
+def _has_rows(hdu):
+    try:
+        return getattr(hdu, "columns", None) is not None
+    except UNREADABLE:
+        return False
 
 
 def _from_parquet(path):

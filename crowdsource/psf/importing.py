@@ -1,14 +1,13 @@
 """PSFs from users' files: stamps, this project's own, PSFEx models and gridded STDPSF cubes."""
 import logging
-import warnings
 from dataclasses import replace
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 from scipy import ndimage
 
 from ..errors import CrowdsourceError, DataFileError, InputError
+from ..io.hdus import UNREADABLE, one_line, opened
 from .base import pixel
 from .grid import SPLINE_ORDER
 from .model import FieldPSF
@@ -52,8 +51,7 @@ def psf_from_fits(path, shape, hdu=None, norm_size=59):
         When the file cannot be read or holds no usable PSF.
     """
     try:
-        # a file cut short warns here and fails below, with a better message
-        with warnings.catch_warnings(action="ignore", category=AstropyUserWarning), fits.open(path, memmap=False) as hdus:
+        with opened(path) as hdus:
             number = _chosen(path, hdus, hdu)
             try:
                 return _converted(path, hdus, number, tuple(shape), norm_size)
@@ -61,8 +59,8 @@ def psf_from_fits(path, shape, hdu=None, norm_size=59):
                 raise DataFileError(path, str(problem), _label(hdus, number)) from problem
     except CrowdsourceError:
         raise
-    except (OSError, ValueError, TypeError) as problem:
-        raise DataFileError(path, f"cannot be read as FITS ({problem}): check the name, and that the file is whole") from problem
+    except UNREADABLE as problem:
+        raise DataFileError(path, f"its PSF cannot be read ({one_line(problem)}): check that the file is whole") from problem
 
 
 def _label(hdus, number):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataFileError, MissingExtraError, StoreError
-from ...io.fits import UNREADABLE
+from ...io.hdus import UNREADABLE
 from ...io.rows import write_rows
 from ...io.tables import numbers, read_table
 from .batch import NEW, REFUSED, REPLACED, UNCHANGED, Index, Outcome, write_batch

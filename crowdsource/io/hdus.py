@@ -1,0 +1,108 @@
+"""FITS files opened: their HDUs as far as they can be read, whatever is wrong with the rest."""
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
+from astropy.utils.exceptions import AstropyWarning
+
+from ..errors import DataFileError
+
+UNREADABLE = Exception
+"""What astropy raises on damaged files: of its own, of decompressors, of the system, and of arithmetic with odd headers."""
+
+
+class Hdus(fits.HDUList):
+    """The HDUs of a file as far as they can be read: the first that cannot ends the list.
+
+    One whose size is below zero does too: it would be read again and again.
+    """
+
+    def __getitem__(self, key):
+        try:
+            hdu = super().__getitem__(key)
+            if isinstance(key, int) and (place := hdu.fileinfo()) is not None and place["datSpan"] < 0:
+                raise IndexError(f"the size of HDU {key} is below zero")
+            if isinstance(key, int):
+                _mend_name(hdu)
+            return hdu
+        except UNREADABLE as problem:
+            if isinstance(problem, IndexError) or (isinstance(problem, KeyError) and not isinstance(key, int)):
+                raise
+            raise IndexError(f"HDU {key} cannot be read: {one_line(problem)}") from problem
+
+    def readall(self):
+        """Read all headers there are."""
+        for _ in self:
+            pass
+
+
+def _mend_name(hdu):
+    """Take a name off that cannot be parsed."""
+    try:
+        hdu.name, hdu.ver  # noqa: B018
+    except VerifyError:
+        for keyword in ("EXTNAME", "EXTVER"):
+            hdu.header.remove(keyword, ignore_missing=True, remove_all=True)
+
+
+@contextmanager
+def opened(path):
+    """The `Hdus` of a file, its oddities not warned of.
+
+    Raises
+    ------
+    DataFileError
+        When it is not there, or no FITS file.
+    """
+    path = existing(path, "a FITS file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        try:
+            hdus = Hdus.fromfile(str(path), mode="readonly", memmap=False)
+        except UNREADABLE as problem:
+            raise DataFileError(path, f"cannot be read as FITS ({one_line(problem)}); give a FITS image") from problem
+        with hdus:
+            yield hdus
+
+
+def existing(path, what):
+    """The path of a file that is there; `what` it should be is for the message.
+
+    Raises
+    ------
+    DataFileError
+        When it is not there, or a folder, a pipe or a device, which may have no end.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataFileError(path, "there is no such file; check the name")
+    if path.is_dir():
+        raise DataFileError(path, f"is a folder; name {what} in it")
+    if not path.is_file():
+        raise DataFileError(path, f"is a pipe or a device; give {what}")
+    return path
+
+
+def parsed(header):
+    """A header without the cards that cannot be parsed or have no value; the header itself where it has none of them."""
+    odd = [k for k, card in enumerate(header.cards) if not _says(card)]
+    if odd:
+        header = header.copy()
+        for k in reversed(odd):
+            del header[k]
+    return header
+
+
+def _says(card):
+    """Whether a card can be parsed and has a value."""
+    try:
+        return isinstance(card.comment, str) and not isinstance(card.value, fits.card.Undefined)
+    except (VerifyError, ValueError):
+        return False
+
+
+def one_line(problem):
+    """An exception's message on one line."""
+    return " ".join(str(problem).split()) or type(problem).__name__

@@ -1,0 +1,24 @@
+"""Damaged FITS files from fixed seeds: each is fitted, or refused with one line that names the file.
+
+`python benchmarks/fuzz.py` runs ten thousand of them.
+"""
+import sys
+
+import pytest
+from fuzzed import FAULT, KEPT, Runner, verdict_of
+
+SEEDS = range(200, 300)
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """The process in which all cases run."""
+    with Runner() as process:
+        yield process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its cases need pipes, links and limits of memory")
+@pytest.mark.parametrize("seed", [*SEEDS, *(s for s in KEPT if s not in SEEDS)])
+def test_a_damaged_file_gives_a_catalog_or_an_error(tmp_path, runner, seed):
+    verdict = verdict_of(seed, tmp_path, runner)
+    assert verdict.kind != FAULT, f"{' '.join(verdict.argv)} ({', '.join(verdict.damage)}): {verdict.message}"
