@@ -82,3 +82,28 @@ def catalogs(out):
 def leftovers(out):
     """What should not be in a run's folder when it has ended well: parts, locks and temporary files."""
     return sorted(str(p.relative_to(out)) for p in Path(out).rglob("*") if p.name.startswith(".") or p.name.endswith(".parts"))
+
+
+SLOW = '''"""An adapter whose images never come."""
+import time
+
+from crowdsource.instruments.generic import Generic
+
+
+class Slow(Generic):
+    """Reads for ever."""
+    name = "slow"
+
+    def open(self, path, **options):
+        exposure = super().open(path, **options)
+        object.__setattr__(exposure, "read", lambda task: time.sleep(10_000))
+        return exposure
+'''
+
+
+def slow_camera(folder):
+    """Write a package, found from its folder on, that registers an instrument ``slow``."""
+    (folder/"slowcam.py").write_text(SLOW)
+    (folder/"slowcam-1.dist-info").mkdir()
+    (folder/"slowcam-1.dist-info"/"METADATA").write_text("Metadata-Version: 2.1\nName: slowcam\nVersion: 1\n")
+    (folder/"slowcam-1.dist-info"/"entry_points.txt").write_text("[crowdsource.instruments]\nslow = slowcam:Slow\n")

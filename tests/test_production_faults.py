@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
-from small_survey import catalogs, leftovers, make_manifest, make_survey
+from small_survey import catalogs, leftovers, make_manifest, make_survey, slow_camera
 
 from crowdsource.errors import ConfigError, DataFileError, OutputError
 from crowdsource.instrument import load
@@ -56,52 +56,52 @@ def run(entries, out, executor="threads", limit=None, stop=None, options=None):
     return Run(entries, out, options or RunOptions(), given, Policy(back_off=0.01))(stop)
 
 
-def hanging(entries, folder):
-    """An exposure that cannot be read to its end: a pipe that nobody writes to."""
-    path = folder/"hangs.fits"
-    if not path.exists():
-        os.mkfifo(path)
-    first = entries[0]
-    return replace(first, image=str(path), exposure="hangs", label="hangs", options=(), inputs=(Input.of(path, "0"*64),))
+@pytest.fixture
+def waits(entries, tmp_path_factory, monkeypatch):
+    """An exposure that is never read to its end, by an instrument that other processes find too."""
+    folder = tmp_path_factory.mktemp("slow")
+    slow_camera(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(QUIET, "PYTHONPATH", str(folder))
+    return replace(entries[0], instrument="slow", exposure="field0000", label="hangs", options=())
 
 
-def test_hung_task_is_stopped(survey, entries, tmp_path):
-    report = run([hanging(entries, tmp_path), *entries], tmp_path/"out", "processes", limit=4.)
+def job_of(entry, out, **changes):
+    """A job of an entry's fit."""
+    return dict(kind="fit", task="t", key="k", log=None, out=str(out), label=entry.label, detector="", image=entry.image,
+                instrument=entry.instrument, exposure=entry.exposure, options={}, inputs=[list(astuple(i)) for i in entry.inputs],
+                settings=RunOptions().of_job({entry.instrument}, []), **changes)
+
+
+def test_hung_task_is_stopped(survey, entries, waits, tmp_path):
+    report = run([waits, *entries], tmp_path/"out", "processes", limit=4.)
     assert report.failed == {"hangs": ("time", "took longer than 4 s; allow more (--time-limit) or look at its log")}
     assert report.done == 5 and catalogs(tmp_path/"out") == catalogs(survey/"whole")
     # it may have been the machine's fault: the next run tries again
-    assert run([hanging(entries, tmp_path)], tmp_path/"out", "processes", limit=0.5).before == 0
+    assert run([waits], tmp_path/"out", "processes", limit=0.5).before == 0
 
 
-def test_killed_process_costs_its_task_only(tmp_path, entries):
-    child, job = Child(), dict(kind="fit", task="t", key="k", inputs=[], log=None, record=str(tmp_path/"r.json"))
-    bad = child.run(job)
+def test_killed_process_costs_its_task_only(tmp_path, waits):
+    child, record = Child(), tmp_path/"r.json"
+    bad = child.run(dict(kind="fit", task="t", key="k", inputs=[], log=None, record=str(record)))
     assert bad["state"] == "failed" and bad["reason"] == "internal" and "KeyError" in bad["traceback"]
     pid = child.process.pid
-    waits = hanging(entries, tmp_path)
-    place = dict(out=str(tmp_path), label="hangs", detector="", image=waits.image, instrument="generic", exposure="hangs",
-                 options={}, inputs=[[waits.image, 0, waits.inputs[0].mtime, "0"*64]],
-                 settings=RunOptions().of_job({"generic"}, []))
     threading.Timer(1., lambda: os.kill(pid, signal.SIGKILL)).start()
-    outcome = child.run({**job, **place})
+    outcome = child.run(job_of(waits, tmp_path, record=str(record)))
     assert (outcome["state"], outcome["reason"]) == ("failed", "killed") and "SIGKILL" in outcome["error"]
-    assert json.loads((tmp_path/"r.json").read_text())["reason"] == "killed"
+    assert json.loads(record.read_text())["reason"] == "killed"
     # the next job gets a new process
-    assert child.run(job)["reason"] == "internal" and child.process.pid != pid
+    assert child.run(dict(kind="none", task="t", key="k"))["reason"] == "internal" and child.process.pid != pid
     threading.Timer(1., child.abandon).start()
-    (tmp_path/"r.json").unlink()
-    assert child.run({**job, **place})["reason"] == ABANDONED and not (tmp_path/"r.json").exists()
+    record.unlink()
+    assert child.run(job_of(waits, tmp_path, record=str(record)))["reason"] == ABANDONED and not record.exists()
     child.stop()
 
 
-def test_process_ends_with_the_one_that_started_it(tmp_path, entries):
+def test_process_ends_with_the_one_that_started_it(tmp_path, waits):
     program = ("import sys, json; from crowdsource.production.child import Child; c = Child(); c._start(); "
                "print(c.process.pid, flush=True); c.run(json.loads(sys.argv[1]))")
-    waits = hanging(entries, tmp_path)
-    job = dict(kind="fit", task="t", key="k", log=None, out=str(tmp_path), label="hangs", detector="", image=waits.image,
-               instrument="generic", exposure="hangs", options={}, inputs=[[waits.image, 0, waits.inputs[0].mtime, "0"*64]],
-               settings=RunOptions().of_job({"generic"}, []))
-    words = [sys.executable, "-c", program, json.dumps(job)]
+    words = [sys.executable, "-c", program, json.dumps(job_of(waits, tmp_path))]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=QUIET) as parent:
         pid = int(parent.stdout.readline())
         time.sleep(0.5)
@@ -250,10 +250,10 @@ def test_locks(tmp_path):
 
 
 @pytest.mark.parametrize("number, signals", [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
-def test_signals(survey, entries, tmp_path, number, signals):
+def test_signals(survey, entries, waits, tmp_path, number, signals):
     """The first ends the run after what it is doing, which here takes long; the second at once. Nothing is recorded as failed."""
     path = tmp_path/"m.ecsv"
-    write_manifest([hanging(entries, tmp_path), *entries], path)
+    write_manifest([waits, *entries], path)
     words = [str(COMMAND), "run", str(path), "--root", str(survey), "--out", str(tmp_path/"out"), "--time-limit", "3"]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET)
     lock = Place(tmp_path/"out", "hangs").lock("")
