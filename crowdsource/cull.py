@@ -1,8 +1,12 @@
 """Removal of sources that are too faint, too close to a brighter one, or have left the image."""
 import numpy as np
-from scipy.spatial import cKDTree
+
+from .near import pairs
 
 OUTSIDE = 8.
+ENTANGLED = 2.5
+"""Largest ratio of a flux error with the source's own position unknown to one with it known that speaks for two sources: where it
+is larger they stand in places that the image hardly tells apart from others."""
 
 
 def worthy(sources, config, shape):
@@ -34,17 +38,39 @@ def marginal_error(covariance):
     return np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
 
 
-def needed(sources, significance, least, reach):
-    """Which sources the model needs: those significant with position and neighbours marginalised.
+def removal_error(covariance):
+    """Flux errors in units of which a flux is the root of the chi2 that the model loses without the source, shape (n,).
 
-    The flux over its marginal error is the root of the chi2 that the model would lose without the source. Two sources on
-    one star rob each other of significance, so that of sources close together only the least significant goes at a time.
+    A source that goes takes its position with it, which therefore counts as known; its neighbours' fluxes and positions give way.
+    For a source on its own that is no different from the marginal error; one on the flank of another differs from it in little
+    but what a shift of its own would do as well.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (n, 3, 3)
+        Of flux, and flux times shift in x and y, neighbours marginalised.
+    """
+    flux, x, y = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 0, 2]
+    xx, xy, yy = covariance[:, 1, 1], covariance[:, 1, 2], covariance[:, 2, 2]
+    with np.errstate(invalid="ignore"):
+        position = xx*yy-xy**2
+        # the Schur complement of the position's block is the inverse of the flux's own element of the inverse
+        known = flux-(x**2*yy-2*x*y*xy+y**2*xx)/np.where(position > 0, position, np.inf)
+        known = np.where(np.isfinite(known) & (position > 0), known, flux)
+    return np.sqrt(np.maximum(np.maximum(known, flux/ENTANGLED**2), 1e-300))
+
+
+def needed(sources, significance, least, reach):
+    """Which sources the model needs: those whose fluxes are significant.
+
+    Two sources on one star rob each other of significance, so that of sources close together only the least significant goes at
+    a time.
 
     Parameters
     ----------
     sources : crowdsource.sources.Sources
     significance : ndarray, shape (n,)
-        From `marginal_significance`, less what speaks against a source.
+        Flux over `removal_error`, less what speaks against a source.
     least : float
         Smallest significance.
     reach : float
@@ -55,10 +81,9 @@ def needed(sources, significance, least, reach):
     ndarray of bool, shape (n,)
     """
     doomed = np.flatnonzero((significance < least) & ~sources.bright)
-    pairs = cKDTree(np.c_[sources.x[doomed], sources.y[doomed]]).query_pairs(reach, output_type="ndarray")
+    first, second = pairs(sources.x[doomed], sources.y[doomed], reach).T
     spared = np.zeros(len(doomed), bool)
-    first = np.where(significance[doomed][pairs[:, 0]] < significance[doomed][pairs[:, 1]], pairs[:, 1], pairs[:, 0])
-    spared[first] = True
+    spared[np.where(significance[doomed][first] < significance[doomed][second], second, first)] = True
     keep = np.ones(len(sources), bool)
     keep[doomed[~spared]] = False
     return keep
@@ -66,13 +91,11 @@ def needed(sources, significance, least, reach):
 
 def _fainter_of_close(sources, config):
     """The fainter of each pair closer than allowed, brightest first; exempt ones stay."""
-    pairs = cKDTree(np.c_[sources.x, sources.y]).query_pairs(config.min_separation, output_type="ndarray")
+    first, second = pairs(sources.x, sources.y, config.min_separation).T
     drop = np.zeros(len(sources), bool)
-    if not len(pairs):
-        return drop
     flux = sources.flux
-    fainter = np.where(flux[pairs[:, 0]] < flux[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
-    brighter = pairs.sum(axis=1)-fainter
+    fainter = np.where(flux[first] < flux[second], first, second)
+    brighter = first+second-fainter
     exempt = sources.bright | (flux > config.keep_flux)
     for k in np.argsort(-flux[brighter], kind="stable"):
         if not drop[brighter[k]] and not exempt[fainter[k]]:

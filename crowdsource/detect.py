@@ -1,12 +1,12 @@
 """Peaks: local maxima of the residual's significance that deserve to become sources."""
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from .cython_ext import detect as kernel
 from .flags import ENGINE
+from .near import neighbours
 from .tiles import bands
 
 SMALLEST_BLOB = 4
@@ -39,6 +39,10 @@ class Peaks:
         """The peaks that an index or boolean array selects."""
         return Peaks(*(v[which] for v in (self.x, self.y, self.flux, self.bright)))
 
+    def joined(self, other):
+        """These peaks, then the others."""
+        return Peaks(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
+
 
 class MatchedFilter:
     """The PSF as a filter on an image of given inverse variance.
@@ -66,6 +70,10 @@ class MatchedFilter:
     def significance(self, image):
         """Flux over its error for a star centred on each pixel; float32, shape of the image."""
         return correlated(image, self.kernel, self.run, self.ivar, self.error)
+
+    def significance_at(self, image, y, x):
+        """The same at some pixels alone, shape (n,)."""
+        return kernel.correlate_at(image, self.ivar, self.kernel, y, x)*self.error[y, x]
 
 
 def flux_ivar(psf_stamp, ivar, run=map):
@@ -142,13 +150,13 @@ def find_peaks(residual, model, mask, matched, config, passno):
         Brightest first.
     """
     significance = matched.significance(residual)
-    model_significance = matched.significance(model) if model.any() else np.zeros_like(model)
-    scene = _Scene(residual, model, matched.ivar, significance, model_significance, mask)
+    scene = _Scene(residual, model, matched.ivar, significance, mask)
     y, x = local_maxima(significance, config.candidate if config.split == "chi2" else config.threshold, matched.run)
-    worthy = (significance[y, x] > config.threshold) | (model_significance[y, x] > config.candidate)
-    y, x = y[worthy], x[worthy]
+    under = matched.significance_at(model, y, x)
+    worthy = (significance[y, x] > config.threshold) | (under > config.candidate)
+    y, x, under = y[worthy], x[worthy], np.maximum(under[worthy], 0)
     bright = residual[y, x]*np.sqrt(matched.ivar[y, x]) > config.bright_pixel
-    keep = _acceptable(scene, y, x, bright, config, passno)
+    keep = _acceptable(scene, y, x, under, bright, config, passno)
     blurry = mask[y, x] & ENGINE.sharp > 0
     if blurry.any():
         keep &= ~blurry | as_sharp(significance, y, x, matched, config)
@@ -166,17 +174,16 @@ class _Scene:
     model: np.ndarray
     ivar: np.ndarray
     significance: np.ndarray
-    model_significance: np.ndarray
     mask: np.ndarray
 
 
-def _acceptable(scene, y, x, bright, config, passno):
-    """The rules of acceptance, one line each."""
+def _acceptable(scene, y, x, under, bright, config, passno):
+    """The rules of acceptance, one line each; `under` is the significance of the model at the peaks."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
     saturated = scene.mask & ENGINE.saturated > 0
     ratio = np.where(_near(saturated, y, x, config.saturated_reach), np.maximum(ratio, config.saturated_ratio), ratio)
     ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
-    under, root = np.maximum(scene.model_significance[y, x], 0), np.sqrt(scene.ivar[y, x])
+    root = np.sqrt(scene.ivar[y, x])
     keep = scene.significance[y, x] > ratio*under
     # the value of a masked pixel means nothing
     keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
@@ -305,9 +312,8 @@ def _with_hidden(peaks, scene, matched, config):
 
 def around(peaks, centre, reach):
     """Lists of the peaks within reach of each centre (y, x)."""
-    if not len(peaks) or not len(centre):
-        return [[] for _ in centre]
-    return cKDTree(np.c_[peaks.y, peaks.x]).query_ball_point(centre, reach)
+    indptr, near = neighbours(peaks.y, peaks.x, *np.reshape(centre, (-1, 2)).T, reach)
+    return np.split(near, indptr[1:-1]) if len(indptr) > 1 else []
 
 
 def apart(peaks, x, y, separation):
@@ -321,7 +327,7 @@ def apart(peaks, x, y, separation):
     separation : float
         Pixels.
     """
-    if not len(x) or not len(peaks) or separation <= 0:
+    if separation <= 0:
         return np.ones(len(peaks), bool)
-    distance, _ = cKDTree(np.c_[x, y]).query(np.c_[peaks.x, peaks.y], distance_upper_bound=separation)
-    return ~np.isfinite(distance)
+    indptr, _ = neighbours(x, y, peaks.x, peaks.y, separation)
+    return np.diff(indptr) == 0

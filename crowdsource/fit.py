@@ -13,7 +13,7 @@ from . import stages
 from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
 from .confusion import widening
-from .cull import marginal_error, needed, worthy
+from .cull import marginal_error, needed, removal_error, worthy
 from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance, measured
@@ -30,6 +30,8 @@ MOST_DOUBT = 2.
 """A source so many times as significant as the bound stays, however wide: without it the residual would show it."""
 SKY_SAMPLE = 8
 """The sky is smooth: its median is taken over one in so many pixels along each axis."""
+USUAL_EXTENT = -0.45
+"""Of a single star, in sigma: what is wider is rather several of them."""
 PRUNE_REACH = 1.5
 """Sources within so many FWHM of each other compete when some have to go."""
 
@@ -346,9 +348,9 @@ def culled(state):
     sources, share = state.sources, pruning_share(state)
     keep = np.ones(len(sources), bool)
     if share > 0:
-        significance = sources.flux/marginal_error(state.covariance)
+        significance = sources.flux/removal_error(state.covariance)
         if state.kind == PRUNE:
-            significance /= widened(state, significance < share*c.prune*widening(np.inf))
+            significance /= widened(state, significance < share*c.prune*MOST_DOUBT)
         # what was found in this pass has not settled yet
         significance[sources.passno == state.passno] = np.inf
         keep = needed(sources, significance, share*c.prune, PRUNE_REACH*float(state.psf.fwhm()))
@@ -357,7 +359,7 @@ def culled(state):
 
 
 def widened(state, which):
-    """How much more noise than sources as wide as the PSF those have that are wider, or less, shape (n,).
+    """How much more noise than single stars those sources have that are wider, or less, shape (n,).
 
     Unresolved light widens a source: what is faint and wide is more often several stars that cannot be told apart than one.
 
@@ -368,14 +370,14 @@ def widened(state, which):
     which : ndarray of bool, shape (n,)
         The sources to look at; 1 for the others.
     """
-    joint = marginal_error(state.covariance)
-    confusion, _ = stages.confused(state, joint)
+    confusion, _ = stages.confused(state, marginal_error(state.covariance))
+    error = removal_error(state.covariance)
     # of a flux that is not known at all, nothing more can be said
-    which = np.flatnonzero(which & np.isfinite(joint))
-    joint, confusion = joint[which], confusion[which]
+    which = np.flatnonzero(which & np.isfinite(error))
+    error, confusion = error[which], confusion[which]
     factor = np.ones(len(state.sources))
     wide = confusion*widening(extent_significance(measured(state, which)))
-    factor[which] = np.minimum(np.hypot(joint, wide)/np.hypot(joint, confusion), MOST_DOUBT)
+    factor[which] = np.minimum(np.hypot(error, wide)/np.hypot(error, confusion*widening(USUAL_EXTENT)), MOST_DOUBT)
     return factor
 
 

@@ -1,7 +1,6 @@
 """The sky: order statistics of blocks of the model-subtracted image, smoothly interpolated."""
 import numpy as np
 from scipy import ndimage
-from scipy.interpolate import make_interp_spline
 
 from .cython_ext import sky as kernel
 from .tiles import bands
@@ -110,5 +109,27 @@ def _interpolation(edges):
     if blocks == 1:
         return np.ones((edges[-1], 1), np.float32)
     at = np.clip(np.arange(edges[-1]), centres[0], centres[-1])
-    degree = 3 if blocks > 3 else 1
-    return make_interp_spline(centres, np.eye(blocks), k=degree)(at).astype(np.float32)
+    piece = np.clip(np.searchsorted(centres, at, side="right")-1, 0, blocks-2)
+    width = np.diff(centres)
+    right = (at-centres[piece])/width[piece]
+    left, eye = 1-right, np.eye(blocks)
+    linear = left[:, None]*eye[piece]+right[:, None]*eye[piece+1]
+    if blocks < 4:
+        return linear.astype(np.float32)
+    bend = _second_derivatives(width)
+    cubic = ((left**3-left)[:, None]*bend[piece]+(right**3-right)[:, None]*bend[piece+1])*(width[piece]**2)[:, None]/6
+    return (linear+cubic).astype(np.float32)
+
+
+def _second_derivatives(width):
+    """Matrix from values at knots to the second derivatives there of the cubic spline through them, third ones continuous at the
+    last knots but one at either end. `width` has the distances of the knots."""
+    n = len(width)+1
+    system, values = np.zeros((n, n)), np.zeros((n, n))
+    for k in range(1, n-1):
+        before, after = width[k-1:k+1]
+        system[k, k-1:k+2] = before, 2*(before+after), after
+        values[k, k-1:k+2] = 6/before, -6/before-6/after, 6/after
+    system[0, :3] = width[1], -width[0]-width[1], width[0]
+    system[-1, -3:] = width[-1], -width[-2]-width[-1], width[-2]
+    return np.linalg.solve(system, values)

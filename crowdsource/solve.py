@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import lsqr
 
 from .cython_ext import design as design_kernel
 from .cython_ext import solve as kernel
@@ -157,6 +156,7 @@ def normal_step(stamps, ivar, residual, precision, config, planes=3, normal=None
 
 def _normal_step_with_sky(stamps, ivar, residual, diagonal, normal, config, planes):
     """Sources and sky knots together; the sources' blocks are made a sparse matrix, as knots couple to all of them."""
+    from scipy.sparse.linalg import cg  # heavy to import, and seldom needed
     root = np.sqrt(ivar)
     design = sparse_matrix(stamps, root, 3)
     hats = sparse.diags_array(root.ravel())@sky_basis(ivar.shape, config.sky_spacing)
@@ -171,8 +171,8 @@ def _normal_step_with_sky(stamps, ivar, residual, diagonal, normal, config, plan
     scaled = sparse.diags_array(scale)@product@sparse.diags_array(scale)
     rhs = scale*(matrix.T@(root*residual).ravel())
     count = [0]
-    x, _ = sparse.linalg.cg(scaled, rhs, rtol=config.tolerance*0.1, maxiter=10*config.max_iterations,
-                            callback=lambda _: count.__setitem__(0, count[0]+1))
+    x, _ = cg(scaled, rhs, rtol=config.tolerance*0.1, maxiter=10*config.max_iterations,
+              callback=lambda _: count.__setitem__(0, count[0]+1))
     reduction = np.linalg.norm(rhs-scaled@x)/max(np.linalg.norm(rhs), 1e-300)
     parameters = np.zeros(n)
     parameters[used] = (scale*x)[:used.sum()]
@@ -185,6 +185,7 @@ def lsqr_step(stamps, ivar, residual, precision, config, planes=3, normal=None):
     The prior enters as further rows. The residual holds what the model of the last pass left, so that starting from a
     zero step is the warm start. Parameters and result as `normal_step`.
     """
+    from scipy.sparse.linalg import lsqr  # heavy to import, and seldom needed
     root = np.sqrt(ivar)
     design = sparse_matrix(stamps, root, planes)
     n = len(stamps)

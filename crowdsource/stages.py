@@ -13,6 +13,7 @@ from .nebulosity.find import find, is_due
 from .sky import estimate_sky
 from .solve import STEPS, build_normal, covariances, gains, prior_precision
 from .sources import Sources
+from .split import companions
 from .stars import psf_stars
 
 log = logging.getLogger(__name__)
@@ -105,11 +106,13 @@ def sure_model(state):
 
 def with_peaks(state):
     """Candidates at the residual's peaks, with matched-filter fluxes; the fit decides which become sources."""
-    image, c = state.image, state.config.detect
+    image, c, residual = state.image, state.config.detect, state.residual
     matched = matched_filter(state)
-    peaks = detection.find_peaks(state.residual, state.model, image.mask, matched, c, state.passno)
+    peaks = detection.find_peaks(residual, state.model, image.mask, matched, c, state.passno)
     if state.passno == 0 and state.sources.bright.any():
         state, peaks = onto_peaks(state, peaks)
+    if c.companion > 0 and state.passno >= c.companion_from:
+        peaks = peaks.joined(companions(state, residual, peaks))
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
     room = max(0, state.config.max_sources-len(state.sources))
     if len(peaks) > room:

@@ -41,6 +41,52 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
     return out
 
 
+def correlate_at(const float[:, ::1] image, const float[:, ::1] weight, const float[:, ::1] kernel, const Py_ssize_t[::1] y,
+                 const Py_ssize_t[::1] x):
+    """An image times weights, correlated with a small odd kernel as `correlate` does, at some pixels alone.
+
+    Parameters
+    ----------
+    image, weight : memoryview, shape (ny, nx), float32
+    kernel : memoryview, shape (size, size), float32
+    y, x : memoryview, shape (n,)
+        Pixels of the image.
+
+    Returns
+    -------
+    ndarray, shape (n,), float32
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, the kernel is not square with an odd side, or a pixel lies off the image.
+    """
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], n = y.shape[0], size = kernel.shape[0], r = size//2, k, j, i
+    if weight.shape[0] != ny or weight.shape[1] != nx or x.shape[0] != n:
+        raise ValueError("image and weight must have the same shape, and y and x the same length")
+    if kernel.shape[1] != size or size % 2 == 0:
+        raise ValueError("the kernel must be square with an odd side")
+    if n and not (0 <= np.min(y) <= np.max(y) < ny and 0 <= np.min(x) <= np.max(x) < nx):
+        raise ValueError("a pixel lies off the image")
+    out = np.empty(n, np.float32)
+    cdef float[::1] result = out
+    cdef const float *a
+    cdef const float *w
+    cdef const float *c
+    cdef float s
+    cdef Py_ssize_t first, last
+    with nogil:
+        for k in range(n):
+            s = 0
+            first, last = max(0, r-x[k]), min(size, nx+r-x[k])
+            for j in range(max(0, r-y[k]), min(size, ny+r-y[k])):
+                a, w, c = &image[y[k]+j-r, 0]+(x[k]-r), &weight[y[k]+j-r, 0]+(x[k]-r), &kernel[j, 0]
+                for i in range(first, last):
+                    s += c[i]*a[i]*w[i]
+            result[k] = s
+    return out
+
+
 def local_maxima(const float[:, ::1] image, float threshold):
     """Pixels above a threshold that are the largest of their 3x3 box.
 

@@ -73,6 +73,10 @@ class DetectConfig:
         The residual's pixel significance must exceed this times the model's convolved significance.
     blend_passes : int
         So many passes at the start do not split blends.
+    companion, companion_from, companion_snr, companion_ratio : float, int, float, float
+        Sources wider than the PSF are tried with a second star beside them, which shows no peak of its own: from this root of
+        the improvement in chi2 on, flux and position of the source giving way (0: never); from this pass on; for sources
+        of this flux over its isolated error; where the second has this share of the source's flux.
     nodeblend_ratio : float
         The blend ratio where the mask says nodeblend.
     saturated_ratio, saturated_reach : float, int
@@ -87,7 +91,7 @@ class DetectConfig:
     edge_of : str
         Beside which pixels: "masked" (any without weight) or "saturated" (their rims are steep; a dead column's are not).
     """
-    threshold: float = 3.5
+    threshold: float = 2.8
     split: str = "chi2"
     candidate: float = 2.
     bright_pixel: float = 5/0.3
@@ -96,6 +100,10 @@ class DetectConfig:
     pixel_flux_ratio: float = 0.
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
+    companion: float = 3.
+    companion_from: int = 2
+    companion_snr: float = 10.
+    companion_ratio: float = 0.05
     nodeblend_ratio: float = 1.
     saturated_ratio: float = 0.1
     saturated_reach: int = 4
@@ -153,9 +161,9 @@ class SolveConfig:
     position_prior: float = 1.
     error_prior: float = 1.
     tolerance: float = 1e-3
-    search_tolerance: float = 1e-2
+    search_tolerance: float = 3e-2
     max_iterations: int = 200
-    min_overlap: int = 5
+    min_overlap: int = 7
     sky_spacing: float = 0.
     tile: int = 1024
     overlap: int = 30
@@ -198,9 +206,9 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.6
+    prune: float = 4.5
     prune_from: int = 2
-    search_share: float = 0.7
+    search_share: float = 0.72
     min_separation: float = 1.
     keep_flux: float = inf
 

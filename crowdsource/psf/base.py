@@ -11,7 +11,7 @@ Conventions, the same for every model and kept by every refit:
 - the position of a source is the centroid of its central 19x19 pixels (for a star at a pixel's centre).
 """
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,10 @@ class StarStamps:
 
     def __len__(self):
         return len(self.x)
+
+    def subset(self, which):
+        """The stars that an index, slice or boolean array selects."""
+        return replace(self, **{name: getattr(self, name)[which] for name in ("x", "y", "flux", "data", "ivar")})
 
     @property
     def size(self):

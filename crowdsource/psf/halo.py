@@ -3,7 +3,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.special import gammaln
 
 from ..errors import InputError
@@ -161,6 +160,7 @@ class Halo:
         ndarray, shape (m, m), float64
             m = 2*(size//2)*oversampling+1.
         """
+        from scipy.fft import irfft2, rfft2  # heavy to import, and most PSFs have no halo
         reach = max(size, LEAST)//2+MARGIN
         sharp = profile(2*reach+1)
         spectrum, side = _spectrum(self, reach, oversampling)
@@ -215,6 +215,7 @@ def spike(dx, dy, angle, width, opening, power, scale, slope):
 @lru_cache(maxsize=4)
 def _spectrum(halo, reach, oversampling):
     """Transform of the whole kernel padded so that nothing wraps into the middle half, and the padded side."""
+    from scipy.fft import next_fast_len, rfft2  # as above
     kernel = halo.rendered(reach, oversampling)/oversampling**2
     side = next_fast_len(kernel.shape[0]*3//2+1, real=True)
     point = np.zeros_like(kernel)

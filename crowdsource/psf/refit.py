@@ -25,6 +25,8 @@ NARROW = 2.3
 """Below so many pixels of FWHM interpolation between a star's pixels leaves ripples larger than what a core could mend."""
 DIRECT_CORE = 9
 """Largest core whose pixels are fitted to all stars in one system."""
+BLOCK = 16
+"""So many stars are worked on at a time: what they need stays in the processor's cache."""
 NUISANCE = 4
 
 
@@ -158,32 +160,26 @@ def fit_wings(psf, stamps, order):
     return wings
 
 
-def shape_templates(psf, stamps, wings):
-    """Derivatives of each star's stamp with respect to fwhm, e1, e2 and beta, at the mean shape."""
+def shape_changes(psf, size, wings):
+    """Spline coefficients of the derivatives of the PSF with respect to fwhm, e1, e2 and beta, at the mean shape."""
     middle = wings.at(*(np.atleast_1d(c) for c in psf.centre))[0]
-    templates = []
+    changes = []
     for k, delta in enumerate((STEPS["fwhm"]*middle[0], STEPS["e"], STEPS["e"], STEPS["beta"]*middle[3])):
         planes = []
         for sign in (1, -1):
             p = middle.copy()
             p[k] += sign*delta
             varied = MoffatWings.constant(psf.shape, p[0], p[3], p[1], p[2], wings.halo)
-            planes.append(varied.planes(stamps.size+4, psf.oversampling, psf.norm_size))
-        difference = coefficients((planes[0]-planes[1])/(2*delta))
-        one = np.ones((len(stamps), 1))
-        templates.append(render(difference, one, stamps.x, stamps.y, stamps.size, psf.oversampling))
-    return templates
+            planes.append(varied.planes(size+4, psf.oversampling, psf.norm_size))
+        changes.append(coefficients((planes[0]-planes[1])/(2*delta)))
+    return changes
 
 
 def normal_of_shape(psf, stamps, wings, design, free):
     """Normal equations of the shape's polynomials with each star's nuisances eliminated."""
-    value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
-    problem = prepared(stamps, value)
-    n = len(stamps)
-    columns = np.stack([value, ddx, ddy, np.ones_like(value), *shape_templates(psf, stamps, wings)], axis=1)
-    columns = columns.reshape(n, NUISANCE+4, -1)
-    _, _, weight = solve_steadily(columns[:, :NUISANCE], problem)
-    information, gradient = without_nuisances(*products(columns, weight, problem.data-value.reshape(n, -1)))
+    n, changes = len(stamps), shape_changes(psf, stamps.size, wings)
+    parts = [normal_of_stars(psf, stamps.subset(slice(k, k+BLOCK)), changes) for k in range(0, n, BLOCK)]
+    information, gradient = (np.concatenate(part) for part in zip(*parts))
     # a star's shape steps are its place in the polynomials
     place = np.zeros((n, 4, sum(free)))
     start = 0
@@ -192,6 +188,17 @@ def normal_of_shape(psf, stamps, wings, design, free):
         start += count
     matrix = np.einsum("nka,nkl,nlb->ab", place, information, place, optimize=True)
     return matrix+1e-9*np.diag(np.diag(matrix)), np.einsum("nka,nk->a", place, gradient)
+
+
+def normal_of_stars(psf, stamps, changes):
+    """Normal matrices, shape (n, 4, 4), and right-hand sides, shape (n, 4), of each star's own shape, nuisances eliminated."""
+    value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
+    problem = prepared(stamps, value)
+    n, one = len(stamps), np.ones((len(stamps), 1))
+    shapes = [render(change, one, stamps.x, stamps.y, stamps.size, psf.oversampling) for change in changes]
+    columns = np.stack([value, ddx, ddy, np.ones_like(value), *shapes], axis=1).reshape(n, NUISANCE+4, -1)
+    _, _, weight = solve_steadily(columns[:, :NUISANCE], problem)
+    return without_nuisances(*products(columns, weight, problem.data-value.reshape(n, -1)))
 
 
 def without_nuisances(normal, right):

@@ -1,0 +1,59 @@
+"""Blends that show no second peak: sources wider than the PSF, and where a second star would stand."""
+import numpy as np
+
+from .cython_ext import split as kernel
+from .detect import Peaks, apart
+from .flags import ENGINE
+from .near import pairs
+from .psf.base import pixel
+
+SCREEN = 2.5
+"""Root of the improvement in chi2 by the PSF's second derivative, from which places for a second star are tried."""
+BOX = 2.5
+"""Side of the box of pixels that are looked at, in FWHM."""
+STEPS = 4
+"""A FWHM holds so many steps between the places that are tried."""
+CHUNK = 2000
+
+
+def companions(state, residual, peaks):
+    """Second stars of blends, which two stars leave when they are fitted as one.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+        With sources that have been fitted.
+    residual : ndarray, shape (ny, nx), float32
+        Data less sky and model.
+    peaks : crowdsource.detect.Peaks
+        Proposed already: what lies next to them is theirs.
+
+    Returns
+    -------
+    crowdsource.detect.Peaks
+        Others, brightest first.
+    """
+    c, image, s = state.config.detect, state.image, state.sources
+    ny, nx = image.shape
+    px, py = (np.clip(at, 0, n-1) for at, n in zip(s.pixels, (nx, ny)))
+    tried = (s.flux > c.companion_snr*s.error) & ~s.bright
+    tried &= image.mask[py, px] & (ENGINE.nodeblend | ENGINE.sharp | ENGINE.saturated) == 0
+    tried = np.flatnonzero(tried)
+    fwhm = float(state.psf.fwhm())
+    step = max(1, round(fwhm/STEPS))
+    half = round(BOX*fwhm/2)+3*step+1
+    state.psf.prepare(2*half+1)
+
+    def one(members):
+        x, y = s.x[members], s.y[members]
+        return kernel.companions(residual, image.ivar, state.psf.render(x, y, 2*half+1), pixel(x)-half, pixel(y)-half, SCREEN, step)
+
+    parts = list(state.run(one, [tried[k:k+CHUNK] for k in range(0, len(tried), CHUNK)]))
+    gain, flux, dx, dy = np.concatenate([np.zeros((0, 4)), *parts]).T
+    good = np.flatnonzero((gain > c.companion) & (flux > c.companion_ratio*s.flux[tried]))
+    good = good[np.argsort(-flux[good], kind="stable")]
+    parent = tried[good]
+    found = Peaks(s.x[parent]+dx[good], s.y[parent]+dy[good], np.minimum(flux[good], s.flux[parent]), np.zeros(len(good), bool))
+    found = found.subset(apart(found, peaks.x, peaks.y, fwhm/2))
+    _, fainter = pairs(found.x, found.y, fwhm/2).T
+    return found.subset(~np.isin(np.arange(len(found)), fainter))

@@ -1,0 +1,180 @@
+"""Where a second star would stand beside a source that is wider than the PSF. No global mutable state."""
+import numpy as np
+
+from libc.math cimport M_PI, cos, log, sin, sqrt
+from libc.string cimport memset
+from crowdsource.cython_ext.smallchol cimport cholesky
+
+COLUMNS = ("gain", "flux", "dx", "dy")
+cdef int AXES = 16
+# places from the nearest to the farthest, in squared steps
+cdef int NEAREST = 2, FARTHEST = 9
+cdef double LEAST = 1e-4
+# power of the counts of stars, dN/dF ~ F^-SLOPE
+cdef double SLOPE = 1.8
+
+
+cdef inline void gather(const float *p, Py_ssize_t row, const float *r, const float *w, Py_ssize_t n, double *normal,
+                        double *rhs) noexcept nogil:
+    """Add one row of pixels: PSF p with the rows around it, residual r, inverse variance w.
+
+    The terms are the PSF, its two first and its three second differences.
+    """
+    cdef Py_ssize_t i
+    cdef int a, b
+    cdef double[6] t
+    cdef double v
+    for i in range(n):
+        t[0] = p[i]
+        t[1] = 0.5*(p[i+1]-p[i-1])
+        t[2] = 0.5*(p[i+row]-p[i-row])
+        t[3] = p[i+1]-2*p[i]+p[i-1]
+        t[4] = 0.25*(p[i+row+1]+p[i-row-1]-p[i+row-1]-p[i-row+1])
+        t[5] = p[i+row]-2*p[i]+p[i-row]
+        for a in range(6):
+            v = w[i]*t[a]
+            rhs[a] += v*r[i]
+            for b in range(a+1):
+                normal[6*a+b] += v*t[b]
+
+
+cdef inline double widest(const double *factor, const double *z, const double *axes) noexcept nogil:
+    """Largest gain along an axis, from the Cholesky factor and the right-hand side that it has been divided out of."""
+    cdef int k
+    cdef double c, s, u0, u1, u2, norm, part, best = 0
+    for k in range(AXES):
+        c, s = axes[2*k], axes[2*k+1]
+        # the second difference along the axis, through the factor's last block
+        u0 = factor[21]*c*c+factor[27]*2*c*s+factor[33]*s*s
+        u1 = factor[28]*2*c*s+factor[34]*s*s
+        u2 = factor[35]*s*s
+        norm, part = sqrt(u0*u0+u1*u1+u2*u2), u0*z[3]+u1*z[4]+u2*z[5]
+        if norm > 0 and part > best*norm:
+            best = part/norm
+    return best
+
+
+cdef inline bint factored(double *normal, double *z) noexcept nogil:
+    """Cholesky factor in place, and the right-hand side divided by it; 0 where the matrix is not positive."""
+    cdef int i, q
+    if cholesky(normal, 6, 6):
+        return 0
+    for i in range(6):
+        for q in range(i):
+            z[i] -= normal[6*i+q]*z[q]
+        z[i] /= normal[7*i]
+    return 1
+
+
+cdef inline void project(const float *p, Py_ssize_t row, const float *t, const float *r, const float *w, Py_ssize_t n,
+                         double *sums) noexcept nogil:
+    """Add one row of pixels of a PSF elsewhere, t, to its sums with itself, the residual, and the PSF p and its differences."""
+    cdef Py_ssize_t i
+    cdef double v
+    for i in range(n):
+        v = w[i]*t[i]
+        sums[0] += v*t[i]
+        sums[1] += v*r[i]
+        sums[2] += v*p[i]
+        sums[3] += v*0.5*(p[i+1]-p[i-1])
+        sums[4] += v*0.5*(p[i+row]-p[i-row])
+
+
+cdef inline double likely(const double *sums, const double *factor, const double *z, double best, double dx, double dy,
+                          double *out) noexcept nogil:
+    """Keep a place for a second star that is more likely than the best so far, flux and position of the first giving way.
+
+    Gives the logarithm of its odds, twice: what the fit gains, and that faint stars are more frequent.
+    """
+    cdef double a = sums[2]/factor[0]
+    cdef double b = (sums[3]-factor[6]*a)/factor[7]
+    cdef double c = (sums[4]-factor[12]*a-factor[13]*b)/factor[14]
+    cdef double information = sums[0]-a*a-b*b-c*c, part = sums[1]-a*z[0]-b*z[1]-c*z[2], odds
+    if not (information > LEAST*sums[0] and part > 0):
+        return best
+    odds = part*part/information-2*SLOPE*log(part/information)
+    if out[0] > 0 and odds <= best:
+        return best
+    out[0], out[1], out[2], out[3] = part/sqrt(information), part/information, dx, dy
+    return odds
+
+
+cdef void place(const float *p, Py_ssize_t size, const float *r, const float *w, Py_ssize_t nx, Py_ssize_t high, Py_ssize_t wide,
+                int step, const double *factor, const double *z, double *out) noexcept nogil:
+    """The most likely place of a second star; pointers are at the first pixel of the box that counts."""
+    cdef double[5] sums
+    cdef double best = 0
+    cdef int rise, shift
+    cdef Py_ssize_t j
+    for rise in range(-3, 4):
+        for shift in range(-3, 4):
+            if not NEAREST <= rise*rise+shift*shift <= FARTHEST:
+                continue
+            memset(sums, 0, sizeof(sums))
+            for j in range(high):
+                project(p+j*size, size, p+(j-rise*step)*size-shift*step, r+j*nx, w+j*nx, wide, sums)
+            best = likely(sums, factor, z, best, shift*step, rise*step, out)
+
+
+def companions(const float[:, ::1] residual, const float[:, ::1] ivar, const float[:, :, ::1] stamps, const Py_ssize_t[::1] x0,
+               const Py_ssize_t[::1] y0, double screen, int step):
+    """Where a second star beside each source would most likely stand, flux and position of the source giving way.
+
+    To second order, shares q and 1-q of a flux F at a distance d along an axis look like one star and F q (1-q) d^2/2 times the
+    PSF's second derivative along it. Sources to which that brings something are tried with a second star in 24 places around
+    them. Pixels off the image do not count.
+
+    Parameters
+    ----------
+    residual, ivar : memoryview, shape (ny, nx), float32
+        Data less sky and model; inverse variance.
+    stamps : memoryview, shape (n, size, size), float32
+        PSFs of unit flux, odd; the sums leave out their rims of ``3*step+1`` pixels.
+    x0, y0 : memoryview, shape (n,)
+        Lower left pixels of the stamps.
+    screen : float
+        Root of the improvement in chi2 by the second derivative, from which a source is tried.
+    step : int
+        The places are the pixels between 1.4 and 3 times so many away, in steps of it along the axes.
+
+    Returns
+    -------
+    ndarray, shape (n, len(COLUMNS)), float64
+        Root of the improvement in chi2, flux of the second star, and its place less that of the source, pixels; all 0 where
+        nothing is gained.
+
+    Raises
+    ------
+    ValueError
+        When lengths or shapes differ, or stamps have nothing inside their rims.
+    """
+    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = residual.shape[0], nx = residual.shape[1]
+    cdef Py_ssize_t k, j, first, last, low, top, rim = 3*step+1
+    cdef int q
+    if x0.shape[0] != n or y0.shape[0] != n or stamps.shape[2] != size:
+        raise ValueError("stamps must be square, and x0 and y0 as many")
+    if ivar.shape[0] != ny or ivar.shape[1] != nx:
+        raise ValueError("residual and ivar must have the same shape")
+    if step < 1 or size <= 2*rim:
+        raise ValueError("stamps must be larger than their rims")
+    result = np.zeros((n, len(COLUMNS)))
+    cdef double[:, ::1] out = result
+    cdef double[36] normal
+    cdef double[6] z
+    cdef double[32] axes
+    for q in range(AXES):
+        axes[2*q], axes[2*q+1] = cos(M_PI*q/AXES), sin(M_PI*q/AXES)
+    with nogil:
+        for k in range(n):
+            memset(normal, 0, sizeof(normal))
+            memset(z, 0, sizeof(z))
+            first, last, low, top = max(rim, -x0[k]), min(size-rim, nx-x0[k]), max(rim, -y0[k]), min(size-rim, ny-y0[k])
+            if last <= first or top <= low:
+                continue
+            for j in range(low, top):
+                gather(&stamps[k, j, first], size, &residual[y0[k]+j, x0[k]+first], &ivar[y0[k]+j, x0[k]+first], last-first,
+                       normal, z)
+            if factored(normal, z) and widest(normal, z, axes) > screen:
+                place(&stamps[k, low, first], size, &residual[y0[k]+low, x0[k]+first], &ivar[y0[k]+low, x0[k]+first], nx,
+                      top-low, last-first, step, normal, z, &out[k, 0])
+    return result
