@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from crowdsource.config import CullConfig
-from crowdsource.cull import OUTSIDE, marginal_error, needed, worthy
+from crowdsource.cull import ENTANGLED, OUTSIDE, marginal_error, needed, removal_error, worthy
 from crowdsource.sources import Sources
 
 SHAPE = (50, 60)
@@ -70,7 +70,7 @@ def test_bright_fluxes_are_exempt_from_the_separation():
 def test_one_source_and_none(rows):
     s = sources(rows)
     assert len(cull(s, CONFIG, SHAPE)) == len(rows)
-    assert len(prune(s, s.flux/marginal_error(np.tile(np.eye(3), (len(rows), 1, 1))), 4., 5.)) == len(rows)
+    assert len(prune(s, s.flux/removal_error(np.tile(np.eye(3), (len(rows), 1, 1))), 4., 5.)) == len(rows)
 
 
 def covariance(sigma):
@@ -81,17 +81,26 @@ def covariance(sigma):
 
 def test_pruning_looks_at_the_error_with_neighbours_marginalised():
     s = sources([(10, 10, 100), (30, 10, 100), (50, 10, 100)], bright=(2,))
-    kept = prune(s, s.flux/marginal_error(covariance([24., 26., 99.])), 4., 5.)
+    kept = prune(s, s.flux/removal_error(covariance([24., 26., 99.])), 4., 5.)
     assert kept.x.tolist() == [10, 50]
 
 
 def test_of_two_that_rob_each_other_only_one_goes_at_a_time():
     s = sources([(10, 10, 60), (12, 10, 50), (40, 10, 50)])
-    assert prune(s, s.flux/marginal_error(covariance([20., 20., 20.])), 4., 5.).flux.tolist() == [60]
+    assert prune(s, s.flux/removal_error(covariance([20., 20., 20.])), 4., 5.).flux.tolist() == [60]
     # the lonely third and the lesser of the pair went; next time the first stands alone and is significant
-    assert prune(s, s.flux/marginal_error(covariance([20., 20., 20.])), 4., 1.).flux.tolist() == []
+    assert prune(s, s.flux/removal_error(covariance([20., 20., 20.])), 4., 1.).flux.tolist() == []
 
 
 def test_unknown_covariance_is_no_need():
     s = sources([(10, 10, 100), (30, 10, 100)])
-    assert prune(s, s.flux/marginal_error(covariance([np.inf, 1.])), 4., 5.).x.tolist() == [30]
+    assert prune(s, s.flux/removal_error(covariance([np.inf, 1.])), 4., 5.).x.tolist() == [30]
+
+
+def test_what_goes_takes_its_position_with_it():
+    # a source whose flux and position are one thing, another whose are not, one of which nothing is known
+    inverse = np.array([[[1., 0.6, 0], [0.6, 1, 0], [0, 0, 1]], np.eye(3), [[1, 0.999, 0], [0.999, 1, 0], [0, 0, 1]]])
+    c = np.concatenate([np.linalg.inv(inverse), np.full((1, 3, 3), np.inf)])
+    error = removal_error(c)
+    assert error[:2] == pytest.approx([1, 1]) and marginal_error(c)[0] == pytest.approx(1.25)
+    assert error[2] == pytest.approx(marginal_error(c)[2]/ENTANGLED) and error[2] > 5 and error[3] == np.inf

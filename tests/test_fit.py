@@ -63,7 +63,8 @@ def test_what_the_model_does_not_need_goes_in_the_search_already(field, result):
     late = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99)))
     assert sum(gone(result.history)) > sum(gone(late.history))
     none = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99, min_significance=0.)))
-    assert all(count <= 2 for count in gone(none.history))
+    # some few come too close to another
+    assert all(count <= 0.03*none.history[-1]["sources"] for count in gone(none.history))
 
 
 def test_the_psf_is_refitted_in_turn(field):
@@ -194,8 +195,9 @@ def test_both_solvers_give_the_same_catalog(field):
                     for m in ("normal", "lsqr"))
     match = match_stars(normal, lsqr, 0.5)
     hit = match >= 0
-    # both stop when near enough to the minimum; where a peak is accepted may turn on less
-    assert hit.mean() > 0.95 and abs(len(lsqr["x"])-len(normal["x"])) <= 0.05*len(normal["x"])
+    # both stop when near enough to the minimum; whether a faint peak is accepted may turn on less
+    assert hit[normal["flux"] > 7*normal["dflux"]].mean() > 0.95
+    assert hit.mean() > 0.9 and abs(len(lsqr["x"])-len(normal["x"])) <= 0.05*len(normal["x"])
     difference = (lsqr["flux"][match[hit]]-normal["flux"][hit])/normal["dflux"][hit]
     assert np.median(np.abs(difference)) < 0.02 and np.quantile(np.abs(difference), 0.9) < 0.3
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crowdsource.cython_ext import centroid, detect, measure, reference, reference_sky, render, sky
+from crowdsource.cython_ext import centroid, detect, measure, near, reference, reference_sky, render, sky, split
 
 
 def coefficient_planes(count, side, seed=1):
@@ -93,6 +93,82 @@ def test_correlation_with_zeros_around(shape, size):
     image, kernel = rng.normal(size=shape).astype(np.float32), rng.normal(size=(size, size)).astype(np.float32)
     # 361 float32 products of order 1
     assert np.allclose(detect.correlate(image, kernel), reference.correlate(image, kernel), atol=1e-4)
+
+
+def test_correlation_at_some_pixels():
+    rng = np.random.default_rng(8)
+    image, weight = rng.normal(size=(2, 30, 40)).astype(np.float32)
+    kernel = rng.normal(size=(7, 7)).astype(np.float32)
+    y, x = rng.integers(0, 30, 200), rng.integers(0, 40, 200)
+    y[:4], x[:4] = (0, 0, 29, 29), (0, 39, 0, 39)
+    assert np.allclose(detect.correlate_at(image, weight, kernel, y, x), reference.correlate_at(image, weight, kernel, y, x), atol=1e-4)
+    assert detect.correlate_at(image, weight, kernel, y[:0], x[:0]).shape == (0,)
+    for bad in ((image, weight[:9], kernel, y, x), (image, weight, kernel[:6], y, x), (image, weight, kernel, y+30, x),
+                (image, weight, kernel, y-30, x), (image, weight, kernel, y, x[:3])):
+        with pytest.raises(ValueError):
+            detect.correlate_at(*bad)
+
+
+@pytest.mark.parametrize("points, centres", [(0, 3), (1, 1), (3, 0), (300, 200)])
+def test_neighbours(points, centres):
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(-5, 95, (2, points))
+    cx, cy, reach = *rng.uniform(-30, 120, (2, centres)), rng.uniform(0, 9, centres)
+    fast, slow = near.neighbours(x, y, cx, cy, reach), reference.neighbours(x, y, cx, cy, reach)
+    assert np.array_equal(fast[0], slow[0])
+    for a, b in zip(fast[0], fast[0][1:]):
+        assert np.array_equal(np.sort(fast[1][a:b]), slow[1][a:b])
+
+
+def test_neighbours_on_one_spot_and_on_a_line():
+    x, y = np.zeros(50), np.r_[np.zeros(25), np.full(25, 1e9)]
+    indptr, found = near.neighbours(x, y, x, y, np.full(50, 1.))
+    assert (np.diff(indptr) == 25).all() and set(found[:25]) == set(range(25))
+    with pytest.raises(ValueError, match="as many"):
+        near.neighbours(x, y[:3], x, y, x)
+
+
+def blends(n, size=25, sigma=1.7, seed=6):
+    """Residuals of pairs, each fitted as one star; with inverse variance, stamps and lower left pixels."""
+    rng = np.random.default_rng(seed)
+    j, i = np.mgrid[:size, :size]-size//2
+    stamps = np.stack([np.exp(-((i-a)**2+(j-b)**2)/2/sigma**2) for a, b in rng.uniform(-0.5, 0.5, (n, 2))]).astype(np.float32)
+    residual, ivar = rng.normal(size=(60, 25*n)).astype(np.float32), rng.uniform(0.5, 1.5, (60, 25*n)).astype(np.float32)
+    ivar[rng.random(ivar.shape) < 0.02] = 0
+    x0, y0 = np.arange(n)*25-3, rng.integers(-8, 45, n)
+    return residual, ivar, stamps/stamps.sum(axis=(1, 2), keepdims=True), x0, y0
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_companions(step):
+    residual, ivar, stamps, x0, y0 = blends(30)
+    for screen in (0., 1.5):
+        fast = split.companions(residual, ivar, stamps, x0, y0, screen, step)
+        slow = reference.companions(residual, ivar, stamps, x0, y0, screen, step)
+        assert np.allclose(fast, slow, rtol=1e-4, atol=1e-6)
+        assert 0 < (fast[:, 0] > 0).sum() < 30 or screen == 0
+
+
+def test_a_second_star_is_placed_on_its_side():
+    residual, ivar, stamps, x0, y0 = blends(1)
+    y0, ivar = y0*0+15, np.ones_like(ivar)
+    pair = np.zeros_like(residual)
+    # the star of the stamp at 300, another with a third of that three pixels right of it, fitted as one in between
+    pair[15:40, :22] = (300*stamps[0]+100*np.roll(stamps[0], 3, axis=1)-400*np.roll(stamps[0], 1, axis=1))[:, 3:]
+    gain, flux, dx, dy = split.companions(pair, ivar, stamps, x0+1, y0, 2., 1)[0]
+    assert gain > 3 and dx > 0 and dy == 0 and 40 < flux < 250
+    assert not split.companions(-pair, ivar, stamps, x0+1, y0, 2., 1).any()
+
+
+def test_companions_check_their_arguments():
+    residual, ivar, stamps, x0, y0 = blends(2)
+    for bad in ((residual, ivar[:9], stamps, x0, y0, 0., 1), (residual, ivar, stamps, x0[:1], y0, 0., 1),
+                (residual, ivar, stamps[:, :9].copy(), x0, y0, 0., 1), (residual, ivar, stamps, x0, y0, 0., 4),
+                (residual, ivar, stamps, x0, y0, 0., 0)):
+        with pytest.raises(ValueError):
+            split.companions(*bad)
+    assert not split.companions(residual, np.zeros_like(ivar), stamps, x0, y0, 0., 1).any()
+    assert not split.companions(residual, ivar, stamps, x0+999, y0, 0., 1).any()
 
 
 def test_correlation_does_not_flip_the_kernel():
