@@ -179,12 +179,8 @@ class _Scene:
 
 def _acceptable(scene, y, x, under, bright, config, passno):
     """The rules of acceptance, one line each; `under` is the significance of the model at the peaks."""
-    ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
-    saturated = scene.mask & ENGINE.saturated > 0
-    ratio = np.where(_near(saturated, y, x, config.saturated_reach), np.maximum(ratio, config.saturated_ratio), ratio)
-    ratio = np.where(scene.mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
-    root = np.sqrt(scene.ivar[y, x])
-    keep = scene.significance[y, x] > ratio*under
+    saturated, root = scene.mask & ENGINE.saturated > 0, np.sqrt(scene.ivar[y, x])
+    keep = scene.significance[y, x] > least_ratio(scene.mask, y, x, config, passno)*under
     # the value of a masked pixel means nothing
     keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
     keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
@@ -195,6 +191,14 @@ def _acceptable(scene, y, x, under, bright, config, passno):
         my, mx = y[masked], x[masked]
         keep[masked] &= _near(scene.ivar > 0, my, mx, 1) & ~saturated[my, mx]
     return keep
+
+
+def least_ratio(mask, y, x, config, passno):
+    """The smallest ratio of a new source's significance to the model's, at some pixels, shape (n,): less may be the model's error."""
+    ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
+    saturated = _near(mask & ENGINE.saturated > 0, y, x, config.saturated_reach)
+    ratio = np.where(saturated, np.maximum(ratio, config.saturated_ratio), ratio)
+    return np.where(mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
 
 
 def _near(plane, y, x, steps):

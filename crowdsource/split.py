@@ -2,7 +2,7 @@
 import numpy as np
 
 from .cython_ext import split as kernel
-from .detect import Peaks, apart
+from .detect import Peaks, apart, least_ratio
 from .flags import ENGINE
 from .near import pairs
 from .psf.base import pixel
@@ -11,12 +11,14 @@ SCREEN = 2.5
 """Root of the improvement in chi2 by the PSF's second derivative, from which places for a second star are tried."""
 BOX = 2.5
 """Side of the box of pixels that are looked at, in FWHM."""
+SHARE = 0.1
+"""A source with less of the light at its place stands on another's wings: what it leaves may be that one's."""
 STEPS = 4
 """A FWHM holds so many steps between the places that are tried."""
 CHUNK = 2000
 
 
-def companions(state, residual, peaks):
+def companions(state, residual, peaks, matched):
     """Second stars of blends, which two stars leave when they are fitted as one.
 
     Parameters
@@ -27,6 +29,7 @@ def companions(state, residual, peaks):
         Data less sky and model.
     peaks : crowdsource.detect.Peaks
         Proposed already: what lies next to them is theirs.
+    matched : crowdsource.detect.MatchedFilter
 
     Returns
     -------
@@ -39,6 +42,8 @@ def companions(state, residual, peaks):
     tried = (s.flux > c.companion_snr*s.error) & ~s.bright
     tried &= image.mask[py, px] & (ENGINE.nodeblend | ENGINE.sharp | ENGINE.saturated) == 0
     tried = np.flatnonzero(tried)
+    light = matched.significance_at(state.model, py[tried], px[tried])*matched.error[py[tried], px[tried]]
+    tried = tried[s.flux[tried] > SHARE*light]
     fwhm = float(state.psf.fwhm())
     step = max(1, round(fwhm/STEPS))
     half = round(BOX*fwhm/2)+3*step+1
@@ -55,5 +60,8 @@ def companions(state, residual, peaks):
     parent = tried[good]
     found = Peaks(s.x[parent]+dx[good], s.y[parent]+dy[good], np.minimum(flux[good], s.flux[parent]), np.zeros(len(good), bool))
     found = found.subset(apart(found, peaks.x, peaks.y, fwhm/2))
+    fx, fy = (np.clip(pixel(at), 0, n-1) for at, n in zip((found.x, found.y), (nx, ny)))
+    under = matched.significance_at(state.model, fy, fx)
+    found = found.subset(found.flux > least_ratio(image.mask, fy, fx, c, state.passno)*under*matched.error[fy, fx])
     _, fainter = pairs(found.x, found.y, fwhm/2).T
     return found.subset(~np.isin(np.arange(len(found)), fainter))

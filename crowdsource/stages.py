@@ -112,7 +112,7 @@ def with_peaks(state):
     if state.passno == 0 and state.sources.bright.any():
         state, peaks = onto_peaks(state, peaks)
     if c.companion > 0 and state.passno >= c.companion_from:
-        peaks = peaks.joined(companions(state, residual, peaks))
+        peaks = peaks.joined(companions(state, residual, peaks, matched))
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
     room = max(0, state.config.max_sources-len(state.sources))
     if len(peaks) > room:

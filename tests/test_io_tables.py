@@ -138,7 +138,7 @@ def test_catalog_file(fitted, tmp_path):
         assert header["IN001"] == str(source)
         # SHA-256 of "abc", FIPS 180-2 appendix B.1
         assert header["IN001SUM"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        assert "pass 1: 2 sources" in str(header["HISTORY"])
+        assert "pass 0: 2 sources" in str(header["HISTORY"])
         assert {n: columns[n].format for n in ("x", "y", "ra", "dec", "flux", "flags", "psf_star")} == dict(
             x="D", y="D", ra="D", dec="D", flux="D", flags="K", psf_star="L")
         assert columns["x"].unit == "pix" and columns["ra"].unit == "deg" and columns["mag"].unit == "mag"
