@@ -194,7 +194,7 @@ def _acceptable(scene, y, x, under, bright, config, passno):
 
 
 def least_ratio(mask, y, x, config, passno):
-    """The smallest ratio of a new source's significance to the model's, at some pixels, shape (n,): less may be the model's error."""
+    """The least ratio of a new source's significance to the model's at some pixels, shape (n,): less may be the model's error."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
     saturated = _near(mask & ENGINE.saturated > 0, y, x, config.saturated_reach)
     ratio = np.where(saturated, np.maximum(ratio, config.saturated_ratio), ratio)

@@ -20,8 +20,8 @@ def neighbours(x, y, centre_x, centre_y, reach):
     indices : ndarray, intp
         Points near centre k are ``indices[indptr[k]:indptr[k+1]]``, in no particular order.
     """
-    x, y, centre_x, centre_y = (np.ascontiguousarray(v, dtype=np.float64) for v in (x, y, centre_x, centre_y))
-    return kernel.neighbours(x, y, centre_x, centre_y, np.ascontiguousarray(np.broadcast_to(reach, centre_x.shape), dtype=np.float64))
+    reach = np.broadcast_to(reach, np.shape(centre_x))
+    return kernel.neighbours(*(np.ascontiguousarray(v, dtype=np.float64) for v in (x, y, centre_x, centre_y, reach)))
 
 
 def pairs(x, y, reach):

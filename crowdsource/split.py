@@ -51,7 +51,8 @@ def companions(state, residual, peaks, matched):
 
     def one(members):
         x, y = s.x[members], s.y[members]
-        return kernel.companions(residual, image.ivar, state.psf.render(x, y, 2*half+1), pixel(x)-half, pixel(y)-half, SCREEN, step)
+        stamps = state.psf.render(x, y, 2*half+1)
+        return kernel.companions(residual, image.ivar, stamps, pixel(x)-half, pixel(y)-half, SCREEN, step)
 
     parts = list(state.run(one, [tried[k:k+CHUNK] for k in range(0, len(tried), CHUNK)]))
     gain, flux, dx, dy = np.concatenate([np.zeros((0, 4)), *parts]).T
