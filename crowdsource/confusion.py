@@ -104,9 +104,8 @@ def confusion_noise(sources, joint, good, reply, config):
     counted = usable & (flux > limit)
     slope = power_law_slope(flux[counted]/limit)
     density = local_density(sources.x[counted], sources.y[counted], good)
-    ny, nx = good.shape
-    px, py = sources.pixels
-    stars = reply.area*density[np.clip(py, 0, ny-1)//CELL, np.clip(px, 0, nx-1)//CELL]
+    py, px = sources.inside(good.shape)
+    stars = reply.area*density[py//CELL, px//CELL]
     least = KEPT*max(config.detect.threshold, config.cull.prune)*np.where(usable, joint, sigma)
     faintest = np.hypot(least, SPLIT*config.detect.blend_ratio*np.maximum(flux, 0))
     faintest = np.minimum(faintest, limit*(stars/RARE)**(1/(slope-1)))

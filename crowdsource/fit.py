@@ -348,9 +348,10 @@ def culled(state):
     sources, share = state.sources, pruning_share(state)
     keep = np.ones(len(sources), bool)
     if share > 0:
-        significance = sources.flux/removal_error(state.covariance)
+        error = removal_error(state.covariance)
+        significance = sources.flux/error
         if state.kind == PRUNE:
-            significance /= widened(state, significance < share*c.prune*MOST_DOUBT)
+            significance /= widened(state, error, significance < share*c.prune*MOST_DOUBT)
         # what was found in this pass has not settled yet
         significance[sources.passno == state.passno] = np.inf
         keep = needed(sources, significance, share*c.prune, PRUNE_REACH*float(state.psf.fwhm()))
@@ -358,7 +359,7 @@ def culled(state):
     return stages.without(state, ~keep)
 
 
-def widened(state, which):
+def widened(state, error, which):
     """How much more noise than single stars those sources have that are wider, or less, shape (n,).
 
     Unresolved light widens a source: what is faint and wide is more often several stars that cannot be told apart than one.
@@ -367,11 +368,12 @@ def widened(state, which):
     ----------
     state : PassState
         With covariances.
+    error : ndarray, shape (n,)
+        Flux errors that the noise of width adds to.
     which : ndarray of bool, shape (n,)
         The sources to look at; 1 for the others.
     """
     confusion, _ = stages.confused(state, marginal_error(state.covariance))
-    error = removal_error(state.covariance)
     # of a flux that is not known at all, nothing more can be said
     which = np.flatnonzero(which & np.isfinite(error))
     error, confusion = error[which], confusion[which]

@@ -50,6 +50,11 @@ class Sources:
         """(column, row) of the pixel that holds each source."""
         return pixel(self.x), pixel(self.y)
 
+    def inside(self, shape):
+        """(row, column) of the pixel of an image of some shape that holds each source, or lies nearest to it."""
+        px, py = self.pixels
+        return np.clip(py, 0, shape[0]-1), np.clip(px, 0, shape[1]-1)
+
     def subset(self, which):
         """The sources that an index or boolean array selects."""
         return Sources(*(getattr(self, f.name)[which] for f in fields(self)))

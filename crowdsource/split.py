@@ -1,6 +1,7 @@
 """Blends that show no second peak: sources wider than the PSF, and where a second star would stand."""
 import numpy as np
 
+from .confusion import SLOPE
 from .cython_ext import split as kernel
 from .detect import Peaks, apart, least_ratio
 from .flags import ENGINE
@@ -38,7 +39,7 @@ def companions(state, residual, peaks, matched):
     """
     c, image, s = state.config.detect, state.image, state.sources
     ny, nx = image.shape
-    px, py = (np.clip(at, 0, n-1) for at, n in zip(s.pixels, (nx, ny)))
+    py, px = s.inside(image.shape)
     tried = (s.flux > c.companion_snr*s.error) & ~s.bright
     tried &= image.mask[py, px] & (ENGINE.nodeblend | ENGINE.sharp | ENGINE.saturated) == 0
     tried = np.flatnonzero(tried)
@@ -52,7 +53,7 @@ def companions(state, residual, peaks, matched):
     def one(members):
         x, y = s.x[members], s.y[members]
         stamps = state.psf.render(x, y, 2*half+1)
-        return kernel.companions(residual, image.ivar, stamps, pixel(x)-half, pixel(y)-half, SCREEN, step)
+        return kernel.companions(residual, image.ivar, stamps, pixel(x)-half, pixel(y)-half, SCREEN, step, SLOPE)
 
     parts = list(state.run(one, [tried[k:k+CHUNK] for k in range(0, len(tried), CHUNK)]))
     gain, flux, dx, dy = np.concatenate([np.zeros((0, 4)), *parts]).T

@@ -44,9 +44,7 @@ def with_structure(state):
 
 def blurred(state):
     """Which sources in structured background the search would not find there: without neighbours they are not sharp enough."""
-    ny, nx = state.image.shape
-    px, py = state.sources.pixels
-    px, py = np.clip(px, 0, nx-1), np.clip(py, 0, ny-1)
+    py, px = state.sources.inside(state.image.shape)
     inside = np.flatnonzero(state.structure.where[py, px] & ~state.sources.bright)
     matched = matched_filter(state)
     sharp = detection.as_sharp(matched.significance(state.residual), py[inside], px[inside], matched, state.config.detect,

@@ -315,7 +315,7 @@ def neighbours(x, y, centre_x, centre_y, reach):
     return np.r_[0, np.cumsum([len(n) for n in near])].astype(np.intp), np.concatenate([np.zeros(0, np.intp), *near])
 
 
-def companions(residual, ivar, stamps, x0, y0, screen, step):
+def companions(residual, ivar, stamps, x0, y0, screen, step, slope):
     """Twin of `split.companions`."""
     (n, size, _), (ny, nx), rim = stamps.shape, residual.shape, 3*step+1
     out = np.zeros((n, 4))
@@ -334,7 +334,7 @@ def companions(residual, ivar, stamps, x0, y0, screen, step):
         tried = [(*added(own, p[j-rise*step, i-shift*step], w, r), shift*step, rise*step) for rise, shift in places]
         tried = [t for t in tried if t[0] > 0]
         if tried:
-            out[k] = max(tried, key=lambda t: t[0]**2-3.6*np.log(t[1]))
+            out[k] = max(tried, key=lambda t: t[0]**2-2*slope*np.log(t[1]))
     return out
 
 

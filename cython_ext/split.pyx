@@ -10,8 +10,6 @@ cdef int AXES = 16
 # places from the nearest to the farthest, in squared steps
 cdef int NEAREST = 2, FARTHEST = 9
 cdef double LEAST = 1e-4
-# power of the counts of stars, dN/dF ~ F^-SLOPE
-cdef double SLOPE = 1.8
 
 
 cdef inline void gather(const float *p, Py_ssize_t row, const float *r, const float *w, Py_ssize_t n, double *normal,
@@ -80,8 +78,8 @@ cdef inline void project(const float *p, Py_ssize_t row, const float *t, const f
         sums[4] += v*0.5*(p[i+row]-p[i-row])
 
 
-cdef inline double likely(const double *sums, const double *factor, const double *z, double best, double dx, double dy,
-                          double *out) noexcept nogil:
+cdef inline double likely(const double *sums, const double *factor, const double *z, double slope, double best, double dx,
+                          double dy, double *out) noexcept nogil:
     """Keep a place for a second star that is more likely than the best so far, flux and position of the first giving way.
 
     Gives the logarithm of its odds, twice: what the fit gains, and that faint stars are more frequent.
@@ -92,7 +90,7 @@ cdef inline double likely(const double *sums, const double *factor, const double
     cdef double information = sums[0]-a*a-b*b-c*c, part = sums[1]-a*z[0]-b*z[1]-c*z[2], odds
     if not (information > LEAST*sums[0] and part > 0):
         return best
-    odds = part*part/information-2*SLOPE*log(part/information)
+    odds = part*part/information-2*slope*log(part/information)
     if out[0] > 0 and odds <= best:
         return best
     out[0], out[1], out[2], out[3] = part/sqrt(information), part/information, dx, dy
@@ -100,7 +98,7 @@ cdef inline double likely(const double *sums, const double *factor, const double
 
 
 cdef void place(const float *p, Py_ssize_t size, const float *r, const float *w, Py_ssize_t nx, Py_ssize_t high, Py_ssize_t wide,
-                int step, const double *factor, const double *z, double *out) noexcept nogil:
+                int step, double slope, const double *factor, const double *z, double *out) noexcept nogil:
     """The most likely place of a second star; pointers are at the first pixel of the box that counts."""
     cdef double[5] sums
     cdef double best = 0
@@ -113,11 +111,11 @@ cdef void place(const float *p, Py_ssize_t size, const float *r, const float *w,
             memset(sums, 0, sizeof(sums))
             for j in range(high):
                 project(p+j*size, size, p+(j-rise*step)*size-shift*step, r+j*nx, w+j*nx, wide, sums)
-            best = likely(sums, factor, z, best, shift*step, rise*step, out)
+            best = likely(sums, factor, z, slope, best, shift*step, rise*step, out)
 
 
 def companions(const float[:, ::1] residual, const float[:, ::1] ivar, const float[:, :, ::1] stamps, const Py_ssize_t[::1] x0,
-               const Py_ssize_t[::1] y0, double screen, int step):
+               const Py_ssize_t[::1] y0, double screen, int step, double slope):
     """Where a second star beside each source would most likely stand, flux and position of the source giving way.
 
     To second order, shares q and 1-q of a flux F at a distance d along an axis look like one star and F q (1-q) d^2/2 times the
@@ -136,6 +134,8 @@ def companions(const float[:, ::1] residual, const float[:, ::1] ivar, const flo
         Root of the improvement in chi2 by the second derivative, from which a source is tried.
     step : int
         The places are the pixels between 1.4 and 3 times so many away, in steps of it along the axes.
+    slope : float
+        Power s of the counts of stars, dN/dF ~ F^-s: faint ones are more frequent.
 
     Returns
     -------
@@ -176,5 +176,5 @@ def companions(const float[:, ::1] residual, const float[:, ::1] ivar, const flo
                        normal, z)
             if factored(normal, z) and widest(normal, z, axes) > screen:
                 place(&stamps[k, low, first], size, &residual[y0[k]+low, x0[k]+first], &ivar[y0[k]+low, x0[k]+first], nx,
-                      top-low, last-first, step, normal, z, &out[k, 0])
+                      top-low, last-first, step, slope, normal, z, &out[k, 0])
     return result

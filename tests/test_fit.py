@@ -6,7 +6,7 @@ import pytest
 from small_fields import NOISE, star_image
 
 from crowdsource.catalog.schema import columns_of
-from crowdsource.config import PRESETS, CentroidConfig, FitConfig, PSFConfig, SolveConfig
+from crowdsource.config import PRESETS, CentroidConfig, DetectConfig, FitConfig, PSFConfig, SolveConfig
 from crowdsource.design import model_image
 from crowdsource.errors import ConfigError, InputError
 from crowdsource.evaluate import compare, match_stars
@@ -62,9 +62,9 @@ def test_what_the_model_does_not_need_goes_in_the_search_already(field, result):
     # without pruning only what is faint by itself goes, from the same start
     late = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99)))
     assert sum(gone(result.history)) > sum(gone(late.history))
-    none = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99, min_significance=0.)))
-    # some few come too close to another
-    assert all(count <= 0.03*none.history[-1]["sources"] for count in gone(none.history))
+    none = fit(field.image(), config=FitConfig(detect=DetectConfig(threshold=3.5, companion=0.),
+                                               cull=replace(FitConfig().cull, prune_from=99, min_significance=0.)))
+    assert all(count <= 2 for count in gone(none.history))
 
 
 def test_the_psf_is_refitted_in_turn(field):
@@ -190,14 +190,13 @@ def test_tiles_agree_with_the_whole(field):
 
 def test_both_solvers_give_the_same_catalog(field):
     psf = FieldPSF.of(field.psf)
-    config = replace(QUICK, psf=PSFConfig(refit=False))
-    normal, lsqr = (values(fit(field.image(), psf, replace(config, solve=SolveConfig(method=m))).catalog)
+    config = replace(QUICK, psf=PSFConfig(refit=False), detect=DetectConfig(threshold=3.5))
+    normal, lsqr = (values(fit(field.image(), psf, replace(config, solve=SolveConfig(method=m, search_tolerance=1e-2))).catalog)
                     for m in ("normal", "lsqr"))
     match = match_stars(normal, lsqr, 0.5)
     hit = match >= 0
-    # both stop when near enough to the minimum; whether a faint peak is accepted may turn on less
-    assert hit[normal["flux"] > 7*normal["dflux"]].mean() > 0.95
-    assert hit.mean() > 0.9 and abs(len(lsqr["x"])-len(normal["x"])) <= 0.05*len(normal["x"])
+    # both stop when near enough to the minimum; where a peak is accepted may turn on less
+    assert hit.mean() > 0.95 and abs(len(lsqr["x"])-len(normal["x"])) <= 0.05*len(normal["x"])
     difference = (lsqr["flux"][match[hit]]-normal["flux"][hit])/normal["dflux"][hit]
     assert np.median(np.abs(difference)) < 0.02 and np.quantile(np.abs(difference), 0.9) < 0.3
 

@@ -144,8 +144,8 @@ def blends(n, size=25, sigma=1.7, seed=6):
 def test_companions(step):
     residual, ivar, stamps, x0, y0 = blends(30)
     for screen in (0., 1.5):
-        fast = split.companions(residual, ivar, stamps, x0, y0, screen, step)
-        slow = reference.companions(residual, ivar, stamps, x0, y0, screen, step)
+        fast = split.companions(residual, ivar, stamps, x0, y0, screen, step, 1.8)
+        slow = reference.companions(residual, ivar, stamps, x0, y0, screen, step, 1.8)
         assert np.allclose(fast, slow, rtol=1e-4, atol=1e-6)
         assert 0 < (fast[:, 0] > 0).sum() < 30 or screen == 0
 
@@ -156,9 +156,9 @@ def test_a_second_star_is_placed_on_its_side():
     pair = np.zeros_like(residual)
     # the star of the stamp at 300, another with a third of that three pixels right of it, fitted as one in between
     pair[15:40, :22] = (300*stamps[0]+100*np.roll(stamps[0], 3, axis=1)-400*np.roll(stamps[0], 1, axis=1))[:, 3:]
-    gain, flux, dx, dy = split.companions(pair, ivar, stamps, x0+1, y0, 2., 1)[0]
+    gain, flux, dx, dy = split.companions(pair, ivar, stamps, x0+1, y0, 2., 1, 1.8)[0]
     assert gain > 3 and dx > 0 and dy == 0 and 40 < flux < 250
-    assert not split.companions(-pair, ivar, stamps, x0+1, y0, 2., 1).any()
+    assert not split.companions(-pair, ivar, stamps, x0+1, y0, 2., 1, 1.8).any()
 
 
 def test_companions_check_their_arguments():
@@ -167,9 +167,9 @@ def test_companions_check_their_arguments():
                 (residual, ivar, stamps[:, :9].copy(), x0, y0, 0., 1), (residual, ivar, stamps, x0, y0, 0., 4),
                 (residual, ivar, stamps, x0, y0, 0., 0)):
         with pytest.raises(ValueError):
-            split.companions(*bad)
-    assert not split.companions(residual, np.zeros_like(ivar), stamps, x0, y0, 0., 1).any()
-    assert not split.companions(residual, ivar, stamps, x0+999, y0, 0., 1).any()
+            split.companions(*bad, 1.8)
+    assert not split.companions(residual, np.zeros_like(ivar), stamps, x0, y0, 0., 1, 1.8).any()
+    assert not split.companions(residual, ivar, stamps, x0+999, y0, 0., 1, 1.8).any()
 
 
 def test_correlation_does_not_flip_the_kernel():

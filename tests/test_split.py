@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from crowdsource.config import DetectConfig, FitConfig, PSFConfig
+from crowdsource.detect import Peaks
 from crowdsource.evaluate import match_stars
 from crowdsource.fit import fit, initialize
 from crowdsource.flags import ENGINE
@@ -12,7 +13,7 @@ from crowdsource.image import Image
 from crowdsource.psf.model import FieldPSF
 from crowdsource.sources import Sources
 from crowdsource.split import companions
-from crowdsource.stages import fitted, matched_filter, with_model, with_peaks
+from crowdsource.stages import fitted, matched_filter, with_model
 
 SHAPE, SIGMA = (200, 200), 9.
 PSF = FieldPSF.moffat(SHAPE, 4., 3.)
@@ -31,7 +32,7 @@ def pairs(separation, seed=5):
 
 
 def as_single_stars(image, x, y):
-    """A state in which each pair has been fitted as one star in its middle, with its peaks."""
+    """A state in which each pair has been fitted as one star in its middle."""
     middle = Sources.new((x[:25]+x[25:])/2, (y[:25]+y[25:])/2)
     state = initialize(image, PSF, FitConfig(psf=PSFConfig(refit=False)), None, None, None)
     state = replace(state, sources=middle, passno=2)
@@ -41,8 +42,7 @@ def as_single_stars(image, x, y):
 
 
 def proposed(state):
-    nothing = with_peaks(replace(state, config=FitConfig(detect=DetectConfig(companion=0.)))).candidates.subset(slice(0))
-    return companions(state, state.residual, nothing, matched_filter(state))
+    return companions(state, state.residual, Peaks(*np.zeros((4, 0))), matched_filter(state))
 
 
 def test_a_blend_has_its_fainter_star_proposed_on_its_side():

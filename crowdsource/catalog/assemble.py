@@ -72,9 +72,7 @@ def _errors(state, extent, seen):
 
 def _at_centre(state):
     """Planes' values at the pixel that holds each source; sources off the image take the nearest pixel's."""
-    ny, nx = state.image.shape
-    px, py = state.sources.pixels
-    at = np.clip(py, 0, ny-1), np.clip(px, 0, nx-1)
+    at = state.sources.inside(state.image.shape)
     here = dict(flags=combine(state.image.dq[at], state.image.mask[at]), sky=state.sky[at])
     if state.probabilities is not None:
         here.update((column.name, plane[at]) for column, plane in zip(PROBABILITY, state.probabilities))

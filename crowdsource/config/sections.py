@@ -193,10 +193,10 @@ class CullConfig:
     min_significance : float
         Sources with flux below so many times their isolated error are removed.
     prune : float
-        After the last search, sources with flux below so many times their error, neighbours and position marginalised,
-        are removed, the least significant of each crowd first: the model does not need them. The flux of a source wider than
-        the PSF counts for less, by as much as its noise of confusion is larger: it is more often several stars too faint to
-        be told apart than one.
+        After the last search, sources without which chi2 would grow by less than the square of this, neighbours giving way, are
+        removed, the least significant of each crowd first: the model does not need them. The flux of a source wider than
+        single stars counts for less, by as much as its noise of confusion is larger: it is more often several stars too faint
+        to be told apart than one.
     prune_from, search_share : int, float
         From this pass on a search, too, removes sources, below this share of that bound: what stood in a false place gives
         room for better ones.
