@@ -12,6 +12,10 @@ from .tiles import bands
 SMALLEST_BLOB = 4
 COMPACT, LARGEST_BLOB = 0.5, 61
 """Blobs that may hide a star fill so much of their box, and are at most so wide, pixels."""
+SIDES = ((0, -1), (0, 1), (-1, 0), (1, 0))
+"""Steps up and to the right to a pixel's four neighbours."""
+CHUNK = 4096
+"""So many pixels are one piece of work."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,10 @@ class MatchedFilter:
 
     def significance_at(self, image, y, x):
         """The same at some pixels alone, shape (n,)."""
-        return kernel.correlate_at(image, self.ivar, self.kernel, y, x)*self.error[y, x]
+        def part(at):
+            return kernel.correlate_at(image, self.ivar, self.kernel, y[at], x[at])
+
+        return np.concatenate(list(self.run(part, bands(len(x), CHUNK))) or [np.zeros(0, np.float32)])*self.error[y, x]
 
 
 def flux_ivar(psf_stamp, ivar, run=map):
@@ -137,7 +144,7 @@ def find_peaks(residual, model, mask, matched, config, passno):
     residual, model : ndarray, shape (ny, nx), float32
         Data less sky and model; the sources' model.
     mask : ndarray, shape (ny, nx), uint16
-        Engine bits.
+        Engine bits, ``bad`` where a pixel has no weight.
     matched : MatchedFilter
         Made with the current PSF.
     config : crowdsource.config.DetectConfig
@@ -179,45 +186,28 @@ class _Scene:
 
 def _acceptable(scene, y, x, under, bright, config, passno):
     """The rules of acceptance, one line each; `under` is the significance of the model at the peaks."""
-    saturated, root = scene.mask & ENGINE.saturated > 0, np.sqrt(scene.ivar[y, x])
+    root = np.sqrt(scene.ivar[y, x])
     keep = scene.significance[y, x] > least_ratio(scene.mask, y, x, config, passno)*under
     # the value of a masked pixel means nothing
     keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
     keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
-    keep &= ~(bright & (root > 0) & _near(scene.ivar == 0 if config.edge_of == "masked" else saturated, y, x, config.edge))
+    edge_of = ENGINE.bad if config.edge_of == "masked" else ENGINE.saturated
+    keep &= ~(bright & (root > 0) & kernel.bits_near(scene.mask, edge_of, y, x, config.edge))
     # in a mask only the first pass looks, but a peak on its edge has good pixels to show for it, unless their rim is steep
     if passno > 0:
         masked = np.flatnonzero(root == 0)
         my, mx = y[masked], x[masked]
-        keep[masked] &= _near(scene.ivar > 0, my, mx, 1) & ~saturated[my, mx]
+        rim = np.any([shifted(scene.ivar, my, mx, *step) > 0 for step in SIDES], axis=0)
+        keep[masked] &= rim & (scene.mask[my, mx] & ENGINE.saturated == 0)
     return keep
 
 
 def least_ratio(mask, y, x, config, passno):
     """The least ratio of a new source's significance to the model's at some pixels, shape (n,): less may be the model's error."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
-    saturated = _near(mask & ENGINE.saturated > 0, y, x, config.saturated_reach)
+    saturated = kernel.bits_near(mask, ENGINE.saturated, y, x, config.saturated_reach)
     ratio = np.where(saturated, np.maximum(ratio, config.saturated_ratio), ratio)
     return np.where(mask[y, x] & ENGINE.nodeblend, np.maximum(ratio, config.nodeblend_ratio), ratio)
-
-
-def _near(plane, y, x, steps):
-    """Whether a boolean plane holds somewhere within so many steps, along the axes, of each pixel."""
-    ny, nx = plane.shape
-    offsets = [(j, i) for j in range(-steps, steps+1) for i in range(abs(j)-steps, steps-abs(j)+1)]
-    if np.count_nonzero(plane) < len(x):
-        # few pixels are spread over their neighbourhoods; else each peak looks around
-        row, column = np.nonzero(plane)
-        grown = np.zeros(plane.shape, bool)
-        for j, i in offsets:
-            inside = (row+j >= 0) & (row+j < ny) & (column+i >= 0) & (column+i < nx)
-            grown[row[inside]+j, column[inside]+i] = True
-        return grown[y, x]
-    found = np.zeros(len(x), bool)
-    for j, i in offsets:
-        inside = (y+j >= 0) & (y+j < ny) & (x+i >= 0) & (x+i < nx)
-        found |= inside & plane[np.clip(y+j, 0, ny-1), np.clip(x+i, 0, nx-1)]
-    return found
 
 
 def shifted(image, y, x, rise, shift):
@@ -228,7 +218,7 @@ def shifted(image, y, x, rise, shift):
 
 def drop(image, y, x):
     """Difference of a pixel from the mean of its four neighbours. Parameters and return as `curvature`."""
-    around = sum(shifted(image, y, x, rise, shift) for rise, shift in ((0, -1), (0, 1), (-1, 0), (1, 0)))
+    around = sum(shifted(image, y, x, *step) for step in SIDES)
     return image[y, x].astype(float)-around/4
 
 
@@ -289,17 +279,20 @@ def _with_hidden(peaks, scene, matched, config):
     Saturated pixels hide a star's centre; so may other compact blobs of masked pixels, where the light around them is
     brighter in their middle than at any peak nearby.
     """
-    label, count = ndimage.label((scene.ivar == 0) | (scene.mask & ENGINE.saturated > 0), structure=np.ones((3, 3)))
-    if not count:
+    hidden = scene.mask & (ENGINE.bad | ENGINE.saturated) > 0
+    inside = np.nonzero(hidden)
+    if not len(inside[0]):
         return peaks
-    inside = np.nonzero(label)
+    label, count = ndimage.label(hidden, structure=np.ones((3, 3)))
     number = label[inside]-1
     area = np.bincount(number, minlength=count)
     saturated = np.bincount(number, scene.mask[inside] & ENGINE.saturated, count) > 0
-    sides = np.array([[cut.stop-cut.start for cut in box] for box in ndimage.find_objects(label)])
+    order = np.argsort(number, kind="stable")
+    first = np.searchsorted(number[order], np.arange(count))
+    sides = np.stack([np.maximum.reduceat(at[order], first)-np.minimum.reduceat(at[order], first)+1 for at in inside], axis=1)
     compact = (area > COMPACT*sides.prod(axis=1)) & (sides.max(axis=1) <= LARGEST_BLOB)
     centre = np.stack([np.bincount(number, at, count)/area for at in inside], axis=1)
-    at = tuple(np.clip(np.round(centre).astype(int), 0, np.array(label.shape)-1).T)
+    at = tuple(np.clip(np.round(centre).astype(int), 0, np.array(hidden.shape)-1).T)
     height = scene.significance[at]
     blob = (area >= SMALLEST_BLOB) & (height > config.threshold) & (saturated | compact)
     # a blob's rim is steep and its wings noisy: peaks within its radius and a PSF core belong to it

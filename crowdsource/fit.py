@@ -21,7 +21,7 @@ from .nebulosity.options import DETECT
 from .psf.initial import initial_psf
 from .sources import Sources
 from .stages import LAST, PRUNE, SEARCH
-from .tiles import bands, make_tiles
+from .tiles import banded, bands, make_tiles
 
 log = logging.getLogger(__name__)
 SETTLED_SKY = 0.01
@@ -128,15 +128,11 @@ class PassState:
     @property
     def residual(self):
         """Data less sky and model, float32."""
-        planes, out = (self.image.data, self.sky, self.model), np.empty_like(self.model)
+        return banded(_less, (self.image.data, self.sky, self.model), self.run)
 
-        def band(rows):
-            data, sky, model = (plane[rows] for plane in planes)
-            np.subtract(data, sky, out=out[rows])
-            out[rows] -= model
-
-        list(self.run(band, bands(len(out))))
-        return out
+    def residual_in(self, part):
+        """The residual of a part of the image, given by slices or by pixels (y, x)."""
+        return _less(*(plane[part] for plane in (self.image.data, self.sky, self.model)))
 
     @property
     def probabilities(self):
@@ -157,6 +153,13 @@ class PassState:
     def flux(self):
         """Fluxes of the sources."""
         return self.sources.flux
+
+
+def _less(data, sky, model, out=None):
+    """Data less sky and model."""
+    out = np.subtract(data, sky, out=out)
+    out -= model
+    return out
 
 
 def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, threads=1, progress=None, observer=None):
@@ -313,11 +316,11 @@ def single_pass(state, start_sky=None):
 
 def mean_chi2(state):
     """Mean square of the residual over its error, of the good pixels."""
-    residual, ivar = state.residual, state.image.ivar
+    ivar = state.image.ivar
 
     def band(rows):
         with np.errstate(over="ignore"):
-            return float((residual[rows]**2*ivar[rows]).sum(dtype=np.float64)), int(np.count_nonzero(ivar[rows]))
+            return float((state.residual_in(rows)**2*ivar[rows]).sum(dtype=np.float64)), int(np.count_nonzero(ivar[rows]))
 
     total, count = (sum(part) for part in zip(*state.run(band, bands(len(ivar)))))
     return total/max(1, count)

@@ -3,6 +3,7 @@
 This is the validation border: arrays are checked and brought into the engine's form here, once, and nowhere else.
 """
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -204,17 +205,10 @@ class Image:
         """Boolean plane: pixels with weight."""
         return self.ivar > 0
 
-    @property
+    @cached_property
     def noise(self):
         """Typical noise of a pixel, image units: that of the median inverse variance."""
-        sample = self.thinned(self.ivar)
-        sample = sample if (sample > 0).any() else self.ivar
-        return float(1/np.sqrt(np.median(sample[sample > 0])))
-
-    def thinned(self, plane):
-        """Every nth pixel along both axes of one of the image's planes, so that a median is of some million pixels."""
-        step = max(1, int(np.sqrt(plane.size/THINNED)))
-        return plane[::step, ::step]
+        return float(1/np.sqrt(_typical(self.ivar)))
 
     def with_mask(self, mask):
         """A new Image with another engine mask; nothing else changes."""
@@ -246,6 +240,20 @@ class Image:
         return replace(self, **part, origin=(self.origin[0]+x0, self.origin[1]+y0))
 
 
+def thinned(plane):
+    """Every nth pixel of a plane along both axes, so that a median is of some million pixels."""
+    step = max(1, int(np.sqrt(plane.size/THINNED)))
+    return plane[::step, ::step]
+
+
+def _typical(ivar):
+    """The median inverse variance of good pixels; 0 where there is none."""
+    for sample in (thinned(ivar), ivar):
+        if (sample > 0).any():
+            return float(np.median(sample[sample > 0]))
+    return 0.
+
+
 def _estimated(data, weight, gain, readnoise):
     """Inverse variance from the pixels, and from relative weights where there are some; `data` is NaN where not to be used."""
     from .noise import estimate_ivar, scaled_weight
@@ -267,8 +275,7 @@ def _cleared(ivar, data):
     InputError
         When no pixel is left, or float32 does not hold powers of the typical noise.
     """
-    weights = ivar[ivar > 0]
-    typical = float(np.partition(weights, len(weights)//2)[len(weights)//2]) if len(weights) else 0.
+    typical = _typical(ivar)
     noise = 1/np.sqrt(typical) if typical else 1.
     if not 1/LARGEST_NOISE < noise < LARGEST_NOISE:
         raise InputError(f"the typical noise of {noise:.1e} is beyond what float32 computes with: "
@@ -304,10 +311,13 @@ def _checked_ivar(ivar, data, finite, name="ivar"):
     ivar = native(ivar, name, np.float32)
     if ivar.shape != data.shape:
         raise InputError(f"{name} has shape {ivar.shape} but data has {data.shape}: cut them to the same pixels")
-    if np.isnan(ivar[finite]).any():
+    used = np.where(finite, ivar, np.float32(0))
+    # both are NaN when any is
+    least, most = used.min(initial=0), used.max(initial=0)
+    if np.isnan(least):
         raise InputError(f"{name} is NaN on finite pixels: set it to 0 where a pixel must not be used")
-    if (ivar[finite] < 0).any():
+    if least < 0:
         raise InputError(f"{name} is negative somewhere: set it to 0 where a pixel must not be used")
-    if np.isinf(ivar[finite]).any():
+    if np.isinf(most):
         raise InputError(f"{name} is infinite somewhere: a variance of 0 cannot be right; mask those pixels with {name} 0")
-    return np.where(finite, ivar, np.float32(0))
+    return used

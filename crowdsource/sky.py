@@ -1,4 +1,6 @@
 """The sky: order statistics of blocks of the model-subtracted image, smoothly interpolated."""
+from functools import lru_cache
+
 import numpy as np
 from scipy import ndimage
 
@@ -40,7 +42,7 @@ def estimate_sky(image, ivar, config, block, run=map):
         level = np.full(level.shape, np.median(image[ivar > 0]))
     if config.smooth > 1:
         level = ndimage.median_filter(level, config.smooth, mode="nearest")
-    along_y, along_x = (_interpolation(e) for e in edges)
+    along_y, along_x = (_interpolation(n, block) for n in (ny, nx))
     level, out = level.astype(np.float32), np.empty((ny, nx), np.float32)
 
     def interpolate(rows):
@@ -102,8 +104,10 @@ def _edges(n, block):
     return np.linspace(0, n, blocks+1).astype(np.intp)
 
 
-def _interpolation(edges):
-    """Matrix from block values to pixels along one axis: cubic between block centres, constant outside them."""
+@lru_cache(maxsize=4)
+def _interpolation(n, block):
+    """Matrix from block values to the pixels of an axis: cubic between block centres, constant outside them."""
+    edges = _edges(n, block)
     centres = (edges[:-1]+edges[1:]-1)/2
     blocks = len(centres)
     if blocks == 1:

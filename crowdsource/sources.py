@@ -57,7 +57,8 @@ class Sources:
 
     def subset(self, which):
         """The sources that an index or boolean array selects."""
-        return Sources(*(getattr(self, f.name)[which] for f in fields(self)))
+        which = np.arange(len(self))[which]
+        return Sources(*(getattr(self, f.name).take(which, axis=0) for f in fields(self)))
 
     def joined(self, other):
         """These sources, then the others."""

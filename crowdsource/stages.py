@@ -15,6 +15,7 @@ from .solve import STEPS, build_normal, covariances, gains, prior_precision
 from .sources import Sources
 from .split import companions
 from .stars import psf_stars
+from .tiles import banded
 
 log = logging.getLogger(__name__)
 SEARCH, PRUNE, LAST = "search", "prune", "last"
@@ -75,7 +76,7 @@ def with_sky(state, start_sky=None):
     block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*fwhm)
-    sky = _sky_of(state, state.image.data-sure_model(state), block)
+    sky = _sky_of(state, banded(np.subtract, (state.image.data, sure_model(state)), state.run), block)
     if state.forced and state.passno > c.global_passes:
         # given sources take part of what is wrong in the sky into their fluxes, and would give it back but slowly
         sky = state.sky+np.float32(FORCED_SKY_STEP)*(sky-state.sky)
@@ -182,7 +183,9 @@ def without(state, which):
     which : ndarray of bool, shape (n,)
     """
     gone = state.sources.subset(which)
-    model = rendered(state, gone.with_values(flux=-gone.flux), out=state.model.copy()) if len(gone) else state.model
+    model = state.model
+    if len(gone):
+        model = rendered(state, gone.with_values(flux=-gone.flux), out=banded(np.positive, (model,), state.run))
     return replace(state, sources=state.sources.subset(~which), model=model, covariance=None)
 
 
@@ -246,7 +249,7 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     s = sources.subset(members)
     stamps = render_stamps(state.psf, s.x, s.y, size[members], (box.x0, box.y0), state.workspace)
     ivar = np.ascontiguousarray(state.image.ivar[box.slices])
-    residual = state.image.data[box.slices]-state.sky[box.slices]-state.model[box.slices]
+    residual = state.residual_in(box.slices)
     normal = build_normal(stamps, ivar, residual, c.min_overlap)
     precision = prior_precision(s.flux, s.error, c.position_prior)
     first = int((members < len(state.sources)).sum())
@@ -347,18 +350,23 @@ def fitted(state, planes, with_errors=False):
     own = np.concatenate([f.own for f in fits])
     order = np.argsort(own)
     own = own[order]
-    parameters, error = (np.concatenate([getattr(f, n) for f in fits])[order] for n in ("parameters", "error"))
-    covariance = np.concatenate([f.covariance for f in fits])[order] if with_errors else None
-    sky = state.sky.copy()
-    for tile, f in zip(state.tiles, fits):
-        if f.step.sky is not None:
-            _add_sky(sky, tile, f.step.sky, state.config.solve.sky_spacing)
+
+    def gathered(name):
+        return np.concatenate([getattr(f, name) for f in fits]).take(order, axis=0)
+
+    parameters, error = gathered("parameters"), gathered("error")
+    covariance = gathered("covariance") if with_errors else None
+    sky, tilted = state.sky, [(tile, f.step.sky) for tile, f in zip(state.tiles, fits) if f.step.sky is not None]
+    if tilted:
+        sky = sky.copy()
+    for tile, knots in tilted:
+        _add_sky(sky, tile, knots, state.config.solve.sky_spacing)
     start = np.where(own < len(state.sources), every.flux[own], 0)
     sources = every.subset(own).with_values(flux=start+parameters[:, 0], error=error)
     moved = replace(state, sources=sources, candidates=Sources.new([], []), sky=sky, covariance=covariance,
                     new=int((own >= len(state.sources)).sum()))
     if state.forced:
-        moved = replace(moved, sources=moved.sources.with_values(shift=np.concatenate([f.wish for f in fits])[order]))
+        moved = replace(moved, sources=moved.sources.with_values(shift=gathered("wish")))
     if planes == 3:
         moved = replace(moved, sources=_moved(state, moved.sources, parameters, size[own]))
     figures = dict(iterations=max((f.step.iterations for f in fits), default=0),

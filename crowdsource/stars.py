@@ -85,7 +85,7 @@ def stamps_of(state, index, size):
     columns = pixel(s.x)[:, None, None]+np.arange(-half, half+1)[None, None, :]
     inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
     at = np.clip(rows, 0, ny-1), np.clip(columns, 0, nx-1)
-    residual, ivar = (np.where(inside, plane[at], 0) for plane in (state.residual, state.image.ivar))
+    residual, ivar = (np.where(inside, values, 0) for values in (state.residual_in(at), state.image.ivar[at]))
     own = state.psf.render(s.x, s.y, size)
     data = residual+own*s.flux[:, None, None].astype(np.float32)
     return StarStamps(s.x, s.y, s.flux, data, ivar, state.image.shape)

@@ -37,6 +37,27 @@ def bands(rows, height=256):
     return [slice(start, min(rows, start+height)) for start in range(0, rows, height)]
 
 
+def banded(function, planes, run=map):
+    """What a function makes of planes, worked out band by band.
+
+    Parameters
+    ----------
+    function : callable
+        A ufunc, or what is called like one: ``function(*bands, out=band)``.
+    planes : sequence of ndarray, shape (ny, nx)
+        The result is like the first of them.
+    run : callable
+        ``map`` or an executor's.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+    """
+    out = np.empty_like(planes[0])
+    list(run(lambda rows: function(*(plane[rows] for plane in planes), out=out[rows]), bands(len(out))))
+    return out
+
+
 @dataclass(frozen=True)
 class Tile:
     """A core box, and the padded box on which its sources are fitted."""

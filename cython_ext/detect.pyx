@@ -87,6 +87,43 @@ def correlate_at(const float[:, ::1] image, const float[:, ::1] weight, const fl
     return out
 
 
+def bits_near(const unsigned short[:, ::1] mask, unsigned short bits, const Py_ssize_t[::1] y, const Py_ssize_t[::1] x, int steps):
+    """Whether any of some bits is set within so many steps, along the axes, of each pixel.
+
+    Parameters
+    ----------
+    mask : memoryview, shape (ny, nx), uint16
+    bits : int
+    y, x : memoryview, shape (n,)
+        Pixels; what lies off the image has no bits.
+    steps : int
+
+    Returns
+    -------
+    ndarray, shape (n,), bool
+
+    Raises
+    ------
+    ValueError
+        When lengths differ.
+    """
+    cdef Py_ssize_t ny = mask.shape[0], nx = mask.shape[1], n = y.shape[0], k, j, i, wide
+    if x.shape[0] != n:
+        raise ValueError("y and x must have the same length")
+    out = np.zeros(n, np.uint8)
+    cdef unsigned char[::1] found = out
+    cdef unsigned short seen
+    with nogil:
+        for k in range(n):
+            seen = 0
+            for j in range(max(0, y[k]-steps), min(ny, y[k]+steps+1)):
+                wide = steps-(j-y[k] if j > y[k] else y[k]-j)
+                for i in range(max(0, x[k]-wide), min(nx, x[k]+wide+1)):
+                    seen |= mask[j, i]
+            found[k] = seen & bits > 0
+    return out.view(bool)
+
+
 def local_maxima(const float[:, ::1] image, float threshold):
     """Pixels above a threshold that are the largest of their 3x3 box.
 

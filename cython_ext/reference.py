@@ -64,6 +64,12 @@ def correlate_at(image, weight, kernel, y, x):
     return correlate(image*weight, kernel)[y, x]
 
 
+def bits_near(mask, bits, y, x, steps):
+    """Twin of `detect.bits_near`."""
+    row, column = np.nonzero(mask & bits)
+    return np.array([(np.abs(row-j)+np.abs(column-i) <= steps).any() for j, i in zip(y, x)], bool)
+
+
 def local_maxima(image, threshold):
     """Twin of `detect.local_maxima`."""
     ny, nx = image.shape

@@ -234,8 +234,9 @@ def _masks(data, dq, saturation, o):
     bad = np.zeros(data.shape, bool)
     if dq is not None:
         bad |= dq & np.uint32(o["bad_bits"]) > 0
-        mask[dq & np.uint32(o["nodeblend_bits"]) > 0] |= ENGINE.nodeblend
-        mask[dq & np.uint32(o["sharp_bits"]) > 0] |= ENGINE.sharp
+        for asked, bit in ((o["nodeblend_bits"], ENGINE.nodeblend), (o["sharp_bits"], ENGINE.sharp)):
+            if asked:
+                mask[dq & np.uint32(asked) > 0] |= bit
     saturated = grown(data >= saturation, GROW)
     mask[saturated] |= ENGINE.saturated
     return bad | saturated, mask
@@ -261,10 +262,9 @@ def _noise(o, source, cut, used):
     if kind is None:
         return {}
     given = _companion(o[kind], source, cut)
-    values = given.floats()
-    _check(values, used, kind, given)
     # what is said of a pixel that is not used does not matter
-    values = np.where(used, values, np.float32(0))
+    values = np.where(used, given.floats(), np.float32(0))
+    _check(values, kind, given)
     if kind == "weight":
         return dict(weight=values)
     if kind == "rms":
@@ -272,11 +272,12 @@ def _noise(o, source, cut, used):
     return dict(ivar=values if kind == "ivar" else np.minimum(values, np.float32(LARGEST_INVERSE))**2)
 
 
-def _check(values, used, kind, plane):
-    """Refuse maps that are NaN, negative or infinite on pixels that count."""
-    values = values[used]
-    wrong = "NaN on good pixels" if np.isnan(values).any() else "negative somewhere" if (values < 0).any() else \
-        "infinite somewhere" if kind != "rms" and np.isinf(values).any() else None
+def _check(values, kind, plane):
+    """Refuse maps that are NaN, negative or infinite; their values on pixels that do not count are 0."""
+    # both are NaN when any is
+    least, most = values.min(), values.max()
+    wrong = "NaN on good pixels" if np.isnan(least) else "negative somewhere" if least < 0 else \
+        "infinite somewhere" if kind != "rms" and np.isinf(most) else None
     if wrong:
         raise DataFileError(plane.path, f"the {kind.replace('_', ' ')} is {wrong}; set it to 0 where a pixel must not be used",
                             plane.hdu)

@@ -31,7 +31,7 @@ def stars(*rows):
 
 def found(residual, config=OPEN, model=EMPTY, mask=None, ivar=None, passno=5):
     ivar = np.ones(SHAPE, np.float32) if ivar is None else ivar
-    mask = np.zeros(SHAPE, np.uint16) if mask is None else mask
+    mask = np.where(ivar > 0, 0, ENGINE.bad).astype(np.uint16) if mask is None else mask
     peaks = find_peaks(np.ascontiguousarray(residual, dtype=np.float32), model, mask, MatchedFilter(STAMP, ivar), config, passno)
     return {(round(x), round(y)) for x, y in zip(peaks.x, peaks.y)}, peaks
 

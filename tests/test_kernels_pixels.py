@@ -110,6 +110,19 @@ def test_correlation_at_some_pixels():
             detect.correlate_at(*bad)
 
 
+@pytest.mark.parametrize("steps", [0, 1, 4, 30])
+def test_bits_near_pixels_also_of_the_edge(steps):
+    rng = np.random.default_rng(8)
+    mask = rng.choice([0, 1, 2, 5], (25, 19), p=[0.96, 0.02, 0.01, 0.01]).astype(np.uint16)
+    y, x = (v.astype(np.intp).ravel() for v in np.indices(mask.shape))
+    for bits in (1, 4, 6):
+        near_bits = detect.bits_near(mask, bits, y, x, steps)
+        assert near_bits.dtype == bool and np.array_equal(near_bits, reference.bits_near(mask, bits, y, x, steps))
+    assert detect.bits_near(mask, 1, y[:0], x[:0], steps).shape == (0,)
+    with pytest.raises(ValueError, match="same length"):
+        detect.bits_near(mask, 1, y, x[1:], steps)
+
+
 @pytest.mark.parametrize("points, centres", [(0, 3), (1, 1), (3, 0), (300, 200)])
 def test_neighbours(points, centres):
     rng = np.random.default_rng(4)

@@ -20,6 +20,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..config import as_mapping
 from ..errors import DataFileError
+from ..image import thinned
 from .atomic import atomic_path
 from .hdus import opened
 from .tables import check_ending, write_catalog
@@ -132,7 +133,7 @@ def detector_header(image, result):
             except (fits.VerifyError, AstropyWarning, ValueError):
                 continue
     for keyword, value, comment in (("GAINCRWD", image.gain, "electrons per unit"),
-                                    ("SKYCRWD", np.median(image.thinned(result.sky)), "median, image units"),
+                                    ("SKYCRWD", np.median(thinned(result.sky)), "median, image units"),
                                     ("FWHMCRWD", result.psf.fwhm(), "in the middle, pixels")):
         header[keyword] = (_finite(value), comment)
     if np.isfinite(image.zeropoint):

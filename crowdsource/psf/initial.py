@@ -2,9 +2,9 @@
 import logging
 
 import numpy as np
-from scipy import ndimage
 
 from ..cython_ext import detect as kernel
+from ..image import thinned
 from .model import FieldPSF
 from .moffat import MoffatWings
 
@@ -57,12 +57,13 @@ def measure_fwhm(image):
     thinner than any, so the answer is a low quantile over stars that are not single pixels.
     """
     data, good = image.data, image.good
-    sky = np.median(image.thinned(data)[image.thinned(good)])
+    sky = np.median(thinned(data)[thinned(good)])
     noise = image.noise
     smooth = kernel.correlate(np.where(good, data-sky, 0).astype(np.float32), np.full((3, 3), 1/9, np.float32))
     y, x = kernel.local_maxima(smooth, float(10*noise))
-    near_bad = ndimage.maximum_filter((~good).astype(np.uint8), 7)[y, x] > 0
-    y, x = y[~near_bad], x[~near_bad]
+    # a box of 7 pixels around the peak
+    clean = np.lib.stride_tricks.sliding_window_view(np.pad(good, 3, constant_values=True), (7, 7))[y, x].all(axis=(1, 2))
+    y, x = y[clean], x[clean]
     order = np.argsort(-smooth[y, x], kind="stable")[:MOST]
     widths = half_widths(data-sky, y[order], x[order]) if len(order) else np.empty(0)
     widths = widths[np.isfinite(widths)]
