@@ -14,6 +14,7 @@ from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
 from .confusion import widening
 from .cull import marginal_error, needed, removal_error, worthy
+from .cython_ext import measure as kernel
 from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance, measured
@@ -295,11 +296,11 @@ def single_pass(state, start_sky=None):
     before = len(state.sources)
     state, figures = stages.fitted(state, planes, with_errors=kind == LAST or pruning_share(state) > 0)
     clock("fit")
-    state = stages.with_model(state)
-    clock("model")
     if kind != LAST and not state.forced:
         state = culled(state)
         clock("cull")
+    state = stages.with_model(state)
+    clock("model")
     state = replace(state, grown=len(state.sources)-before)
     if psf_is_due(state):
         state = stages.with_psf(state)
@@ -316,13 +317,9 @@ def single_pass(state, start_sky=None):
 
 def mean_chi2(state):
     """Mean square of the residual over its error, of the good pixels."""
-    ivar = state.image.ivar
-
-    def band(rows):
-        with np.errstate(over="ignore"):
-            return float((state.residual_in(rows)**2*ivar[rows]).sum(dtype=np.float64)), int(np.count_nonzero(ivar[rows]))
-
-    total, count = (sum(part) for part in zip(*state.run(band, bands(len(ivar)))))
+    planes = state.image.data, state.sky, state.model, state.image.ivar
+    parts = state.run(lambda rows: kernel.chi2(*(plane[rows] for plane in planes)), bands(len(state.model)))
+    total, count = (sum(part) for part in zip(*parts))
     return total/max(1, count)
 
 
@@ -346,7 +343,7 @@ def pruning_share(state):
 
 
 def culled(state):
-    """The state without the sources that are too faint, too close, or not needed by the model."""
+    """The state without the sources that are too faint, too close, or not needed by the model, which is not rendered anew."""
     c = state.config.cull
     sources, share = state.sources, pruning_share(state)
     keep = np.ones(len(sources), bool)
@@ -354,12 +351,12 @@ def culled(state):
         error = removal_error(state.covariance)
         significance = sources.flux/error
         if state.kind == PRUNE:
-            significance /= widened(state, error, significance < share*c.prune*MOST_DOUBT)
+            significance /= widened(stages.with_model(state), error, significance < share*c.prune*MOST_DOUBT)
         # what was found in this pass has not settled yet
         significance[sources.passno == state.passno] = np.inf
         keep = needed(sources, significance, share*c.prune, PRUNE_REACH*float(state.psf.fwhm()))
     keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
-    return stages.without(state, ~keep)
+    return replace(state, sources=sources.subset(keep), covariance=None)
 
 
 def widened(state, error, which):

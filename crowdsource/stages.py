@@ -76,7 +76,7 @@ def with_sky(state, start_sky=None):
     block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*fwhm)
-    sky = _sky_of(state, banded(np.subtract, (state.image.data, sure_model(state)), state.run), block)
+    sky = _sky_of(state, light_left(state), block)
     if state.forced and state.passno > c.global_passes:
         # given sources take part of what is wrong in the sky into their fluxes, and would give it back but slowly
         sky = state.sky+np.float32(FORCED_SKY_STEP)*(sky-state.sky)
@@ -94,13 +94,13 @@ def _sky_of(state, left, block):
     return np.where(where, there, estimate_sky(left, rest, c, block, state.run)) if rest.any() else there
 
 
-def sure_model(state):
-    """The model of the sources that are certain to be stars."""
-    least = state.config.sky.min_significance
-    s = state.sources
+def light_left(state):
+    """Data less the model of the sources that are certain to be stars, shape (ny, nx)."""
+    s, least = state.sources, state.config.sky.min_significance
+    left = banded(np.subtract, (state.image.data, state.model), state.run)
     if least <= 0 or state.forced or not len(s):
-        return state.model
-    return without(state, (s.flux < least*s.error) & np.isfinite(s.error)).model
+        return left
+    return rendered(state, s.subset((s.flux < least*s.error) & np.isfinite(s.error)), out=left)
 
 
 def with_peaks(state):

@@ -120,3 +120,42 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
                            &model[y, x0[k]+first], &ivar[y, x0[k]+first], last-first, flux[k], &s)
             conclude(&s, &out[k, 0])
     return result
+
+
+def chi2(const float[:, ::1] data, const float[:, ::1] sky, const float[:, ::1] model, const float[:, ::1] ivar):
+    """Sum of the squares of data less sky and model over their variance, and the number of pixels with a weight.
+
+    Parameters
+    ----------
+    data, sky, model, ivar : memoryview, shape (ny, nx), float32
+
+    Returns
+    -------
+    total : float
+    count : int
+
+    Raises
+    ------
+    ValueError
+        When shapes differ.
+    """
+    cdef Py_ssize_t ny = data.shape[0], nx = data.shape[1], y, x, lane, count = 0
+    if not (sky.shape[0] == model.shape[0] == ivar.shape[0] == ny and sky.shape[1] == model.shape[1] == ivar.shape[1] == nx):
+        raise ValueError("data, sky, model and ivar must have the same shape")
+    cdef double total = 0, left
+    cdef double[8] lanes
+    with nogil:
+        memset(lanes, 0, sizeof(lanes))
+        for y in range(ny):
+            for x in range(0, nx-7, 8):
+                for lane in range(8):
+                    left = data[y, x+lane]-sky[y, x+lane]-model[y, x+lane]
+                    lanes[lane] += left*left*ivar[y, x+lane]
+                    count += ivar[y, x+lane] > 0
+            for x in range(nx//8*8, nx):
+                left = data[y, x]-sky[y, x]-model[y, x]
+                total += left*left*ivar[y, x]
+                count += ivar[y, x] > 0
+        for lane in range(8):
+            total += lanes[lane]
+    return total, count

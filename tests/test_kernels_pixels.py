@@ -287,6 +287,17 @@ def test_measurements():
     assert np.ptp(fast[:, 5]) < 1e-5*fast[0, 5]
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (5, 16), (7, 21)])
+def test_chi2_of_all_pixels_with_a_weight(shape):
+    rng = np.random.default_rng(12)
+    data, background, model, ivar = (rng.uniform(0, 9, shape).astype(np.float32) for _ in range(4))
+    ivar[rng.random(shape) < 0.3] = 0
+    total, count = measure.chi2(data, background, model, ivar)
+    assert (total, count) == pytest.approx(reference.chi2(data, background, model, ivar), rel=1e-6)
+    with pytest.raises(ValueError, match="same shape"):
+        measure.chi2(data, background, model, ivar[:, :-1].copy())
+
+
 def test_measure_checks_its_arguments():
     planes = tuple(np.zeros((2, 5, 5), np.float32) for _ in range(4))
     image, at, flux = np.zeros((9, 9), np.float32), np.zeros(2, np.intp), np.zeros(2)
