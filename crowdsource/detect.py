@@ -280,7 +280,7 @@ def _with_hidden(peaks, scene, matched, config):
     brighter in their middle than at any peak nearby.
     """
     hidden = scene.mask & (ENGINE.bad | ENGINE.saturated) > 0
-    inside = np.nonzero(hidden)
+    inside = np.divmod(np.flatnonzero(hidden), hidden.shape[1])
     if not len(inside[0]):
         return peaks
     label, count = ndimage.label(hidden, structure=np.ones((3, 3)))

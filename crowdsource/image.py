@@ -281,7 +281,10 @@ def _cleared(ivar, data):
         raise InputError(f"the typical noise of {noise:.1e} is beyond what float32 computes with: "
                          f"multiply the data by {10**-np.round(np.log10(noise)):.0e}")
     with np.errstate(over="ignore", invalid="ignore"):
-        odd = (ivar > 0) & ((ivar > LARGEST_RATIO*typical) | ~(data*data*ivar < LARGEST_CHI2))
+        chi2 = data*data
+        chi2 *= ivar
+        odd = (ivar > LARGEST_RATIO*typical) | ~(chi2 < LARGEST_CHI2)
+        odd &= ivar > 0
     ivar[odd | (ivar < typical/LARGEST_RATIO)] = 0
     if not ivar.any():
         raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "

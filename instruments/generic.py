@@ -212,7 +212,9 @@ def plateau(data):
     ----------
     data : ndarray, shape (ny, nx)
     """
-    values = data[np.isfinite(data)] if data.dtype.kind == "f" else data.ravel()
+    values = data.ravel()
+    if data.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        values = values[finite]
     if not len(values):
         return np.inf
     top = data == values.max()
@@ -244,7 +246,7 @@ def _masks(data, dq, saturation, o):
 
 def grown(where, radius):
     """A boolean plane with every true pixel's neighbours within a radius in pixels."""
-    y, x = np.nonzero(where)
+    y, x = np.divmod(np.flatnonzero(where), where.shape[1])
     if not len(y):
         return where
     out = np.zeros(where.shape, bool)

@@ -243,6 +243,7 @@ def read_image(name):
         hdu = hdus[number]
         label = hdu.name if number and hdu.name else number
         data = _plane(_pixels(hdu, name.path, number, label), name, label)
+        data = data.astype(data.dtype.newbyteorder("="), copy=False)
         return FitsImage(name.path, label, data, parsed(hdu.header), parsed(hdus[0].header))
 
 
