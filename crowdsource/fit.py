@@ -18,6 +18,7 @@ from .cython_ext import measure as kernel
 from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance, measured
+from .merge import merged
 from .nebulosity.options import DETECT
 from .psf.initial import initial_psf
 from .sources import Sources
@@ -351,11 +352,16 @@ def culled(state):
         error = removal_error(state.covariance)
         significance = sources.flux/error
         if state.kind == PRUNE:
-            significance /= widened(stages.with_model(state), error, significance < share*c.prune*MOST_DOUBT)
+            state = stages.with_model(state)
+            significance /= widened(state, error, significance < share*c.prune*MOST_DOUBT)
         # what was found in this pass has not settled yet
         significance[sources.passno == state.passno] = np.inf
-        keep = needed(sources, significance, share*c.prune, PRUNE_REACH*float(state.psf.fwhm()))
+        competing = PRUNE_REACH*float(state.psf.fwhm())
+        keep = needed(sources, significance, share*c.prune, competing)
     keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
+    if state.kind == PRUNE and c.merge > 0:
+        left = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
+        return replace(merged(left, significance[keep], competing), covariance=None)
     return replace(state, sources=sources.subset(keep), covariance=None)
 
 

@@ -200,6 +200,9 @@ class CullConfig:
     prune_from, search_share : int, float
         From this pass on a search, too, removes sources, below this share of that bound: what stood in a false place gives
         room for better ones.
+    merge : float
+        Sources that are entangled with neighbours are removed with the last of the others when chi2 grows by less than the
+        square of this once the neighbours have moved to where they fit best; 0 to try none.
     min_separation : float
         The fainter of two sources closer than this is removed, pixels.
     keep_flux : float
@@ -209,6 +212,7 @@ class CullConfig:
     prune: float = 4.5
     prune_from: int = 2
     search_share: float = 0.72
+    merge: float = 3.5
     min_separation: float = 1.
     keep_flux: float = inf
 

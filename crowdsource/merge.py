@@ -1,0 +1,182 @@
+"""Sources whose place their neighbours would take, were they free to move.
+
+The covariances of the fit tell what the model loses without a source as long as all is linear. Where a third source stands
+between two stars that have been put too far from each other, each of the two would have to move by a good part of the PSF's
+width; only a fit of these few, again and again rendered anew, shows that two are enough.
+"""
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .cull import marginal_error, needed
+from .cython_ext import merge as kernel
+from .near import neighbours
+from .psf.base import pixel
+
+CROWDED = 2.5
+"""Ratio of the flux's error with neighbours and positions free to that of the source alone from which it is looked at."""
+SURE = 12.
+"""Linear significance of sources that are not looked at."""
+REACH, BOX = 1.3, 3.
+"""How far neighbours may be, and side of the box of pixels that is fitted, in FWHM."""
+NEIGHBOURS = 3
+"""So many at most are free."""
+STEPS, LARGEST_STEP = 4, 0.6
+"""Steps of the fit, and the largest shift of one of them, pixels."""
+CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Fits of sources' neighbours in their place.
+
+    Attributes
+    ----------
+    source : ndarray of int, shape (n,)
+        The sources that are left out.
+    members : ndarray of int, shape (n, k)
+        Their neighbours; -1 for none.
+    loss : ndarray, shape (n,)
+        Root of the chi2 that is lost.
+    flux, x, y : ndarray, shape (n, k)
+        The neighbours, refitted.
+    """
+    source: np.ndarray
+    members: np.ndarray
+    loss: np.ndarray
+    flux: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+def merged(state, significance, competing):
+    """The state without sources whose neighbours would take their place, and the neighbours there.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+        With covariances, and the model of all sources.
+    significance : ndarray, shape (n,)
+        Linear one of each source; sources that have not settled are infinitely significant.
+    competing : float
+        Of sources nearer to each other than this, pixels, only one goes.
+
+    Returns
+    -------
+    PassState
+        With the model as it was.
+    """
+    s = state.sources
+    entangled = marginal_error(state.covariance) > CROWDED*s.error
+    tried = np.flatnonzero(entangled & (significance < SURE) & ~s.bright)
+    chunks = [tried[k:k+CHUNK] for k in range(0, len(tried), CHUNK)]
+    loss = np.full(len(s), np.inf)
+    trials = list(state.run(lambda chosen: attempt(state, chosen), chunks))
+    for trial in trials:
+        loss[trial.source] = trial.loss
+    keep = needed(s, loss, state.config.cull.merge, competing)
+    flux, x, y = s.flux.copy(), s.x.copy(), s.y.copy()
+    for trial in trials:
+        rows, columns = np.nonzero(~keep[trial.source][:, None] & (trial.members >= 0))
+        which = trial.members[rows, columns]
+        for values, fitted in ((flux, trial.flux), (x, trial.x), (y, trial.y)):
+            values[which] = fitted[rows, columns]
+    return replace(state, sources=s.with_values(flux=flux, x=x, y=y).subset(keep), covariance=state.covariance[keep])
+
+
+def attempt(state, chosen):
+    """Fit the neighbours of some sources in their place.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+    chosen : ndarray of int, shape (m,)
+        Sources; those without neighbours are left out.
+
+    Returns
+    -------
+    Trial
+    """
+    s, fwhm = state.sources, float(state.psf.fwhm())
+    chosen, members = _companies(s, chosen, fwhm)
+    box = _Boxes.around(state, s.x[chosen], s.y[chosen], 2*round(BOX*fwhm/2)+1)
+    group = np.concatenate([members, chosen[:, None]], axis=1)
+    flux, x, y = (np.where(group >= 0, values[group], other) for values, other in
+                  ((s.flux, 0.), (s.x, s.x[chosen][:, None]), (s.y, s.y[chosen][:, None])))
+    planes = box.planes(x, y, flux)
+    target = box.left+kernel.models(planes[0], *box.corners(x, y), flux, box.side)
+    _, whole, gain = kernel.steps(box.left, box.weight, planes, *box.corners(x, y))
+    flux, x, y = (np.ascontiguousarray(v[:, :-1]) for v in (flux, x, y))
+    best = np.full(len(chosen), np.inf), flux, x, y
+    for step in range(STEPS+1):
+        planes, corners = box.planes(x, y, flux), box.corners(x, y)
+        change, chi2, _ = kernel.steps(target-kernel.models(planes[0], *corners, flux, box.side), box.weight, planes, *corners)
+        better = chi2 < best[0]
+        best = [np.where(better if now.ndim == 1 else better[:, None], now, old) for now, old in zip((chi2, flux, x, y), best)]
+        total = flux+change[:, :, 0]
+        shift = np.where(flux[:, :, None] > 0, change[:, :, 1:]/np.where(flux > 0, flux, 1)[:, :, None], 0)
+        shift = np.clip(shift, -LARGEST_STEP, LARGEST_STEP)
+        flux, x, y = total, x+shift[:, :, 0], y+shift[:, :, 1]
+    return Trial(chosen, members, np.sqrt(np.maximum(best[0]-(whole-gain), 0)), *best[1:])
+
+
+def _companies(s, chosen, fwhm):
+    """Those of the chosen sources that have neighbours, and the neighbours whose light matters most at their place."""
+    indptr, near = neighbours(s.x, s.y, s.x[chosen], s.y[chosen], REACH*fwhm)
+    row = np.repeat(np.arange(len(chosen)), np.diff(indptr))
+    free = (near != chosen[row]) & ~s.bright[near]
+    row, near = row[free], near[free]
+    # of Gaussians as wide as the PSF, the overlap
+    distance = np.hypot(s.x[near]-s.x[chosen[row]], s.y[near]-s.y[chosen[row]])/fwhm
+    order = np.lexsort((-s.flux[near]*np.exp2(-2*distance**2), row))
+    row, near = row[order], near[order]
+    place = np.arange(len(row))-np.searchsorted(row, row)
+    members = np.full((len(chosen), NEIGHBOURS), -1)
+    first = place < NEIGHBOURS
+    members[row[first], place[first]] = near[first]
+    company = members[:, 0] >= 0
+    return chosen[company], members[company]
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """Boxes of pixels around sources.
+
+    Attributes
+    ----------
+    psf : crowdsource.psf.base.PSF
+    size, side : int
+        Of stamps and boxes, pixels.
+    x0, y0 : ndarray of int, shape (n, 1)
+        Lower left pixels of the boxes.
+    left, weight : ndarray, shape (n, side, side), float32
+        Data less sky and model; inverse variance, 0 off the image.
+    """
+    psf: object
+    size: int
+    side: int
+    x0: np.ndarray
+    y0: np.ndarray
+    left: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def around(cls, state, x, y, side):
+        """Boxes around positions."""
+        x0, y0 = pixel(x)-side//2, pixel(y)-side//2
+        ny, nx = state.image.shape
+        rows, columns = y0[:, None, None]+np.arange(side)[:, None], x0[:, None, None]+np.arange(side)
+        inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
+        at = np.clip(rows, 0, ny-1), np.clip(columns, 0, nx-1)
+        weight = np.where(inside, state.image.ivar[at], np.float32(0))
+        return cls(state.psf, state.config.solve.stamp_sizes[0], side, x0[:, None], y0[:, None], state.residual_in(at), weight)
+
+    def corners(self, x, y):
+        """Lower left pixels, in the boxes, of the stamps of stars; shapes (n, k)."""
+        return pixel(x)-self.size//2-self.x0, pixel(y)-self.size//2-self.y0
+
+    def planes(self, x, y, flux):
+        """PSFs of stars and their derivatives, three arrays of shape (n, k, size, size); 0 for stars without flux."""
+        planes = self.psf.render(x.ravel(), y.ravel(), self.size, derivatives=True)
+        there = (flux != 0).astype(np.float32)[:, :, None, None]
+        return tuple(plane.reshape(*x.shape, self.size, self.size)*there for plane in planes)

@@ -1,0 +1,164 @@
+"""Small groups of stars fitted on boxes of their own. No global mutable state."""
+import numpy as np
+
+from libc.string cimport memset
+from crowdsource.cython_ext.smallchol cimport cholesky
+
+MOST = 8
+"""Stars of a group at most."""
+cdef double RIDGE = 1e-3
+
+
+def models(const float[:, :, :, ::1] stamps, const Py_ssize_t[:, ::1] x0, const Py_ssize_t[:, ::1] y0, const double[:, ::1] flux,
+           int side):
+    """Models of groups of stars on their boxes.
+
+    Parameters
+    ----------
+    stamps : memoryview, shape (n, k, size, size), float32
+        PSFs of the k stars of each group.
+    x0, y0 : memoryview, shape (n, k)
+        Lower left pixels of the stamps in the box.
+    flux : memoryview, shape (n, k), float64
+    side : int
+        Of the boxes, pixels.
+
+    Returns
+    -------
+    ndarray, shape (n, side, side), float32
+
+    Raises
+    ------
+    ValueError
+        When shapes differ.
+    """
+    cdef Py_ssize_t n = stamps.shape[0], members = stamps.shape[1], size = stamps.shape[2], g, k, j, i
+    if not (x0.shape[0] == y0.shape[0] == flux.shape[0] == n and x0.shape[1] == y0.shape[1] == flux.shape[1] == members):
+        raise ValueError("stamps, x0, y0 and flux must be of as many groups and stars")
+    out = np.zeros((n, side, side), np.float32)
+    cdef float[:, :, ::1] model = out
+    cdef float f
+    with nogil:
+        for g in range(n):
+            for k in range(members):
+                f = <float> flux[g, k]
+                for j in range(max(0, y0[g, k]), min(side, y0[g, k]+size)):
+                    for i in range(max(0, x0[g, k]), min(side, x0[g, k]+size)):
+                        model[g, j, i] += f*stamps[g, k, j-y0[g, k], i-x0[g, k]]
+    return out
+
+
+cdef inline void spread(const float *stamp, Py_ssize_t size, Py_ssize_t x0, Py_ssize_t y0, Py_ssize_t side,
+                        float *column) noexcept nogil:
+    """A stamp as a column of pixels of a box; what lies off the stamp stays as it is."""
+    cdef Py_ssize_t j, i
+    for j in range(max(0, y0), min(side, y0+size)):
+        for i in range(max(0, x0), min(side, x0+size)):
+            column[j*side+i] = stamp[(j-y0)*size+i-x0]
+
+
+cdef inline void products(const float *columns, const float *left, const float *weight, Py_ssize_t pixels, int terms,
+                          double *normal, double *rhs) noexcept nogil:
+    """Lower triangle of the normal matrix, in rows of `terms`, and the right-hand side."""
+    cdef int a, b
+    cdef Py_ssize_t i
+    cdef float s
+    cdef const float *p
+    cdef const float *q
+    for a in range(terms):
+        p = columns+a*pixels
+        s = 0
+        for i in range(pixels):
+            s += p[i]*weight[i]*left[i]
+        rhs[a] = s
+        for b in range(a+1):
+            q, s = columns+b*pixels, 0
+            for i in range(pixels):
+                s += p[i]*weight[i]*q[i]
+            normal[a*terms+b] = s
+
+
+cdef inline double solved(double *normal, double *rhs, int terms) noexcept nogil:
+    """The step in place of the right-hand side, and by how much it lowers chi2 when all is linear."""
+    cdef int a, b
+    cdef double gain = 0
+    for a in range(terms):
+        # what has no pixel or no flux stays
+        normal[a*terms+a] = normal[a*terms+a]*(1+RIDGE) if normal[a*terms+a] > 0 else 1
+    if cholesky(normal, terms, terms):
+        for a in range(terms):
+            rhs[a] = 0
+        return 0
+    for a in range(terms):
+        for b in range(a):
+            rhs[a] -= normal[a*terms+b]*rhs[b]
+        rhs[a] /= normal[a*terms+a]
+        gain += rhs[a]*rhs[a]
+    for a in range(terms-1, -1, -1):
+        for b in range(a+1, terms):
+            rhs[a] -= normal[b*terms+a]*rhs[b]
+        rhs[a] /= normal[a*terms+a]
+    return gain
+
+
+def steps(const float[:, :, ::1] left, const float[:, :, ::1] weight, planes, const Py_ssize_t[:, ::1] x0,
+          const Py_ssize_t[:, ::1] y0):
+    """One step of least squares for all stars of each group.
+
+    Parameters
+    ----------
+    left, weight : memoryview, shape (n, side, side), float32
+        Data less the model on each group's box; inverse variance.
+    planes : tuple of three arrays, shape (n, k, size, size), float32
+        PSFs of the group's stars and their derivatives in x and y; those of stars that are not there are 0.
+    x0, y0 : memoryview, shape (n, k)
+        Lower left pixels of the stamps in the box.
+
+    Returns
+    -------
+    change : ndarray, shape (n, k, 3), float64
+        Of flux, and flux times shift in x and y.
+    chi2, gain : ndarray, shape (n,), float64
+        Before the step, and by how much it would be less after it if all were linear.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, or a group has more than `MOST` stars.
+    """
+    cdef const float[:, :, :, ::1] value = planes[0], ddx = planes[1], ddy = planes[2]
+    cdef Py_ssize_t n = value.shape[0], members = value.shape[1], size = value.shape[2], side = left.shape[1], g, k, i
+    cdef Py_ssize_t pixels = side*side
+    cdef int terms = <int> (3*members)
+    if members > MOST:
+        raise ValueError(f"a group has at most {MOST} stars")
+    if not (left.shape[0] == weight.shape[0] == x0.shape[0] == y0.shape[0] == n and x0.shape[1] == y0.shape[1] == members
+            and left.shape[2] == weight.shape[1] == weight.shape[2] == side and ddx.shape[0] == ddy.shape[0] == n
+            and ddx.shape[1] == ddy.shape[1] == members and ddx.shape[2] == ddy.shape[2] == size):
+        raise ValueError("left, weight, planes, x0 and y0 must be of as many groups and stars, boxes and stamps square")
+    change, before, less = np.zeros((n, members, 3)), np.zeros(n), np.zeros(n)
+    scratch = np.empty((max(1, terms), pixels), np.float32)
+    cdef double[:, :, ::1] out = change
+    cdef double[::1] chi2 = before, gain = less
+    cdef float[:, ::1] column = scratch
+    cdef double[576] normal
+    cdef double[24] rhs
+    cdef double s
+    with nogil:
+        for g in range(n):
+            s = 0
+            for i in range(pixels):
+                s += (&left[g, 0, 0])[i]*(&left[g, 0, 0])[i]*(&weight[g, 0, 0])[i]
+            chi2[g] = s
+            if terms == 0:
+                continue
+            memset(&column[0, 0], 0, terms*pixels*sizeof(float))
+            for k in range(members):
+                spread(&value[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k, 0])
+                spread(&ddx[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k+1, 0])
+                spread(&ddy[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k+2, 0])
+            products(&column[0, 0], &left[g, 0, 0], &weight[g, 0, 0], pixels, terms, normal, rhs)
+            gain[g] = solved(normal, rhs, terms)
+            for i in range(terms):
+                out[g, i//3, i % 3] = rhs[i]
+    return change, before, less
