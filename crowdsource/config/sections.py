@@ -209,10 +209,10 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.5
+    prune: float = 4.45
     prune_from: int = 2
     search_share: float = 0.72
-    merge: float = 3.5
+    merge: float = 3.
     min_separation: float = 1.
     keep_flux: float = inf
 
