@@ -14,16 +14,15 @@ from .catalog.assemble import image_catalog
 from .config import FitConfig, checked
 from .confusion import widening
 from .cull import marginal_error, needed, removal_error, worthy
-from .cython_ext import measure as kernel
 from .design import Workspace
 from .errors import InputError
-from .measure import extent_significance, measured
+from .measure import extent_significance, mean_chi2, measured
 from .merge import merged
 from .nebulosity.options import DETECT
 from .psf.initial import initial_psf
 from .sources import Sources
 from .stages import LAST, PRUNE, SEARCH
-from .tiles import banded, bands, make_tiles
+from .tiles import banded, make_tiles
 
 log = logging.getLogger(__name__)
 SETTLED_SKY = 0.01
@@ -314,14 +313,6 @@ def single_pass(state, start_sky=None):
     told = ("passno", "sources", "new", "chi2", "fwhm")
     log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in told))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
-
-
-def mean_chi2(state):
-    """Mean square of the residual over its error, of the good pixels."""
-    planes = state.image.data, state.sky, state.model, state.image.ivar
-    parts = state.run(lambda rows: kernel.chi2(*(plane[rows] for plane in planes)), bands(len(state.model)))
-    total, count = (sum(part) for part in zip(*parts))
-    return total/max(1, count)
 
 
 def psf_is_due(state):

@@ -4,6 +4,7 @@ import numpy as np
 from .cython_ext import measure as kernel
 from .design import chunks_by_size
 from .psf.base import CENTROID_SIZE, pixel
+from .tiles import bands
 
 SPREAD_SCALE = 1/16
 """Scale length of the disc that spread_model compares with, in FWHM (Desai et al. 2012)."""
@@ -57,6 +58,14 @@ def measured(state, which=slice(None)):
     """
     s = state.sources.subset(which)
     return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run)
+
+
+def mean_chi2(state):
+    """Mean square of the residual over its error, of the good pixels."""
+    planes = state.image.data, state.sky, state.model, state.image.ivar
+    parts = state.run(lambda rows: kernel.chi2(*(plane[rows] for plane in planes)), bands(len(state.model)))
+    total, count = (sum(part) for part in zip(*parts))
+    return total/max(1, count)
 
 
 def extent_significance(columns):

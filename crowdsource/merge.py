@@ -104,13 +104,14 @@ def attempt(state, chosen):
     flux, x, y = (np.where(group >= 0, values[group], other) for values, other in
                   ((s.flux, 0.), (s.x, s.x[chosen][:, None]), (s.y, s.y[chosen][:, None])))
     planes = box.planes(x, y, flux)
-    target = box.left+kernel.models(planes[0], *box.corners(x, y), flux, box.side)
-    _, whole, gain = kernel.steps(box.left, box.weight, planes, *box.corners(x, y))
+    target = box.left+kernel.group_models(planes[0], *box.corners(x, y), flux, box.side)
+    _, whole, gain = kernel.group_steps(box.left, box.weight, planes, *box.corners(x, y))
     flux, x, y = (np.ascontiguousarray(v[:, :-1]) for v in (flux, x, y))
     best = np.full(len(chosen), np.inf), flux, x, y
-    for step in range(STEPS+1):
+    for _ in range(STEPS+1):
         planes, corners = box.planes(x, y, flux), box.corners(x, y)
-        change, chi2, _ = kernel.steps(target-kernel.models(planes[0], *corners, flux, box.side), box.weight, planes, *corners)
+        left = target-kernel.group_models(planes[0], *corners, flux, box.side)
+        change, chi2, _ = kernel.group_steps(left, box.weight, planes, *corners)
         better = chi2 < best[0]
         best = [np.where(better if now.ndim == 1 else better[:, None], now, old) for now, old in zip((chi2, flux, x, y), best)]
         total = flux+change[:, :, 0]

@@ -9,8 +9,8 @@ MOST = 8
 cdef double RIDGE = 1e-3
 
 
-def models(const float[:, :, :, ::1] stamps, const Py_ssize_t[:, ::1] x0, const Py_ssize_t[:, ::1] y0, const double[:, ::1] flux,
-           int side):
+def group_models(const float[:, :, :, ::1] stamps, const Py_ssize_t[:, ::1] x0, const Py_ssize_t[:, ::1] y0,
+                 const double[:, ::1] flux, int side):
     """Models of groups of stars on their boxes.
 
     Parameters
@@ -101,8 +101,8 @@ cdef inline double solved(double *normal, double *rhs, int terms) noexcept nogil
     return gain
 
 
-def steps(const float[:, :, ::1] left, const float[:, :, ::1] weight, planes, const Py_ssize_t[:, ::1] x0,
-          const Py_ssize_t[:, ::1] y0):
+def group_steps(const float[:, :, ::1] left, const float[:, :, ::1] weight, planes, const Py_ssize_t[:, ::1] x0,
+                const Py_ssize_t[:, ::1] y0):
     """One step of least squares for all stars of each group.
 
     Parameters

@@ -350,6 +350,31 @@ def companions(residual, ivar, stamps, x0, y0, screen, step, slope):
     return out
 
 
+def group_models(stamps, x0, y0, flux, side):
+    """Twin of `merge.group_models`."""
+    n, members, size, _ = stamps.shape
+    out = np.zeros((n, side, side))
+    for g in range(n):
+        for k in range(members):
+            add_stamps(out[g], stamps[g, k][None].astype(float), [x0[g, k]], [y0[g, k]], [flux[g, k]])
+    return out
+
+
+def group_steps(left, weight, planes, x0, y0):
+    """Twin of `merge.group_steps`."""
+    n, members = x0.shape
+    change, chi2, gain = np.zeros((n, members, 3)), (left.astype(float)**2*weight).sum(axis=(1, 2)), np.zeros(n)
+    for g in range(n):
+        at = [(plane[g:g+1, k:k+1], x0[g:g+1, k:k+1], y0[g:g+1, k:k+1]) for k in range(members) for plane in planes]
+        columns = np.array([group_models(*one, np.ones((1, 1)), left.shape[1]) for one in at]).reshape(3*members, -1)
+        normal, right = (columns*weight[g].ravel())@columns.T, columns@(weight[g]*left[g].astype(float)).ravel()
+        diagonal = np.diag(normal)
+        normal = normal+np.diag(np.where(diagonal > 0, 1e-3*diagonal, 1))
+        change[g] = np.linalg.solve(normal, right).reshape(members, 3)
+        gain[g] = right@change[g].ravel()
+    return change, chi2, gain
+
+
 def added(own, more, w, r):
     """Root of the improvement in chi2 by one more template with a positive factor, the others giving way, and the factor."""
     normal, right = (own*w)@own.T, (own*w)@r

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crowdsource.cython_ext import centroid, detect, measure, near, reference, reference_sky, render, sky, split
+from crowdsource.cython_ext import centroid, detect, measure, merge, near, reference, reference_sky, render, sky, split
 
 
 def coefficient_planes(count, side, seed=1):
@@ -183,6 +183,49 @@ def test_companions_check_their_arguments():
             split.companions(*bad, 1.8)
     assert not split.companions(residual, np.zeros_like(ivar), stamps, x0, y0, 0., 1, 1.8).any()
     assert not split.companions(residual, ivar, stamps, x0+999, y0, 0., 1, 1.8).any()
+
+
+def stars_in_boxes(groups=6, members=3, size=7, side=9):
+    """Residuals, weights, planes, places and fluxes of small groups of stars; one is not there, one lies off its box."""
+    rng = np.random.default_rng(21)
+    left, weight = (rng.uniform(0, 3, (groups, side, side)).astype(np.float32) for _ in range(2))
+    planes = [rng.normal(size=(groups, members, size, size)).astype(np.float32) for _ in range(3)]
+    x0, y0 = (rng.integers(-4, 6, (groups, members)) for _ in range(2))
+    for plane in planes:
+        plane[0, 0] = 0
+    x0[1, 1] = side
+    weight[2, :, :4] = 0
+    return left, weight, tuple(planes), x0, y0, rng.uniform(-1, 5, (groups, members))
+
+
+def test_models_and_steps_of_small_groups():
+    left, weight, planes, x0, y0, flux = stars_in_boxes()
+    model = merge.group_models(planes[0], x0, y0, flux, 9)
+    assert np.allclose(model, reference.group_models(planes[0], x0, y0, flux, 9), atol=1e-4)
+    fast, slow = (f(left, weight, planes, x0, y0) for f in (merge.group_steps, reference.group_steps))
+    for a, b in zip(fast, slow):
+        assert np.allclose(a, b, rtol=2e-3, atol=1e-4)
+    change, chi2, gain = fast
+    assert not change[0, 0].any() and not change[1, 1].any() and (gain > 0).all()
+    # linear as it is, chi2 falls by what was foretold, but for the ridge
+    terms = np.stack(planes, axis=2).reshape(6, 9, 7, 7)
+    after = left-merge.group_models(terms, np.repeat(x0, 3, axis=1), np.repeat(y0, 3, axis=1), change.reshape(6, 9), 9)
+    assert (after.astype(float)**2*weight).sum(axis=(1, 2)) == pytest.approx(chi2-gain, rel=0.02)
+
+
+def test_small_groups_check_their_arguments():
+    left, weight, planes, x0, y0, flux = stars_in_boxes()
+    none = tuple(np.zeros((0, 3, 7, 7), np.float32) for _ in range(3))
+    assert [len(a) for a in merge.group_steps(left[:0], weight[:0], none, x0[:0], y0[:0])] == [0, 0, 0]
+    with pytest.raises(ValueError, match="as many groups"):
+        merge.group_models(planes[0], x0[:2], y0, flux, 9)
+    for bad in ((left[:2], weight, planes, x0, y0), (left, weight[:, :5].copy(), planes, x0, y0),
+                (left, weight, planes, x0, y0[:, :1].copy())):
+        with pytest.raises(ValueError, match="as many groups"):
+            merge.group_steps(*bad)
+    many = tuple(np.zeros((1, 9, 3, 3), np.float32) for _ in range(3))
+    with pytest.raises(ValueError, match="at most 8"):
+        merge.group_steps(left[:1], weight[:1], many, np.zeros((1, 9), np.intp), np.zeros((1, 9), np.intp))
 
 
 def test_correlation_does_not_flip_the_kernel():
