@@ -249,8 +249,10 @@ def thinned(plane):
 def _typical(ivar):
     """The median inverse variance of good pixels; 0 where there is none."""
     for sample in (thinned(ivar), ivar):
-        if (sample > 0).any():
-            return float(np.median(sample[sample > 0]))
+        positive = sample[sample > 0]
+        if len(positive):
+            # the mean of two may be beyond float32
+            return float(np.partition(positive, len(positive)//2)[len(positive)//2])
     return 0.
 
 

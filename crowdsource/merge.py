@@ -68,7 +68,7 @@ def merged(state, significance, competing):
     """
     s = state.sources
     entangled = marginal_error(state.covariance) > CROWDED*s.error
-    tried = np.flatnonzero(entangled & (significance < SURE) & ~s.bright)
+    tried = np.flatnonzero(entangled & (significance < SURE) & ~_fixed(state))
     chunks = [tried[k:k+CHUNK] for k in range(0, len(tried), CHUNK)]
     loss = np.full(len(s), np.inf)
     trials = list(state.run(lambda chosen: attempt(state, chosen), chunks))
@@ -98,7 +98,7 @@ def attempt(state, chosen):
     Trial
     """
     s, fwhm = state.sources, float(state.psf.fwhm())
-    chosen, members = _companies(s, chosen, fwhm)
+    chosen, members = _companies(s, _fixed(state), chosen, fwhm)
     box = _Boxes.around(state, s.x[chosen], s.y[chosen], 2*round(BOX*fwhm/2)+1)
     group = np.concatenate([members, chosen[:, None]], axis=1)
     flux, x, y = (np.where(group >= 0, values[group], other) for values, other in
@@ -121,11 +121,16 @@ def attempt(state, chosen):
     return Trial(chosen, members, np.sqrt(np.maximum(best[0]-(whole-gain), 0)), *best[1:])
 
 
-def _companies(s, chosen, fwhm):
+def _fixed(state):
+    """Which sources stay as they are: their wings tell of them, far beyond a box."""
+    return state.sources.bright | (state.image.ivar[state.sources.inside(state.image.shape)] == 0)
+
+
+def _companies(s, fixed, chosen, fwhm):
     """Those of the chosen sources that have neighbours, and the neighbours whose light matters most at their place."""
     indptr, near = neighbours(s.x, s.y, s.x[chosen], s.y[chosen], REACH*fwhm)
     row = np.repeat(np.arange(len(chosen)), np.diff(indptr))
-    free = (near != chosen[row]) & ~s.bright[near]
+    free = (near != chosen[row]) & ~fixed[near]
     row, near = row[free], near[free]
     # of Gaussians as wide as the PSF, the overlap
     distance = np.hypot(s.x[near]-s.x[chosen[row]], s.y[near]-s.y[chosen[row]])/fwhm

@@ -1,4 +1,5 @@
 """The sky: order statistics of blocks of the model-subtracted image, smoothly interpolated."""
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -42,13 +43,12 @@ def estimate_sky(image, ivar, config, block, run=map):
         level = np.full(level.shape, np.median(image[ivar > 0]))
     if config.smooth > 1:
         level = ndimage.median_filter(level, config.smooth, mode="nearest")
-    along_y, along_x = (_interpolation(n, block) for n in (ny, nx))
-    level, out = level.astype(np.float32), np.empty((ny, nx), np.float32)
-
-    def interpolate(rows):
-        np.matmul(along_y[rows]@level, along_x.T, out=out[rows])
-
-    list(run(interpolate, bands(ny)))
+    level = np.repeat(np.repeat(level, 1+(len(level) == 1), axis=0), 1+(level.shape[1] == 1), axis=1)
+    down, across = (_spline(n, block) for n in (ny, nx))
+    rows_of = down.matrix()@level
+    planes = [np.ascontiguousarray(v, dtype=np.float32) for v in (rows_of, rows_of@across.bend.T)]
+    out = np.empty((ny, nx), np.float32)
+    list(run(lambda rows: kernel.spline_rows(*(v[rows] for v in planes), across.start, across.weights, out[rows]), bands(ny)))
     return out
 
 
@@ -104,25 +104,46 @@ def _edges(n, block):
     return np.linspace(0, n, blocks+1).astype(np.intp)
 
 
+@dataclass(frozen=True)
+class _Spline:
+    """From block values to the pixels of an axis: cubic between block centres, constant outside them.
+
+    Attributes
+    ----------
+    start : ndarray of intp, shape (blocks,)
+        First pixel of each piece between two centres, and one past the last piece.
+    weights : ndarray, shape (4, n), float32
+        Of the values at either end of a pixel's piece, and of the second derivatives there.
+    bend : ndarray, shape (blocks, blocks)
+        From values to second derivatives.
+    """
+    start: np.ndarray
+    weights: np.ndarray
+    bend: np.ndarray
+
+    def matrix(self):
+        """From values to pixels, shape (n, blocks)."""
+        piece = np.repeat(np.arange(len(self.start)-1), np.diff(self.start))
+        left, right, left_bend, right_bend = self.weights[:, :, None].astype(float)
+        eye = np.eye(len(self.bend))
+        return left*eye[piece]+right*eye[piece+1]+left_bend*self.bend[piece]+right_bend*self.bend[piece+1]
+
+
 @lru_cache(maxsize=4)
-def _interpolation(n, block):
-    """Matrix from block values to the pixels of an axis: cubic between block centres, constant outside them."""
+def _spline(n, block):
+    """The `_Spline` of an axis of n pixels; a single block counts as two of one value."""
     edges = _edges(n, block)
     centres = (edges[:-1]+edges[1:]-1)/2
-    blocks = len(centres)
-    if blocks == 1:
-        return np.ones((edges[-1], 1), np.float32)
-    at = np.clip(np.arange(edges[-1]), centres[0], centres[-1])
+    at = np.clip(np.arange(n), centres[0], centres[-1])
+    if len(centres) == 1:
+        centres = centres[0]+np.arange(2)
+    blocks, width = len(centres), np.diff(centres)
     piece = np.clip(np.searchsorted(centres, at, side="right")-1, 0, blocks-2)
-    width = np.diff(centres)
-    right = (at-centres[piece])/width[piece]
-    left, eye = 1-right, np.eye(blocks)
-    linear = left[:, None]*eye[piece]+right[:, None]*eye[piece+1]
-    if blocks < 4:
-        return linear.astype(np.float32)
-    bend = _second_derivatives(width)
-    cubic = ((left**3-left)[:, None]*bend[piece]+(right**3-right)[:, None]*bend[piece+1])*(width[piece]**2)[:, None]/6
-    return (linear+cubic).astype(np.float32)
+    right, scale = (at-centres[piece])/width[piece], width[piece]**2/6
+    left = 1-right
+    weights = np.stack([left, right, (left**3-left)*scale, (right**3-right)*scale]).astype(np.float32)
+    bend = _second_derivatives(width) if blocks >= 4 else np.zeros((blocks, blocks))
+    return _Spline(np.searchsorted(piece, np.arange(blocks)).astype(np.intp), weights, bend)
 
 
 def _second_derivatives(width):

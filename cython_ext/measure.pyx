@@ -19,11 +19,9 @@ cdef inline void gather(const float *p, const float *g, const float *dx, const f
     cdef double v, d, wp
     for i in range(n):
         v = p[i]
-        if not w[i] > 0:
-            continue
         d = r[i]+flux*v
         wp = w[i]*v
-        s.pq += v
+        s.pq += v if w[i] > 0 else 0
         s.pr += v*r[i]*r[i]*w[i]
         s.w += w[i]
         s.wp += wp

@@ -270,6 +270,14 @@ def centroids(psf, light, weight, weighted, radius):
     return measured, expected
 
 
+def spline_rows(values, bends, start, weights, out):
+    """Twin of `sky.spline_rows`."""
+    for x in range(out.shape[1]):
+        p = np.searchsorted(start, x, side="right")-1
+        ends = np.stack([values[:, p], values[:, p+1], bends[:, p], bends[:, p+1]])
+        out[:, x] = weights[:, x].astype(float)@ends
+
+
 def chi2(data, sky, model, ivar):
     """Twin of `measure.chi2`."""
     left = data.astype(float)-sky-model

@@ -2,43 +2,61 @@
 import numpy as np
 
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 
-cdef float select(float *a, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    """The k-th smallest of n values, which are reordered (Hoare's selection)."""
-    cdef Py_ssize_t low = 0, high = n-1, i, j
-    cdef float pivot, swap
-    while low < high:
-        pivot = a[(low+high)//2]
-        i, j = low, high
-        while i <= j:
-            while a[i] < pivot:
-                i += 1
-            while pivot < a[j]:
-                j -= 1
-            if i <= j:
-                swap = a[i]
-                a[i] = a[j]
-                a[j] = swap
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
+cdef Py_ssize_t FEW = 12
+
+
+cdef inline Py_ssize_t parted(float *a, float *spare, Py_ssize_t n, float pivot, bint equal) noexcept nogil:
+    """Bring what is less than a pivot, or equal to it where asked, to the front; gives how many. Without branches, which would be
+    guessed wrong half of the time."""
+    cdef Py_ssize_t i, front = 0, back = n-1
+    cdef int first
+    for i in range(n):
+        first = (a[i] < pivot) | (equal & (a[i] == pivot))
+        spare[front] = a[i]
+        spare[back] = a[i]
+        front += first
+        back -= 1-first
+    memcpy(a, spare, n*sizeof(float))
+    return front
+
+
+cdef float select(float *a, float *spare, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """The k-th smallest of n values, which are reordered so that none before it is larger, and none behind it smaller."""
+    cdef Py_ssize_t i, j, front
+    cdef float pivot, low, high
+    while n > FEW:
+        low, high = min(a[0], a[n-1]), max(a[0], a[n-1])
+        pivot = min(max(low, a[n//2]), high)
+        front = parted(a, spare, n, pivot, False)
+        if front == 0:
+            front = parted(a, spare, n, pivot, True)
+            # NaN is not even equal to itself
+            if k < front or front == 0:
+                return pivot
+        if k < front:
+            n = front
         else:
-            break
+            a, k, n = a+front, k-front, n-front
+    for i in range(1, n):
+        pivot, j = a[i], i
+        while j > 0 and a[j-1] > pivot:
+            a[j] = a[j-1]
+            j -= 1
+        a[j] = pivot
     return a[k]
 
 
-cdef float quantile(float *a, Py_ssize_t n, double q, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef float quantile(float *a, float *spare, Py_ssize_t n, double q, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Quantile of n values by linear interpolation; they are reordered.
 
     It is looked for among those from `first` to before `last`, where the ones before are no larger and those behind no smaller.
     """
     cdef double at = q*(n-1)
     cdef Py_ssize_t k = min(max(<Py_ssize_t> at, first), last-1), i
-    cdef float low = select(a+first, last-first, k-first), high
+    cdef float low = select(a+first, spare, last-first, k-first), high
     if at <= k or k+1 >= n:
         return low
     high = a[k+1]
@@ -57,9 +75,8 @@ cdef Py_ssize_t good_values(const float[:, ::1] image, const float[:, ::1] weigh
     cdef Py_ssize_t y, x, n = 0
     for y in range(b.y0, b.y1):
         for x in range(b.x0, b.x1):
-            if weight[y, x] > 0:
-                out[n] = image[y, x]
-                n += 1
+            out[n] = image[y, x]
+            n += weight[y, x] > 0
     return n
 
 
@@ -110,7 +127,9 @@ def block_statistics(const float[:, ::1] image, const float[:, ::1] weight, cons
     cdef long long[:, ::1] count = counts
     cdef Block b
     most = max(1, np.max(np.diff(edges_y))*np.max(np.diff(edges_x)))
-    cdef float *scratch = <float *> malloc(most*sizeof(float))
+    # one more, since what does not count is written before it is known
+    cdef float *scratch = <float *> malloc(2*(most+1)*sizeof(float))
+    cdef float *spare = scratch+most+1
     cdef float low, middle, high
     if scratch == NULL:
         raise MemoryError(f"no memory for a block of {most} pixels")
@@ -122,11 +141,51 @@ def block_statistics(const float[:, ::1] image, const float[:, ::1] weight, cons
                 count[j, i] = n
                 if n == 0:
                     continue
-                middle = quantile(scratch, n, 0.5, 0, n)
+                middle = quantile(scratch, spare, n, 0.5, 0, n)
                 # the median has parted the values
-                low, high = quantile(scratch, n, 0.158655, 0, n//2+1), quantile(scratch, n, 0.841345, (n-1)//2, n)
+                low = quantile(scratch, spare, n, 0.158655, 0, n//2+1)
+                high = quantile(scratch, spare, n, 0.841345, (n-1)//2, n)
                 value[j, i, 0], value[j, i, 1], value[j, i, 2] = low, middle, high
                 value[j, i, 3] = clipped_mean(image, weight, &b, <float> (middle-clip*(middle-low)),
                                               <float> (middle+clip*(middle-low)))
     free(scratch)
     return values, counts
+
+
+def spline_rows(const float[:, ::1] values, const float[:, ::1] bends, const Py_ssize_t[::1] start, const float[:, ::1] weights,
+                float[:, ::1] out):
+    """Cubic splines along the rows of an image.
+
+    Parameters
+    ----------
+    values, bends : memoryview, shape (ny, knots), float32
+        Values and second derivatives at the knots of each row.
+    start : memoryview, shape (knots,)
+        First pixel of each piece between two knots, from 0, and one past the last piece.
+    weights : memoryview, shape (4, nx), float32
+        Of the values at either end of a pixel's piece, and of the second derivatives there.
+    out : memoryview, shape (ny, nx), float32
+        Written to.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, or pieces leave the rows.
+    """
+    cdef Py_ssize_t ny = out.shape[0], nx = out.shape[1], knots = start.shape[0], y, x, p
+    if not (values.shape[0] == bends.shape[0] == ny and values.shape[1] == bends.shape[1] == knots and weights.shape[0] == 4
+            and weights.shape[1] == nx):
+        raise ValueError("values and bends, weights and out must belong to the same rows, knots and pixels")
+    if knots < 2 or start[0] != 0 or start[knots-1] != nx or (np.diff(start) < 0).any():
+        raise ValueError("pieces must cover the rows, in order")
+    cdef const float *a = &weights[0, 0]
+    cdef const float *b = &weights[1, 0]
+    cdef const float *c = &weights[2, 0]
+    cdef const float *d = &weights[3, 0]
+    cdef float low, high, low_bend, high_bend
+    with nogil:
+        for y in range(ny):
+            for p in range(knots-1):
+                low, high, low_bend, high_bend = values[y, p], values[y, p+1], bends[y, p], bends[y, p+1]
+                for x in range(start[p], start[p+1]):
+                    out[y, x] = a[x]*low+b[x]*high+c[x]*low_bend+d[x]*high_bend

@@ -281,6 +281,33 @@ def test_block_statistics(clip):
     assert np.allclose(fast[0], slow[0], rtol=2e-6, atol=1e-6, equal_nan=True)
 
 
+def test_blocks_of_equal_values_and_of_nan():
+    edges = np.array([0, 20, 40], dtype=np.intp)
+    weight = np.ones((40, 40), np.float32)
+    values, _ = sky.block_statistics(weight*7, weight, edges, edges, 3.)
+    assert (values == 7).all()
+    broken = weight.copy()
+    broken[:20, :20] = np.nan
+    values, count = sky.block_statistics(broken, weight, edges, edges, 3.)
+    assert np.isnan(values[0, 0, :3]).all() and (values[1] == 1).all() and (count == 400).all()
+
+
+def test_splines_along_rows():
+    rng = np.random.default_rng(14)
+    values, bends = (rng.normal(size=(5, 4)).astype(np.float32) for _ in range(2))
+    # the second piece has no pixel
+    start, weights = np.array([0, 9, 9, 30], dtype=np.intp), rng.normal(size=(4, 30)).astype(np.float32)
+    fast, slow = np.empty((5, 30), np.float32), np.empty((5, 30))
+    for module, out in ((sky, fast), (reference, slow)):
+        module.spline_rows(values, bends, start, weights, out)
+    assert np.allclose(fast, slow, atol=1e-5)
+    for bad in (np.array([0, 9, 8, 30]), np.array([1, 9, 9, 30]), np.array([0, 9, 9, 31])):
+        with pytest.raises(ValueError, match="cover the rows"):
+            sky.spline_rows(values, bends, bad.astype(np.intp), weights, fast)
+    with pytest.raises(ValueError, match="same rows"):
+        sky.spline_rows(values, bends[:3], start, weights, fast)
+
+
 def test_block_edges_must_lie_in_the_image():
     image = np.zeros((9, 9), np.float32)
     with pytest.raises(ValueError, match="edges"):

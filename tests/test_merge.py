@@ -70,12 +70,16 @@ def test_three_stars_stay_three():
     assert len(merged(state, significance(state), 6.).sources) == 3*COUNT
 
 
-def test_what_is_significant_listed_or_alone_is_not_tried():
+def test_what_is_significant_listed_masked_or_alone_is_not_tried():
     x, y, flux, image = groups((4000., 2700.), (-1.65, 1.65))
     state = started(image, *between(x, y, flux))
     assert len(merged(state, np.full(3*COUNT, 20.), 6.).sources) == 3*COUNT
     listed = replace(state, sources=state.sources.with_values(bright=np.ones(3*COUNT, bool)))
     assert len(merged(listed, significance(state), 6.).sources) == 3*COUNT
+    row, column = np.indices(SHAPE)
+    hidden = (np.hypot(x[:, :, None, None]-column, y[:, :, None, None]-row) < 2).any(axis=(0, 1))
+    masked = replace(state, image=image.masked(hidden, 0))
+    assert len(merged(masked, significance(state), 6.).sources) == 3*COUNT
     alone = started(image, (x[:1]+x[1:])/2, (y[:1]+y[1:])/2, flux.sum(axis=0))
     assert len(merged(alone, significance(alone), 6.).sources) == COUNT
 
