@@ -8,9 +8,10 @@ import hashlib
 import json
 import logging
 import time
-from concurrent.futures import BrokenExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor, as_completed
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 
 from .config import from_mapping, preset_config
@@ -182,9 +183,13 @@ def attempt(work, task, progress=None):
 
 def fit_task(work, task, progress=None):
     """Read and fit one detector, and write its part. Parameters and return as `attempt`."""
-    from .fit import fit
     clock, settings, instrument = _Clock(), work.settings, work.instrument
-    image, config, psf, given = prepared(work, task)
+    with ThreadPoolExecutor(1) as aside:
+        if settings.threads > 1:
+            # the engine takes as long to load as the pixels do to be read
+            aside.submit(import_module, "crowdsource.fit")
+        image, config, psf, given = prepared(work, task)
+    from .fit import fit
     clock("reading")
     result = fit(image, psf, config, **given, threads=settings.threads, progress=progress, observer=_observer(settings, task))
     catalog = result.catalog

@@ -9,7 +9,6 @@ from .io.atomic import check_folder, check_output
 from .io.earlier import check_earlier
 from .io.parts import INFO, MODEL, Parts
 from .io.tables import check_ending
-from .nebulosity.classifier import ORDERS
 from .nebulosity.network import files as network_files
 from .nebulosity.network import read_network
 
@@ -105,6 +104,7 @@ class Settings:
             Names of the exposure's.
         """
         if self.network:
+            from .nebulosity.classifier import ORDERS
             read_network(self.network[0], ORDERS)
         if from_mapping(self.config).sky.keep and self.sky_from is None:
             raise ConfigError("sky.keep keeps a given sky, but there is none: name an earlier run's model file (--sky-from)")

@@ -2,7 +2,6 @@
 from pathlib import Path
 
 from ..errors import DataFileError
-from ..psf.storage import read_hdus
 from .fits import ImageName, read_image
 from .hdus import opened
 from .planes import plane_header
@@ -65,6 +64,7 @@ def earlier_psf(path, detector, image):
     -------
     crowdsource.psf.model.FieldPSF
     """
+    from ..psf.storage import read_hdus
     name = prefix(detector)+PSF
     with opened(path) as hdus:
         psf = read_hdus(hdus, name)

@@ -6,8 +6,6 @@ import numpy as np
 from astropy.io import fits
 
 from ..catalog.schema import PROBABILITY
-from ..detect import flux_ivar
-from ..nebulosity.classifier import EIGHTH, shrunk
 from .results import prefix
 
 FINE = 32
@@ -52,6 +50,7 @@ def probability_hdus(probabilities, image, detector=""):
     list of astropy.io.fits.CompImageHDU
         Stored exactly, with the names of the catalog's columns.
     """
+    from ..nebulosity.classifier import EIGHTH, shrunk
     header = plane_header(image, EIGHTH)
     return [exact(shrunk(plane), header, prefix(detector)+column.name.upper())
             for column, plane in zip(PROBABILITY, probabilities)]
@@ -76,6 +75,7 @@ def info_hdus(result, flags, header, detector=""):
         pixel, float32 of 12 significant bits; ``MSK``, the flags; ``PSF``, its stamp in the middle, which sums to 1 over its norm
         box.
     """
+    from ..detect import flux_ivar
     psf, before = result.psf, prefix(detector)
     size = max(result.config.solve.stamp_sizes[0], 2*int(np.ceil(WIDE*psf.fwhm()))+1)
     planes = ((rounded(flux_ivar(psf.stamp(size), result.image.ivar)), header, "IVF"), (flags, header, "MSK"),
