@@ -1,6 +1,6 @@
 """The sky: order statistics of blocks of the model-subtracted image, smoothly interpolated."""
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -45,7 +45,7 @@ def estimate_sky(image, ivar, config, block, run=map):
         level = ndimage.median_filter(level, config.smooth, mode="nearest")
     level = np.repeat(np.repeat(level, 1+(len(level) == 1), axis=0), 1+(level.shape[1] == 1), axis=1)
     down, across = (_spline(n, block) for n in (ny, nx))
-    rows_of = down.matrix()@level
+    rows_of = down.matrix@level
     planes = [np.ascontiguousarray(v, dtype=np.float32) for v in (rows_of, rows_of@across.bend.T)]
     out = np.empty((ny, nx), np.float32)
     list(run(lambda rows: kernel.spline_rows(*(v[rows] for v in planes), across.start, across.weights, out[rows]), bands(ny)))
@@ -121,6 +121,7 @@ class _Spline:
     weights: np.ndarray
     bend: np.ndarray
 
+    @cached_property
     def matrix(self):
         """From values to pixels, shape (n, blocks)."""
         piece = np.repeat(np.arange(len(self.start)-1), np.diff(self.start))
