@@ -285,7 +285,7 @@ def test_reasons_of_failures():
             (caused(OutputError("x"), OSError(errno.ENOSPC, "x")), "io"), (OutputError("x"), "place"),
             (PermissionError(errno.EACCES, "x"), "output"), (caused(ChangedError("f", "x"), OSError(errno.EIO, "x")), "io"),
             (FileExistsError(errno.EEXIST, "x"), "place"), (ChangedError("f", "x"), "changed"), (MemoryError(), "memory"),
-            (KeyError("x"), "internal"),
+            (KeyError("x"), "internal"), (OSError(errno.ENOMEM, "x"), "memory"),
             (caused(DataFileError("f", "x"), MemoryError()), "memory")):
         assert reason_of(problem) == reason
 

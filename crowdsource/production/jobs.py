@@ -163,7 +163,7 @@ def reason_of(problem):
         chain.append(each)
         each = each.__cause__ or each.__context__
     numbers = {e.errno for e in chain if isinstance(e, OSError)}
-    if any(isinstance(e, MemoryError) for e in chain):
+    if errno.ENOMEM in numbers or any(isinstance(e, MemoryError) for e in chain):
         return "memory"
     if numbers & PASSING:
         return "io"
