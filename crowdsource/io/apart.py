@@ -79,8 +79,11 @@ def _check_lengths(streams):
 def main():
     """Write the array of an HDU to the standard output."""
     path, number = sys.argv[1:]
+    whole = io.BytesIO()
     with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
-        np.save(sys.stdout.buffer, np.asarray(hdus[int(number)].data), allow_pickle=False)
+        np.save(whole, np.asarray(hdus[int(number)].data), allow_pickle=False)
+    # numpy would ask a pipe for its position
+    sys.stdout.buffer.write(whole.getbuffer())
 
 
 if __name__ == "__main__":
