@@ -12,6 +12,8 @@ from .cull import marginal_error, needed
 from .cython_ext import merge as kernel
 from .near import neighbours
 from .psf.base import pixel
+from .stars import boxes
+from .tiles import bands
 
 CROWDED = 2.5
 """Ratio of the flux's error with neighbours and positions free to that of the source alone from which it is looked at."""
@@ -66,12 +68,13 @@ def merged(state, significance, competing):
     PassState
         With the model as it was.
     """
-    s = state.sources
+    s, fwhm = state.sources, float(state.psf.fwhm())
+    # of a star on masked pixels its wings tell, far beyond a box
+    fixed = s.bright | (state.image.ivar[s.inside(state.image.shape)] == 0)
     entangled = marginal_error(state.covariance) > CROWDED*s.error
-    tried = np.flatnonzero(entangled & (significance < SURE) & ~_fixed(state))
-    chunks = [tried[k:k+CHUNK] for k in range(0, len(tried), CHUNK)]
-    loss = np.full(len(s), np.inf)
-    trials = list(state.run(lambda chosen: attempt(state, chosen), chunks))
+    chosen, members = _companies(s, fixed, np.flatnonzero(entangled & (significance < SURE) & ~fixed), fwhm)
+    loss, side = np.full(len(s), np.inf), 2*round(BOX*fwhm/2)+1
+    trials = list(state.run(lambda part: attempt(state, chosen[part], members[part], side), bands(len(chosen), CHUNK)))
     for trial in trials:
         loss[trial.source] = trial.loss
     keep = needed(s, loss, state.config.cull.merge, competing)
@@ -84,22 +87,25 @@ def merged(state, significance, competing):
     return replace(state, sources=s.with_values(flux=flux, x=x, y=y).subset(keep), covariance=state.covariance[keep])
 
 
-def attempt(state, chosen):
+def attempt(state, chosen, members, side):
     """Fit the neighbours of some sources in their place.
 
     Parameters
     ----------
     state : crowdsource.fit.PassState
-    chosen : ndarray of int, shape (m,)
-        Sources; those without neighbours are left out.
+    chosen : ndarray of int, shape (n,)
+        The sources.
+    members : ndarray of int, shape (n, k)
+        Their neighbours; -1 for none.
+    side : int
+        Of the boxes that are fitted, odd, pixels.
 
     Returns
     -------
     Trial
     """
-    s, fwhm = state.sources, float(state.psf.fwhm())
-    chosen, members = _companies(s, _fixed(state), chosen, fwhm)
-    box = _Boxes.around(state, s.x[chosen], s.y[chosen], 2*round(BOX*fwhm/2)+1)
+    s = state.sources
+    box = _Boxes.around(state, s.x[chosen], s.y[chosen], side)
     group = np.concatenate([members, chosen[:, None]], axis=1)
     flux, x, y = (np.where(group >= 0, values[group], other) for values, other in
                   ((s.flux, 0.), (s.x, s.x[chosen][:, None]), (s.y, s.y[chosen][:, None])))
@@ -119,11 +125,6 @@ def attempt(state, chosen):
         shift = np.clip(shift, -LARGEST_STEP, LARGEST_STEP)
         flux, x, y = total, x+shift[:, :, 0], y+shift[:, :, 1]
     return Trial(chosen, members, np.sqrt(np.maximum(best[0]-(whole-gain), 0)), *best[1:])
-
-
-def _fixed(state):
-    """Which sources stay as they are: their wings tell of them, far beyond a box."""
-    return state.sources.bright | (state.image.ivar[state.sources.inside(state.image.shape)] == 0)
 
 
 def _companies(s, fixed, chosen, fwhm):
@@ -169,13 +170,8 @@ class _Boxes:
     @classmethod
     def around(cls, state, x, y, side):
         """Boxes around positions."""
-        x0, y0 = pixel(x)-side//2, pixel(y)-side//2
-        ny, nx = state.image.shape
-        rows, columns = y0[:, None, None]+np.arange(side)[:, None], x0[:, None, None]+np.arange(side)
-        inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
-        at = np.clip(rows, 0, ny-1), np.clip(columns, 0, nx-1)
-        weight = np.where(inside, state.image.ivar[at], np.float32(0))
-        return cls(state.psf, state.config.solve.stamp_sizes[0], side, x0[:, None], y0[:, None], state.residual_in(at), weight)
+        x0, y0 = pixel(x)[:, None]-side//2, pixel(y)[:, None]-side//2
+        return cls(state.psf, state.config.solve.stamp_sizes[0], side, x0, y0, *boxes(state, x, y, side))
 
     def corners(self, x, y):
         """Lower left pixels, in the boxes, of the stamps of stars; shapes (n, k)."""

@@ -28,14 +28,12 @@ def groups(flux, offset, seed=3, edge=20):
     return x, y, flux.reshape(-1, COUNT), Image.from_arrays(data, np.full(SHAPE, 1/SIGMA**2))
 
 
-def started(image, x, y, flux, passes=1, **cull):
-    """A state whose sources start somewhere and have been fitted so often, with covariances."""
+def started(image, x, y, flux, **cull):
+    """A state whose sources start somewhere and have been fitted once, with covariances."""
     config = FitConfig(psf=PSFConfig(refit=False), cull=CullConfig(**cull))
     state = initialize(image, PSF, config, None, None, None)
     state = with_model(replace(state, sources=Sources.new(x.ravel(), y.ravel(), flux.ravel())))
-    for _ in range(passes):
-        state = with_model(fitted(state, 3, with_errors=True)[0])
-    return state
+    return with_model(fitted(state, 3, with_errors=True)[0])
 
 
 def between(x, y, flux):
