@@ -137,23 +137,14 @@ def chi2(const float[:, ::1] data, const float[:, ::1] sky, const float[:, ::1] 
     ValueError
         When shapes differ.
     """
-    cdef Py_ssize_t ny = data.shape[0], nx = data.shape[1], y, x, lane, count = 0
+    cdef Py_ssize_t ny = data.shape[0], nx = data.shape[1], y, x, count = 0
     if not (sky.shape[0] == model.shape[0] == ivar.shape[0] == ny and sky.shape[1] == model.shape[1] == ivar.shape[1] == nx):
         raise ValueError("data, sky, model and ivar must have the same shape")
     cdef double total = 0, left
-    cdef double[8] lanes
     with nogil:
-        memset(lanes, 0, sizeof(lanes))
         for y in range(ny):
-            for x in range(0, nx-7, 8):
-                for lane in range(8):
-                    left = data[y, x+lane]-sky[y, x+lane]-model[y, x+lane]
-                    lanes[lane] += left*left*ivar[y, x+lane]
-                    count += ivar[y, x+lane] > 0
-            for x in range(nx//8*8, nx):
+            for x in range(nx):
                 left = data[y, x]-sky[y, x]-model[y, x]
                 total += left*left*ivar[y, x]
                 count += ivar[y, x] > 0
-        for lane in range(8):
-            total += lanes[lane]
     return total, count
