@@ -14,7 +14,7 @@ cdef extern from "simd.h" nogil:
                      Py_ssize_t p_row, int rows, int vectors, double *sums) noexcept
     void cs_weigh(const float *w, const float *r, Py_ssize_t row, const float *p, Py_ssize_t p_plane, Py_ssize_t p_row, int rows,
                   int n, float *t, Py_ssize_t t_plane, Py_ssize_t t_row, double *sums) noexcept
-    void cs_add(const float *a, float f, int n, float *out) noexcept
+    void cs_add(const float *a, Py_ssize_t a_row, float f, int rows, int n, float *out, Py_ssize_t out_row) noexcept
 
 
 def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1] offset, Py_ssize_t stride):
@@ -66,16 +66,17 @@ def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssiz
     ValueError
         When lengths differ.
     """
-    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = image.shape[0], nx = image.shape[1], k, j, first, last
+    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = image.shape[0], nx = image.shape[1]
+    cdef Py_ssize_t k, first, last, low, top
     if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n:
         raise ValueError("stamps, x0, y0 and flux must be as many")
     with nogil:
         for k in range(n):
             first, last = max(0, -x0[k]), min(size, nx-x0[k])
-            if last <= first:
-                continue
-            for j in range(max(0, -y0[k]), min(size, ny-y0[k])):
-                cs_add(&stamps[k, j, first], <float> flux[k], <int> (last-first), &image[y0[k]+j, x0[k]+first])
+            low, top = max(0, -y0[k]), min(size, ny-y0[k])
+            if last > first and top > low:
+                cs_add(&stamps[k, low, first], size, <float> flux[k], <int> (top-low), <int> (last-first),
+                       &image[y0[k]+low, x0[k]+first], nx)
 
 
 cdef inline bint overlap(const Py_ssize_t[:, ::1] layout, Py_ssize_t a, Py_ssize_t b, Py_ssize_t least) noexcept nogil:

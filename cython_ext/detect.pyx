@@ -2,7 +2,7 @@
 import numpy as np
 
 cdef extern from "simd.h" nogil:
-    void cs_correlate64(const float *image, Py_ssize_t row, const float *kernel, int size, float *out) noexcept
+    void cs_correlate128(const float *image, Py_ssize_t row, const float *kernel, int size, float *out) noexcept
 
 
 def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
@@ -24,19 +24,19 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
     ValueError
         When the kernel is not square with an odd side.
     """
-    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, blocks = (nx+63)//64
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, blocks = (nx+127)//128
     cdef int size = <int> kernel.shape[0], r = size//2
     if kernel.shape[1] != size or size % 2 == 0:
         raise ValueError("the kernel must be square with an odd side")
-    cdef Py_ssize_t row = 64*blocks+2*r+8
-    padded, out, line = np.zeros((ny+2*r, row), np.float32), np.empty((ny, nx), np.float32), np.empty(64*blocks, np.float32)
+    cdef Py_ssize_t row = 128*blocks+2*r+8
+    padded, out, line = np.zeros((ny+2*r, row), np.float32), np.empty((ny, nx), np.float32), np.empty(128*blocks, np.float32)
     padded[r:r+ny, r:r+nx] = image
     cdef float[:, ::1] window = padded, result = out
     cdef float[::1] strip = line
     with nogil:
         for y in range(ny):
             for x in range(blocks):
-                cs_correlate64(&window[y, 64*x], row, &kernel[0, 0], size, &strip[64*x])
+                cs_correlate128(&window[y, 128*x], row, &kernel[0, 0], size, &strip[128*x])
             result[y, :] = strip[:nx]
     return out
 

@@ -7,15 +7,15 @@ gradient. Pixels at and past the planes' edge are zero. No global mutable state.
 import numpy as np
 
 from libc.math cimport floor
-from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
 
 cdef extern from "simd.h" nogil:
-    void cs_six_taps(const float *a, Py_ssize_t a_row, Py_ssize_t step, const float *w, int rows, int n, float *out,
+    void cs_six_taps(const float *a, Py_ssize_t a_row, const Py_ssize_t *at, const float *w, int rows, int n, int keep, float *out,
                      Py_ssize_t out_row) noexcept
     void cs_combine(const float *a, Py_ssize_t a_row, Py_ssize_t plane, const float *f, int count, int rows, int n, float *out,
                     Py_ssize_t out_row) noexcept
-    void cs_add(const float *a, float f, int n, float *out) noexcept
+    void cs_add(const float *a, Py_ssize_t a_row, float f, int rows, int n, float *out, Py_ssize_t out_row) noexcept
 
 
 cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
@@ -23,93 +23,98 @@ cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
 
     Unser, Aldroubi and Eden (1993), "B-spline signal processing: part I".
     """
-    cdef double s = 1-t, t2 = t*t, s2 = s*s, t4 = t2*t2, s4 = s2*s2
-    w[0] = <float> (s4*s/120)
-    w[5] = <float> (t4*t/120)
-    w[1] = <float> (((1+s)**5-6*s4*s)/120)
-    w[4] = <float> (((1+t)**5-6*t4*t)/120)
-    w[2] = <float> (((2+s)**5-6*(1+s)**5+15*s4*s)/120)
-    w[3] = <float> (((2+t)**5-6*(1+t)**5+15*t4*t)/120)
-    d[0] = <float> (-s4/24)
-    d[5] = <float> (t4/24)
-    d[1] = <float> (-((1+s)**4-6*s4)/24)
-    d[4] = <float> (((1+t)**4-6*t4)/24)
-    d[2] = <float> (-((2+s)**4-6*(1+s)**4+15*s4)/24)
-    d[3] = <float> (((2+t)**4-6*(1+t)**4+15*t4)/24)
-
-
-cdef void combine(const float[:, :, ::1] planes, const float *factors, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t high,
-                  Py_ssize_t wide, float *out) noexcept nogil:
-    """The star's own coefficients on a box of the planes; zero where the box leaves them."""
-    cdef Py_ssize_t m = planes.shape[1], left = max(0, -x0), right = min(wide, m-x0), low = max(0, -y0), top = min(high, m-y0)
-    if left > 0 or low > 0 or right < wide or top < high:
-        memset(out, 0, high*wide*sizeof(float))
-    if right > left and top > low:
-        cs_combine(&planes[0, y0+low, 0]+x0+left, m, m*m, factors, <int> planes.shape[0], <int> (top-low), <int> (right-left),
-                   out+low*wide+left, wide)
-
-
-cdef void filter_rows(const float *c, Py_ssize_t high, Py_ssize_t wide, Py_ssize_t width, Py_ssize_t step, const float *w,
-                      float *out) noexcept nogil:
-    """Six-tap filter along x of every row."""
-    cdef Py_ssize_t r, i
-    cdef const float *a
-    if step == 1:
-        cs_six_taps(c, wide, 1, w, <int> high, <int> width, out, width)
-        return
-    for r in range(high):
-        for i in range(width):
-            a = c+r*wide+i*step
-            out[r*width+i] = w[0]*a[0]+w[1]*a[1]+w[2]*a[2]+w[3]*a[3]+w[4]*a[4]+w[5]*a[5]
-
-
-cdef void filter_columns(const float *rows, Py_ssize_t size, Py_ssize_t width, Py_ssize_t step, const float *w, float factor,
-                         float *out) noexcept nogil:
-    """Six-tap filter along y."""
-    cdef int q
-    cdef float[6] taps
-    for q in range(6):
-        taps[q] = factor*w[q]
-    cs_six_taps(rows, step*width, width, taps, <int> size, <int> width, out, width)
+    cdef double s = 1-t, a = 1+t, b = 1+s, c = 2+t, e = 2+s
+    cdef double t4 = (t*t)*(t*t), s4 = (s*s)*(s*s), a4 = (a*a)*(a*a), b4 = (b*b)*(b*b), c4 = (c*c)*(c*c), e4 = (e*e)*(e*e)
+    w[0] = <float> (s4*s*(1/120.))
+    w[5] = <float> (t4*t*(1/120.))
+    w[1] = <float> ((b4*b-6*s4*s)*(1/120.))
+    w[4] = <float> ((a4*a-6*t4*t)*(1/120.))
+    w[2] = <float> ((e4*e-6*b4*b+15*s4*s)*(1/120.))
+    w[3] = <float> ((c4*c-6*a4*a+15*t4*t)*(1/120.))
+    d[0] = <float> (-s4*(1/24.))
+    d[5] = <float> (t4*(1/24.))
+    d[1] = <float> (-(b4-6*s4)*(1/24.))
+    d[4] = <float> ((a4-6*t4)*(1/24.))
+    d[2] = <float> (-(e4-6*b4+15*s4)*(1/24.))
+    d[3] = <float> ((c4-6*a4+15*t4)*(1/24.))
 
 
 cdef struct Workspace:
-    # a stamp has size rows of width floats; the box of coefficients under it is high x wide
-    Py_ssize_t size, width, high, wide, oversampling
+    # a stamp has size rows of width floats, the first `size` of which count; under it lies a box of coefficients, high rows in
+    # as many phases along x as there are samples in a pixel, each of `lane` floats: the taps of neighbouring pixels are neighbours
+    Py_ssize_t size, width, oversampling, high, lane, wide, count, middle
+    void *memory
+    float *planes
     float *box
     float *rows
     float *slopes
 
 
-cdef bint prepare(Workspace *s, Py_ssize_t size, Py_ssize_t width, Py_ssize_t oversampling) noexcept nogil:
-    """Set up a workspace; gives 0 when there is no memory. `box` must be freed."""
-    s.size, s.width, s.oversampling = size, width, oversampling
-    s.high, s.wide = oversampling*(size-1)+6, oversampling*(width-1)+6
-    s.box = <float *> malloc((s.high*s.wide+2*s.high*width)*sizeof(float))
-    s.rows = s.box+s.high*s.wide
-    s.slopes = s.rows+s.high*width
-    return s.box != NULL
+cdef inline Py_ssize_t aligned(Py_ssize_t n) noexcept nogil:
+    """So many floats and some more, that the next ones may lie well in memory."""
+    return (n+15)//16*16
 
 
-cdef void one_stamp(const float[:, :, ::1] planes, const float *factors, double x, double y, const Workspace *s, float *value,
-                    float *ddx, float *ddy) noexcept nogil:
+cdef bint prepare(Workspace *s, const float[:, :, ::1] planes, Py_ssize_t size, Py_ssize_t width,
+                  Py_ssize_t oversampling) noexcept nogil:
+    """Set up a workspace with what stamps need of the planes, row by row; gives 0 when there is no memory. Free `memory`."""
+    cdef Py_ssize_t m = planes.shape[1], deep, j, k, phase, i, row, column, first
+    cdef float *to
+    s.size, s.width, s.oversampling, s.count, s.middle = size, width, oversampling, planes.shape[0], m//2
+    s.high = oversampling*(size-1)+6
+    s.lane = (width+(oversampling+5)//oversampling+7)//8*8
+    s.wide = oversampling*s.lane
+    deep = s.high+oversampling
+    s.memory = calloc(aligned(deep*s.count*s.wide)+aligned(s.high*s.wide)+2*aligned(s.high*width)+16, sizeof(float))
+    if s.memory == NULL:
+        return 0
+    s.planes = <float *> ((<uintptr_t> s.memory+63)//64*64)
+    s.box = s.planes+aligned(deep*s.count*s.wide)
+    s.rows = s.box+aligned(s.high*s.wide)
+    s.slopes = s.rows+aligned(s.high*width)
+    first = corner(s)-2
+    for j in range(max(0, -first), min(deep, m-first)):
+        for k in range(s.count):
+            to = s.planes+(j*s.count+k)*s.wide
+            for phase in range(oversampling):
+                for i in range(s.lane):
+                    column = first+phase+oversampling*i
+                    if 0 <= column < m:
+                        to[phase*s.lane+i] = planes[k, first+j, column]
+    return 1
+
+
+cdef inline Py_ssize_t corner(const Workspace *s) noexcept nogil:
+    """The least coefficient, along either axis, that is the third of a stamp's first six."""
+    return s.middle-s.oversampling*(s.size//2)-(s.oversampling+1)//2
+
+
+cdef inline Py_ssize_t place(const Workspace *s, double x, float *w, float *d) noexcept nogil:
+    """How many coefficients past the least one a stamp around x begins, and the weights of its taps and slopes."""
+    cdef double u = s.middle-s.oversampling*(s.size//2+x-floor(x+0.5)), low = floor(u)
+    spline_weights(u-low, w, d)
+    return min(max(0, <Py_ssize_t> low-corner(s)), s.oversampling)
+
+
+cdef void one_stamp(const float *factors, double x, double y, const Workspace *s, float *value, float *ddx, float *ddy) noexcept nogil:
     """One star's stamp and, unless ddx is NULL, its gradient."""
     cdef float[6] wx, dx, wy, dy
-    cdef Py_ssize_t half = s.size//2, middle = planes.shape[1]//2, x0, y0
-    cdef double u = middle-s.oversampling*(half+x-floor(x+0.5))
-    x0 = <Py_ssize_t> floor(u)
-    spline_weights(u-x0, wx, dx)
-    u = middle-s.oversampling*(half+y-floor(y+0.5))
-    y0 = <Py_ssize_t> floor(u)
-    spline_weights(u-y0, wy, dy)
-    combine(planes, factors, y0-2, x0-2, s.high, s.wide, s.box)
-    filter_rows(s.box, s.high, s.wide, s.width, s.oversampling, wx, s.rows)
-    filter_columns(s.rows, s.size, s.width, s.oversampling, wy, 1, value)
+    cdef Py_ssize_t[6] along, across
+    cdef Py_ssize_t left = place(s, x, wx, dx), low = place(s, y, wy, dy), step = s.oversampling*s.width
+    cdef int k, size = <int> s.size, width = <int> s.width, high = <int> s.high
+    for k in range(6):
+        along[k] = (left+k) % s.oversampling*s.lane+(left+k)//s.oversampling
+        across[k] = k*width
+    cs_combine(s.planes+low*s.count*s.wide, s.count*s.wide, s.wide, factors, <int> s.count, high, <int> s.wide, s.box, s.wide)
+    cs_six_taps(s.box, s.wide, along, wx, high, width, width, s.rows, width)
+    cs_six_taps(s.rows, step, across, wy, size, width, size, value, width)
     if ddx != NULL:
-        filter_rows(s.box, s.high, s.wide, s.width, s.oversampling, dx, s.slopes)
         # a source that moves up by one pixel moves the point looked at down by one
-        filter_columns(s.slopes, s.size, s.width, s.oversampling, wy, -s.oversampling, ddx)
-        filter_columns(s.rows, s.size, s.width, s.oversampling, dy, -s.oversampling, ddy)
+        for k in range(6):
+            dx[k], dy[k] = -s.oversampling*dx[k], -s.oversampling*dy[k]
+        cs_six_taps(s.box, s.wide, along, dx, high, width, width, s.slopes, width)
+        cs_six_taps(s.slopes, step, across, wy, size, width, size, ddx, width)
+        cs_six_taps(s.rows, step, across, dy, size, width, size, ddy, width)
 
 
 def check(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y, Py_ssize_t size,
@@ -159,15 +164,15 @@ def render(const float[:, :, ::1] planes, const float[:, ::1] factors, const dou
     slopes_x, slopes_y = np.empty((many, size, size), np.float32), np.empty((many, size, size), np.float32)
     cdef float[:, :, ::1] value = stamps, ddx = slopes_x, ddy = slopes_y
     cdef Workspace work
-    if not prepare(&work, size, size, oversampling):
+    if not prepare(&work, planes, size, size, oversampling):
         raise MemoryError(f"no memory for a stamp of {size} pixels")
     with nogil:
         for k in range(n):
             if derivatives:
-                one_stamp(planes, &factors[k, 0], x[k], y[k], &work, &value[k, 0, 0], &ddx[k, 0, 0], &ddy[k, 0, 0])
+                one_stamp(&factors[k, 0], x[k], y[k], &work, &value[k, 0, 0], &ddx[k, 0, 0], &ddy[k, 0, 0])
             else:
-                one_stamp(planes, &factors[k, 0], x[k], y[k], &work, &value[k, 0, 0], NULL, NULL)
-    free(work.box)
+                one_stamp(&factors[k, 0], x[k], y[k], &work, &value[k, 0, 0], NULL, NULL)
+    free(work.memory)
     return stamps, slopes_x, slopes_y
 
 
@@ -193,22 +198,19 @@ def render_packed(const float[:, :, ::1] planes, const float[:, ::1] factors, co
     MemoryError
         When scratch memory cannot be had.
     """
-    cdef Py_ssize_t n = x.shape[0], k, j, i, plane = size*stride
+    cdef Py_ssize_t n = x.shape[0], k, plane = size*stride
     check(planes, factors, x, y, size, oversampling)
     if stride < size or offset.shape[0] != n or (n and (np.min(offset) < 0 or np.max(offset)+3*plane > buffer.shape[0])):
         raise ValueError("the stamps do not fit into the buffer")
     cdef Workspace work
     cdef float *out
-    if not prepare(&work, size, stride, oversampling):
+    if not prepare(&work, planes, size, stride, oversampling):
         raise MemoryError(f"no memory for a stamp of {size} pixels")
     with nogil:
         for k in range(n):
             out = &buffer[offset[k]]
-            one_stamp(planes, &factors[k, 0], x[k], y[k], &work, out, out+plane, out+2*plane)
-            for j in range(3*size):
-                for i in range(size, stride):
-                    out[j*stride+i] = 0
-    free(work.box)
+            one_stamp(&factors[k, 0], x[k], y[k], &work, out, out+plane, out+2*plane)
+    free(work.memory)
 
 
 def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x,
@@ -232,22 +234,22 @@ def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float
     MemoryError
         When scratch memory cannot be had.
     """
-    cdef Py_ssize_t n = x.shape[0], ny = image.shape[0], nx = image.shape[1], k, j, x0, y0, first, last
+    cdef Py_ssize_t n = x.shape[0], ny = image.shape[0], nx = image.shape[1]
+    cdef Py_ssize_t k, x0, y0, first, last, low, high, width = (size+7)//8*8
     check(planes, factors, x, y, size, oversampling)
     if flux.shape[0] != n:
         raise ValueError("x and flux must be as many")
-    stamp = np.empty((size, size+8-size % 8), np.float32)
+    stamp = np.empty((size, width), np.float32)
     cdef float[:, ::1] value = stamp
     cdef Workspace work
-    if not prepare(&work, size, value.shape[1], oversampling):
+    if not prepare(&work, planes, size, width, oversampling):
         raise MemoryError(f"no memory for a stamp of {size} pixels")
     with nogil:
         for k in range(n):
             x0, y0 = <Py_ssize_t> floor(x[k]+0.5)-size//2, <Py_ssize_t> floor(y[k]+0.5)-size//2-top
-            first, last = max(0, -x0), min(size, nx-x0)
-            if last <= first or y0 >= ny or y0+size <= 0:
-                continue
-            one_stamp(planes, &factors[k, 0], x[k], y[k], &work, &value[0, 0], NULL, NULL)
-            for j in range(max(0, -y0), min(size, ny-y0)):
-                cs_add(&value[j, first], <float> flux[k], <int> (last-first), &image[y0+j, x0+first])
-    free(work.box)
+            # past its size a row holds zeros, which may be added where there is room
+            first, last, low, high = max(0, -x0), min(width, nx-x0), max(0, -y0), min(size, ny-y0)
+            if min(size, last) > first and high > low:
+                one_stamp(&factors[k, 0], x[k], y[k], &work, &value[0, 0], NULL, NULL)
+                cs_add(&value[low, first], width, <float> flux[k], <int> (high-low), <int> (last-first), &image[y0+low, x0+first], nx)
+    free(work.memory)

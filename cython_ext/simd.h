@@ -1,132 +1,53 @@
-/* Innermost loops of the kernels on eight floats at a time.
+/* Innermost loops of the kernels on eight or sixteen floats at a time.
 
-   GCC and Clang compile each loop twice on x86-64: for any processor, and for those with AVX2 and FMA; which one runs is
-   decided at each call by the processor's own word (one load and a predicted branch). On other processors the vector type
-   becomes whatever they have; other compilers take the plain loops, which give the same sums up to rounding. */
+   GCC and Clang compile each loop three times on x86-64: for any processor, for those with AVX2 and FMA, and for those with
+   AVX-512; which one runs is decided at each call by the processor's own word (a load and a predicted branch). On other
+   processors the vector types become whatever they have; other compilers take the plain loops, which give the same sums up to
+   rounding. */
 #ifndef CROWDSOURCE_SIMD_H
 #define CROWDSOURCE_SIMD_H
 #include <stddef.h>
 
 #if defined(__GNUC__)
+typedef float cs_v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float cs_v8 __attribute__((vector_size(32), aligned(4), may_alias));
-#define CS_LOAD(p) (*(const cs_v8 *)(p))
-#define CS_STORE(p, v) (*(cs_v8 *)(p) = (v))
+typedef float cs_v16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int cs_i8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int cs_i16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef double cs_d4 __attribute__((vector_size(32), aligned(8), may_alias));
+static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#define CS_LOAD(V, p) (*(const V *)(p))
+#define CS_STORE(V, p, v) (*(V *)(p) = (v))
+/* The first lanes of a vector, and zeros from lane `keep` on. */
+#define CS_FIRST(V, I, v, keep) ((V)((I)(v) & (CS_LOAD(I, cs_lanes) < (int)(keep))))
 
-/* The sum of eight floats in double precision. */
-#define CS_TOTAL(v) (((double)v[0]+v[4]) + ((double)v[1]+v[5]) + ((double)v[2]+v[6]) + ((double)v[3]+v[7]))
-
-#define CS_LOOPS(NAME, TARGET) \
-/* The nine sums over pixels of products of three planes t with three planes p. Planes of t are t_plane apart with rows \
-   t_row apart, p likewise; rows hold 8*vectors floats. */ \
-TARGET static void NAME(products)(const float *t, ptrdiff_t t_plane, ptrdiff_t t_row, const float *p, ptrdiff_t p_plane, \
-                                  ptrdiff_t p_row, int rows, int vectors, double *sums) \
-{ \
-    cs_v8 s00 = {0}, s01 = {0}, s02 = {0}, s10 = {0}, s11 = {0}, s12 = {0}, s20 = {0}, s21 = {0}, s22 = {0}; \
-    for (int j = 0; j < rows; j++) { \
-        const float *a = t + j*t_row, *b = p + j*p_row; \
-        for (int v = 0; v < vectors; v++, a += 8, b += 8) { \
-            cs_v8 a0 = CS_LOAD(a), a1 = CS_LOAD(a+t_plane), a2 = CS_LOAD(a+2*t_plane); \
-            cs_v8 b0 = CS_LOAD(b), b1 = CS_LOAD(b+p_plane), b2 = CS_LOAD(b+2*p_plane); \
-            s00 += a0*b0; s01 += a0*b1; s02 += a0*b2; \
-            s10 += a1*b0; s11 += a1*b1; s12 += a1*b2; \
-            s20 += a2*b0; s21 += a2*b1; s22 += a2*b2; \
-        } \
-    } \
-    sums[0] = CS_TOTAL(s00); sums[1] = CS_TOTAL(s01); sums[2] = CS_TOTAL(s02); \
-    sums[3] = CS_TOTAL(s10); sums[4] = CS_TOTAL(s11); sums[5] = CS_TOTAL(s12); \
-    sums[6] = CS_TOTAL(s20); sums[7] = CS_TOTAL(s21); sums[8] = CS_TOTAL(s22); \
-} \
-/* 64 neighbouring outputs of a correlation: out[k] = sum over j, i of kernel[j*size+i] image[j*row + i + k]. */ \
-TARGET static void NAME(correlate)(const float *image, ptrdiff_t row, const float *kernel, int size, float *out) \
-{ \
-    cs_v8 s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0}; \
-    for (int j = 0; j < size; j++) { \
-        const float *a = image + j*row; \
-        for (int i = 0; i < size; i++, a++) { \
-            float k = kernel[j*size+i]; \
-            s0 += k*CS_LOAD(a); s1 += k*CS_LOAD(a+8); s2 += k*CS_LOAD(a+16); s3 += k*CS_LOAD(a+24); \
-            s4 += k*CS_LOAD(a+32); s5 += k*CS_LOAD(a+40); s6 += k*CS_LOAD(a+48); s7 += k*CS_LOAD(a+56); \
-        } \
-    } \
-    CS_STORE(out, s0); CS_STORE(out+8, s1); CS_STORE(out+16, s2); CS_STORE(out+24, s3); \
-    CS_STORE(out+32, s4); CS_STORE(out+40, s5); CS_STORE(out+48, s6); CS_STORE(out+56, s7); \
-} \
-/* A six-tap filter of each row: out[i] = sum over k of w[k] a[i + k*step]. The last vector of a row may overlap the one
-   before. */ \
-TARGET static void NAME(six_taps)(const float *a, ptrdiff_t a_row, ptrdiff_t step, const float *w, int rows, int n, float *out, \
-                                  ptrdiff_t out_row) \
-{ \
-    float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5]; \
-    for (int r = 0; r < rows; r++, a += a_row, out += out_row) { \
-        int i = 0; \
-        for (; n >= 8 && i < n; i += 8) { \
-            int j = i+8 <= n ? i : n-8; \
-            const float *b = a+j; \
-            CS_STORE(out+j, w0*CS_LOAD(b)+w1*CS_LOAD(b+step)+w2*CS_LOAD(b+2*step)+w3*CS_LOAD(b+3*step) \
-                            +w4*CS_LOAD(b+4*step)+w5*CS_LOAD(b+5*step)); \
-        } \
-        for (; i < n; i++) \
-            out[i] = w0*a[i]+w1*a[i+step]+w2*a[i+2*step]+w3*a[i+3*step]+w4*a[i+4*step]+w5*a[i+5*step]; \
-    } \
-} \
-/* In each row, out[i] = sum over k of f[k] a[k*plane + i]. */ \
-TARGET static void NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n, \
-                                 float *out, ptrdiff_t out_row) \
-{ \
-    for (int r = 0; r < rows; r++, a += a_row, out += out_row) { \
-        int i = 0; \
-        for (; n >= 8 && i < n; i += 8) { \
-            int j = i+8 <= n ? i : n-8; \
-            cs_v8 s = f[0]*CS_LOAD(a+j); \
-            for (int k = 1; k < count; k++) s += f[k]*CS_LOAD(a+k*plane+j); \
-            CS_STORE(out+j, s); \
-        } \
-        for (; i < n; i++) { \
-            float s = 0; \
-            for (int k = 0; k < count; k++) s += f[k]*a[k*plane+i]; \
-            out[i] = s; \
-        } \
-    } \
-} \
-/* Three planes p times weights w into planes t, and the sums of each with a residual r. Planes of p are p_plane apart with rows \
-   p_row apart, t likewise; rows of w and r are row apart. */ \
-TARGET static void NAME(weigh)(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row, \
-                               int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums) \
-{ \
-    for (int q = 0; q < 3; q++) { \
-        cs_v8 s = {0}; \
-        double rest = 0; \
-        for (int j = 0; j < rows; j++) { \
-            const float *a = w + j*row, *b = r + j*row, *c = p + q*p_plane + j*p_row; \
-            float *out = t + q*t_plane + j*t_row; \
-            int i = 0; \
-            for (; i+8 <= n; i += 8) { \
-                cs_v8 v = CS_LOAD(a+i)*CS_LOAD(c+i); \
-                CS_STORE(out+i, v); \
-                s += v*CS_LOAD(b+i); \
-            } \
-            for (; i < n; i++) { \
-                out[i] = a[i]*c[i]; \
-                rest += (double)out[i]*b[i]; \
-            } \
-        } \
-        sums[q] = CS_TOTAL(s) + rest; \
-    } \
-} \
-/* out[i] += f*a[i]. */ \
-TARGET static void NAME(add)(const float *a, float f, int n, float *out) \
-{ \
-    for (int i = 0; i < n; i++) out[i] += f*a[i]; \
-}
-
-#define CS_PLAIN(name) cs_plain_##name
-CS_LOOPS(CS_PLAIN, )
+#define CS_NAME(loop) cs_plain_##loop
+#define CS_TARGET
+#define CS_V cs_v8
+#define CS_I cs_i8
+#define CS_W 8
+#include "simd_loops.h"
 #if defined(__x86_64__)
-#define CS_AVX2(name) cs_avx2_##name
-CS_LOOPS(CS_AVX2, __attribute__((target("avx2,fma"))))
+#undef CS_NAME
+#undef CS_TARGET
+#define CS_NAME(loop) cs_avx2_##loop
+#define CS_TARGET __attribute__((target("avx2,fma")))
+#include "simd_loops.h"
+#undef CS_NAME
+#undef CS_TARGET
+#undef CS_V
+#undef CS_I
+#undef CS_W
+#define CS_NAME(loop) cs_avx512_##loop
+#define CS_TARGET __attribute__((target("avx2,fma,avx512f,avx512dq,avx512vl")))
+#define CS_V cs_v16
+#define CS_I cs_i16
+#define CS_W 16
+#include "simd_loops.h"
 #define CS_CALL(name, ...) \
     do { \
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) cs_avx2_##name(__VA_ARGS__); \
+        if (__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) cs_avx512_##name(__VA_ARGS__); \
+        else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) cs_avx2_##name(__VA_ARGS__); \
         else cs_plain_##name(__VA_ARGS__); \
     } while (0)
 #else
@@ -148,7 +69,7 @@ static void cs_plain_products(const float *t, ptrdiff_t t_plane, ptrdiff_t t_row
 
 static void cs_plain_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, float *out)
 {
-    for (int k = 0; k < 64; k++) {
+    for (int k = 0; k < 128; k++) {
         float s = 0;
         for (int j = 0; j < size; j++)
             for (int i = 0; i < size; i++) s += kernel[j*size+i]*image[j*row+i+k];
@@ -156,12 +77,14 @@ static void cs_plain_correlate(const float *image, ptrdiff_t row, const float *k
     }
 }
 
-static void cs_plain_six_taps(const float *a, ptrdiff_t a_row, ptrdiff_t step, const float *w, int rows, int n, float *out,
-                              ptrdiff_t out_row)
+static void cs_plain_six_taps(const float *a, ptrdiff_t a_row, const ptrdiff_t *at, const float *w, int rows, int n, int keep,
+                              float *out, ptrdiff_t out_row)
 {
     for (int r = 0; r < rows; r++, a += a_row, out += out_row)
-        for (int i = 0; i < n; i++)
-            out[i] = w[0]*a[i]+w[1]*a[i+step]+w[2]*a[i+2*step]+w[3]*a[i+3*step]+w[4]*a[i+4*step]+w[5]*a[i+5*step];
+        for (int i = 0; i < n; i++) {
+            const float *b = a+i;
+            out[i] = i >= keep ? 0 : w[0]*b[at[0]]+w[1]*b[at[1]]+w[2]*b[at[2]]+w[3]*b[at[3]]+w[4]*b[at[4]]+w[5]*b[at[5]];
+        }
 }
 
 static void cs_plain_combine(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n,
@@ -189,9 +112,20 @@ static void cs_plain_weigh(const float *w, const float *r, ptrdiff_t row, const 
     }
 }
 
-static void cs_plain_add(const float *a, float f, int n, float *out)
+static void cs_plain_block_row(const float *blocks, const int *others, ptrdiff_t count, const double *x, double *y, ptrdiff_t own)
 {
-    for (int i = 0; i < n; i++) out[i] += f*a[i];
+    for (ptrdiff_t m = 0; m < count; m++, blocks += 9)
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++) {
+                y[4*own+i] += blocks[3*i+j]*x[4*others[m]+j];
+                y[4*others[m]+j] += blocks[3*i+j]*x[4*own+i];
+            }
+}
+
+static void cs_plain_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
+{
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++) out[r*out_row+i] += f*a[r*a_row+i];
 }
 #define CS_CALL(name, ...) cs_plain_##name(__VA_ARGS__)
 #endif
@@ -202,15 +136,15 @@ static inline void cs_products(const float *t, ptrdiff_t t_plane, ptrdiff_t t_ro
     CS_CALL(products, t, t_plane, t_row, p, p_plane, p_row, rows, vectors, sums);
 }
 
-static inline void cs_correlate64(const float *image, ptrdiff_t row, const float *kernel, int size, float *out)
+static inline void cs_correlate128(const float *image, ptrdiff_t row, const float *kernel, int size, float *out)
 {
     CS_CALL(correlate, image, row, kernel, size, out);
 }
 
-static inline void cs_six_taps(const float *a, ptrdiff_t a_row, ptrdiff_t step, const float *w, int rows, int n, float *out,
-                               ptrdiff_t out_row)
+static inline void cs_six_taps(const float *a, ptrdiff_t a_row, const ptrdiff_t *at, const float *w, int rows, int n, int keep,
+                               float *out, ptrdiff_t out_row)
 {
-    CS_CALL(six_taps, a, a_row, step, w, rows, n, out, out_row);
+    CS_CALL(six_taps, a, a_row, at, w, rows, n, keep, out, out_row);
 }
 
 static inline void cs_combine(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n,
@@ -225,8 +159,13 @@ static inline void cs_weigh(const float *w, const float *r, ptrdiff_t row, const
     CS_CALL(weigh, w, r, row, p, p_plane, p_row, rows, n, t, t_plane, t_row, sums);
 }
 
-static inline void cs_add(const float *a, float f, int n, float *out)
+static inline void cs_block_row(const float *blocks, const int *others, ptrdiff_t count, const double *x, double *y, ptrdiff_t own)
 {
-    CS_CALL(add, a, f, n, out);
+    CS_CALL(block_row, blocks, others, count, x, y, own);
+}
+
+static inline void cs_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
+{
+    CS_CALL(add, a, a_row, f, rows, n, out, out_row);
 }
 #endif

@@ -3,35 +3,35 @@ import numpy as np
 
 from libc.math cimport fabs, sqrt
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 from crowdsource.cython_ext.smallchol cimport cholesky, invert3
 
 
+cdef extern from "simd.h" nogil:
+    void cs_block_row(const float *blocks, const int *others, Py_ssize_t count, const double *x, double *y, Py_ssize_t own) noexcept
+
+
 cdef void multiply(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
-                   const int[::1] indices, const double[:, ::1] x, double[:, ::1] y) noexcept nogil:
-    """y = N x for the symmetric matrix of which each off-diagonal block is stored once, at its row's owner."""
-    cdef Py_ssize_t n = diagonal.shape[0], k, m, b
-    cdef double x0, x1, x2, y0, y1, y2
-    cdef const float *c
+                   const int[::1] indices, const float *tail, const double[:, ::1] x, double[:, ::1] y) noexcept nogil:
+    """y = N x for the symmetric matrix of which each off-diagonal block is stored once, at its row's owner.
+
+    Vectors hold three numbers a source and a fourth, which in x is 0. `tail` is the last block: kernels read past blocks.
+    """
+    cdef Py_ssize_t n = diagonal.shape[0], last = indices.shape[0]-1, k, first, count
+    cdef double x0, x1, x2
     for k in range(n):
         x0, x1, x2 = x[k, 0], x[k, 1], x[k, 2]
         y[k, 0] = diagonal[k, 0]*x0+diagonal[k, 1]*x1+diagonal[k, 2]*x2
         y[k, 1] = diagonal[k, 3]*x0+diagonal[k, 4]*x1+diagonal[k, 5]*x2
         y[k, 2] = diagonal[k, 6]*x0+diagonal[k, 7]*x1+diagonal[k, 8]*x2
+        y[k, 3] = 0
     for k in range(n):
-        x0, x1, x2 = x[k, 0], x[k, 1], x[k, 2]
-        y0 = y1 = y2 = 0
-        for m in range(indptr[k], indptr[k+1]):
-            b = indices[m]
-            c = &blocks[m, 0]
-            y0 += c[0]*x[b, 0]+c[1]*x[b, 1]+c[2]*x[b, 2]
-            y1 += c[3]*x[b, 0]+c[4]*x[b, 1]+c[5]*x[b, 2]
-            y2 += c[6]*x[b, 0]+c[7]*x[b, 1]+c[8]*x[b, 2]
-            y[b, 0] += c[0]*x0+c[3]*x1+c[6]*x2
-            y[b, 1] += c[1]*x0+c[4]*x1+c[7]*x2
-            y[b, 2] += c[2]*x0+c[5]*x1+c[8]*x2
-        y[k, 0] += y0
-        y[k, 1] += y1
-        y[k, 2] += y2
+        first = indptr[k]
+        count = min(indptr[k+1], last)-first
+        if count > 0:
+            cs_block_row(&blocks[first, 0], &indices[first], count, &x[0, 0], &y[0, 0], k)
+        if first <= last < indptr[k+1]:
+            cs_block_row(tail, &indices[last], 1, &x[0, 0], &y[0, 0], k)
 
 
 cdef void precondition(const double[:, ::1] inverse, const double[:, ::1] r, double[:, ::1] z) noexcept nogil:
@@ -96,19 +96,23 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
     cdef Py_ssize_t n = diagonal.shape[0], k, q
     if rhs.shape[0] != n or rhs.shape[1] != 3 or diagonal.shape[1] != 9 or blocks.shape[1] != 9:
         raise ValueError("diagonal and blocks need nine columns, rhs three")
-    solution, work = np.zeros((n, 3)), np.zeros((4, n, 3))
+    solution, work = np.zeros((n, 3)), np.zeros((4, n, 4))
     inverses = np.zeros((n, 9))
-    work[0] = rhs
+    work[0, :, :3] = rhs
     cdef double[:, ::1] x = solution, r = work[0], z = work[1], p = work[2], w = work[3], inverse = inverses
     cdef double rz, first, alpha, beta, fresh
     cdef int iteration = 0
+    cdef float[12] tail
+    if indices.shape[0]:
+        memcpy(tail, &blocks[indices.shape[0]-1, 0], 9*sizeof(float))
+    tail[9] = 0
     with nogil:
         block_inverse(diagonal, inverse, planes)
         precondition(inverse, r, z)
         p[:, :] = z
         rz = first = dot(r, z)
         while iteration < max_iterations and rz > tolerance*tolerance*first:
-            multiply(diagonal, blocks, indptr, indices, p, w)
+            multiply(diagonal, blocks, indptr, indices, tail, p, w)
             alpha = rz/dot(p, w)
             for k in range(n):
                 for q in range(3):

@@ -1,0 +1,176 @@
+/* The loops of simd.h, which includes this file once for each kind of processor, with these set:
+
+   CS_NAME(loop)  name of a loop for that processor
+   CS_TARGET      attribute that lets the compiler use its instructions
+   CS_V, CS_I     its widest vectors, of floats and of integers
+   CS_W           how many floats they hold */
+
+/* DO(V, I, W, i) with vectors V, or I, of W lanes, for the columns of a row of n from i on; the last one of eight may overlap the one
+   before. What is left, from i on, is less than eight columns that hold no vector. */
+#define CS_ACROSS(DO) \
+    int i = 0; \
+    for (; i+CS_W <= n; i += CS_W) DO(CS_V, CS_I, CS_W, i) \
+    for (; i+8 <= n; i += 8) DO(cs_v8, cs_i8, 8, i) \
+    if (n >= 8 && i < n) { \
+        i = n-8; \
+        DO(cs_v8, cs_i8, 8, i) \
+        i = n; \
+    }
+
+/* The sum of eight floats in double precision. */
+CS_TARGET static inline double CS_NAME(total)(const cs_v8 *v)
+{
+    const cs_v4 *half = (const cs_v4 *)v;
+    cs_d4 d = __builtin_convertvector(half[0]+half[1], cs_d4);
+    return (d[0]+d[2]) + (d[1]+d[3]);
+}
+
+/* The nine sums over pixels of products of three planes t with three planes p. Planes of t are t_plane apart with rows t_row apart,
+   p likewise; rows hold 8*vectors floats. */
+CS_TARGET static void CS_NAME(products)(const float *t, ptrdiff_t t_plane, ptrdiff_t t_row, const float *p, ptrdiff_t p_plane,
+                                        ptrdiff_t p_row, int rows, int vectors, double *sums)
+{
+    cs_v8 s[9] = {{0}};
+    for (int j = 0; j < rows; j++) {
+        const float *a = t + j*t_row, *b = p + j*p_row;
+        for (int v = 0; v < vectors; v++, a += 8, b += 8) {
+            cs_v8 a0 = CS_LOAD(cs_v8, a), a1 = CS_LOAD(cs_v8, a+t_plane), a2 = CS_LOAD(cs_v8, a+2*t_plane);
+            cs_v8 b0 = CS_LOAD(cs_v8, b), b1 = CS_LOAD(cs_v8, b+p_plane), b2 = CS_LOAD(cs_v8, b+2*p_plane);
+            s[0] += a0*b0; s[1] += a0*b1; s[2] += a0*b2;
+            s[3] += a1*b0; s[4] += a1*b1; s[5] += a1*b2;
+            s[6] += a2*b0; s[7] += a2*b1; s[8] += a2*b2;
+        }
+    }
+    for (int q = 0; q < 9; q++) sums[q] = CS_NAME(total)(&s[q]);
+}
+
+/* 128 neighbouring outputs of a correlation: out[k] = sum over j, i of kernel[j*size+i] image[j*row + i + k]. */
+CS_TARGET static void CS_NAME(correlate)(const float *image, ptrdiff_t row, const float *kernel, int size, float *out)
+{
+    for (int k = 0; k < 128; k += 8*CS_W) {
+        CS_V s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0};
+        for (int j = 0; j < size; j++) {
+            const float *a = image + j*row + k, *f = kernel + j*size;
+            for (int i = 0; i < size; i++, a++) {
+                s0 += f[i]*CS_LOAD(CS_V, a); s1 += f[i]*CS_LOAD(CS_V, a+CS_W);
+                s2 += f[i]*CS_LOAD(CS_V, a+2*CS_W); s3 += f[i]*CS_LOAD(CS_V, a+3*CS_W);
+                s4 += f[i]*CS_LOAD(CS_V, a+4*CS_W); s5 += f[i]*CS_LOAD(CS_V, a+5*CS_W);
+                s6 += f[i]*CS_LOAD(CS_V, a+6*CS_W); s7 += f[i]*CS_LOAD(CS_V, a+7*CS_W);
+            }
+        }
+        CS_STORE(CS_V, out+k, s0); CS_STORE(CS_V, out+k+CS_W, s1);
+        CS_STORE(CS_V, out+k+2*CS_W, s2); CS_STORE(CS_V, out+k+3*CS_W, s3);
+        CS_STORE(CS_V, out+k+4*CS_W, s4); CS_STORE(CS_V, out+k+5*CS_W, s5);
+        CS_STORE(CS_V, out+k+6*CS_W, s6); CS_STORE(CS_V, out+k+7*CS_W, s7);
+    }
+}
+
+/* Six-tap filters of each row: out[i] = sum over k of w[k] a[at[k] + i], and 0 from i = keep on. */
+CS_TARGET static void CS_NAME(six_taps)(const float *a, ptrdiff_t a_row, const ptrdiff_t *at, const float *w, int rows, int n,
+                                        int keep, float *out, ptrdiff_t out_row)
+{
+    const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5];
+    const float *a0 = a+at[0], *a1 = a+at[1], *a2 = a+at[2], *a3 = a+at[3], *a4 = a+at[4], *a5 = a+at[5];
+    /* down the rows, so that the weights stay in their registers */
+#define CS_TAPS(V, j) ((w0*CS_LOAD(V, a0+(j))+w1*CS_LOAD(V, a1+(j))+w2*CS_LOAD(V, a2+(j))) \
+                       +(w3*CS_LOAD(V, a3+(j))+w4*CS_LOAD(V, a4+(j))+w5*CS_LOAD(V, a5+(j))))
+#define CS_DOWN(V, I, W, i) \
+    if (i+W <= keep) \
+        for (ptrdiff_t r = 0, j = i, k = i; r < rows; r++, j += a_row, k += out_row) CS_STORE(V, out+k, CS_TAPS(V, j)); \
+    else { \
+        const I mask = CS_LOAD(I, cs_lanes) < keep-(i); \
+        for (ptrdiff_t r = 0, j = i, k = i; r < rows; r++, j += a_row, k += out_row) \
+            CS_STORE(V, out+k, (V)((I)CS_TAPS(V, j) & mask)); \
+    }
+    CS_ACROSS(CS_DOWN)
+    for (; i < n; i++)
+        for (int r = 0; r < rows; r++) out[r*out_row+i] = i < keep ? CS_TAPS(float, r*a_row+i) : 0;
+#undef CS_DOWN
+#undef CS_TAPS
+}
+
+/* In each row, out[i] = sum over k of f[k] a[k*plane + i]; n is at least eight. */
+CS_TARGET static void CS_NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n,
+                                       float *out, ptrdiff_t out_row)
+{
+    int start = 0;
+    /* the six terms of a polynomial of second order at once, others one by one */
+#define CS_SIX(V, I, W, i) { \
+        const float f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3], f4 = f[4], f5 = f[5]; \
+        const float *b = a + i; \
+        float *to = out + i; \
+        for (int r = 0; r < rows; r++, b += a_row, to += out_row) \
+            CS_STORE(V, to, (f0*CS_LOAD(V, b)+f1*CS_LOAD(V, b+plane)+f2*CS_LOAD(V, b+2*plane)) \
+                            +(f3*CS_LOAD(V, b+3*plane)+f4*CS_LOAD(V, b+4*plane)+f5*CS_LOAD(V, b+5*plane))); \
+    }
+#define CS_ONE(V, I, W, i) { \
+        const float *b = a + i; \
+        float *to = out + i; \
+        for (int r = 0; r < rows; r++, b += a_row, to += out_row) \
+            CS_STORE(V, to, start == 0 ? f[0]*CS_LOAD(V, b) : CS_LOAD(V, to)+f[start]*CS_LOAD(V, b+start*plane)); \
+    }
+    if (count == 6) { CS_ACROSS(CS_SIX) return; }
+    for (; start < count; start++) { CS_ACROSS(CS_ONE) }
+#undef CS_SIX
+#undef CS_ONE
+}
+
+/* Three planes p times weights w into planes t, and the sums of each with a residual r. Planes of p are p_plane apart with rows p_row
+   apart, t likewise; rows of w and r are row apart. */
+CS_TARGET static void CS_NAME(weigh)(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,
+                                     int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums)
+{
+    cs_v8 s[3] = {{0}};
+    double rest[3] = {0};
+    for (int j = 0; j < rows; j++, w += row, r += row, p += p_row, t += t_row) {
+        int i = 0;
+        for (; i+8 <= n; i += 8) {
+            cs_v8 weight = CS_LOAD(cs_v8, w+i), left = CS_LOAD(cs_v8, r+i);
+            for (int q = 0; q < 3; q++) {
+                cs_v8 v = weight*CS_LOAD(cs_v8, p+q*p_plane+i);
+                CS_STORE(cs_v8, t+q*t_plane+i, v);
+                s[q] += v*left;
+            }
+        }
+        for (; i < n; i++)
+            for (int q = 0; q < 3; q++) {
+                float v = w[i]*p[q*p_plane+i];
+                t[q*t_plane+i] = v;
+                rest[q] += (double)v*r[i];
+            }
+    }
+    for (int q = 0; q < 3; q++) sums[q] = CS_NAME(total)(&s[q]) + rest[q];
+}
+
+/* The 3x3 blocks of one source with some others times their vectors, and transposed times its own, both added. Vectors hold three
+   numbers and, in x, a zero; the fourth of those that are added to is undefined. */
+CS_TARGET static void CS_NAME(block_row)(const float *blocks, const int *others, ptrdiff_t count, const double *x, double *y,
+                                         ptrdiff_t own)
+{
+    cs_d4 y0 = {0}, y1 = {0}, y2 = {0};
+    const double x0 = x[4*own], x1 = x[4*own+1], x2 = x[4*own+2];
+    for (ptrdiff_t m = 0; m < count; m++, blocks += 9) {
+        double *out = y + 4*(ptrdiff_t)others[m];
+        cs_d4 b = CS_LOAD(cs_d4, x + 4*(ptrdiff_t)others[m]);
+        cs_d4 c0 = __builtin_convertvector(CS_LOAD(cs_v4, blocks), cs_d4);
+        cs_d4 c1 = __builtin_convertvector(CS_LOAD(cs_v4, blocks+3), cs_d4);
+        cs_d4 c2 = __builtin_convertvector(CS_LOAD(cs_v4, blocks+6), cs_d4);
+        y0 += c0*b; y1 += c1*b; y2 += c2*b;
+        CS_STORE(cs_d4, out, CS_LOAD(cs_d4, out)+c0*x0+c1*x1+c2*x2);
+    }
+    y[4*own] += y0[0]+y0[1]+y0[2];
+    y[4*own+1] += y1[0]+y1[1]+y1[2];
+    y[4*own+2] += y2[0]+y2[1]+y2[2];
+}
+
+/* In each row, out[i] += f*a[i]. */
+CS_TARGET static void CS_NAME(add)(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
+{
+    for (int r = 0; r < rows; r++, a += a_row, out += out_row) {
+        int i = 0;
+        for (; i+CS_W <= n; i += CS_W) CS_STORE(CS_V, out+i, CS_LOAD(CS_V, out+i)+f*CS_LOAD(CS_V, a+i));
+        for (; i+8 <= n; i += 8) CS_STORE(cs_v8, out+i, CS_LOAD(cs_v8, out+i)+f*CS_LOAD(cs_v8, a+i));
+        for (; i < n; i++) out[i] += f*a[i];
+    }
+}
+#undef CS_ACROSS
