@@ -6,7 +6,7 @@ Stamps live in one flat float32 buffer. Source k owns three planes (PSF, d/dx, d
 """
 import numpy as np
 
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 cdef extern from "simd.h" nogil:
@@ -79,29 +79,16 @@ def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssiz
                        &image[y0[k]+low, x0[k]+first], nx)
 
 
-cdef inline bint overlap(const Py_ssize_t[:, ::1] layout, Py_ssize_t a, Py_ssize_t b, Py_ssize_t least) noexcept nogil:
-    """Whether the stamps of two sources share at least so many pixels along both axes."""
-    return (layout[a, 3]+least <= layout[b, 3]+layout[b, 1] and layout[b, 3]+least <= layout[a, 3]+layout[a, 1]
-            and layout[a, 4]+least <= layout[b, 4]+layout[b, 1] and layout[b, 4]+least <= layout[a, 4]+layout[a, 1])
+cdef struct Square:
+    # lower left pixel and size of a stamp, and the number of its source
+    int x0, y0, size, number
 
 
-cdef Py_ssize_t partners(const Py_ssize_t[:, ::1] layout, const Py_ssize_t[::1] start, const Py_ssize_t[::1] member,
-                         Py_ssize_t cells_x, Py_ssize_t cells_y, Py_ssize_t cell, const Py_ssize_t[::1] origin, Py_ssize_t a,
-                         Py_ssize_t least, int *found) noexcept nogil:
-    """Count, and list where `found` is not NULL, the partners that source `a` owns: smaller, or as large and later."""
-    cdef Py_ssize_t count = 0, cx, cy, m, b, half = layout[a, 1]//2
-    cdef Py_ssize_t x = layout[a, 3]+half-origin[0], y = layout[a, 4]+half-origin[1], reach = layout[a, 1]
-    for cy in range(max(0, (y-reach)//cell), min(cells_y, (y+reach)//cell+1)):
-        for cx in range(max(0, (x-reach)//cell), min(cells_x, (x+reach)//cell+1)):
-            for m in range(start[cy*cells_x+cx], start[cy*cells_x+cx+1]):
-                b = member[m]
-                if layout[b, 1] > layout[a, 1] or (layout[b, 1] == layout[a, 1] and b <= a):
-                    continue
-                if overlap(layout, a, b, least):
-                    if found != NULL:
-                        found[count] = <int> b
-                    count += 1
-    return count
+cdef inline bint owns(const Square *a, const Square *b, int least) noexcept nogil:
+    """Whether two stamps share at least so many pixels along both axes, and b is the smaller, or as large and later."""
+    return ((b.size < a.size or (b.size == a.size and b.number > a.number))
+            and a.x0+least <= b.x0+b.size and b.x0+least <= a.x0+a.size
+            and a.y0+least <= b.y0+b.size and b.y0+least <= a.y0+a.size)
 
 
 def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t least=1, Py_ssize_t cell=16):
@@ -123,30 +110,56 @@ def overlaps(const Py_ssize_t[:, ::1] layout, Py_ssize_t least=1, Py_ssize_t cel
     indptr : ndarray, shape (n+1,), int64
     indices : ndarray, int32
         Partners of source k are ``indices[indptr[k]:indptr[k+1]]``.
+
+    Raises
+    ------
+    MemoryError
+        When there is no memory for the list.
     """
-    cdef Py_ssize_t n = layout.shape[0], k
+    cdef Py_ssize_t n = layout.shape[0], k, m, row, reach, x, y, count = 0, room = 0
     table = np.asarray(layout)
     centre_x, centre_y = table[:, 3]+table[:, 1]//2, table[:, 4]+table[:, 1]//2
-    low = np.array([centre_x.min(), centre_y.min()] if n else [0, 0], dtype=np.intp)
-    cx, cy = (centre_x-low[0])//cell, (centre_y-low[1])//cell
-    shape = (int(cx.max())+1, int(cy.max())+1) if n else (1, 1)
-    key = cy*shape[0]+cx
-    members = np.argsort(key, kind="stable").astype(np.intp)
-    starts = np.searchsorted(key[members], np.arange(shape[0]*shape[1]+1)).astype(np.intp)
+    cdef Py_ssize_t x0 = centre_x.min() if n else 0, y0 = centre_y.min() if n else 0
+    cx, cy = (centre_x-x0)//cell, (centre_y-y0)//cell
+    cdef Py_ssize_t nx = cx.max()+1 if n else 1, ny = cy.max()+1 if n else 1
+    key = cy*nx+cx
+    order = np.argsort(key, kind="stable")
+    starts = np.searchsorted(key[order], np.arange(nx*ny+1)).astype(np.intp)
     indptr = np.zeros(n+1, np.int64)
-    cdef const Py_ssize_t[::1] start = starts, member = members, origin = low
-    cdef Py_ssize_t cells_x = shape[0], cells_y = shape[1]
+    # side by side in memory, cell by cell
+    squares = np.ascontiguousarray(np.stack([table[order, 3], table[order, 4], table[order, 1], order], axis=1), dtype=np.int32)
+    cdef const Py_ssize_t[::1] start = starts
+    cdef const int[:, ::1] listed = squares
     cdef long long[::1] ptr = indptr
+    cdef const Square *square = <const Square *> &listed[0, 0] if n else NULL
+    cdef Square own
+    cdef int *found = NULL
+    cdef int *more
     with nogil:
         for k in range(n):
-            ptr[k+1] = ptr[k]+partners(layout, start, member, cells_x, cells_y, cell, origin, k, least, NULL)
-    indices = np.zeros(max(1, int(indptr[n])), np.int32)
+            own.x0, own.y0, own.size, own.number = <int> layout[k, 3], <int> layout[k, 4], <int> layout[k, 1], <int> k
+            x, y, reach = own.x0+own.size//2-x0, own.y0+own.size//2-y0, own.size-least
+            for row in range(max(0, (y-reach)//cell), min(ny, (y+reach)//cell+1)):
+                for m in range(start[row*nx+max(0, (x-reach)//cell)], start[row*nx+min(nx, (x+reach)//cell+1)]):
+                    if not owns(&own, &square[m], <int> least):
+                        continue
+                    if count == room:
+                        room = 2*room+8*n
+                        more = <int *> realloc(found, room*sizeof(int))
+                        if more == NULL:
+                            free(found)
+                            with gil:
+                                raise MemoryError(f"no memory for {room} pairs of sources")
+                        found = more
+                    found[count] = square[m].number
+                    count += 1
+            ptr[k+1] = count
+    indices = np.empty(count, np.int32)
     cdef int[::1] index = indices
-    with nogil:
-        for k in range(n):
-            if ptr[k+1] > ptr[k]:
-                partners(layout, start, member, cells_x, cells_y, cell, origin, k, least, &index[ptr[k]])
-    return indptr, indices[:indptr[n]]
+    if count:
+        memcpy(&index[0], found, count*sizeof(int))
+    free(found)
+    return indptr, indices
 
 
 cdef void weigh(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, Py_ssize_t k, const float[:, ::1] ivar,

@@ -21,6 +21,8 @@ static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 /* The first lanes of a vector, and zeros from lane `keep` on. */
 #define CS_FIRST(V, I, v, keep) ((V)((I)(v) & (CS_LOAD(I, cs_lanes) < (int)(keep))))
 
+#define CS_UNROLL _Pragma("GCC unroll 8")
+
 #define CS_NAME(loop) cs_plain_##loop
 #define CS_TARGET
 #define CS_V cs_v8
@@ -122,6 +124,32 @@ static void cs_plain_block_row(const float *blocks, const int *others, ptrdiff_t
             }
 }
 
+static void cs_plain_shape_sums(const float *p, ptrdiff_t row, const float *w, const float *wr, int rows, int wide, double *sums)
+{
+    for (int q = 0; q < 27; q++) sums[q] = 0;
+    for (int j = 0; j < rows; j++)
+        for (int i = 0; i < wide; i++) {
+            const float *a = p + j*row + i;
+            float t[6] = {a[0], 0.5f*(a[1]-a[-1]), 0.5f*(a[row]-a[-row]), a[1]-2*a[0]+a[-1],
+                          0.25f*(a[row+1]+a[-row-1]-a[row-1]-a[-row+1]), a[row]-2*a[0]+a[-row]};
+            for (int q = 0; q < 6; q++) {
+                sums[21+q] += (double)wr[j*wide+i]*t[q];
+                for (int m = 0; m <= q; m++) sums[q*(q+1)/2+m] += (double)w[j*wide+i]*t[q]*t[m];
+            }
+        }
+}
+
+static void cs_plain_place_sums(const float *t, ptrdiff_t row, const float *w, const float *planes, int rows, int wide, double *sums)
+{
+    for (int q = 0; q < 5; q++) sums[q] = 0;
+    for (int j = 0; j < rows; j++)
+        for (int i = 0; i < wide; i++) {
+            double v = t[j*row+i];
+            sums[0] += v*v*w[j*wide+i];
+            for (int q = 0; q < 4; q++) sums[1+q] += v*planes[(q*rows+j)*wide+i];
+        }
+}
+
 static void cs_plain_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
 {
     for (int r = 0; r < rows; r++)
@@ -162,6 +190,16 @@ static inline void cs_weigh(const float *w, const float *r, ptrdiff_t row, const
 static inline void cs_block_row(const float *blocks, const int *others, ptrdiff_t count, const double *x, double *y, ptrdiff_t own)
 {
     CS_CALL(block_row, blocks, others, count, x, y, own);
+}
+
+static inline void cs_shape_sums(const float *p, ptrdiff_t row, const float *w, const float *wr, int rows, int wide, double *sums)
+{
+    CS_CALL(shape_sums, p, row, w, wr, rows, wide, sums);
+}
+
+static inline void cs_place_sums(const float *t, ptrdiff_t row, const float *w, const float *planes, int rows, int wide, double *sums)
+{
+    CS_CALL(place_sums, t, row, w, planes, rows, wide, sums);
 }
 
 static inline void cs_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)

@@ -25,15 +25,24 @@ CS_TARGET static inline double CS_NAME(total)(const cs_v8 *v)
     return (d[0]+d[2]) + (d[1]+d[3]);
 }
 
+/* The sum of one of the widest vectors. */
+CS_TARGET static inline double CS_NAME(sum)(const CS_V *v)
+{
+    double s = 0;
+    for (int i = 0; i < CS_W/8; i++) s += CS_NAME(total)((const cs_v8 *)v+i);
+    return s;
+}
+
 /* The nine sums over pixels of products of three planes t with three planes p. Planes of t are t_plane apart with rows t_row apart,
    p likewise; rows hold 8*vectors floats. */
 CS_TARGET static void CS_NAME(products)(const float *t, ptrdiff_t t_plane, ptrdiff_t t_row, const float *p, ptrdiff_t p_plane,
                                         ptrdiff_t p_row, int rows, int vectors, double *sums)
 {
     cs_v8 s[9] = {{0}};
-    for (int j = 0; j < rows; j++) {
-        const float *a = t + j*t_row, *b = p + j*p_row;
-        for (int v = 0; v < vectors; v++, a += 8, b += 8) {
+    /* down the rows: most stamps share few vectors */
+    for (int v = 0; v < vectors; v++, t += 8, p += 8) {
+        const float *a = t, *b = p;
+        for (int j = 0; j < rows; j++, a += t_row, b += p_row) {
             cs_v8 a0 = CS_LOAD(cs_v8, a), a1 = CS_LOAD(cs_v8, a+t_plane), a2 = CS_LOAD(cs_v8, a+2*t_plane);
             cs_v8 b0 = CS_LOAD(cs_v8, b), b1 = CS_LOAD(cs_v8, b+p_plane), b2 = CS_LOAD(cs_v8, b+2*p_plane);
             s[0] += a0*b0; s[1] += a0*b1; s[2] += a0*b2;
@@ -161,6 +170,49 @@ CS_TARGET static void CS_NAME(block_row)(const float *blocks, const int *others,
     y[4*own] += y0[0]+y0[1]+y0[2];
     y[4*own+1] += y1[0]+y1[1]+y1[2];
     y[4*own+2] += y2[0]+y2[1]+y2[2];
+}
+
+/* Sums over pixels of products of a PSF and its differences, for the shape of a source: the lower triangle of their 6x6 normal matrix,
+   and their sums with the weighted residual wr, 27 numbers in the order of the rows. The terms are the PSF, its two first and its
+   three second differences. Rows of p are row apart, of w and wr wide, which is a multiple of 16. */
+CS_TARGET static void CS_NAME(shape_sums)(const float *p, ptrdiff_t row, const float *w, const float *wr, int rows, int wide,
+                                          double *sums)
+{
+    CS_V s[27] = {{0}};
+    for (int i = 0; i < wide; i += CS_W) {
+        const float *a = p+i;
+        for (int j = 0, k = i; j < rows; j++, a += row, k += wide) {
+            const CS_V weight = CS_LOAD(CS_V, w+k), left = CS_LOAD(CS_V, wr+k), here = CS_LOAD(CS_V, a);
+            const CS_V west = CS_LOAD(CS_V, a-1), east = CS_LOAD(CS_V, a+1);
+            const CS_V south = CS_LOAD(CS_V, a-row), north = CS_LOAD(CS_V, a+row);
+            const CS_V t[6] = {here, 0.5f*(east-west), 0.5f*(north-south), east-2.f*here+west,
+                               0.25f*(CS_LOAD(CS_V, a+row+1)+CS_LOAD(CS_V, a-row-1)-CS_LOAD(CS_V, a+row-1)-CS_LOAD(CS_V, a-row+1)),
+                               north-2.f*here+south};
+            CS_UNROLL for (int q = 0; q < 6; q++) {
+                const CS_V v = weight*t[q];
+                s[21+q] += left*t[q];
+                CS_UNROLL for (int m = 0; m <= q; m++) s[q*(q+1)/2+m] += v*t[m];
+            }
+        }
+    }
+    for (int q = 0; q < 27; q++) sums[q] = CS_NAME(sum)(&s[q]);
+}
+
+/* Sums over pixels of the products of t, a PSF elsewhere, with itself times weights w, and with four planes: rows of t are row apart,
+   of the others wide, which is a multiple of 16. */
+CS_TARGET static void CS_NAME(place_sums)(const float *t, ptrdiff_t row, const float *w, const float *planes, int rows, int wide,
+                                          double *sums)
+{
+    CS_V s[5] = {{0}};
+    for (int i = 0; i < wide; i += CS_W) {
+        const float *a = t+i;
+        for (int j = 0, k = i; j < rows; j++, a += row, k += wide) {
+            const CS_V v = CS_LOAD(CS_V, a);
+            s[0] += v*v*CS_LOAD(CS_V, w+k);
+            CS_UNROLL for (int q = 0; q < 4; q++) s[1+q] += v*CS_LOAD(CS_V, planes+q*rows*wide+k);
+        }
+    }
+    for (int q = 0; q < 5; q++) sums[q] = CS_NAME(sum)(&s[q]);
 }
 
 /* In each row, out[i] += f*a[i]. */

@@ -2,7 +2,8 @@
 import numpy as np
 
 from libc.math cimport M_PI, cos, log, sin, sqrt
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 from crowdsource.cython_ext.smallchol cimport cholesky
 
 COLUMNS = ("gain", "flux", "dx", "dy")
@@ -12,28 +13,17 @@ cdef int NEAREST = 2, FARTHEST = 9
 cdef double LEAST = 1e-4
 
 
-cdef inline void gather(const float *p, Py_ssize_t row, const float *r, const float *w, Py_ssize_t n, double *normal,
-                        double *rhs) noexcept nogil:
-    """Add one row of pixels: PSF p with the rows around it, residual r, inverse variance w.
+cdef extern from "simd.h" nogil:
+    void cs_shape_sums(const float *p, Py_ssize_t row, const float *w, const float *wr, int rows, int wide, double *sums) noexcept
+    void cs_place_sums(const float *t, Py_ssize_t row, const float *w, const float *planes, int rows, int wide, double *sums) noexcept
 
-    The terms are the PSF, its two first and its three second differences.
-    """
-    cdef Py_ssize_t i
-    cdef int a, b
-    cdef double[6] t
-    cdef double v
-    for i in range(n):
-        t[0] = p[i]
-        t[1] = 0.5*(p[i+1]-p[i-1])
-        t[2] = 0.5*(p[i+row]-p[i-row])
-        t[3] = p[i+1]-2*p[i]+p[i-1]
-        t[4] = 0.25*(p[i+row+1]+p[i-row-1]-p[i+row-1]-p[i-row+1])
-        t[5] = p[i+row]-2*p[i]+p[i-row]
-        for a in range(6):
-            v = w[i]*t[a]
-            rhs[a] += v*r[i]
-            for b in range(a+1):
-                normal[6*a+b] += v*t[b]
+
+cdef struct Box:
+    # the pixels that count around a source, high rows of `wide` floats: weights, and four planes of what a second star is
+    # compared with, all weighted: the residual, the PSF, and its two first differences
+    Py_ssize_t high, wide
+    float *weight
+    float *planes
 
 
 cdef inline double widest(const double *factor, const double *z, const double *axes) noexcept nogil:
@@ -52,6 +42,15 @@ cdef inline double widest(const double *factor, const double *z, const double *a
     return best
 
 
+cdef inline void spread(const double *sums, double *normal, double *z) noexcept nogil:
+    """The lower triangle of the normal matrix, and its right-hand side, from their list."""
+    cdef int q, m
+    for q in range(6):
+        z[q] = sums[21+q]
+        for m in range(q+1):
+            normal[6*q+m] = sums[q*(q+1)//2+m]
+
+
 cdef inline bint factored(double *normal, double *z) noexcept nogil:
     """Cholesky factor in place, and the right-hand side divided by it; 0 where the matrix is not positive."""
     cdef int i, q
@@ -64,18 +63,28 @@ cdef inline bint factored(double *normal, double *z) noexcept nogil:
     return 1
 
 
-cdef inline void project(const float *p, Py_ssize_t row, const float *t, const float *r, const float *w, Py_ssize_t n,
-                         double *sums) noexcept nogil:
-    """Add one row of pixels of a PSF elsewhere, t, to its sums with itself, the residual, and the PSF p and its differences."""
-    cdef Py_ssize_t i
-    cdef double v
-    for i in range(n):
-        v = w[i]*t[i]
-        sums[0] += v*t[i]
-        sums[1] += v*r[i]
-        sums[2] += v*p[i]
-        sums[3] += v*0.5*(p[i+1]-p[i-1])
-        sums[4] += v*0.5*(p[i+row]-p[i-row])
+cdef void look_at(Box *box, const float *r, const float *w, Py_ssize_t nx, Py_ssize_t low, Py_ssize_t top, Py_ssize_t first,
+                  Py_ssize_t last) noexcept nogil:
+    """Weights and weighted residual of a box, rows `nx` apart; outside of the rows and columns given they are zero."""
+    cdef Py_ssize_t i, j
+    cdef float weight
+    for j in range(box.high):
+        for i in range(box.wide):
+            weight = w[j*nx+i] if low <= j < top and first <= i < last else 0
+            box.weight[j*box.wide+i] = weight
+            box.planes[j*box.wide+i] = weight*r[j*nx+i] if weight > 0 else 0
+
+
+cdef void compare_with(Box *box, const float *p, Py_ssize_t row) noexcept nogil:
+    """The planes of the PSF p of a source, rows `row` apart."""
+    cdef Py_ssize_t i, j, k, plane = box.high*box.wide
+    cdef const float *a
+    for j in range(box.high):
+        for i in range(box.wide):
+            k, a = j*box.wide+i, p+j*row+i
+            box.planes[plane+k] = box.weight[k]*a[0]
+            box.planes[2*plane+k] = box.weight[k]*<float> 0.5*(a[1]-(a-1)[0])
+            box.planes[3*plane+k] = box.weight[k]*<float> 0.5*(a[row]-(a-row)[0])
 
 
 cdef inline double likely(const double *sums, const double *factor, const double *z, double slope, double best, double dx,
@@ -97,20 +106,17 @@ cdef inline double likely(const double *sums, const double *factor, const double
     return odds
 
 
-cdef void place(const float *p, Py_ssize_t size, const float *r, const float *w, Py_ssize_t nx, Py_ssize_t high, Py_ssize_t wide,
-                int step, double slope, const double *factor, const double *z, double *out) noexcept nogil:
-    """The most likely place of a second star; pointers are at the first pixel of the box that counts."""
+cdef void place(const Box *box, const float *p, Py_ssize_t row, int step, double slope, const double *factor, const double *z,
+                double *out) noexcept nogil:
+    """The most likely place of a second star; p is the source's PSF at the first pixel of the box."""
     cdef double[5] sums
     cdef double best = 0
     cdef int rise, shift
-    cdef Py_ssize_t j
     for rise in range(-3, 4):
         for shift in range(-3, 4):
             if not NEAREST <= rise*rise+shift*shift <= FARTHEST:
                 continue
-            memset(sums, 0, sizeof(sums))
-            for j in range(high):
-                project(p+j*size, size, p+(j-rise*step)*size-shift*step, r+j*nx, w+j*nx, wide, sums)
+            cs_place_sums(p-rise*step*row-shift*step, row, box.weight, box.planes, <int> box.high, <int> box.wide, sums)
             best = likely(sums, factor, z, slope, best, shift*step, rise*step, out)
 
 
@@ -149,7 +155,7 @@ def companions(const float[:, ::1] residual, const float[:, ::1] ivar, const flo
         When lengths or shapes differ, or stamps have nothing inside their rims.
     """
     cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = residual.shape[0], nx = residual.shape[1]
-    cdef Py_ssize_t k, j, first, last, low, top, rim = 3*step+1
+    cdef Py_ssize_t k, first, last, low, top, rim = 3*step+1
     cdef int q
     if x0.shape[0] != n or y0.shape[0] != n or stamps.shape[2] != size:
         raise ValueError("stamps must be square, and x0 and y0 as many")
@@ -159,22 +165,35 @@ def companions(const float[:, ::1] residual, const float[:, ::1] ivar, const flo
         raise ValueError("stamps must be larger than their rims")
     result = np.zeros((n, len(COLUMNS)))
     cdef double[:, ::1] out = result
+    cdef double[27] sums
     cdef double[36] normal
     cdef double[6] z
     cdef double[32] axes
     for q in range(AXES):
         axes[2*q], axes[2*q+1] = cos(M_PI*q/AXES), sin(M_PI*q/AXES)
+    cdef Box box
+    box.high, box.wide = size-2*rim, (size-2*rim+15)//16*16
+    cdef Py_ssize_t plane = box.high*box.wide
+    # the PSF is copied, since vectors read past the end of its rows
+    cdef Py_ssize_t room = size*size+16
+    cdef float *memory = <float *> calloc(5*plane+room, sizeof(float))
+    if memory == NULL:
+        raise MemoryError(f"no memory for a stamp of {size} pixels")
+    box.weight, box.planes = memory, memory+plane
+    cdef float *psf = memory+5*plane
+    cdef const float *inner = psf+rim*size+rim
     with nogil:
         for k in range(n):
-            memset(normal, 0, sizeof(normal))
-            memset(z, 0, sizeof(z))
             first, last, low, top = max(rim, -x0[k]), min(size-rim, nx-x0[k]), max(rim, -y0[k]), min(size-rim, ny-y0[k])
             if last <= first or top <= low:
                 continue
-            for j in range(low, top):
-                gather(&stamps[k, j, first], size, &residual[y0[k]+j, x0[k]+first], &ivar[y0[k]+j, x0[k]+first], last-first,
-                       normal, z)
+            memcpy(psf, &stamps[k, 0, 0], size*size*sizeof(float))
+            look_at(&box, &residual[0, 0]+(y0[k]+rim)*nx+x0[k]+rim, &ivar[0, 0]+(y0[k]+rim)*nx+x0[k]+rim, nx, low-rim, top-rim,
+                    first-rim, last-rim)
+            cs_shape_sums(inner, size, box.weight, box.planes, <int> box.high, <int> box.wide, sums)
+            spread(sums, normal, z)
             if factored(normal, z) and widest(normal, z, axes) > screen:
-                place(&stamps[k, low, first], size, &residual[y0[k]+low, x0[k]+first], &ivar[y0[k]+low, x0[k]+first], nx,
-                      top-low, last-first, step, slope, normal, z, &out[k, 0])
+                compare_with(&box, inner, size)
+                place(&box, inner, size, step, slope, normal, z, &out[k, 0])
+    free(memory)
     return result
