@@ -2,7 +2,7 @@
 import numpy as np
 
 cdef extern from "simd.h" nogil:
-    void cs_correlate128(const float *image, Py_ssize_t row, const float *kernel, int size, float *out) noexcept
+    void cs_correlate(const float *image, Py_ssize_t row, const float *kernel, int size, int n, float *out, Py_ssize_t out_row) noexcept
 
 
 def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
@@ -24,20 +24,22 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
     ValueError
         When the kernel is not square with an odd side.
     """
-    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, x, blocks = (nx+127)//128
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, j, wide = (nx+31)//32*32
     cdef int size = <int> kernel.shape[0], r = size//2
     if kernel.shape[1] != size or size % 2 == 0:
         raise ValueError("the kernel must be square with an odd side")
-    cdef Py_ssize_t row = 128*blocks+2*r+8
-    padded, out, line = np.zeros((ny+2*r, row), np.float32), np.empty((ny, nx), np.float32), np.empty(128*blocks, np.float32)
+    cdef Py_ssize_t row = wide+2*r+8
+    # four rows at once, the last ones past the image; the kernel between rows of zeros
+    padded, out, lines = np.zeros((ny+3+2*r, row), np.float32), np.empty((ny, nx), np.float32), np.empty((4, wide), np.float32)
     padded[r:r+ny, r:r+nx] = image
-    cdef float[:, ::1] window = padded, result = out
-    cdef float[::1] strip = line
+    framed = np.pad(kernel, ((3, 3), (0, 0)))
+    cdef float[:, ::1] window = padded, result = out, strip = lines
+    cdef const float[:, ::1] taps = framed
     with nogil:
-        for y in range(ny):
-            for x in range(blocks):
-                cs_correlate128(&window[y, 128*x], row, &kernel[0, 0], size, &strip[128*x])
-            result[y, :] = strip[:nx]
+        for y in range(0, ny, 4):
+            cs_correlate(&window[y, 0], row, &taps[3, 0], size, <int> wide, &strip[0, 0], wide)
+            for j in range(min(4, ny-y)):
+                result[y+j, :] = strip[j, :nx]
     return out
 
 

@@ -2,46 +2,20 @@
 import numpy as np
 
 from libc.math cimport M_PI, sqrt
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from crowdsource.cython_ext.smallchol cimport invert3
 
 COLUMNS = ("qf", "rchi2", "fracflux", "fluxlbs", "dfluxlbs", "fwhm", "spread_model", "dspread_model", "fluxiso", "xiso", "yiso")
 
 
-cdef struct Sums:
-    double p, pp, pq, pr, wp, w, wr, wpp, wpt, wpg, wpx, wpy, wxx, wxy, wyy, wdp, wdx, wdy, wd, wdg, wgg
+cdef extern from "simd.h" nogil:
+    struct cs_measured:
+        double p, pp, pq, pr, wp, w, wpp, wpt, wpg, wpx, wpy, wxx, wxy, wyy, wdp, wdx, wdy, wd, wdg, wgg
+    void cs_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m, const float *w,
+                         int n, double flux, cs_measured *to) noexcept
 
 
-cdef inline void gather(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m,
-                        const float *w, Py_ssize_t n, double flux, Sums *s) noexcept nogil:
-    """Add one row of pixels: PSF p, smeared PSF g, gradient dx, dy, residual r, model m, inverse variance w."""
-    cdef Py_ssize_t i
-    cdef double v, d, wp
-    for i in range(n):
-        v = p[i]
-        d = r[i]+flux*v
-        wp = w[i]*v
-        s.pq += v if w[i] > 0 else 0
-        s.pr += v*r[i]*r[i]*w[i]
-        s.w += w[i]
-        s.wp += wp
-        s.wd += w[i]*d
-        s.wpp += wp*v
-        s.wpt += wp*(r[i]+m[i])
-        s.wpg += wp*g[i]
-        s.wgg += w[i]*g[i]*g[i]
-        s.wdp += wp*d
-        s.wdg += w[i]*g[i]*d
-        s.wpx += wp*dx[i]
-        s.wpy += wp*dy[i]
-        s.wxx += w[i]*dx[i]*dx[i]
-        s.wxy += w[i]*dx[i]*dy[i]
-        s.wyy += w[i]*dy[i]*dy[i]
-        s.wdx += w[i]*dx[i]*d
-        s.wdy += w[i]*dy[i]*d
-
-
-cdef inline void conclude(const Sums *s, double *out) noexcept nogil:
+cdef inline void conclude(const cs_measured *s, double *out) noexcept nogil:
     """The measurements from the sums; all 0 for a source without a good pixel, but fwhm."""
     cdef double determinant, f
     cdef double[9] normal, inverse
@@ -94,29 +68,32 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
         When lengths or shapes differ.
     """
     cdef const float[:, :, ::1] p = planes[0], dx = planes[1], dy = planes[2], g = planes[3]
-    cdef Py_ssize_t n = p.shape[0], size = p.shape[1], ny = residual.shape[0], nx = residual.shape[1], k, j, i, y, first, last
+    cdef Py_ssize_t n = p.shape[0], size = p.shape[1], ny = residual.shape[0], nx = residual.shape[1], k, j, y, first, last, at
     if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n or dx.shape[0] != n or dy.shape[0] != n or g.shape[0] != n:
         raise ValueError("planes, x0, y0 and flux must be as many")
     if model.shape[0] != ny or model.shape[1] != nx or ivar.shape[0] != ny or ivar.shape[1] != nx:
         raise ValueError("residual, model and ivar must have the same shape")
     result = np.zeros((n, len(COLUMNS)))
     cdef double[:, ::1] out = result
-    cdef Sums s
+    cdef cs_measured sums
+    # the pixels under a stamp, one after the other
+    under = np.zeros((3, size, size), np.float32)
+    cdef float[:, :, ::1] pixels = under
     with nogil:
         for k in range(n):
-            memset(&s, 0, sizeof(Sums))
             first = min(size, max(0, -x0[k]))
             last = max(first, min(size, nx-x0[k]))
-            for j in range(size):
-                y = y0[k]+j
-                # the PSF's own sums take in what lies off the image
-                for i in range(size):
-                    s.p += p[k, j, i]
-                    s.pp += <double> p[k, j, i]*p[k, j, i]
-                if 0 <= y < ny and last > first:
-                    gather(&p[k, j, first], &g[k, j, first], &dx[k, j, first], &dy[k, j, first], &residual[y, x0[k]+first],
-                           &model[y, x0[k]+first], &ivar[y, x0[k]+first], last-first, flux[k], &s)
-            conclude(&s, &out[k, 0])
+            if first > 0 or last < size or y0[k] < 0 or y0[k]+size > ny:
+                memset(&pixels[0, 0, 0], 0, 3*size*size*sizeof(float))
+            if last > first:
+                for j in range(max(0, -y0[k]), min(size, ny-y0[k])):
+                    y, at = y0[k]+j, x0[k]+first
+                    memcpy(&pixels[0, j, first], &residual[y, at], (last-first)*sizeof(float))
+                    memcpy(&pixels[1, j, first], &model[y, at], (last-first)*sizeof(float))
+                    memcpy(&pixels[2, j, first], &ivar[y, at], (last-first)*sizeof(float))
+            cs_measure_sums(&p[k, 0, 0], &g[k, 0, 0], &dx[k, 0, 0], &dy[k, 0, 0], &pixels[0, 0, 0], &pixels[1, 0, 0], &pixels[2, 0, 0],
+                            <int> (size*size), flux[k], &sums)
+            conclude(&sums, &out[k, 0])
     return result
 
 

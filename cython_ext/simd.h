@@ -8,6 +8,11 @@
 #define CROWDSOURCE_SIMD_H
 #include <stddef.h>
 
+/* Sums over pixels, named by their factors; d is the residual with the source's own light. */
+struct cs_measured {
+    double p, pp, pq, pr, wp, w, wpp, wpt, wpg, wpx, wpy, wxx, wxy, wyy, wdp, wdx, wdy, wd, wdg, wgg;
+};
+
 #if defined(__GNUC__)
 typedef float cs_v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float cs_v8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -69,14 +74,15 @@ static void cs_plain_products(const float *t, ptrdiff_t t_plane, ptrdiff_t t_row
     }
 }
 
-static void cs_plain_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, float *out)
+static void cs_plain_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out, ptrdiff_t out_row)
 {
-    for (int k = 0; k < 128; k++) {
-        float s = 0;
-        for (int j = 0; j < size; j++)
-            for (int i = 0; i < size; i++) s += kernel[j*size+i]*image[j*row+i+k];
-        out[k] = s;
-    }
+    for (int m = 0; m < 4; m++)
+        for (int k = 0; k < n; k++) {
+            float s = 0;
+            for (int j = 0; j < size; j++)
+                for (int i = 0; i < size; i++) s += kernel[j*size+i]*image[(j+m)*row+i+k];
+            out[m*out_row+k] = s;
+        }
 }
 
 static void cs_plain_six_taps(const float *a, ptrdiff_t a_row, const ptrdiff_t *at, const float *w, int rows, int n, int keep,
@@ -150,6 +156,26 @@ static void cs_plain_place_sums(const float *t, ptrdiff_t row, const float *w, c
         }
 }
 
+static void cs_plain_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m,
+                                  const float *w, int n, double flux, struct cs_measured *to)
+{
+    double sp = 0, pp = 0, pq = 0, pr = 0, wp = 0, sw = 0, wpp = 0, wpt = 0, wpg = 0, wpx = 0, wpy = 0, wxx = 0, wxy = 0, wyy = 0;
+    double wdp = 0, wdx = 0, wdy = 0, wd = 0, wdg = 0, wgg = 0;
+    for (int i = 0; i < n; i++) {
+        const double v = p[i], wide = g[i], x = dx[i], y = dy[i], left = r[i], weight = w[i], d = left+flux*v;
+        const double wv = weight*v, wx = weight*x, wy = weight*y, wg = weight*wide;
+        sp += v; pp += v*v; pq += weight > 0 ? v : 0; pr += wv*left*left;
+        sw += weight; wp += wv; wd += weight*d;
+        wpp += wv*v; wpt += wv*(left+m[i]); wpg += wv*wide; wpx += wv*x; wpy += wv*y; wdp += wv*d;
+        wgg += wg*wide; wdg += wg*d;
+        wxx += wx*x; wxy += wx*y; wdx += wx*d;
+        wyy += wy*y; wdy += wy*d;
+    }
+    to->p = sp; to->pp = pp; to->pq = pq; to->pr = pr; to->w = sw; to->wp = wp; to->wd = wd;
+    to->wpp = wpp; to->wpt = wpt; to->wpg = wpg; to->wpx = wpx; to->wpy = wpy; to->wdp = wdp; to->wgg = wgg; to->wdg = wdg;
+    to->wxx = wxx; to->wxy = wxy; to->wdx = wdx; to->wyy = wyy; to->wdy = wdy;
+}
+
 static void cs_plain_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
 {
     for (int r = 0; r < rows; r++)
@@ -164,9 +190,9 @@ static inline void cs_products(const float *t, ptrdiff_t t_plane, ptrdiff_t t_ro
     CS_CALL(products, t, t_plane, t_row, p, p_plane, p_row, rows, vectors, sums);
 }
 
-static inline void cs_correlate128(const float *image, ptrdiff_t row, const float *kernel, int size, float *out)
+static inline void cs_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out, ptrdiff_t out_row)
 {
-    CS_CALL(correlate, image, row, kernel, size, out);
+    CS_CALL(correlate, image, row, kernel, size, n, out, out_row);
 }
 
 static inline void cs_six_taps(const float *a, ptrdiff_t a_row, const ptrdiff_t *at, const float *w, int rows, int n, int keep,
@@ -200,6 +226,12 @@ static inline void cs_shape_sums(const float *p, ptrdiff_t row, const float *w, 
 static inline void cs_place_sums(const float *t, ptrdiff_t row, const float *w, const float *planes, int rows, int wide, double *sums)
 {
     CS_CALL(place_sums, t, row, w, planes, rows, wide, sums);
+}
+
+static inline void cs_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m,
+                                   const float *w, int n, double flux, struct cs_measured *to)
+{
+    CS_CALL(measure_sums, p, g, dx, dy, r, m, w, n, flux, to);
 }
 
 static inline void cs_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)

@@ -53,24 +53,27 @@ CS_TARGET static void CS_NAME(products)(const float *t, ptrdiff_t t_plane, ptrdi
     for (int q = 0; q < 9; q++) sums[q] = CS_NAME(total)(&s[q]);
 }
 
-/* 128 neighbouring outputs of a correlation: out[k] = sum over j, i of kernel[j*size+i] image[j*row + i + k]. */
-CS_TARGET static void CS_NAME(correlate)(const float *image, ptrdiff_t row, const float *kernel, int size, float *out)
+/* Four neighbouring rows of a correlation: out[m][k] = sum over j, i of kernel[j*size+i] image[(j+m)*row + i + k], k below n, a multiple
+   of 32. Three rows of zeros stand before the kernel and three behind it. */
+CS_TARGET static void CS_NAME(correlate)(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out,
+                                         ptrdiff_t out_row)
 {
-    for (int k = 0; k < 128; k += 8*CS_W) {
-        CS_V s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0};
-        for (int j = 0; j < size; j++) {
+    for (int k = 0; k < n; k += 2*CS_W) {
+        CS_V s[4][2] = {{{0}}};
+        for (int j = 0; j < size+3; j++) {
             const float *a = image + j*row + k, *f = kernel + j*size;
-            for (int i = 0; i < size; i++, a++) {
-                s0 += f[i]*CS_LOAD(CS_V, a); s1 += f[i]*CS_LOAD(CS_V, a+CS_W);
-                s2 += f[i]*CS_LOAD(CS_V, a+2*CS_W); s3 += f[i]*CS_LOAD(CS_V, a+3*CS_W);
-                s4 += f[i]*CS_LOAD(CS_V, a+4*CS_W); s5 += f[i]*CS_LOAD(CS_V, a+5*CS_W);
-                s6 += f[i]*CS_LOAD(CS_V, a+6*CS_W); s7 += f[i]*CS_LOAD(CS_V, a+7*CS_W);
+            for (int i = 0; i < size; i++, a++, f++) {
+                const CS_V left = CS_LOAD(CS_V, a), right = CS_LOAD(CS_V, a+CS_W);
+                CS_UNROLL for (int m = 0; m < 4; m++) {
+                    s[m][0] += f[-m*size]*left;
+                    s[m][1] += f[-m*size]*right;
+                }
             }
         }
-        CS_STORE(CS_V, out+k, s0); CS_STORE(CS_V, out+k+CS_W, s1);
-        CS_STORE(CS_V, out+k+2*CS_W, s2); CS_STORE(CS_V, out+k+3*CS_W, s3);
-        CS_STORE(CS_V, out+k+4*CS_W, s4); CS_STORE(CS_V, out+k+5*CS_W, s5);
-        CS_STORE(CS_V, out+k+6*CS_W, s6); CS_STORE(CS_V, out+k+7*CS_W, s7);
+        for (int m = 0; m < 4; m++) {
+            CS_STORE(CS_V, out+m*out_row+k, s[m][0]);
+            CS_STORE(CS_V, out+m*out_row+k+CS_W, s[m][1]);
+        }
     }
 }
 
@@ -213,6 +216,27 @@ CS_TARGET static void CS_NAME(place_sums)(const float *t, ptrdiff_t row, const f
         }
     }
     for (int q = 0; q < 5; q++) sums[q] = CS_NAME(sum)(&s[q]);
+}
+
+/* Sums over n pixels for the measurements of a source: PSF p, smeared PSF g, gradient dx, dy, residual r, model m, inverse variance w. */
+CS_TARGET static void CS_NAME(measure_sums)(const float *p, const float *g, const float *dx, const float *dy, const float *r,
+                                            const float *m, const float *w, int n, double flux, struct cs_measured *to)
+{
+    double sp = 0, pp = 0, pq = 0, pr = 0, wp = 0, sw = 0, wpp = 0, wpt = 0, wpg = 0, wpx = 0, wpy = 0, wxx = 0, wxy = 0, wyy = 0;
+    double wdp = 0, wdx = 0, wdy = 0, wd = 0, wdg = 0, wgg = 0;
+    for (int i = 0; i < n; i++) {
+        const double v = p[i], wide = g[i], x = dx[i], y = dy[i], left = r[i], weight = w[i], d = left+flux*v;
+        const double wv = weight*v, wx = weight*x, wy = weight*y, wg = weight*wide;
+        sp += v; pp += v*v; pq += weight > 0 ? v : 0; pr += wv*left*left;
+        sw += weight; wp += wv; wd += weight*d;
+        wpp += wv*v; wpt += wv*(left+m[i]); wpg += wv*wide; wpx += wv*x; wpy += wv*y; wdp += wv*d;
+        wgg += wg*wide; wdg += wg*d;
+        wxx += wx*x; wxy += wx*y; wdx += wx*d;
+        wyy += wy*y; wdy += wy*d;
+    }
+    to->p = sp; to->pp = pp; to->pq = pq; to->pr = pr; to->w = sw; to->wp = wp; to->wd = wd;
+    to->wpp = wpp; to->wpt = wpt; to->wpg = wpg; to->wpx = wpx; to->wpy = wpy; to->wdp = wdp; to->wgg = wgg; to->wdg = wdg;
+    to->wxx = wxx; to->wxy = wxy; to->wdx = wdx; to->wyy = wyy; to->wdy = wdy;
 }
 
 /* In each row, out[i] += f*a[i]. */

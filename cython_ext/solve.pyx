@@ -12,37 +12,45 @@ cdef extern from "simd.h" nogil:
 
 
 cdef void multiply(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
-                   const int[::1] indices, const float *tail, const double[:, ::1] x, double[:, ::1] y) noexcept nogil:
-    """y = N x for the symmetric matrix of which each off-diagonal block is stored once, at its row's owner.
+                   const int[::1] indices, const float *tail, const double[:, ::1] z, double beta, double[:, ::1] p,
+                   double[:, ::1] y) noexcept nogil:
+    """p = z + beta p and y = N p for the symmetric matrix of which each off-diagonal block is stored once, at its row's owner.
 
-    Vectors hold three numbers a source and a fourth, which in x is 0. `tail` is the last block: kernels read past blocks.
+    Vectors hold three numbers a source and a fourth, which in p is 0. `tail` is the last block: kernels read past blocks.
     """
     cdef Py_ssize_t n = diagonal.shape[0], last = indices.shape[0]-1, k, first, count
-    cdef double x0, x1, x2
+    cdef double a, b, c
     for k in range(n):
-        x0, x1, x2 = x[k, 0], x[k, 1], x[k, 2]
-        y[k, 0] = diagonal[k, 0]*x0+diagonal[k, 1]*x1+diagonal[k, 2]*x2
-        y[k, 1] = diagonal[k, 3]*x0+diagonal[k, 4]*x1+diagonal[k, 5]*x2
-        y[k, 2] = diagonal[k, 6]*x0+diagonal[k, 7]*x1+diagonal[k, 8]*x2
-        y[k, 3] = 0
+        a, b, c = z[k, 0]+beta*p[k, 0], z[k, 1]+beta*p[k, 1], z[k, 2]+beta*p[k, 2]
+        p[k, 0], p[k, 1], p[k, 2] = a, b, c
+        y[k, 0] = diagonal[k, 0]*a+diagonal[k, 1]*b+diagonal[k, 2]*c
+        y[k, 1] = diagonal[k, 3]*a+diagonal[k, 4]*b+diagonal[k, 5]*c
+        y[k, 2] = diagonal[k, 6]*a+diagonal[k, 7]*b+diagonal[k, 8]*c
     for k in range(n):
         first = indptr[k]
         count = min(indptr[k+1], last)-first
         if count > 0:
-            cs_block_row(&blocks[first, 0], &indices[first], count, &x[0, 0], &y[0, 0], k)
+            cs_block_row(&blocks[first, 0], &indices[first], count, &p[0, 0], &y[0, 0], k)
         if first <= last < indptr[k+1]:
-            cs_block_row(tail, &indices[last], 1, &x[0, 0], &y[0, 0], k)
+            cs_block_row(tail, &indices[last], 1, &p[0, 0], &y[0, 0], k)
 
 
-cdef void precondition(const double[:, ::1] inverse, const double[:, ::1] r, double[:, ::1] z) noexcept nogil:
-    """z = M^-1 r with 3x3 diagonal blocks."""
+cdef double advance(const double[:, ::1] inverse, double alpha, const double[:, ::1] p, const double[:, ::1] w, double[:, ::1] x,
+                    double[:, ::1] r, double[:, ::1] z) noexcept nogil:
+    """x + alpha p, r - alpha w, and z = M^-1 r with 3x3 diagonal blocks; gives the product of r and z."""
     cdef Py_ssize_t k
-    cdef double a, b, c
+    cdef double a, b, c, total = 0
     for k in range(r.shape[0]):
-        a, b, c = r[k, 0], r[k, 1], r[k, 2]
+        x[k, 0] += alpha*p[k, 0]
+        x[k, 1] += alpha*p[k, 1]
+        x[k, 2] += alpha*p[k, 2]
+        a, b, c = r[k, 0]-alpha*w[k, 0], r[k, 1]-alpha*w[k, 1], r[k, 2]-alpha*w[k, 2]
+        r[k, 0], r[k, 1], r[k, 2] = a, b, c
         z[k, 0] = inverse[k, 0]*a+inverse[k, 1]*b+inverse[k, 2]*c
         z[k, 1] = inverse[k, 3]*a+inverse[k, 4]*b+inverse[k, 5]*c
         z[k, 2] = inverse[k, 6]*a+inverse[k, 7]*b+inverse[k, 8]*c
+        total += a*z[k, 0]+b*z[k, 1]+c*z[k, 2]
+    return total
 
 
 cdef double dot(const double[:, ::1] a, const double[:, ::1] b) noexcept nogil:
@@ -93,14 +101,14 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
     reduction : float
         Final over first preconditioned residual norm.
     """
-    cdef Py_ssize_t n = diagonal.shape[0], k, q
+    cdef Py_ssize_t n = diagonal.shape[0]
     if rhs.shape[0] != n or rhs.shape[1] != 3 or diagonal.shape[1] != 9 or blocks.shape[1] != 9:
         raise ValueError("diagonal and blocks need nine columns, rhs three")
-    solution, work = np.zeros((n, 3)), np.zeros((4, n, 4))
+    solution, work = np.zeros((n, 4)), np.zeros((4, n, 4))
     inverses = np.zeros((n, 9))
     work[0, :, :3] = rhs
     cdef double[:, ::1] x = solution, r = work[0], z = work[1], p = work[2], w = work[3], inverse = inverses
-    cdef double rz, first, alpha, beta, fresh
+    cdef double rz, first, fresh, beta = 0
     cdef int iteration = 0
     cdef float[12] tail
     if indices.shape[0]:
@@ -108,25 +116,14 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
     tail[9] = 0
     with nogil:
         block_inverse(diagonal, inverse, planes)
-        precondition(inverse, r, z)
-        p[:, :] = z
-        rz = first = dot(r, z)
+        rz = first = advance(inverse, 0, p, w, x, r, z)
         while iteration < max_iterations and rz > tolerance*tolerance*first:
-            multiply(diagonal, blocks, indptr, indices, tail, p, w)
-            alpha = rz/dot(p, w)
-            for k in range(n):
-                for q in range(3):
-                    x[k, q] += alpha*p[k, q]
-                    r[k, q] -= alpha*w[k, q]
-            precondition(inverse, r, z)
-            fresh = dot(r, z)
+            multiply(diagonal, blocks, indptr, indices, tail, z, beta, p, w)
+            fresh = advance(inverse, rz/dot(p, w), p, w, x, r, z)
             beta = fresh/rz
             rz = fresh
-            for k in range(n):
-                for q in range(3):
-                    p[k, q] = z[k, q]+beta*p[k, q]
             iteration += 1
-    return solution, iteration, (max(rz, 0.)/first)**0.5 if first > 0 else 0.
+    return np.ascontiguousarray(solution[:, :3]), iteration, (max(rz, 0.)/first)**0.5 if first > 0 else 0.
 
 
 cdef inline Py_ssize_t block_of(int near) noexcept nogil:
