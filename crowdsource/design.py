@@ -39,7 +39,7 @@ class StampSet:
 
 def by_size(size):
     """Index arrays of all sources of one stamp size, for each size, ascending."""
-    return [np.flatnonzero(size == s) for s in np.unique(size)]
+    return [np.flatnonzero(size == s) for s in np.flatnonzero(np.bincount(size))]
 
 
 def chunks_by_size(size):

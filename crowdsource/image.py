@@ -188,7 +188,7 @@ class Image:
 
     def __getstate__(self):
         """What goes to another process."""
-        return {**self.__dict__, "meta": dict(self.meta)}
+        return {**{n: v for n, v in self.__dict__.items() if n != "good"}, "meta": dict(self.meta)}
 
     def __setstate__(self, state):
         self.__dict__.update(state, meta=MappingProxyType(state["meta"]))
@@ -200,10 +200,10 @@ class Image:
         """(ny, nx)."""
         return self.data.shape
 
-    @property
+    @cached_property
     def good(self):
         """Boolean plane: pixels with weight."""
-        return self.ivar > 0
+        return _frozen(self.ivar > 0)
 
     @cached_property
     def noise(self):

@@ -60,6 +60,28 @@ def measured(state, which=slice(None)):
     return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run)
 
 
+def boxes(state, x, y, side):
+    """Residual and inverse variance of the pixels around positions, both 0 off the image.
+
+    Parameters
+    ----------
+    state : crowdsource.fit.PassState
+    x, y : ndarray, shape (n,)
+    side : int
+        Odd, pixels.
+
+    Returns
+    -------
+    residual, ivar : ndarray, shape (n, side, side), float32
+    """
+    x0, y0 = (pixel(at)-side//2 for at in (x, y))
+    data, sky, model, ivar = (kernel.cutouts(plane, x0, y0, side)
+                              for plane in (state.image.data, state.sky, state.model, state.image.ivar))
+    data -= sky
+    data -= model
+    return data, ivar
+
+
 def mean_chi2(state):
     """Mean square of the residual over its error, of the good pixels."""
     planes = state.image.data, state.sky, state.model, state.image.ivar

@@ -10,9 +10,9 @@ import numpy as np
 
 from .cull import marginal_error, needed
 from .cython_ext import merge as kernel
+from .measure import boxes
 from .near import neighbours
 from .psf.base import pixel
-from .stars import boxes
 from .tiles import bands
 
 CROWDED = 2.5

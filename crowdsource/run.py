@@ -8,11 +8,12 @@ import hashlib
 import json
 import logging
 import time
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, as_completed
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from .config import from_mapping, preset_config
 from .errors import CrowdsourceError
@@ -26,6 +27,8 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 CURRENT = ContextVar("detector", default="")
 """The detector that is being worked on, for log lines."""
+ENGINE = "crowdsource.fit", "astropy.table"
+"""Modules that are not loaded before a fit asks for them."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     tasks = exposure.tasks()
     settings.check_inputs([t.detector for t in tasks])
     settings.check_outputs(exposure.inputs)
+    if settings.threads > 1 and executor is None:
+        # what a fit needs takes as long to load as the pixels do to be read
+        Thread(target=lambda: [import_module(name) for name in ENGINE]).start()
     work = work_of(instrument, exposure, settings)
     if not settings.resume:
         work.parts.remove()
@@ -184,11 +190,7 @@ def attempt(work, task, progress=None):
 def fit_task(work, task, progress=None):
     """Read and fit one detector, and write its part. Parameters and return as `attempt`."""
     clock, settings, instrument = _Clock(), work.settings, work.instrument
-    with ThreadPoolExecutor(1) as aside:
-        if settings.threads > 1:
-            # the engine takes as long to load as the pixels do to be read
-            aside.submit(import_module, "crowdsource.fit")
-        image, config, psf, given = prepared(work, task)
+    image, config, psf, given = prepared(work, task)
     from .fit import fit
     clock("reading")
     result = fit(image, psf, config, **given, threads=settings.threads, progress=progress, observer=_observer(settings, task))

@@ -198,7 +198,7 @@ def rendered(state, sources, out=None):
 def with_psf(state):
     """A PSF refitted on this image's stars."""
     stars = psf_stars(state)
-    return replace(state, psf=state.psf.refit(stars, state.config.psf), matched=None)
+    return replace(state, psf=state.psf.refit(stars, state.config.psf, state.run), matched=None)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """PSF stars: which sources show the PSF, and their stamps with neighbours removed."""
 import numpy as np
 
-from .measure import measured
-from .psf.base import StarStamps, pixel
+from .measure import boxes, measured
+from .psf.base import StarStamps
 
 CANDIDATES = 2
 FEW = 10
@@ -83,24 +83,3 @@ def stamps_of(state, index, size):
     own = state.psf.render(s.x, s.y, size)
     data = residual+own*s.flux[:, None, None].astype(np.float32)
     return StarStamps(s.x, s.y, s.flux, data, ivar, state.image.shape)
-
-
-def boxes(state, x, y, side):
-    """Residual and inverse variance of the pixels around positions, both 0 off the image.
-
-    Parameters
-    ----------
-    state : crowdsource.fit.PassState
-    x, y : ndarray, shape (n,)
-    side : int
-        Odd, pixels.
-
-    Returns
-    -------
-    residual, ivar : ndarray, shape (n, side, side), float32
-    """
-    (ny, nx), steps = state.image.shape, np.arange(side)-side//2
-    rows, columns = pixel(y)[:, None, None]+steps[:, None], pixel(x)[:, None, None]+steps
-    inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
-    at = np.clip(rows, 0, ny-1), np.clip(columns, 0, nx-1)
-    return tuple(np.where(inside, values, 0) for values in (state.residual_in(at), state.image.ivar[at]))

@@ -97,6 +97,39 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
     return result
 
 
+def cutouts(const float[:, ::1] plane, const Py_ssize_t[::1] x0, const Py_ssize_t[::1] y0, Py_ssize_t side):
+    """Square parts of a plane; pixels off it are zero.
+
+    Parameters
+    ----------
+    plane : memoryview, shape (ny, nx), float32
+    x0, y0 : memoryview, shape (n,)
+        Lower left pixels.
+    side : int
+
+    Returns
+    -------
+    ndarray, shape (n, side, side), float32
+
+    Raises
+    ------
+    ValueError
+        When lengths differ.
+    """
+    cdef Py_ssize_t n = x0.shape[0], ny = plane.shape[0], nx = plane.shape[1], k, j, first, last
+    if y0.shape[0] != n:
+        raise ValueError("x0 and y0 must be as many")
+    result = np.zeros((n, side, side), np.float32)
+    cdef float[:, :, ::1] out = result
+    with nogil:
+        for k in range(n):
+            first, last = max(0, -x0[k]), min(side, nx-x0[k])
+            if last > first:
+                for j in range(max(0, -y0[k]), min(side, ny-y0[k])):
+                    memcpy(&out[k, j, first], &plane[y0[k]+j, x0[k]+first], (last-first)*sizeof(float))
+    return result
+
+
 def chi2(const float[:, ::1] data, const float[:, ::1] sky, const float[:, ::1] model, const float[:, ::1] ivar):
     """Sum of the squares of data less sky and model over their variance, and the number of pixels with a weight.
 

@@ -2,6 +2,8 @@
 import numpy as np
 
 from libc.math cimport floor, sqrt
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
 
 
 cdef struct Grid:
@@ -15,21 +17,39 @@ cdef inline Py_ssize_t cell_of(double at, double first, double side, Py_ssize_t 
     return 0 if not cell > 0 else cells-1 if cell >= cells else <Py_ssize_t> cell
 
 
-cdef Py_ssize_t gather(const double[::1] x, const double[::1] y, const Py_ssize_t[::1] start, const Py_ssize_t[::1] member,
-                       const Grid *grid, double cx, double cy, double reach, Py_ssize_t *found) noexcept nogil:
-    """Count, and list where `found` is not NULL, the points within reach of a centre."""
-    cdef Py_ssize_t count = 0, row, column, m, k
+cdef struct Point:
+    double x, y
+    Py_ssize_t number
+
+
+cdef struct Found:
+    # numbers, how many there are, and how many there is room for
+    Py_ssize_t *numbers
+    Py_ssize_t count, room
+
+
+cdef bint gather(const Point *points, const Py_ssize_t *start, const Grid *grid, double cx, double cy, double reach,
+                 Found *found) noexcept nogil:
+    """Add the points within reach of a centre; gives 0 when there is no memory."""
+    cdef Py_ssize_t row, m
+    cdef Py_ssize_t *more
     cdef Py_ssize_t left = cell_of(cx-reach, grid.x0, grid.side, grid.nx), right = cell_of(cx+reach, grid.x0, grid.side, grid.nx)
     cdef Py_ssize_t low = cell_of(cy-reach, grid.y0, grid.side, grid.ny), top = cell_of(cy+reach, grid.y0, grid.side, grid.ny)
+    cdef double square = reach*reach, dx, dy
     for row in range(low, top+1):
         # cells of a row lie next to each other
         for m in range(start[row*grid.nx+left], start[row*grid.nx+right+1]):
-            k = member[m]
-            if (x[k]-cx)*(x[k]-cx)+(y[k]-cy)*(y[k]-cy) <= reach*reach:
-                if found != NULL:
-                    found[count] = k
-                count += 1
-    return count
+            dx, dy = points[m].x-cx, points[m].y-cy
+            if dx*dx+dy*dy <= square:
+                if found.count == found.room:
+                    found.room = 2*found.room+1024
+                    more = <Py_ssize_t *> realloc(found.numbers, found.room*sizeof(Py_ssize_t))
+                    if more == NULL:
+                        return 0
+                    found.numbers = more
+                found.numbers[found.count] = points[m].number
+                found.count += 1
+    return 1
 
 
 cdef Grid grid_of(x, y, double reach):
@@ -63,6 +83,8 @@ def neighbours(const double[::1] x, const double[::1] y, const double[::1] centr
     ------
     ValueError
         When lengths differ.
+    MemoryError
+        When there is no memory for the list.
     """
     cdef Py_ssize_t n = x.shape[0], m = centre_x.shape[0], k, c
     if y.shape[0] != n or centre_y.shape[0] != m or reach.shape[0] != m:
@@ -71,24 +93,33 @@ def neighbours(const double[::1] x, const double[::1] y, const double[::1] centr
     if n == 0 or m == 0:
         return pointers, np.zeros(0, np.intp)
     cdef Grid grid = grid_of(np.asarray(x), np.asarray(y), float(np.max(reach)))
-    starts, members, cells = np.zeros(grid.nx*grid.ny+2, np.intp), np.empty(n, np.intp), np.empty(n, np.intp)
-    cdef Py_ssize_t[::1] start = starts, member = members, cell = cells, pointer = pointers
+    starts, cells = np.zeros(grid.nx*grid.ny+2, np.intp), np.empty(n, np.intp)
+    cdef Py_ssize_t[::1] start = starts, cell = cells, pointer = pointers
+    cdef Point *points = <Point *> malloc(n*sizeof(Point))
+    cdef Found found = Found(NULL, 0, 0)
+    cdef bint enough = points != NULL
     with nogil:
-        for k in range(n):
-            cell[k] = cell_of(y[k], grid.y0, grid.side, grid.ny)*grid.nx+cell_of(x[k], grid.x0, grid.side, grid.nx)
-            start[cell[k]+2] += 1
-        for c in range(grid.nx*grid.ny):
-            start[c+2] += start[c+1]
-        for k in range(n):
-            # ends where the next cell starts
-            member[start[cell[k]+1]] = k
-            start[cell[k]+1] += 1
-        for k in range(m):
-            pointer[k+1] = pointer[k]+gather(x, y, start, member, &grid, centre_x[k], centre_y[k], reach[k], NULL)
-    indices = np.empty(max(1, pointers[m]), np.intp)
+        if enough:
+            for k in range(n):
+                cell[k] = cell_of(y[k], grid.y0, grid.side, grid.ny)*grid.nx+cell_of(x[k], grid.x0, grid.side, grid.nx)
+                start[cell[k]+2] += 1
+            for c in range(grid.nx*grid.ny):
+                start[c+2] += start[c+1]
+            for k in range(n):
+                # ends where the next cell starts
+                points[start[cell[k]+1]] = Point(x[k], y[k], k)
+                start[cell[k]+1] += 1
+            for k in range(m):
+                enough = gather(points, &start[0], &grid, centre_x[k], centre_y[k], reach[k], &found)
+                if not enough:
+                    break
+                pointer[k+1] = found.count
+    free(points)
+    indices = np.empty(found.count if enough else 0, np.intp)
     cdef Py_ssize_t[::1] index = indices
-    with nogil:
-        for k in range(m):
-            if pointer[k+1] > pointer[k]:
-                gather(x, y, start, member, &grid, centre_x[k], centre_y[k], reach[k], &index[pointer[k]])
-    return pointers, indices[:pointers[m]]
+    if enough and found.count:
+        memcpy(&index[0], found.numbers, found.count*sizeof(Py_ssize_t))
+    free(found.numbers)
+    if not enough:
+        raise MemoryError(f"no memory for the neighbours of {m} points")
+    return pointers, indices

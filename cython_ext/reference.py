@@ -278,6 +278,13 @@ def spline_rows(values, bends, start, weights, out):
         out[:, x] = weights[:, x].astype(float)@ends
 
 
+def cutouts(plane, x0, y0, side):
+    """Twin of `measure.cutouts`."""
+    ny, nx = plane.shape
+    return np.array([[[plane[y, x] if 0 <= y < ny and 0 <= x < nx else 0 for x in range(left, left+side)]
+                      for y in range(low, low+side)] for left, low in zip(x0, y0)], dtype=np.float32).reshape(-1, side, side)
+
+
 def chi2(data, sky, model, ivar):
     """Twin of `measure.chi2`."""
     left = data.astype(float)-sky-model

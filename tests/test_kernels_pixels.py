@@ -368,6 +368,16 @@ def test_chi2_of_all_pixels_with_a_weight(shape):
         measure.chi2(data, background, model, ivar[:, :-1].copy())
 
 
+def test_cutouts_on_and_off_a_plane():
+    plane = np.random.default_rng(3).normal(size=(11, 14)).astype(np.float32)
+    x0, y0 = (np.array(v, dtype=np.intp) for v in ((2, -3, 12, -9, 5, 20, 3), (4, -2, 8, 3, 30, 1, -5)))
+    fast = measure.cutouts(plane, x0, y0, 5)
+    np.testing.assert_array_equal(fast, reference.cutouts(plane, x0, y0, 5))
+    assert fast[0].all() and not fast[3:].any()
+    with pytest.raises(ValueError, match="as many"):
+        measure.cutouts(plane, x0, y0[:3], 5)
+
+
 def test_measure_checks_its_arguments():
     planes = tuple(np.zeros((2, 5, 5), np.float32) for _ in range(4))
     image, at, flux = np.zeros((9, 9), np.float32), np.zeros(2, np.intp), np.zeros(2)

@@ -59,13 +59,13 @@ def measure_fwhm(image):
     data, good = image.data, image.good
     sky = np.median(thinned(data)[thinned(good)])
     noise = image.noise
-    smooth = kernel.correlate(np.where(good, data-sky, 0).astype(np.float32), np.full((3, 3), 1/9, np.float32))
+    left = np.subtract(data, np.float32(sky))
+    left[~good] = 0
+    smooth = kernel.correlate(left, np.full((3, 3), 1/9, np.float32))
     y, x = kernel.local_maxima(smooth, float(10*noise))
-    # a box of 7 pixels around the peak
-    clean = np.lib.stride_tricks.sliding_window_view(np.pad(good, 3, constant_values=True), (7, 7))[y, x].all(axis=(1, 2))
-    y, x = y[clean], x[clean]
-    order = np.argsort(-smooth[y, x], kind="stable")[:MOST]
-    widths = half_widths(data-sky, y[order], x[order]) if len(order) else np.empty(0)
+    order = np.argsort(-smooth[y, x], kind="stable")
+    y, x = brightest_clean(good, y[order], x[order])
+    widths = half_widths(data, y, x, np.float32(sky)) if len(y) else np.empty(0)
     widths = widths[np.isfinite(widths)]
     if len(widths) < 1:
         log.warning("no star bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)
@@ -75,7 +75,28 @@ def measure_fwhm(image):
     return fwhm
 
 
-def half_widths(image, y, x):
+def brightest_clean(good, y, x):
+    """The first `MOST` of some pixels around which a box of 7 pixels is good.
+
+    Parameters
+    ----------
+    good : ndarray of bool, shape (ny, nx)
+    y, x : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    y, x : ndarray of int
+    """
+    boxes = np.lib.stride_tricks.sliding_window_view(np.pad(good, 3, constant_values=True), (7, 7))
+    clean, start = np.empty(0, int), 0
+    while start < len(y) and len(clean) < MOST:
+        some = np.arange(start, min(len(y), start+2*MOST))
+        clean = np.r_[clean, some[boxes[y[some], x[some]].all(axis=(1, 2))]]
+        start += len(some)
+    return y[clean[:MOST]], x[clean[:MOST]]
+
+
+def half_widths(image, y, x, sky=0.):
     """Widths of peaks at half of their height above a local background, in four directions; NaN where undefined.
 
     Parameters
@@ -83,20 +104,23 @@ def half_widths(image, y, x):
     image : ndarray, shape (ny, nx)
     y, x : ndarray of int, shape (n,)
         Peaks.
+    sky : float
+        Of the image.
 
     Returns
     -------
     ndarray, shape (n,)
         Pixels.
     """
-    padded = np.pad(image, REACH, mode="reflect" if min(image.shape) > REACH else "edge")
+    def at(y, x):
+        return image[tuple(within(v, n) for v, n in zip((y, x), image.shape))]-sky
+
     # the highest of the nine pixels around a peak of the smoothed image is the star's own
-    box = np.stack([padded[y+REACH+j, x+REACH+i] for j in (-1, 0, 1) for i in (-1, 0, 1)])
+    box = np.stack([at(y+j, x+i) for j in (-1, 0, 1) for i in (-1, 0, 1)])
     best = box.argmax(axis=0)
     y, x = y+best//3-1, x+best % 3-1
     steps = np.arange(REACH)
-    arms = np.stack([padded[(y+REACH)[:, None]+j*steps, (x+REACH)[:, None]+i*steps]
-                     for j, i in ((0, 1), (0, -1), (1, 0), (-1, 0))])
+    arms = np.stack([at(y[:, None]+j*steps, x[:, None]+i*steps) for j, i in ((0, 1), (0, -1), (1, 0), (-1, 0))])
     background = np.minimum(np.median(arms[:, :, REACH//2:], axis=(0, 2)), arms[:, :, 0].min(axis=0)/4)
     arms = (arms-background[:, None])/np.maximum(arms[:1, :, :1]-background[:, None], 1e-30)
     below = arms < 0.5
@@ -106,3 +130,8 @@ def half_widths(image, y, x):
     distance = np.where(first > 0, first-1+(high-0.5)/np.maximum(high-low, 1e-30), np.nan)
     width = (distance[0]+distance[1]+distance[2]+distance[3])/2
     return np.where(width > 1.2, width, np.nan)
+
+
+def within(at, n):
+    """Pixels along an axis of n, those that are off it mirrored at its ends; on a short axis the pixel at its end."""
+    return n-1-np.abs(n-1-np.abs(at)) if n > REACH+1 else np.clip(at, 0, n-1)

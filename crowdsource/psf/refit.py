@@ -30,7 +30,7 @@ BLOCK = 16
 NUISANCE = 4
 
 
-def refit(psf, stamps, config):
+def refit(psf, stamps, config, run=map):
     """A new PSF fitted to stars.
 
     Parameters
@@ -38,6 +38,8 @@ def refit(psf, stamps, config):
     psf : FieldPSF
     stamps : StarStamps
     config : crowdsource.config.PSFConfig
+    run : callable
+        ``map`` or an executor's.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def refit(psf, stamps, config):
     if len(stamps) < config.min_stars:
         log.warning("PSF not refitted: %d stars, %d are needed", len(stamps), config.min_stars)
         return psf
-    new = refitted(psf, stamps, config)
+    new = refitted(psf, stamps, config, run)
     if config.expected_fwhm:
         fwhm = float(new.fwhm())
         if not 1/config.fwhm_factor < fwhm/config.expected_fwhm < config.fwhm_factor:
@@ -57,13 +59,13 @@ def refit(psf, stamps, config):
     return new
 
 
-def refitted(psf, stamps, config):
+def refitted(psf, stamps, config, run=map):
     """A new PSF, whatever it looks like; see `refit`."""
     if config.method == "median":
         from .median import median_refit
         return median_refit(psf, stamps, config)
     order = affordable_order(len(stamps), config)
-    wings = fit_wings(psf, stamps, order) if isinstance(psf.wings, MoffatWings) else psf.wings
+    wings = fit_wings(psf, stamps, order, run) if isinstance(psf.wings, MoffatWings) else psf.wings
     bare = FieldPSF.of(wings, norm_size=psf.norm_size)
     # a PSF sampled once a pixel is wide enough, and need not be rendered to know it
     width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
@@ -73,7 +75,7 @@ def refitted(psf, stamps, config):
     if width < NARROW:
         log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", width)
         return bare
-    return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core)
+    return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core, run)
 
 
 def directly(wings, width, order, config):
@@ -132,7 +134,7 @@ def toned_down(weight, residual):
     return weight/(1+residual**2*weight*np.float32(1/OUTLIER**2))
 
 
-def fit_wings(psf, stamps, order):
+def fit_wings(psf, stamps, order, run=map):
     """Gauss-Newton on the polynomials of the Moffat profile's parameters.
 
     Parameters
@@ -141,6 +143,8 @@ def fit_wings(psf, stamps, order):
         Its wings are the start; its core plays no part.
     stamps : StarStamps
     order : int
+    run : callable
+        ``map`` or an executor's.
 
     Returns
     -------
@@ -152,7 +156,7 @@ def fit_wings(psf, stamps, order):
     free = [terms(order)]*3+[1]
     for _ in range(ITERATIONS):
         current, before = FieldPSF.of(wings, norm_size=psf.norm_size), wings
-        matrix, rhs = normal_of_shape(current, stamps, wings, design, free)
+        matrix, rhs = normal_of_shape(current, stamps, wings, design, free, run)
         step = np.linalg.lstsq(matrix, rhs, rcond=1e-10)[0]
         wings = stepped(wings, step, free)
         if (np.abs(wings.coefficients-before.coefficients).sum(axis=1) < SETTLED).all():
@@ -175,11 +179,11 @@ def shape_changes(psf, size, wings):
     return changes
 
 
-def normal_of_shape(psf, stamps, wings, design, free):
+def normal_of_shape(psf, stamps, wings, design, free, run=map):
     """Normal equations of the shape's polynomials with each star's nuisances eliminated."""
     n, changes = len(stamps), shape_changes(psf, stamps.size, wings)
-    parts = [normal_of_stars(psf, stamps.subset(slice(k, k+BLOCK)), changes) for k in range(0, n, BLOCK)]
-    information, gradient = (np.concatenate(part) for part in zip(*parts))
+    psf.prepare(stamps.size)
+    information, gradient = in_blocks(lambda block: normal_of_stars(psf, block, changes), stamps, run)
     # a star's shape steps are its place in the polynomials
     place = np.zeros((n, 4, sum(free)))
     start = 0
@@ -188,6 +192,12 @@ def normal_of_shape(psf, stamps, wings, design, free):
         start += count
     matrix = np.einsum("nka,nkl,nlb->ab", place, information, place, optimize=True)
     return matrix+1e-9*np.diag(np.diag(matrix)), np.einsum("nka,nk->a", place, gradient)
+
+
+def in_blocks(function, stamps, run):
+    """Arrays that a function gives for stamps of stars, worked out block by block."""
+    parts = run(function, [stamps.subset(slice(k, k+BLOCK)) for k in range(0, len(stamps), BLOCK)])
+    return [np.concatenate(part) for part in zip(*parts)]
 
 
 def normal_of_stars(psf, stamps, changes):
@@ -265,7 +275,7 @@ def stepped(wings, step, free):
     return replace(wings, coefficients=wings.coefficients+change)
 
 
-def fit_core(psf, stamps, order, size):
+def fit_core(psf, stamps, order, size, run=map):
     """A pixel core: what the wings leave, shifted to the stars' centres, as a polynomial of the position per pixel.
 
     Each star is fitted with the present core, so that its flux and centre are those of the whole PSF. A coefficient stays only
@@ -280,10 +290,28 @@ def fit_core(psf, stamps, order, size):
     order : int
     size : int
         Side of the core, pixels.
+    run : callable
+        ``map`` or an executor's.
 
     Returns
     -------
     FieldPSF
+    """
+    size = min(size, stamps.size-6)
+    bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size) if psf.core.any() else None
+    # threads find what they render from made
+    psf.prepare(stamps.size)
+    for model in (psf, bare) if bare else ():
+        model.prepare(size)
+    centred, certainty = in_blocks(lambda block: centred_rest(psf, bare, block, size), stamps, run)
+    planes = pixel_polynomials(centred, certainty, basis(stamps.x, stamps.y, psf.shape, order))
+    return FieldPSF.of(psf.wings, planes*taper(planes.shape[-1]), psf.norm_size)
+
+
+def centred_rest(psf, bare, stamps, size):
+    """What the wings leave of each star, shifted to its centre, and the weights of its pixels.
+
+    Parameters as `fit_core`; `bare` is the PSF without its core, None where it has none.
     """
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     problem = prepared(stamps, value)
@@ -293,12 +321,10 @@ def fit_core(psf, stamps, order, size):
     px, py = pixel(stamps.x), pixel(stamps.y)
     dx, dy = stamps.x-px+parameters[:, 1]/flux[:, 0], stamps.y-py+parameters[:, 2]/flux[:, 0]
     shape = len(stamps), stamps.size, stamps.size
-    centred, certainty = shifted_back((left/flux).reshape(shape), weight.reshape(shape), dx, dy, min(size, stamps.size-6))
-    if psf.core.any():
-        bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size)
-        centred = centred+psf.render(px, py, centred.shape[-1])-bare.render(px, py, centred.shape[-1])
-    planes = pixel_polynomials(centred, certainty, basis(stamps.x, stamps.y, psf.shape, order))
-    return FieldPSF.of(psf.wings, planes*taper(planes.shape[-1]), psf.norm_size)
+    centred, certainty = shifted_back((left/flux).reshape(shape), weight.reshape(shape), dx, dy, size)
+    if bare:
+        centred = centred+psf.render(px, py, size)-bare.render(px, py, size)
+    return centred, certainty
 
 
 def shifted_back(stamps, weight, dx, dy, size):
