@@ -283,8 +283,10 @@ def _with_hidden(peaks, scene, matched, config):
     inside = np.divmod(np.flatnonzero(hidden), hidden.shape[1])
     if not len(inside[0]):
         return peaks
-    label, count = ndimage.label(hidden, structure=np.ones((3, 3)))
-    number = label[inside]-1
+    # most rows have none: those beside the others keep blobs apart
+    rows = ndimage.maximum_filter1d(hidden.any(axis=1), 3)
+    label, count = ndimage.label(hidden[rows], structure=np.ones((3, 3)))
+    number = label[np.cumsum(rows)[inside[0]]-1, inside[1]]-1
     area = np.bincount(number, minlength=count)
     saturated = np.bincount(number, scene.mask[inside] & ENGINE.saturated, count) > 0
     order = np.argsort(number, kind="stable")

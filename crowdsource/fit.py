@@ -197,9 +197,9 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
         When a value of the config is out of range.
     """
     tell = progress or (lambda *_: None)
-    state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky)
     with ThreadPoolExecutor(threads) as pool:
-        state = replace(state, run=map if threads == 1 else pool.map)
+        run = map if threads == 1 else pool.map
+        state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky, run)
         while state.kind != LAST:
             tell("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
             state = single_pass(replace(state, kind=next_kind(state)), start_sky=sky)
@@ -209,15 +209,15 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
         return finish(state)
 
 
-def initialize(image, psf, config, sources, bright, sky):
-    """The state before the first pass. Parameters as `fit`."""
+def initialize(image, psf, config, sources, bright, sky, run=map):
+    """The state before the first pass. Parameters as `fit`, and what runs the parts of stages."""
     if sky is not None and np.shape(sky) != image.shape:
         raise InputError(f"sky has shape {np.shape(sky)} but the image has {image.shape}")
     if sky is not None and not np.isfinite(sky).all():
         raise InputError("sky has pixels that are not finite: fill them")
     if sky is None and config.sky.keep:
         raise InputError("sky.keep keeps a given sky, but there is none: give sky, or leave sky.keep out")
-    psf = initial_psf(image) if psf is None else psf
+    psf = initial_psf(image, run=run) if psf is None else psf
     tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
     rows = Sources.new([], [])
     for table, listed in ((sources, False), (bright, True)):
@@ -225,7 +225,7 @@ def initialize(image, psf, config, sources, bright, sky):
             rows = rows.joined(_given(table, image, listed, config.solve.bright_size//2))
     zeros = np.zeros(image.shape, np.float32)
     return PassState(image, config, psf, rows, Sources.new([], []), zeros, zeros, 0, 0, sources is not None, (), tiles,
-                     image.noise)
+                     image.noise, run=run)
 
 
 def _given(table, image, listed, half):

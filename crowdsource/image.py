@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import InputError
 from .flags import ENGINE
+from .tiles import bands
 
 LARGEST_NOISE = 1e12
 LARGEST_VALUE = 1e17
@@ -282,12 +283,17 @@ def _cleared(ivar, data):
     if not 1/LARGEST_NOISE < noise < LARGEST_NOISE:
         raise InputError(f"the typical noise of {noise:.1e} is beyond what float32 computes with: "
                          f"multiply the data by {10**-np.round(np.log10(noise)):.0e}")
+    odd = np.empty(ivar.shape, bool)
     with np.errstate(over="ignore", invalid="ignore"):
-        chi2 = data*data
-        chi2 *= ivar
-        odd = (ivar > LARGEST_RATIO*typical) | ~(chi2 < LARGEST_CHI2)
-        odd &= ivar > 0
-    ivar[odd | (ivar < typical/LARGEST_RATIO)] = 0
+        # in bands, so that what is worked out stays in the processor's cache
+        for rows in bands(len(ivar)):
+            weight = ivar[rows]
+            chi2 = data[rows]*data[rows]
+            chi2 *= weight
+            found = np.greater(weight, LARGEST_RATIO*typical, out=odd[rows])
+            found |= ~(chi2 < LARGEST_CHI2)
+            found &= weight > 0
+            weight[found | (weight < typical/LARGEST_RATIO)] = 0
     if not ivar.any():
         raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "
                          "check the bad bits and the weight map")

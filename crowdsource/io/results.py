@@ -28,6 +28,8 @@ from .tables import check_ending, write_catalog
 DISTRIBUTION = "crowdsourcephoto"
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 FITS_ENDINGS = ".fits", ".fit"
+PIECE = 1 << 23
+"""Bytes of a file that are read at once to take its checksum."""
 OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
                        r"EXTVER|EXTLEVEL|INHERIT|TFIELDS|T(TYPE|FORM|SCAL|ZERO|NULL|DIM|DISP|UNIT)\d+|THEAP|"
                        r"Z(IMAGE|CMPTYPE|TILE\d+|BITPIX|NAXIS\d*|NAME\d+|VAL\d+|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TENSION|SIMPLE|"
@@ -243,8 +245,12 @@ def checksums(paths):
     out = []
     for path in paths:
         try:
-            with open(path, "rb") as file:
-                out.append((str(Path(path)), hashlib.file_digest(file, "sha256").hexdigest()))
+            with open(path, "rb", buffering=0) as file:
+                digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
+                # other threads run meanwhile, and are waited for after each piece
+                while count := file.readinto(piece):
+                    digest.update(piece[:count])
+            out.append((str(Path(path)), digest.hexdigest()))
         except OSError as problem:
             raise DataFileError(path, f"cannot be read ({problem.strerror}); check the name and its permissions") from problem
     return out

@@ -3,8 +3,9 @@ import logging
 
 import numpy as np
 
-from ..cython_ext import detect as kernel
+from ..detect import correlated, local_maxima
 from ..image import thinned
+from ..tiles import banded
 from .model import FieldPSF
 from .moffat import MoffatWings
 
@@ -17,7 +18,7 @@ NARROWEST, ADJUSTMENTS = 0.8, 4
 """Smallest FWHM of a profile that is convolved with a halo, pixels, and rounds in which it is found."""
 
 
-def initial_psf(image, fwhm=None, norm_size=59, halo=None):
+def initial_psf(image, fwhm=None, norm_size=59, halo=None, run=map):
     """A Moffat profile of the image's own width.
 
     Parameters
@@ -29,12 +30,14 @@ def initial_psf(image, fwhm=None, norm_size=59, halo=None):
         The PSF sums to 1 over this box.
     halo : crowdsource.psf.halo.Halo, optional
         What the profile is convolved with; the whole has the width.
+    run : callable
+        ``map`` or an executor's.
 
     Returns
     -------
     FieldPSF
     """
-    fwhm = fwhm or measure_fwhm(image)
+    fwhm = fwhm or measure_fwhm(image, run)
     plain = FieldPSF.moffat(image.shape, fwhm, START_BETA, norm_size=norm_size)
     return plain if halo is None else _within(halo, plain)
 
@@ -50,7 +53,7 @@ def _within(halo, plain):
     return psf
 
 
-def measure_fwhm(image):
+def measure_fwhm(image, run=map):
     """Width of the image's bright stars, pixels; a fallback, logged, where there are none.
 
     The highest peaks are taken, those next to masked pixels left out. Blends only widen a star and hot pixels are
@@ -59,10 +62,12 @@ def measure_fwhm(image):
     data, good = image.data, image.good
     sky = np.median(thinned(data)[thinned(good)])
     noise = image.noise
-    left = np.subtract(data, np.float32(sky))
-    left[~good] = 0
-    smooth = kernel.correlate(left, np.full((3, 3), 1/9, np.float32))
-    y, x = kernel.local_maxima(smooth, float(10*noise))
+
+    def above(data, good, out):
+        np.multiply(np.subtract(data, np.float32(sky), out=out), good, out=out)
+
+    smooth = correlated(banded(above, (data, good), run), np.full((3, 3), 1/9, np.float32), run)
+    y, x = local_maxima(smooth, float(10*noise), run)
     order = np.argsort(-smooth[y, x], kind="stable")
     y, x = brightest_clean(good, y[order], x[order])
     widths = half_widths(data, y, x, np.float32(sky)) if len(y) else np.empty(0)
