@@ -37,7 +37,7 @@ def moffat(dx, dy, fwhm, e1, e2, beta):
     scale = 1/(1-g1*g1-g2*g2)
     a2 = fwhm**2/(4*(2**(1/beta)-1))
     u, v = (1-g1)*dx-g2*dy, (1+g1)*dy-g2*dx
-    return (beta-1)/(np.pi*a2)*np.exp(-beta*np.log1p(scale*(u*u+v*v)/a2))
+    return (beta-1)/(np.pi*a2)*np.exp(-beta*np.log(1+scale*(u*u+v*v)/a2))
 
 
 def moffat_transform(frequency, fwhm, beta):
@@ -59,9 +59,11 @@ def moffat_transform(frequency, fwhm, beta):
 
 
 def profile_stamp(size, parameters, oversampling=1, halo=None):
-    """A Moffat profile as `pixel_moffat` gives it, convolved with a halo where there is one."""
+    """Moffat profiles as `pixel_moffat` gives them, convolved with a halo where there is one."""
     if halo is None:
         return pixel_moffat(size, parameters, oversampling)
+    if np.ndim(parameters) == 2:
+        return np.array([profile_stamp(size, one, oversampling, halo) for one in parameters])
     return halo.convolved(lambda side: pixel_moffat(side, parameters, oversampling), size, oversampling)
 
 
@@ -74,28 +76,33 @@ def pixel_moffat(size, parameters, oversampling=1):
     ----------
     size : int
         Odd side in pixels.
-    parameters : sequence of float
-        fwhm, e1, e2, beta.
+    parameters : array_like, shape (4,) or (n, 4)
+        fwhm, e1, e2, beta of one profile or of several, which are integrated at the same points.
     oversampling : int
         Samples in a pixel; each is an integral over a whole pixel.
 
     Returns
     -------
-    ndarray, shape (m, m), float64
+    ndarray, shape (m, m) or (n, m, m), float64
         m = oversampling*(size-1)+1.
     """
+    parameters = np.asarray(parameters, dtype=np.float64)
+    each = parameters.T.reshape(4, -1, 1, 1)
+    narrowest, widest = each[0].min(), each[0].max()
     reach = size//2*oversampling
     at = np.arange(-reach, reach+1)/oversampling
-    out = moffat(at[None, :], at[:, None], *parameters)
-    close = np.flatnonzero(np.abs(at) <= max(CLOSE[0], CLOSE[1]*parameters[0]))
-    point, weight = gauss_legendre(3 if parameters[0] > 3 else 5)
-    near = at[close]
+    # a profile is the same on both sides of its centre: the upper half is enough
+    upper = moffat(at[None, :], at[reach:, None], *each)
+    close = np.flatnonzero(np.abs(at) <= max(CLOSE[0], CLOSE[1]*widest))
+    point, weight = gauss_legendre(3 if narrowest > 3 else 5)
+    near, above = at[close], at[close[len(close)//2:]]
     total = 0.
     for p, w in zip(point/2, weight/2):
         for q, v in zip(point/2, weight/2):
-            total = total+w*v*moffat(near[None, :]+p, near[:, None]+q, *parameters)
-    out[np.ix_(close, close)] = total
-    return out
+            total = total+w*v*moffat(near[None, :]+p, above[:, None]+q, *each)
+    upper[:, :len(above), close] = total
+    whole = np.concatenate([upper[:, :0:-1, ::-1], upper], axis=1)
+    return whole.reshape(*parameters.shape[:-1], *whole.shape[1:])
 
 
 @cache
@@ -163,11 +170,9 @@ class MoffatWings(PolynomialWings):
         ndarray, shape (terms of the plane order, m, m), float64
         """
         x, y = nodes(self.shape, self.plane_order)
-        stamps = []
-        for parameters in self.at(x, y):
-            stamp = profile_stamp(max(size, norm_size), parameters, oversampling, self.halo)
-            stamps.append(middle_samples(stamp/middle(stamp, norm_size, oversampling).sum(), size, oversampling))
-        return planes_through(np.array(stamps), x, y, self.shape, self.plane_order)
+        stamps = profile_stamp(max(size, norm_size), self.at(x, y), oversampling, self.halo)
+        stamps = stamps/middle(stamps, norm_size, oversampling).sum(axis=(1, 2))[:, None, None]
+        return planes_through(middle_samples(stamps, size, oversampling), x, y, self.shape, self.plane_order)
 
 
 def middle_samples(samples, size, oversampling):
