@@ -1,0 +1,164 @@
+"""The innermost loops give the same for every kind of processor, and without vector types."""
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parent.parent/"cython_ext"
+COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+KINDS = ("plain", "avx2", "avx512")
+SIZE, STRIDE, ROWS = 19, 24, 40
+LOOPS = {
+    "products": "(t, a, b, p, c, d, i, j, sums) const float *t, ptrdiff_t a, ptrdiff_t b, const float *p, ptrdiff_t c, "
+                "ptrdiff_t d, int i, int j, double *sums",
+    "correlate": "(m, r, k, s, n, o, q) const float *m, ptrdiff_t r, const float *k, int s, int n, float *o, ptrdiff_t q",
+    "six_taps": "(a, r, at, w, m, n, k, o, q) const float *a, ptrdiff_t r, const ptrdiff_t *at, const float *w, int m, int n, "
+                "int k, float *o, ptrdiff_t q",
+    "combine": "(a, r, p, f, c, m, n, o, q) const float *a, ptrdiff_t r, ptrdiff_t p, const float *f, int c, int m, int n, "
+               "float *o, ptrdiff_t q",
+    "weigh": "(w, r, b, p, c, d, m, n, t, e, f, s) const float *w, const float *r, ptrdiff_t b, const float *p, ptrdiff_t c, "
+             "ptrdiff_t d, int m, int n, float *t, ptrdiff_t e, ptrdiff_t f, double *s",
+    "block_row": "(b, o, c, x, y, k) const float *b, const int *o, ptrdiff_t c, const double *x, double *y, ptrdiff_t k",
+    "shape_sums": "(p, r, w, v, m, n, s) const float *p, ptrdiff_t r, const float *w, const float *v, int m, int n, double *s",
+    "place_sums": "(t, r, w, p, m, n, s) const float *t, ptrdiff_t r, const float *w, const float *p, int m, int n, double *s",
+    "measure_sums": "(p, g, x, y, r, m, w, n, f, s) const float *p, const float *g, const float *x, const float *y, "
+                    "const float *r, const float *m, const float *w, int n, double f, struct cs_measured *s",
+    "add": "(a, r, f, m, n, o, q) const float *a, ptrdiff_t r, float f, int m, int n, float *o, ptrdiff_t q"}
+"""Arguments of each loop, and their types."""
+
+
+def compiled(folder, kinds, *flags):
+    """The loops of some kinds in a library, as functions ``<kind>_<loop>``; and whether the processor has what they need."""
+    lines = ['#include "simd.h"']
+    for kind in kinds:
+        for loop, told in LOOPS.items():
+            names, types = told.split(") ", 1)
+            lines.append(f"void {kind}_{loop}({types}) {{ cs_{kind}_{loop}{names}); }}")
+    if len(kinds) > 1:
+        lines += [f'int has_{kind}(void) {{ return __builtin_cpu_supports("{a}") && __builtin_cpu_supports("{b}"); }}'
+                  for kind, a, b in (("avx2", "avx2", "fma"), ("avx512", "avx512dq", "avx512vl"))]
+    source, library = folder/"loops.c", folder/"loops.so"
+    source.write_text("\n".join(lines)+"\n", encoding="utf-8")
+    options = "-O2", "-shared", "-fPIC", "-w", *flags, f"-I{FOLDER}"
+    subprocess.run([COMPILER, *options, str(source), "-o", str(library)], check=True)
+    return ctypes.CDLL(str(library))
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """Functions of each kind that this processor has; "portable" are those without vector types."""
+    if COMPILER is None or not FOLDER.is_dir():
+        pytest.skip("no C compiler, or the kernels' source is not beside the tests")
+    machine = subprocess.run([COMPILER, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
+    kinds = KINDS if machine.startswith("x86_64") else KINDS[:1]
+    both = compiled(tmp_path_factory.mktemp("vectors"), kinds)
+    portable = compiled(tmp_path_factory.mktemp("portable"), KINDS[:1], "-U__GNUC__")
+    there = [k for k in kinds if k == "plain" or getattr(both, f"has_{k}")()]
+    return {"portable": (portable, "plain"), **{k: (both, k) for k in there}}
+
+
+def as_c(value):
+    """An array as a pointer, a number as the C type of its own."""
+    if isinstance(value, np.ndarray):
+        return value.ctypes.data_as(ctypes.c_void_p)
+    kind = ctypes.c_float if isinstance(value, np.float32) else ctypes.c_double if isinstance(value, float) else ctypes.c_ssize_t
+    return kind(value)
+
+
+def results(libraries, loop, arguments, out):
+    """What each kind leaves in the array `out`, which is one of the arguments."""
+    given = {}
+    for name, (library, kind) in libraries.items():
+        own = out.copy()
+        getattr(library, f"{kind}_{loop}")(*(as_c(own if a is out else a) for a in arguments))
+        given[name] = own
+    return given
+
+
+def same(given, which=np.s_[:]):
+    wanted = given.pop("portable")
+    assert given and np.abs(wanted).max() > 0
+    for name, values in given.items():
+        np.testing.assert_allclose(values[which], wanted[which], rtol=2e-5, atol=2e-5*np.abs(wanted[which]).max(), err_msg=name)
+
+
+def floats(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 3])
+def test_products(libraries, vectors):
+    t, p = floats(3, ROWS, STRIDE), floats(3, ROWS, STRIDE, seed=1)
+    out, plane = np.zeros(9), ROWS*STRIDE
+    same(results(libraries, "products", [t, plane, STRIDE, p, plane, STRIDE, ROWS-3, vectors, out], out))
+
+
+@pytest.mark.parametrize("size", [3, 9, 19])
+def test_correlation(libraries, size):
+    image, kernel = floats(4+size, 96+size+8), np.zeros((size+6, size), np.float32)
+    kernel[3:-3] = floats(size, size, seed=1)
+    out = np.zeros((4, 96), np.float32)
+    same(results(libraries, "correlate", [image, image.shape[1], kernel[3:], size, 96, out, 96], out))
+
+
+@pytest.mark.parametrize("n, keep", [(5, 5), (8, 5), (19, 19), (24, 19), (31, 31), (48, 41)])
+def test_six_taps(libraries, n, keep):
+    image, weights, at = floats(ROWS, n+8), floats(6, seed=1), np.array([0, 1, 2, 3, 5, 8], dtype=np.intp)
+    out = np.full((ROWS, n), np.float32(7))
+    given = results(libraries, "six_taps", [image, n+8, at, weights, ROWS, n, keep, out, n], out)
+    assert all((v[:, keep:] == 0).all() for v in given.values())
+    same(given)
+
+
+@pytest.mark.parametrize("n", [8, 24, 32, 40])
+@pytest.mark.parametrize("count", [1, 3, 6, 7])
+def test_combine(libraries, n, count):
+    planes, factors, out = floats(ROWS, count, n), floats(count, seed=1), np.zeros((ROWS, n), np.float32)
+    same(results(libraries, "combine", [planes, count*n, n, factors, count, ROWS, n, out, n], out))
+
+
+@pytest.mark.parametrize("n", [3, 8, 19])
+def test_weigh(libraries, n):
+    weight, left, planes = np.abs(floats(ROWS, 50)), floats(ROWS, 50, seed=1), floats(3, ROWS, STRIDE, seed=2)
+    sums, weighted = {}, {}
+    for name, (library, kind) in libraries.items():
+        sums[name], weighted[name] = np.zeros(3), np.zeros((3, ROWS, STRIDE), np.float32)
+        getattr(library, f"{kind}_weigh")(*map(as_c, (weight, left, 50, planes, ROWS*STRIDE, STRIDE, ROWS, n, weighted[name],
+                                                      ROWS*STRIDE, STRIDE, sums[name])))
+    same(sums)
+    same(weighted)
+
+
+def test_block_row(libraries):
+    # the fourth float of a block's last row is read, and of no consequence
+    blocks, others, x = floats(6*9+1), np.array([0, 2, 3, 5, 6, 7], dtype=np.int32), np.zeros((8, 4))
+    x[:, :3] = floats(8, 3, seed=1)
+    out = np.zeros((8, 4))
+    same(results(libraries, "block_row", [blocks, others, 6, x, out, 4], out), np.s_[:, :3])
+
+
+def test_shapes_and_places(libraries):
+    high, wide, row = 11, 16, 30
+    psf, weight, planes = floats(high+4, row), np.abs(floats(high, wide, seed=1)), floats(4, high, wide, seed=2)
+    inner = psf[2:, 2:]
+    shape, place = np.zeros(27), np.zeros(5)
+    same(results(libraries, "shape_sums", [inner, row, weight, planes, high, wide, shape], shape))
+    same(results(libraries, "place_sums", [inner, row, weight, planes, high, wide, place], place))
+
+
+@pytest.mark.parametrize("n", [1, 9, 361])
+def test_measurements(libraries, n):
+    planes, out = floats(7, n), np.zeros(20)
+    planes[6] = np.maximum(planes[6], 0)
+    if n == 1:
+        planes[6] = 1
+    same(results(libraries, "measure_sums", [*planes, n, 12.5, out], out))
+
+
+@pytest.mark.parametrize("n", [3, 8, 19, 37])
+def test_add(libraries, n):
+    stamps, out = floats(ROWS, n), floats(ROWS, 50, seed=1)
+    same(results(libraries, "add", [stamps, n, np.float32(2.5), ROWS, n, out, 50], out))
