@@ -29,6 +29,8 @@ SETTLED_SKY = 0.01
 """A sky that moves by less than this, in units of a pixel's noise, has settled."""
 MOST_DOUBT = 2.
 """A source so many times as significant as the bound stays, however wide: without it the residual would show it."""
+SETTLED_CHI2 = 0.05
+"""A search goes on while a pass lowers the mean chi2 by more than this part, however few sources it adds."""
 SKY_SAMPLE = 8
 """The sky is smooth: its median is taken over one in so many pixels along each axis."""
 USUAL_EXTENT = -0.45
@@ -243,8 +245,8 @@ def _given(table, image, listed, half):
 def next_kind(state):
     """What the next pass does: search, prune, or close the fit.
 
-    The search ends when it finds too few new sources to go on, a forced fit when its sky has settled; all passes together are
-    as many as allowed.
+    The search ends when it finds too few new sources to go on and explains no more of the image, a forced fit when its sky has
+    settled; all passes together are as many as allowed.
     """
     c = state.config
     prunes = 0 if state.forced else min(c.prune_passes, c.max_passes-2)
@@ -262,9 +264,15 @@ def next_kind(state):
         before, now = (h["sky"] for h in state.history[-2:])
         return LAST if abs(now-before) < SETTLED_SKY*state.noise else SEARCH
     area = state.image.good.sum()/1e6
-    if state.grown < max(c.stop_new*area, c.stop_fraction*len(state.sources)):
+    few = state.grown < max(c.stop_new*area, c.stop_fraction*len(state.sources))
+    if few and not still_falling([h["chi2"] for h in state.history]):
         return PRUNE if prunes else LAST
     return SEARCH
+
+
+def still_falling(chi2):
+    """Whether the last pass lowered the mean chi2 by much: what it removed then made room for better sources."""
+    return len(chi2) > 1 and chi2[-1] < (1-SETTLED_CHI2)*chi2[-2]
 
 
 def single_pass(state, start_sky=None):
@@ -350,7 +358,7 @@ def culled(state):
         competing = PRUNE_REACH*float(state.psf.fwhm())
         keep = needed(sources, significance, share*c.prune, competing)
     keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
-    if state.kind == PRUNE and c.merge > 0:
+    if state.kind == PRUNE and share > 0 and c.merge > 0:
         left = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
         return replace(merged(left, significance[keep], competing), covariance=None)
     return replace(state, sources=sources.subset(keep), covariance=None)

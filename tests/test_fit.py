@@ -6,16 +6,16 @@ import pytest
 from small_fields import NOISE, star_image
 
 from crowdsource.catalog.schema import columns_of
-from crowdsource.config import PRESETS, CentroidConfig, DetectConfig, FitConfig, PSFConfig, SolveConfig
+from crowdsource.config import PRESETS, CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SolveConfig
 from crowdsource.design import model_image
 from crowdsource.errors import ConfigError, InputError
 from crowdsource.evaluate import compare, match_stars
-from crowdsource.fit import fit, initialize
+from crowdsource.fit import fit, initialize, next_kind
 from crowdsource.flags import ENGINE, MASK_SHIFT, combine
 from crowdsource.image import Image
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field
-from crowdsource.stages import sizes
+from crowdsource.stages import PRUNE, SEARCH, sizes
 
 QUICK = FitConfig(max_passes=5)
 
@@ -430,6 +430,33 @@ def test_listed_stars_take_over_the_peaks_near_them():
     assert len(rows) == 3 and v["x"][rows] == pytest.approx([20.3, v["x"][rows[1]], 60], abs=0.1)
     # where there is no peak, a star is added as it is listed, and finds nothing
     assert np.hypot(v["x"][rows[1]]-40, v["y"][rows[1]]-50) < 5 and abs(v["flux"][rows[1]]) < 5*v["dflux"][rows[1]]
+
+
+def test_a_search_goes_on_while_the_model_gets_better(field):
+    state = replace(initialize(field.image(), None, FitConfig(), None, None, None), passno=3, grown=-9)
+
+    def after(*chi2):
+        return next_kind(replace(state, history=tuple(dict(kind=SEARCH, chi2=v, sky=0.) for v in chi2)))
+
+    # sources that go make room for better ones
+    assert after(11.8, 6.4, 5.3) == SEARCH and after(11.8, 1.04, 1.02) == PRUNE and after(11.8, 1.02, 1.04) == PRUNE
+
+
+def test_a_galaxy_is_modelled_to_its_core():
+    shape, rng = (121, 121), np.random.default_rng(3)
+    y, x = np.mgrid[:shape[0], :shape[1]]
+    # an exponential disc several times as wide as the PSF, of 200 sigma in its middle
+    disc = 200*NOISE*np.exp(-np.hypot(x-60, y-60)/9)
+    data = star_image(shape, [20.3, 100.], [30.2, 90.], [20000., 9000.])+disc
+    result = fit(Image.from_arrays(data+rng.normal(0, NOISE, shape), np.full(shape, NOISE**-2)), FieldPSF.moffat(shape, 4.))
+    # pieces of it that go for a while do not end the search, which leaves 15 then
+    assert result.history[-1]["chi2"] < 9
+
+
+def test_nothing_is_pruned_where_that_is_not_wanted(field, result):
+    config = FitConfig(cull=CullConfig(prune=0.))
+    rows = len(fit(field.image(), config=config).catalog)
+    assert rows > 1.1*len(result.catalog)
 
 
 def test_the_guard_on_stamps_counts_one_tile(field):
