@@ -170,9 +170,15 @@ class MoffatWings(PolynomialWings):
         ndarray, shape (terms of the plane order, m, m), float64
         """
         x, y = nodes(self.shape, self.plane_order)
-        stamps = profile_stamp(max(size, norm_size), self.at(x, y), oversampling, self.halo)
-        stamps = stamps/middle(stamps, norm_size, oversampling).sum(axis=(1, 2))[:, None, None]
-        return planes_through(middle_samples(stamps, size, oversampling), x, y, self.shape, self.plane_order)
+        stamps = unit_stamps(self.at(x, y), size, oversampling, norm_size, self.halo)
+        return planes_through(stamps, x, y, self.shape, self.plane_order)
+
+
+def unit_stamps(parameters, size, oversampling, norm_size, halo=None):
+    """Samples of profiles as `profile_stamp` gives them, shape (n, m, m), that sum to 1 over the box of norm_size pixels."""
+    stamps = profile_stamp(max(size, norm_size), parameters, oversampling, halo)
+    stamps = stamps/middle(stamps, norm_size, oversampling).sum(axis=(1, 2))[:, None, None]
+    return middle_samples(stamps, size, oversampling)
 
 
 def middle_samples(samples, size, oversampling):

@@ -10,7 +10,7 @@ import numpy as np
 from .base import MODEL_ERROR, pixel
 from .grid import basis, coefficients, render, terms
 from .model import FieldPSF
-from .moffat import MoffatWings
+from .moffat import MoffatWings, unit_stamps
 
 log = logging.getLogger(__name__)
 STEPS = dict(fwhm=0.02, e=0.02, beta=0.05)
@@ -25,7 +25,7 @@ NARROW = 2.3
 """Below so many pixels of FWHM interpolation between a star's pixels leaves ripples larger than what a core could mend."""
 DIRECT_CORE = 9
 """Largest core whose pixels are fitted to all stars in one system."""
-BLOCK = 16
+BLOCK = 32
 """So many stars are worked on at a time: what they need stays in the processor's cache."""
 NUISANCE = 4
 
@@ -167,16 +167,10 @@ def fit_wings(psf, stamps, order, run=map):
 def shape_changes(psf, size, wings):
     """Spline coefficients of the derivatives of the PSF with respect to fwhm, e1, e2 and beta, at the mean shape."""
     middle = wings.at(*(np.atleast_1d(c) for c in psf.centre))[0]
-    changes = []
-    for k, delta in enumerate((STEPS["fwhm"]*middle[0], STEPS["e"], STEPS["e"], STEPS["beta"]*middle[3])):
-        planes = []
-        for sign in (1, -1):
-            p = middle.copy()
-            p[k] += sign*delta
-            varied = MoffatWings.constant(psf.shape, p[0], p[3], p[1], p[2], wings.halo)
-            planes.append(varied.planes(size+4, psf.oversampling, psf.norm_size))
-        changes.append(coefficients((planes[0]-planes[1])/(2*delta)))
-    return changes
+    steps = np.diag([STEPS["fwhm"]*middle[0], STEPS["e"], STEPS["e"], STEPS["beta"]*middle[3]])
+    stamps = unit_stamps(np.r_[middle+steps, middle-steps], size+4, psf.oversampling, psf.norm_size, wings.halo)
+    change = coefficients((stamps[:4]-stamps[4:])/(2*np.diag(steps)[:, None, None]))
+    return [change[k:k+1] for k in range(4)]
 
 
 def normal_of_shape(psf, stamps, wings, design, free, run=map):
