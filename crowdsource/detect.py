@@ -111,16 +111,8 @@ def correlated(image, stamp, run=map, weight=None, factor=None):
     -------
     ndarray, shape (ny, nx), float32
     """
-    margin, out = len(stamp)//2, np.empty_like(image)
-
-    def band(rows):
-        first = max(0, rows.start-margin)
-        wide = slice(first, rows.stop+margin)
-        piece = image[wide] if weight is None else image[wide]*weight[wide]
-        inner = kernel.correlate(piece, stamp)[rows.start-first:rows.stop-first]
-        out[rows] = inner if factor is None else inner*factor[rows]
-
-    list(run(band, bands(len(image))))
+    out = np.empty_like(image)
+    list(run(lambda rows: kernel.correlate(image, stamp, weight, factor, rows.start, rows.stop, out), bands(len(image))))
     return out
 
 

@@ -1,46 +1,87 @@
 """Correlation with a small kernel, and local maxima. No global mutable state."""
 import numpy as np
 
+from libc.string cimport memcpy, memset
+
 cdef extern from "simd.h" nogil:
     void cs_correlate(const float *image, Py_ssize_t row, const float *kernel, int size, int n, float *out, Py_ssize_t out_row) noexcept
 
 
-def correlate(const float[:, ::1] image, const float[:, ::1] kernel):
-    """Correlate an image with a small odd kernel; pixels outside the image count as zero.
+cdef enum:
+    # so many rows are worked on at once, so that they stay in the processor's cache; a multiple of four
+    STRIP = 32
+
+
+cdef inline void times(const float *a, const float *b, Py_ssize_t n, float *out) noexcept nogil:
+    """Products of two rows, or the first of them where there is no other."""
+    cdef Py_ssize_t i
+    if b == NULL:
+        memcpy(out, a, n*sizeof(float))
+        return
+    for i in range(n):
+        out[i] = a[i]*b[i]
+
+
+def correlate(const float[:, ::1] image, const float[:, ::1] kernel, const float[:, ::1] weight=None,
+              const float[:, ::1] factor=None, Py_ssize_t first=0, last=None, float[:, ::1] out=None):
+    """Correlate an image, times weights, with a small odd kernel, and multiply by factors; pixels off the image count as zero.
 
     Parameters
     ----------
     image : memoryview, shape (ny, nx), float32
     kernel : memoryview, shape (size, size), float32
         size odd.
+    weight, factor : memoryview, shape (ny, nx), float32, optional
+    first, last : int
+        The rows to be worked out, to the end when `last` is not given.
+    out : memoryview, shape (ny, nx), float32, optional
+        Where these rows are put.
 
     Returns
     -------
     ndarray, shape (ny, nx), float32
-        ``out[y, x] = sum kernel[j, i] image[y+j-r, x+i-r]`` with r = size//2.
+        ``out[y, x] = factor[y, x] sum kernel[j, i] (image*weight)[y+j-r, x+i-r]`` with r = size//2; `out` where it is given, else
+        other rows than those asked for hold anything.
 
     Raises
     ------
     ValueError
-        When the kernel is not square with an odd side.
+        When the kernel is not square with an odd side, shapes differ, or the rows are not the image's.
     """
-    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, j, wide = (nx+31)//32*32
+    cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, j, top, high, wide = (nx+31)//32*32
+    cdef Py_ssize_t stop = ny if last is None else last
     cdef int size = <int> kernel.shape[0], r = size//2
     if kernel.shape[1] != size or size % 2 == 0:
         raise ValueError("the kernel must be square with an odd side")
+    if not 0 <= first <= stop <= ny:
+        raise ValueError(f"rows {first} to {stop} are not those of an image of {ny}")
+    if not (weight is None or (weight.shape[0] == ny and weight.shape[1] == nx)):
+        raise ValueError("image and weight must have the same shape")
+    if not (factor is None or (factor.shape[0] == ny and factor.shape[1] == nx)):
+        raise ValueError("image and factor must have the same shape")
+    if not (out is None or (out.shape[0] == ny and out.shape[1] == nx)):
+        raise ValueError("image and out must have the same shape")
+    cdef float[:, ::1] result = np.empty((ny, nx), np.float32) if out is None else out
     cdef Py_ssize_t row = wide+2*r+8
-    # four rows at once, the last ones past the image; the kernel between rows of zeros
-    padded, out, lines = np.zeros((ny+3+2*r, row), np.float32), np.empty((ny, nx), np.float32), np.empty((4, wide), np.float32)
-    padded[r:r+ny, r:r+nx] = image
-    framed = np.pad(kernel, ((3, 3), (0, 0)))
-    cdef float[:, ::1] window = padded, result = out, strip = lines
-    cdef const float[:, ::1] taps = framed
+    # between columns of zeros; four rows are worked out at once, the last ones perhaps in vain, with a kernel between rows of zeros
+    cdef float[:, ::1] window = np.zeros((STRIP+3+2*r, row), np.float32), lines = np.empty((4, wide), np.float32)
+    cdef const float[:, ::1] taps = np.pad(kernel, ((3, 3), (0, 0)))
+    cdef const float *weights = &weight[0, 0] if weight is not None and nx*ny else NULL
+    cdef const float *factors = &factor[0, 0] if factor is not None and nx*ny else NULL
     with nogil:
-        for y in range(0, ny, 4):
-            cs_correlate(&window[y, 0], row, &taps[3, 0], size, <int> wide, &strip[0, 0], wide)
-            for j in range(min(4, ny-y)):
-                result[y+j, :] = strip[j, :nx]
-    return out
+        for j in range((stop-first+STRIP-1)//STRIP):
+            top = first+j*STRIP
+            high = min(STRIP, stop-top)
+            for y in range(top-r, top+high+r):
+                if 0 <= y < ny:
+                    times(&image[y, 0], weights+y*nx if weights else NULL, nx, &window[y-top+r, r])
+                else:
+                    memset(&window[y-top+r, r], 0, nx*sizeof(float))
+            for y in range(top, top+high):
+                if (y-top) % 4 == 0:
+                    cs_correlate(&window[y-top, 0], row, &taps[3, 0], size, <int> wide, &lines[0, 0], wide)
+                times(&lines[(y-top) % 4, 0], factors+y*nx if factors else NULL, nx, &result[y, 0])
+    return np.asarray(result)
 
 
 def correlate_at(const float[:, ::1] image, const float[:, ::1] weight, const float[:, ::1] kernel, const Py_ssize_t[::1] y,

@@ -47,16 +47,16 @@ def add_rendered(image, planes, factors, x, y, flux, size, oversampling, top=0):
     add_stamps(image, render(planes, factors, x, y, size, oversampling, False)[0], x0, y0-top, flux)
 
 
-def correlate(image, kernel):
-    """Twin of `detect.correlate`."""
+def correlate(image, kernel, weight=1, factor=1):
+    """Twin of `detect.correlate`, for all rows."""
     reach = kernel.shape[0]//2
-    padded = np.pad(np.asarray(image, dtype=float), reach)
+    padded = np.pad(np.asarray(image, dtype=float)*weight, reach)
     ny, nx = image.shape
     out = np.zeros((ny, nx))
     for j in range(2*reach+1):
         for i in range(2*reach+1):
             out += kernel[j, i]*padded[j:j+ny, i:i+nx]
-    return out
+    return out*factor
 
 
 def correlate_at(image, weight, kernel, y, x):

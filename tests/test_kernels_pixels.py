@@ -95,6 +95,23 @@ def test_correlation_with_zeros_around(shape, size):
     assert np.allclose(detect.correlate(image, kernel), reference.correlate(image, kernel), atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(3, 50), (32, 31), (33, 64), (70, 5)])
+def test_correlation_of_some_rows_with_weights_and_factors(shape):
+    image, weight, factor = np.random.default_rng(3).normal(size=(3, *shape)).astype(np.float32)
+    kernel = np.random.default_rng(4).normal(size=(7, 7)).astype(np.float32)
+    slow, fast = reference.correlate(image, kernel, weight, factor), detect.correlate(image, kernel, weight, factor)
+    assert np.allclose(fast, slow, atol=1e-4)
+    out = np.full(shape, np.float32(99))
+    last = shape[0]-1
+    assert detect.correlate(image, kernel, weight, factor, 1, last, out) is not None
+    # the same bits whatever rows are asked for, and no others touched
+    assert np.array_equal(out[1:last], fast[1:last]) and (out[0] == 99).all() and (out[last] == 99).all()
+    for bad in ((weight[:, 1:].copy(), None), (None, factor[1:].copy()), (weight, factor, -1), (weight, factor, 2, 1),
+                (weight, factor, 0, shape[0]+1), (weight, factor, 0, 1, out[1:])):
+        with pytest.raises(ValueError):
+            detect.correlate(image, kernel, *bad)
+
+
 def test_correlation_at_some_pixels():
     rng = np.random.default_rng(8)
     image, weight = rng.normal(size=(2, 30, 40)).astype(np.float32)
