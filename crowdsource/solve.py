@@ -138,18 +138,28 @@ def normal_step(stamps, ivar, residual, precision, config, planes=3, normal=None
     planes : int
         3 to let positions move, 1 for fluxes alone.
     normal : NormalEquations, optional
-        Those of the stamps, where they are known already.
+        Those of the stamps, where they are known already, perhaps without pairs that hardly overlap; with all pairs where the
+        answer does not come close enough without them.
 
     Returns
     -------
     Step
     """
-    normal = normal or build_normal(stamps, ivar, residual)
-    diagonal = normal.with_prior(precision)
     if config.sky_spacing > 0:
-        return _normal_step_with_sky(stamps, ivar, residual, diagonal, normal, config, planes)
+        normal = normal or build_normal(stamps, ivar, residual)
+        return _normal_step_with_sky(stamps, ivar, residual, normal.with_prior(precision), normal, config, planes)
+    if normal is not None:
+        step = _gradient_step(normal, precision, config, planes)
+        if step.reduction <= config.tolerance or config.min_overlap <= 1:
+            return step
+        # without the blocks of stamps that hardly overlap the matrix need not be positive, where stars stand very densely
+    return _gradient_step(build_normal(stamps, ivar, residual), precision, config, planes)
+
+
+def _gradient_step(normal, precision, config, planes):
+    """A step by conjugate gradients."""
     x, iterations, reduction = kernel.conjugate_gradients(
-        diagonal, normal.flat_blocks(), normal.indptr, normal.indices, normal.rhs, planes, config.tolerance,
+        normal.with_prior(precision), normal.flat_blocks(), normal.indptr, normal.indices, normal.rhs, planes, config.tolerance,
         config.max_iterations)
     return Step(x, iterations, reduction, normal=normal)
 

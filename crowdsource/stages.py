@@ -260,6 +260,7 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     if state.kind == SEARCH:
         c = replace(c, tolerance=c.search_tolerance)
     step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
+    normal = step.normal
     information = normal.diagonal[:, 0, 0]
     error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
     covariance = errors_of(normal, s.flux, error, state)[core] if with_errors else None

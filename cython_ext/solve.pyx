@@ -92,7 +92,7 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
     tolerance : float
         Stop when the preconditioned residual norm fell by this factor.
     max_iterations : int
-        Stop after so many iterations.
+        Stop after so many iterations; and where the matrix turns out not to be positive.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
     inverses = np.zeros((n, 9))
     work[0, :, :3] = rhs
     cdef double[:, ::1] x = solution, r = work[0], z = work[1], p = work[2], w = work[3], inverse = inverses
-    cdef double rz, first, fresh, beta = 0
+    cdef double rz, first, fresh, curvature, beta = 0
     cdef int iteration = 0
     cdef float[12] tail
     if indices.shape[0]:
@@ -119,7 +119,10 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
         rz = first = advance(inverse, 0, p, w, x, r, z)
         while iteration < max_iterations and rz > tolerance*tolerance*first:
             multiply(diagonal, blocks, indptr, indices, tail, z, beta, p, w)
-            fresh = advance(inverse, rz/dot(p, w), p, w, x, r, z)
+            curvature = dot(p, w)
+            if not curvature > 0:
+                break
+            fresh = advance(inverse, rz/curvature, p, w, x, r, z)
             beta = fresh/rz
             rz = fresh
             iteration += 1

@@ -202,3 +202,20 @@ def test_no_sources():
     for step in (normal_step, lsqr_step):
         assert step(stamps, ivar, data, np.zeros(0), SolveConfig(), 3).parameters.shape == (0, 3)
     assert covariances(build_normal(stamps, ivar, data), np.zeros(0)).shape == (0, 3, 3)
+
+
+def test_pairs_left_out_come_back_where_the_matrix_needs_them():
+    # so dense, and with such wings, that without them it is not positive
+    rng, psf, shape = np.random.default_rng(1), FieldPSF.moffat((70, 70), 6., 2.), (70, 70)
+    grid = np.arange(3, 67, 2.5)
+    x, y = (v.ravel()+rng.uniform(-0.5, 0.5, grid.size**2) for v in np.meshgrid(grid, grid))
+    flux, size, ivar = rng.uniform(300, 3000, len(x)), np.full(len(x), 19), np.full(shape, 0.25, np.float32)
+    data = model_image(psf, x, y, flux*rng.uniform(-0.5, 0.5, len(x)), size, shape)+rng.normal(0, 2, shape).astype(np.float32)
+    stamps, precision, config = render_stamps(psf, x, y, size), precision_of(flux), SolveConfig(tolerance=0.03)
+    few, every = (build_normal(stamps, ivar, data, least) for least in (config.min_overlap, 1))
+    assert len(few.blocks) < 0.7*len(every.blocks)
+    alone = normal_step(stamps, ivar, data, precision, replace(config, min_overlap=1), 3, few)
+    assert alone.reduction > 10*config.tolerance
+    step, wanted = (normal_step(stamps, ivar, data, precision, config, 3, normal) for normal in (few, every))
+    assert step.reduction < config.tolerance and len(step.normal.blocks) == len(every.blocks)
+    assert np.array_equal(step.parameters, wanted.parameters)
