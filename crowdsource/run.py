@@ -27,7 +27,7 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 CURRENT = ContextVar("detector", default="")
 """The detector that is being worked on, for log lines."""
-ENGINE = "crowdsource.fit", "astropy.table"
+ENGINE_MODULES = "crowdsource.fit", "astropy.table"
 """Modules that are not loaded before a fit asks for them."""
 
 
@@ -101,7 +101,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     settings.check_outputs(exposure.inputs)
     if settings.threads > 1 and executor is None:
         # what a fit needs takes as long to load as the pixels do to be read
-        Thread(target=lambda: [import_module(name) for name in ENGINE]).start()
+        Thread(target=lambda: [import_module(name) for name in ENGINE_MODULES]).start()
     work = work_of(instrument, exposure, settings)
     if not settings.resume:
         work.parts.remove()
