@@ -30,7 +30,7 @@ SETTLED_SKY = 0.01
 MOST_DOUBT = 2.
 """A source so many times as significant as the bound stays, however wide: without it the residual would show it."""
 SETTLED_CHI2 = 0.05
-"""A search goes on while a pass lowers the mean chi2 by more than this part, however few sources it adds."""
+"""A search goes on after a pass that removes more than it adds and yet lowers the mean chi2 by more than this part."""
 SKY_SAMPLE = 8
 """The sky is smooth: its median is taken over one in so many pixels along each axis."""
 USUAL_EXTENT = -0.45
@@ -265,13 +265,13 @@ def next_kind(state):
         return LAST if abs(now-before) < SETTLED_SKY*state.noise else SEARCH
     area = state.image.good.sum()/1e6
     few = state.grown < max(c.stop_new*area, c.stop_fraction*len(state.sources))
-    if few and not still_falling([h["chi2"] for h in state.history]):
+    if few and not (state.grown < 0 and still_falling([h["chi2"] for h in state.history])):
         return PRUNE if prunes else LAST
     return SEARCH
 
 
 def still_falling(chi2):
-    """Whether the last pass lowered the mean chi2 by much: what it removed then made room for better sources."""
+    """Whether the last pass lowered the mean chi2 by much: what it removed, if that was more than it added, made room."""
     return len(chi2) > 1 and chi2[-1] < (1-SETTLED_CHI2)*chi2[-2]
 
 

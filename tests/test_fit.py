@@ -438,7 +438,8 @@ def test_a_search_goes_on_while_the_model_gets_better(field):
     def after(*chi2):
         return next_kind(replace(state, history=tuple(dict(kind=SEARCH, chi2=v, sky=0.) for v in chi2)))
 
-    # sources that go make room for better ones
+    # sources that go make room for better ones; with as many as before it is over
+    assert next_kind(replace(state, grown=0, history=tuple(dict(kind=SEARCH, chi2=v, sky=0.) for v in (6.4, 5.3)))) == PRUNE
     assert after(11.8, 6.4, 5.3) == SEARCH and after(11.8, 1.04, 1.02) == PRUNE and after(11.8, 1.02, 1.04) == PRUNE
 
 

@@ -296,7 +296,7 @@ class FitConfig:
     stop_new : float
         The search ends when a pass adds fewer sources, less those that it removes, than this per million good pixels ...
     stop_fraction : float
-        ... or fewer than this fraction of all sources, and no longer lowers the mean chi2 by 5 %.
+        ... or fewer than this fraction of all sources; not yet when it removes more than it adds and lowers the mean chi2 by 5 %.
     max_sources : int
         Guard: detection stops adding sources at this number.
     sky, detect, solve, centroid, cull, psf, nebulosity
