@@ -44,6 +44,16 @@ cdef inline void conclude(const cs_measured *s, double *out) noexcept nogil:
             out[10] = (inverse[6]*s.wdp+inverse[7]*s.wdx+inverse[8]*s.wdy)/out[8]
 
 
+cdef void cut(const float[:, ::1] plane, Py_ssize_t x0, Py_ssize_t y0, Py_ssize_t side, float *out) noexcept nogil:
+    """A square part of a plane, row after row; pixels off it are zero."""
+    cdef Py_ssize_t ny = plane.shape[0], nx = plane.shape[1], j, first = max(0, -x0), last = min(side, nx-x0)
+    if first > 0 or last < side or y0 < 0 or y0+side > ny:
+        memset(out, 0, side*side*sizeof(float))
+    if last > first:
+        for j in range(max(0, -y0), min(side, ny-y0)):
+            memcpy(out+j*side+first, &plane[y0+j, x0+first], (last-first)*sizeof(float))
+
+
 def measure(const float[:, ::1] residual, const float[:, ::1] model, const float[:, ::1] ivar, planes,
             const Py_ssize_t[::1] x0, const Py_ssize_t[::1] y0, const double[::1] flux):
     """Measure sources on stamps of one size; pixels off the image do not count as good.
@@ -68,7 +78,7 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
         When lengths or shapes differ.
     """
     cdef const float[:, :, ::1] p = planes[0], dx = planes[1], dy = planes[2], g = planes[3]
-    cdef Py_ssize_t n = p.shape[0], size = p.shape[1], ny = residual.shape[0], nx = residual.shape[1], k, j, y, first, last, at
+    cdef Py_ssize_t n = p.shape[0], size = p.shape[1], ny = residual.shape[0], nx = residual.shape[1], k
     if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n or dx.shape[0] != n or dy.shape[0] != n or g.shape[0] != n:
         raise ValueError("planes, x0, y0 and flux must be as many")
     if model.shape[0] != ny or model.shape[1] != nx or ivar.shape[0] != ny or ivar.shape[1] != nx:
@@ -77,20 +87,13 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
     cdef double[:, ::1] out = result
     cdef cs_measured sums
     # the pixels under a stamp, one after the other
-    under = np.zeros((3, size, size), np.float32)
+    under = np.empty((3, size, size), np.float32)
     cdef float[:, :, ::1] pixels = under
     with nogil:
         for k in range(n):
-            first = min(size, max(0, -x0[k]))
-            last = max(first, min(size, nx-x0[k]))
-            if first > 0 or last < size or y0[k] < 0 or y0[k]+size > ny:
-                memset(&pixels[0, 0, 0], 0, 3*size*size*sizeof(float))
-            if last > first:
-                for j in range(max(0, -y0[k]), min(size, ny-y0[k])):
-                    y, at = y0[k]+j, x0[k]+first
-                    memcpy(&pixels[0, j, first], &residual[y, at], (last-first)*sizeof(float))
-                    memcpy(&pixels[1, j, first], &model[y, at], (last-first)*sizeof(float))
-                    memcpy(&pixels[2, j, first], &ivar[y, at], (last-first)*sizeof(float))
+            cut(residual, x0[k], y0[k], size, &pixels[0, 0, 0])
+            cut(model, x0[k], y0[k], size, &pixels[1, 0, 0])
+            cut(ivar, x0[k], y0[k], size, &pixels[2, 0, 0])
             cs_measure_sums(&p[k, 0, 0], &g[k, 0, 0], &dx[k, 0, 0], &dy[k, 0, 0], &pixels[0, 0, 0], &pixels[1, 0, 0], &pixels[2, 0, 0],
                             <int> (size*size), flux[k], &sums)
             conclude(&sums, &out[k, 0])
@@ -116,17 +119,14 @@ def cutouts(const float[:, ::1] plane, const Py_ssize_t[::1] x0, const Py_ssize_
     ValueError
         When lengths differ.
     """
-    cdef Py_ssize_t n = x0.shape[0], ny = plane.shape[0], nx = plane.shape[1], k, j, first, last
+    cdef Py_ssize_t n = x0.shape[0], k
     if y0.shape[0] != n:
         raise ValueError("x0 and y0 must be as many")
-    result = np.zeros((n, side, side), np.float32)
+    result = np.empty((n, side, side), np.float32)
     cdef float[:, :, ::1] out = result
     with nogil:
         for k in range(n):
-            first, last = max(0, -x0[k]), min(side, nx-x0[k])
-            if last > first:
-                for j in range(max(0, -y0[k]), min(side, ny-y0[k])):
-                    memcpy(&out[k, j, first], &plane[y0[k]+j, x0[k]+first], (last-first)*sizeof(float))
+            cut(plane, x0[k], y0[k], side, &out[k, 0, 0])
     return result
 
 

@@ -295,8 +295,9 @@ def fit_core(psf, stamps, order, size, run=map):
     bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size) if psf.core.any() else None
     # threads find what they render from made
     psf.prepare(stamps.size)
-    for model in (psf, bare) if bare else ():
-        model.prepare(size)
+    if bare:
+        psf.prepare(size)
+        bare.prepare(size)
     centred, certainty = in_blocks(lambda block: centred_rest(psf, bare, block, size), stamps, run)
     planes = pixel_polynomials(centred, certainty, basis(stamps.x, stamps.y, psf.shape, order))
     return FieldPSF.of(psf.wings, planes*taper(planes.shape[-1]), psf.norm_size)
