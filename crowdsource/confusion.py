@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .cython_ext import detect as kernel
-
 COMPLETE = 15.
 """Isolated signal to noise above which sources are counted: they are found in any crowd that can be fitted at all."""
 SLOPE, SLOPE_WEIGHT = 1.8, 30
@@ -23,7 +21,7 @@ SAMPLE = 4
 """Of so many pixels along each axis one tells how much of a cell is good."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-KEPT = 0.89
+KEPT = 1.1
 """From this part of the bounds of detection and pruning on a star is kept more often than not."""
 SPLIT = 0.5
 """Share of the blend ratio at which companions of a bright star are split: it has faded where they lie."""
@@ -48,27 +46,35 @@ class Response:
         squared fluxes per pixel.
     arm : float
         Ratio of the position error to the relative flux error that the same undetected light brings, pixels.
+    photons : ndarray, shape (3,)
+        Variance by photons of flux, and flux times shift in x and y, over the least one that is possible.
     """
     area: float
     arm: float
+    photons: np.ndarray
 
 
-def response(stamp):
-    """The `Response` of a PSF.
+def response(stamp, faint=None):
+    """The `Response` of the filter that a fit is for a lone star.
 
     Parameters
     ----------
     stamp : ndarray, shape (size, size)
         PSF at the middle of the image, odd side.
+    faint : crowdsource.undetected.UndetectedLight, optional
+        The light that the fit counts as noise; without it the filter is the PSF.
     """
-    size = stamp.shape[0]
-    p = np.pad(stamp, size//2).astype(np.float32)
-    slope = np.zeros_like(p)
-    slope[:, 1:-1] = (p[:, 2:]-p[:, :-2])/2
-    inner = np.s_[size//2:-(size//2), size//2:-(size//2)]
-    flux = kernel.correlate(p, np.ascontiguousarray(p[inner])).astype(np.float64)/float((p**2).sum())
-    shift = kernel.correlate(p, np.ascontiguousarray(slope[inner])).astype(np.float64)/float((slope**2).sum())
-    return Response(float((flux**2).sum()), NEAR*float(np.sqrt((shift**2).sum()/(flux**2).sum())))
+    grid = 4*len(stamp), 4*len(stamp)
+    light = np.fft.fft2(stamp, s=grid)
+    kept = 1. if faint is None else 1-np.abs(np.fft.fft2(faint.kernel, s=grid))
+    # the derivative as a difference of neighbours
+    slopes = light*np.sin(2*np.pi*np.fft.fftfreq(grid[0]))[:, None]
+    power, answer, photons = np.abs(light)**2, [], []
+    for template in (np.abs(light)**2, np.abs(slopes)**2):
+        own = np.mean(kept*template)
+        answer.append(np.mean(power*template*kept**2)/own**2)
+        photons.append(np.mean(template*kept**2)*np.mean(template)/own**2)
+    return Response(float(answer[0]), NEAR*float(np.sqrt(answer[1]/answer[0])), np.array(photons)[[0, 1, 1]])
 
 
 def confusion_noise(sources, joint, good, reply, config):
@@ -95,13 +101,11 @@ def confusion_noise(sources, joint, good, reply, config):
     ndarray, shape (n,), float64
         Of sources as wide as the PSF (others: times `widening`), image units; 0 where there are no sources to count.
     """
-    flux, error = sources.flux, sources.error
-    usable = np.isfinite(error) & (error > 0)
+    flux = sources.flux
+    usable, counted, sigma = _counted(sources)
     if not usable.any():
         return np.zeros(len(flux))
-    sigma = float(np.median(error[usable]))
     limit = COMPLETE*sigma
-    counted = usable & (flux > limit)
     slope = power_law_slope(flux[counted]/limit)
     density = local_density(sources.x[counted], sources.y[counted], good)
     py, px = sources.inside(good.shape)
@@ -109,7 +113,39 @@ def confusion_noise(sources, joint, good, reply, config):
     least = KEPT*max(config.detect.threshold, config.cull.prune)*np.where(usable, joint, sigma)
     faintest = np.hypot(least, SPLIT*config.detect.blend_ratio*np.maximum(flux, 0))
     faintest = np.minimum(faintest, limit*(stars/RARE)**(1/(slope-1)))
-    return np.sqrt(stars*(slope-1)/(3-slope)*limit**(slope-1)*faintest**(3-slope))
+    return np.sqrt(squared_light(stars, slope, limit, faintest))
+
+
+def undetected_power(sources, good, faintest):
+    """Sum of the squared fluxes of stars too faint to be sources, per pixel; 0 where there are no sources to count.
+
+    Parameters
+    ----------
+    sources : crowdsource.sources.Sources
+        With isolated errors.
+    good : ndarray of bool, shape (ny, nx)
+        Pixels with weight.
+    faintest : float
+        Flux of the faintest source, in isolated errors.
+    """
+    _, counted, sigma = _counted(sources)
+    limit, area = COMPLETE*sigma, int(good.sum())
+    if not area or not counted.any():
+        return 0.
+    return squared_light(counted.sum()/area, power_law_slope(sources.flux[counted]/limit), limit, faintest*sigma)
+
+
+def _counted(sources):
+    """Which sources have an error, which of them are bright enough to be counted, and the error that is typical."""
+    error = sources.error
+    usable = np.isfinite(error) & (error > 0)
+    sigma = float(np.median(error[usable])) if usable.any() else np.inf
+    return usable, usable & (sources.flux > COMPLETE*sigma), sigma
+
+
+def squared_light(density, slope, limit, faintest):
+    """Integral of F^2 dN/dF up to the flux of the faintest source, for a density of stars brighter than a limit."""
+    return density*(slope-1)/(3-slope)*limit**(slope-1)*faintest**(3-slope)
 
 
 def widening(extent):

@@ -145,6 +145,46 @@ def model_image(psf, x, y, flux, size, shape, out=None, run=map):
     return out
 
 
+def project(stamps, image, planes=3):
+    """Sums of stamps times an image: the transposed design matrix times it.
+
+    Parameters
+    ----------
+    stamps : StampSet
+    image : ndarray, shape (ny, nx), float32
+    planes : int
+        So many of the three are used.
+
+    Returns
+    -------
+    ndarray, shape (n, 3), float64
+        0 for planes that are not used.
+    """
+    return kernel.project(stamps.buffer, stamps.layout, image, planes)
+
+
+def spread(stamps, parameters, shape, planes=3):
+    """The image that changes of the parameters make: the design matrix times them.
+
+    Parameters
+    ----------
+    stamps : StampSet
+    parameters : ndarray, shape (n, 3), float64
+        Factors of the PSF and its derivatives.
+    shape : tuple of int
+        (ny, nx).
+    planes : int
+        So many of the three are used.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    out = np.zeros(shape, np.float32)
+    kernel.spread(stamps.buffer, stamps.layout, np.ascontiguousarray(parameters, dtype=np.float64), planes, out)
+    return out
+
+
 def add_stamps(image, stamps, x, y, factor):
     """Add stamps around positions to an image, in place, each times a factor; what leaves the image is cut.
 

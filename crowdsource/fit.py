@@ -352,7 +352,9 @@ def culled(state):
         significance = sources.flux/error
         if state.kind == PRUNE:
             state = stages.with_model(state)
-            significance /= widened(state, error, significance < share*c.prune*MOST_DOUBT)
+            confusion, _ = stages.confused(state, marginal_error(state.covariance))
+            doubtful = significance < share*c.prune*MOST_DOUBT
+            significance = sources.flux/np.hypot(error, c.confusion*confusion)/widened(state, error, confusion, doubtful)
         # what was found in this pass has not settled yet
         significance[sources.passno == state.passno] = np.inf
         competing = PRUNE_REACH*float(state.psf.fwhm())
@@ -364,7 +366,7 @@ def culled(state):
     return replace(state, sources=sources.subset(keep), covariance=None)
 
 
-def widened(state, error, which):
+def widened(state, error, confusion, which):
     """How much more noise than single stars those sources have that are wider, or less, shape (n,).
 
     Unresolved light widens a source: what is faint and wide is more often several stars that cannot be told apart than one.
@@ -373,12 +375,11 @@ def widened(state, error, which):
     ----------
     state : PassState
         With covariances.
-    error : ndarray, shape (n,)
-        Flux errors that the noise of width adds to.
+    error, confusion : ndarray, shape (n,)
+        Flux errors that the noise of width adds to, and the noise of confusion of single stars.
     which : ndarray of bool, shape (n,)
         The sources to look at; 1 for the others.
     """
-    confusion, _ = stages.confused(state, marginal_error(state.covariance))
     # of a flux that is not known at all, nothing more can be said
     which = np.flatnonzero(which & np.isfinite(error))
     error, confusion = error[which], confusion[which]

@@ -6,16 +6,17 @@ import numpy as np
 
 from . import detect as detection
 from .centroid import moment_centroids
-from .confusion import confusion_noise, response
+from .confusion import confusion_noise, response, undetected_power
 from .design import add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, stamp_sizes
 from .flags import ENGINE
 from .nebulosity.find import find, is_due
 from .sky import estimate_sky
-from .solve import STEPS, build_normal, covariances, gains, prior_precision
+from .solve import STEPS, build_normal, confused_step, covariances, gains, prior_precision
 from .sources import Sources
 from .split import companions
 from .stars import psf_stars
 from .tiles import banded
+from .undetected import UndetectedLight
 
 log = logging.getLogger(__name__)
 SEARCH, PRUNE, LAST = "search", "prune", "last"
@@ -158,20 +159,36 @@ def with_model(state):
     return replace(state, model=rendered(state, state.sources))
 
 
-def confused(state, joint):
-    """Noise of confusion in each source's flux, and how many pixels of position it moves in units of the flux.
+def confused(state, joint, faint=None):
+    """Noise of confusion in each source's flux, and how the fit answers to the light that makes it.
 
     Parameters
     ----------
     state : PassState
     joint : ndarray, shape (n,)
         Flux errors with neighbours and positions marginalised.
+    faint : crowdsource.undetected.UndetectedLight, optional
+        What the fit has counted as noise.
+
+    Returns
+    -------
+    noise : ndarray, shape (n,), float64
+    reply : crowdsource.confusion.Response
     """
+    reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]), faint)
     if state.forced:
         # a given list is taken to be complete
-        return np.zeros(len(joint)), 0.
-    reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]))
-    return confusion_noise(state.sources, joint, state.image.good, reply, state.config), reply.arm
+        return np.zeros(len(joint)), reply
+    return confusion_noise(state.sources, joint, state.image.good, reply, state.config), reply
+
+
+def undetected_light(state):
+    """The light of stars too faint to be sources, where it counts as noise: once the search has ended; None before."""
+    c = state.config
+    if state.forced or state.kind == SEARCH or not c.solve.undetected:
+        return None
+    power = undetected_power(state.sources, state.image.good, c.detect.threshold)
+    return UndetectedLight(state.psf.stamp(c.solve.stamp_sizes[0]), power, state.noise) if power > 0 else None
 
 
 def without(state, which):
@@ -226,7 +243,7 @@ class TileFit:
     step: object
 
 
-def fit_tile(state, tile, sources, size, planes, with_errors):
+def fit_tile(state, tile, sources, size, planes, with_errors, faint):
     """Solve one tile.
 
     Parameters
@@ -239,6 +256,8 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
         Their stamp sizes.
     planes, with_errors
         As `fitted`.
+    faint : crowdsource.undetected.UndetectedLight or None
+        The light that should count as noise, once the search has ended.
 
     Returns
     -------
@@ -260,13 +279,17 @@ def fit_tile(state, tile, sources, size, planes, with_errors):
     if state.kind == SEARCH:
         c = replace(c, tolerance=c.search_tolerance)
     step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
-    normal = step.normal
+    normal, parameters = step.normal, step.parameters
+    if faint is not None:
+        whole = confused_step(stamps, ivar, residual, precision, c, planes, step, faint)
+        # while sources may still go, what they are worth is judged by fluxes for photons alone
+        parameters = whole if planes == 1 else np.c_[parameters[:, :1], whole[:, 1:]]
     information = normal.diagonal[:, 0, 0]
     error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
     covariance = errors_of(normal, s.flux, error, state)[core] if with_errors else None
     wish = preferred_shifts(step, s.flux, (stamps, ivar, residual, precision, c), state)
     state.workspace.give(stamps.buffer)
-    return TileFit(members[core], step.parameters[core], error[core], covariance, wish[core],
+    return TileFit(members[core], parameters[core], error[core], covariance, wish[core],
                    replace(step, parameters=None, normal=None))
 
 
@@ -347,7 +370,8 @@ def fitted(state, planes, with_errors=False):
     size = sizes(state, every)
     for one in np.unique(size):
         state.psf.prepare(int(one))
-    fits = list(state.run(lambda tile: fit_tile(state, tile, every, size, planes, with_errors), state.tiles))
+    faint = undetected_light(state)
+    fits = list(state.run(lambda tile: fit_tile(state, tile, every, size, planes, with_errors, faint), state.tiles))
     own = np.concatenate([f.own for f in fits])
     order = np.argsort(own)
     own = own[order]

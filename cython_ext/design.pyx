@@ -14,6 +14,7 @@ cdef extern from "simd.h" nogil:
                      Py_ssize_t p_row, int rows, int vectors, double *sums) noexcept
     void cs_weigh(const float *w, const float *r, Py_ssize_t row, const float *p, Py_ssize_t p_plane, Py_ssize_t p_row, int rows,
                   int n, float *t, Py_ssize_t t_plane, Py_ssize_t t_row, double *sums) noexcept
+    void cs_dot(const float *a, Py_ssize_t a_row, const float *b, Py_ssize_t b_row, int rows, int n, double *sum) noexcept
     void cs_add(const float *a, Py_ssize_t a_row, float f, int rows, int n, float *out, Py_ssize_t out_row) noexcept
 
 
@@ -249,6 +250,79 @@ def normal_equations(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, c
                     block[m, q] = <float> sums[q]
     free(padded)
     return diagonal.reshape(n, 3, 3), blocks[:indices.shape[0]].reshape(-1, 3, 3), rhs
+
+
+def project(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] image, int planes):
+    """Sums of stamps times an image: the transposed design matrix times it.
+
+    Parameters
+    ----------
+    buffer, layout
+        The stamps, see the module.
+    image : memoryview, shape (ny, nx), float32
+    planes : int
+        So many of the three are used.
+
+    Returns
+    -------
+    ndarray, shape (n, 3), float64
+        0 for planes that are not used.
+
+    Raises
+    ------
+    ValueError
+        When there are not so many planes.
+    """
+    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q, first, last, low, top, size, x0, y0
+    if not 1 <= planes <= 3:
+        raise ValueError("planes must be 1 to 3")
+    sums = np.zeros((n, 3))
+    cdef double[:, ::1] sum_of = sums
+    with nogil:
+        for k in range(n):
+            size, x0, y0 = layout[k, 1], layout[k, 3], layout[k, 4]
+            first, last = max(0, -x0), min(size, nx-x0)
+            low, top = max(0, -y0), min(size, ny-y0)
+            if last <= first or top <= low:
+                continue
+            for q in range(planes):
+                cs_dot(&buffer[layout[k, 0]+(q*size+low)*layout[k, 2]+first], layout[k, 2], &image[y0+low, x0+first], nx,
+                       <int> (top-low), <int> (last-first), &sum_of[k, q])
+    return sums
+
+
+def spread(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const double[:, ::1] parameters, int planes,
+           float[:, ::1] image):
+    """Add stamps times parameters to an image, in place: the design matrix times a vector; what leaves the image is cut.
+
+    Parameters
+    ----------
+    buffer, layout
+        The stamps, see the module.
+    parameters : memoryview, shape (n, 3), float64
+    planes : int
+        So many of the three are added.
+    image : memoryview, shape (ny, nx), float32
+        Changed.
+
+    Raises
+    ------
+    ValueError
+        When lengths differ or there are not so many planes.
+    """
+    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q, first, last, low, top, size, x0, y0
+    if parameters.shape[0] != n or parameters.shape[1] != 3 or not 1 <= planes <= 3:
+        raise ValueError("parameters must be three for each stamp, planes 1 to 3")
+    with nogil:
+        for k in range(n):
+            size, x0, y0 = layout[k, 1], layout[k, 3], layout[k, 4]
+            first, last = max(0, -x0), min(size, nx-x0)
+            low, top = max(0, -y0), min(size, ny-y0)
+            if last <= first or top <= low:
+                continue
+            for q in range(planes):
+                cs_add(&buffer[layout[k, 0]+(q*size+low)*layout[k, 2]+first], layout[k, 2], <float> parameters[k, q],
+                       <int> (top-low), <int> (last-first), &image[y0+low, x0+first], nx)
 
 
 def sparse_columns(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] inverse_sigma, int planes):

@@ -148,6 +148,17 @@ def normal_equations(buffer, layout, ivar, residual, indptr, indices):
     return diagonal, blocks, rhs
 
 
+def project(buffer, layout, image, planes):
+    """Twin of `design.project`."""
+    sums = columns(buffer, layout, image.shape).reshape(len(layout), 3, -1)@np.asarray(image, dtype=float).ravel()
+    return sums*(np.arange(3) < planes)
+
+
+def spread(buffer, layout, parameters, planes, image):
+    """Twin of `design.spread`."""
+    image += np.einsum("nqyx,nq->yx", columns(buffer, layout, image.shape)[:, :planes], np.asarray(parameters)[:, :planes])
+
+
 def sparse_columns(buffer, layout, inverse_sigma, planes):
     """Twin of `design.sparse_columns`; pixels under a stamp are stored even where its value is zero."""
     ny, nx = inverse_sigma.shape

@@ -106,6 +106,13 @@ static void cs_plain_combine(const float *a, ptrdiff_t a_row, ptrdiff_t plane, c
         }
 }
 
+static void cs_plain_dot(const float *a, ptrdiff_t a_row, const float *b, ptrdiff_t b_row, int rows, int n, double *sum)
+{
+    *sum = 0;
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < n; i++) *sum += (double)a[r*a_row+i]*b[r*b_row+i];
+}
+
 static void cs_plain_weigh(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,
                            int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums)
 {
@@ -189,6 +196,11 @@ static inline void cs_combine(const float *a, ptrdiff_t a_row, ptrdiff_t plane, 
                               float *out, ptrdiff_t out_row)
 {
     CS_CALL(combine, a, a_row, plane, f, count, rows, n, out, out_row);
+}
+
+static inline void cs_dot(const float *a, ptrdiff_t a_row, const float *b, ptrdiff_t b_row, int rows, int n, double *sum)
+{
+    CS_CALL(dot, a, a_row, b, b_row, rows, n, sum);
 }
 
 static inline void cs_weigh(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,

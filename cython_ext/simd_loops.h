@@ -127,6 +127,19 @@ CS_TARGET static void CS_NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_
 #undef CS_ONE
 }
 
+/* The sum of products of two images whose rows are a_row and b_row apart. */
+CS_TARGET static void CS_NAME(dot)(const float *a, ptrdiff_t a_row, const float *b, ptrdiff_t b_row, int rows, int n, double *sum)
+{
+    cs_v8 s = {0};
+    double rest = 0;
+    for (int r = 0; r < rows; r++, a += a_row, b += b_row) {
+        int i = 0;
+        for (; i+8 <= n; i += 8) s += CS_LOAD(cs_v8, a+i)*CS_LOAD(cs_v8, b+i);
+        for (; i < n; i++) rest += (double)a[i]*b[i];
+    }
+    *sum = CS_NAME(total)(&s)+rest;
+}
+
 /* Three planes p times weights w into planes t, and the sums of each with a residual r. Planes of p are p_plane apart with rows p_row
    apart, t likewise; rows of w and r are row apart. */
 CS_TARGET static void CS_NAME(weigh)(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,

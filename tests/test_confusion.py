@@ -5,9 +5,21 @@ import numpy as np
 import pytest
 
 from crowdsource.config import FitConfig
-from crowdsource.confusion import CELL, EXTENTS, SLOPE, confusion_noise, local_density, power_law_slope, response, widening
+from crowdsource.confusion import (
+    CELL,
+    EXTENTS,
+    KEPT,
+    SLOPE,
+    confusion_noise,
+    local_density,
+    power_law_slope,
+    response,
+    undetected_power,
+    widening,
+)
 from crowdsource.psf.model import FieldPSF
 from crowdsource.sources import Sources
+from crowdsource.undetected import UndetectedLight
 
 SHAPE = (512, 640)
 REPLY = response(FieldPSF.moffat(SHAPE, 4.).stamp(19))
@@ -35,12 +47,36 @@ def test_response_is_the_psf_against_itself():
     assert 0.5 < REPLY.arm < 2
 
 
+def test_a_fit_in_confusion_answers_less_to_it_and_more_to_photons():
+    stamp = FieldPSF.moffat(SHAPE, 4.).stamp(19)
+    assert REPLY.photons == pytest.approx(np.ones(3))
+    replies = [response(stamp, UndetectedLight(stamp, power, 2.)) for power in (1e-6, 10., 60.)]
+    assert replies[0].area == pytest.approx(REPLY.area, rel=1e-4) and replies[0].arm == pytest.approx(REPLY.arm, rel=1e-4)
+    areas, photons = np.array([r.area for r in replies]), np.array([r.photons for r in replies])
+    assert (np.diff(areas) < -0.1*areas[:-1]).all() and (np.diff(photons, axis=0) > 0.01).all()
+    # what a filter gains in confusion it must not lose in photons: with the power of 60 the sum of both is least for its own
+    noise = [60*r.area+r.photons[0]*4/(stamp.astype(float)**2).sum() for r in replies]
+    assert noise[2] < noise[1] < noise[0]
+
+
+def test_power_of_undetected_stars_is_the_integral_of_their_counts():
+    s, density = crowd(4000), 4000/np.prod(SHAPE)
+    flux = np.linspace(1e-3, 3., 100_000)
+    wanted = np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
+    assert undetected_power(s, np.ones(SHAPE, bool), 3.) == pytest.approx(wanted, rel=0.1)
+    # half of the pixels hold all of them
+    half = np.ones(SHAPE, bool)
+    half[::2] = False
+    assert undetected_power(s, half, 3.) == pytest.approx(2*undetected_power(s, np.ones(SHAPE, bool), 3.))
+    assert undetected_power(Sources.new([], []), half, 3.) == 0 and undetected_power(s, np.zeros(SHAPE, bool), 3.) == 0
+
+
 def test_noise_grows_with_the_crowd_and_is_that_of_a_power_law():
     few, many = (np.median(noise(crowd(n))) for n in (1000, 4000))
     # variance in proportion to the number
     assert many/few == pytest.approx(2, rel=0.1)
-    # by hand: stars below the limit of 0.89 * 4.6 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
-    limit, density = 0.89*4.6, 4000/np.prod(SHAPE)
+    # by hand: stars below the limit of pruning, dN/dF = N (s-1) / 15 (F/15)^-s
+    limit, density = KEPT*FitConfig().cull.prune, 4000/np.prod(SHAPE)
     flux = np.linspace(1e-3, limit, 200_000)
     variance = REPLY.area*np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
     assert many == pytest.approx(np.sqrt(variance), rel=0.1)

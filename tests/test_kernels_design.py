@@ -74,6 +74,32 @@ def test_add_stamps_checks_lengths():
                           np.zeros(1, np.intp), np.zeros(2))
 
 
+@pytest.mark.parametrize("planes", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_design_matrix_times_parameters_and_times_pixels(planes, seed):
+    stamps, rng = random_stamps(seed=seed), np.random.default_rng(seed)
+    parameters, pixels = rng.normal(size=(len(stamps), 3)), rng.normal(size=SHAPE).astype(np.float32)
+    fast, slow = np.ones(SHAPE, np.float32), np.ones(SHAPE)
+    kernel.spread(stamps.buffer, stamps.layout, parameters, planes, fast)
+    reference.spread(stamps.buffer, stamps.layout, parameters, planes, slow)
+    assert np.allclose(fast, slow, atol=2e-4)
+    sums = kernel.project(stamps.buffer, stamps.layout, pixels, planes)
+    assert np.allclose(sums, reference.project(stamps.buffer, stamps.layout, pixels, planes), atol=2e-4)
+    assert (sums[:, planes:] == 0).all()
+    # one is the other's transpose
+    assert (sums*parameters).sum() == pytest.approx(((slow-1)*pixels).sum(), rel=1e-4)
+
+
+def test_design_matrix_times_a_vector_checks_lengths():
+    stamps, image = random_stamps(3), np.zeros(SHAPE, np.float32)
+    for parameters, planes in ((np.zeros((2, 3)), 3), (np.zeros((3, 2)), 1), (np.zeros((3, 3)), 0), (np.zeros((3, 3)), 4)):
+        with pytest.raises(ValueError):
+            kernel.spread(stamps.buffer, stamps.layout, parameters, planes, image)
+    for planes in (0, 4):
+        with pytest.raises(ValueError):
+            kernel.project(stamps.buffer, stamps.layout, image, planes)
+
+
 def pairs(indptr, indices):
     return {(a, int(b)) for a in range(len(indptr)-1) for b in indices[indptr[a]:indptr[a+1]]}
 

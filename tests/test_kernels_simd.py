@@ -19,6 +19,7 @@ LOOPS = {
                 "int k, float *o, ptrdiff_t q",
     "combine": "(a, r, p, f, c, m, n, o, q) const float *a, ptrdiff_t r, ptrdiff_t p, const float *f, int c, int m, int n, "
                "float *o, ptrdiff_t q",
+    "dot": "(a, r, b, q, m, n, s) const float *a, ptrdiff_t r, const float *b, ptrdiff_t q, int m, int n, double *s",
     "weigh": "(w, r, b, p, c, d, m, n, t, e, f, s) const float *w, const float *r, ptrdiff_t b, const float *p, ptrdiff_t c, "
              "ptrdiff_t d, int m, int n, float *t, ptrdiff_t e, ptrdiff_t f, double *s",
     "block_row": "(b, o, c, x, y, k) const float *b, const int *o, ptrdiff_t c, const double *x, double *y, ptrdiff_t k",
@@ -118,6 +119,12 @@ def test_six_taps(libraries, n, keep):
 def test_combine(libraries, n, count):
     planes, factors, out = floats(ROWS, count, n), floats(count, seed=1), np.zeros((ROWS, n), np.float32)
     same(results(libraries, "combine", [planes, count*n, n, factors, count, ROWS, n, out, n], out))
+
+
+@pytest.mark.parametrize("n", [3, 8, 19])
+def test_dot(libraries, n):
+    out = np.zeros(1)
+    same(results(libraries, "dot", [floats(ROWS, STRIDE), STRIDE, floats(ROWS, 50, seed=1), 50, ROWS, n, out], out))
 
 
 @pytest.mark.parametrize("n", [3, 8, 19])

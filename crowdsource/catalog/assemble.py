@@ -5,7 +5,7 @@ from ..confusion import widening
 from ..flags import combine
 from ..measure import extent_significance, measured
 from ..psf.base import MODEL_ERROR
-from ..stages import confused
+from ..stages import confused, undetected_light
 from ..stars import select
 from .schema import PROBABILITY, magnitudes, make_catalog
 
@@ -62,9 +62,10 @@ def _errors(state, extent, seen):
     flux = np.maximum(np.abs(state.flux), sigma[:, 0]*1e-3)
     flux = np.where(flux > 0, flux, 1)
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
-    confusion, arm = confused(state, sigma[:, 0])
+    confusion, reply = confused(state, sigma[:, 0], undetected_light(state))
     confusion = confusion*widening(extent)
-    shift = [np.hypot(sigma[:, k], arm*confusion)/flux for k in (1, 2)]
+    sigma = np.minimum(sigma*np.sqrt(reply.photons), HUGE_ERROR)
+    shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
     hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-seen)*flux, 0)
     return dict(dflux=np.hypot(np.hypot(sigma[:, 0], confusion), hidden), dflux_joint=sigma[:, 0],
                 dx=np.minimum(shift[0], HUGE_ERROR), dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)

@@ -145,6 +145,8 @@ class SolveConfig:
     min_overlap : int
         The normal equations leave out pairs whose stamps share fewer pixels than this along an axis: one pass then moves
         them as if they were alone, and the next sees what that left.
+    undetected : bool
+        Once the search has ended, the light of stars too faint to be sources counts as noise that is shaped like the PSF.
     sky_spacing : float
         Spacing in pixels of the knots of a smooth sky fitted together with the sources; 0 for none.
     tile : int
@@ -164,6 +166,7 @@ class SolveConfig:
     search_tolerance: float = 3e-2
     max_iterations: int = 200
     min_overlap: int = 7
+    undetected: bool = True
     sky_spacing: float = 0.
     tile: int = 1024
     overlap: int = 30
@@ -197,6 +200,8 @@ class CullConfig:
         removed, the least significant of each crowd first: the model does not need them. The flux of a source wider than
         single stars counts for less, by as much as its noise of confusion is larger: it is more often several stars too faint
         to be told apart than one.
+    confusion : float
+        This share of a source's noise of confusion counts against it then, beside that of photons.
     prune_from, search_share : int, float
         From this pass on a search, too, removes sources, below this share of that bound: what stood in a false place gives
         room for better ones.
@@ -210,6 +215,7 @@ class CullConfig:
     """
     min_significance: float = 2.
     prune: float = 4.45
+    confusion: float = 0.25
     prune_from: int = 2
     search_share: float = 0.72
     merge: float = 3.
