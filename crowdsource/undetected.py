@@ -1,13 +1,14 @@
 """Light of undetected stars as noise of the pixels.
 
-Stars too faint to be sources leave light behind that is shaped like the PSF: noise of every fit, but not white, and in a crowd larger
-than that of photons. A fit that weighs pixels by photons alone listens most to the wide scales, where this light is; weighed by the
-inverse of the whole covariance, of photons and of stars that may stand anywhere, fluxes and positions are the best that can be had
-(generalised least squares, Aitken 1935).
+Stars too faint to be sources leave light behind that is shaped like the PSF: noise of every fit, but not white, and
+in a crowd larger than that of photons. A fit that weighs pixels by photons alone listens most to the wide scales,
+where this light is; weighed by the inverse of the whole covariance, of photons and of stars that may stand anywhere,
+fluxes and positions are the best that can be had (generalised least squares, Aitken 1935).
 
-The inverse is not made. With white noise N and undetected stars of squared flux c per pixel it is, at each spatial frequency of a PSF
-p, 1/(N + c |p|^2): the photons' weight 1/N less a small filter, c |p|^2/(N + c |p|^2) of it, which is Wiener's for the undetected
-light. Where noise differs from pixel to pixel the filter acts between two factors of the pixels' own weights.
+The inverse is not made. With white noise N and undetected stars of squared flux c per pixel it is, at each spatial
+frequency of a PSF p, 1/(N + c |p|^2): the photons' weight 1/N less a small filter, c |p|^2/(N + c |p|^2) of it, which
+is Wiener's for the undetected light. Where noise differs from pixel to pixel the filter acts between two factors of
+the pixels' own weights.
 """
 import numpy as np
 
