@@ -281,7 +281,8 @@ def fit_tile(state, tile, sources, size, planes, with_errors, faint):
     step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
     normal, parameters = step.normal, step.parameters
     if faint is not None:
-        whole = confused_step(stamps, ivar, residual, precision, c, planes, step, faint)
+        left = residual if step.sky is None else residual-sky_of_knots(box, step.sky, c.sky_spacing)
+        whole = confused_step(stamps, ivar, left, precision, c, planes, step, faint)
         # while sources may still go, what they are worth is judged by fluxes for photons alone
         parameters = whole if planes == 1 else np.c_[parameters[:, :1], whole[:, 1:]]
     information = normal.diagonal[:, 0, 0]
@@ -399,12 +400,16 @@ def fitted(state, planes, with_errors=False):
     return moved, figures
 
 
+def sky_of_knots(box, knots, spacing):
+    """A fitted sky on a box, float32."""
+    return (sky_basis(box.shape, spacing)@knots).reshape(box.shape).astype(np.float32)
+
+
 def _add_sky(sky, tile, knots, spacing):
     """Add a tile's fitted sky to its core, in place."""
     core, padded = tile.core, tile.padded
-    fitted_sky = (sky_basis(padded.shape, spacing)@knots).reshape(padded.shape)
     inner = np.s_[core.y0-padded.y0:core.y1-padded.y0, core.x0-padded.x0:core.x1-padded.x0]
-    sky[core.slices] += fitted_sky[inner].astype(np.float32)
+    sky[core.slices] += sky_of_knots(padded, knots, spacing)[inner]
 
 
 def _moved(state, sources, parameters, size):

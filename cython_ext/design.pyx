@@ -252,6 +252,20 @@ def normal_equations(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, c
     return diagonal.reshape(n, 3, 3), blocks[:indices.shape[0]].reshape(-1, 3, 3), rhs
 
 
+cdef struct Seen:
+    # the part of a stamp on the image: lower left pixel, size, where its values start, and how far its planes are apart
+    Py_ssize_t x, y, start, plane
+    int wide, high
+
+
+cdef inline Seen seen_part(const Py_ssize_t[:, ::1] layout, Py_ssize_t k, Py_ssize_t ny, Py_ssize_t nx) noexcept nogil:
+    cdef Seen at
+    cdef Py_ssize_t size = layout[k, 1], x0 = layout[k, 3], y0 = layout[k, 4], left = max(0, -x0), low = max(0, -y0)
+    at.x, at.y, at.start, at.plane = x0+left, y0+low, layout[k, 0]+low*layout[k, 2]+left, size*layout[k, 2]
+    at.wide, at.high = <int> (min(size, nx-x0)-left), <int> (min(size, ny-y0)-low)
+    return at
+
+
 def project(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] image, int planes):
     """Sums of stamps times an image: the transposed design matrix times it.
 
@@ -273,21 +287,17 @@ def project(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const floa
     ValueError
         When there are not so many planes.
     """
-    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q, first, last, low, top, size, x0, y0
+    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q
+    cdef Seen at
     if not 1 <= planes <= 3:
         raise ValueError("planes must be 1 to 3")
     sums = np.zeros((n, 3))
     cdef double[:, ::1] sum_of = sums
     with nogil:
         for k in range(n):
-            size, x0, y0 = layout[k, 1], layout[k, 3], layout[k, 4]
-            first, last = max(0, -x0), min(size, nx-x0)
-            low, top = max(0, -y0), min(size, ny-y0)
-            if last <= first or top <= low:
-                continue
-            for q in range(planes):
-                cs_dot(&buffer[layout[k, 0]+(q*size+low)*layout[k, 2]+first], layout[k, 2], &image[y0+low, x0+first], nx,
-                       <int> (top-low), <int> (last-first), &sum_of[k, q])
+            at = seen_part(layout, k, ny, nx)
+            for q in range(planes if at.wide > 0 and at.high > 0 else 0):
+                cs_dot(&buffer[at.start+q*at.plane], layout[k, 2], &image[at.y, at.x], nx, at.high, at.wide, &sum_of[k, q])
     return sums
 
 
@@ -310,19 +320,15 @@ def spread(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const doubl
     ValueError
         When lengths differ or there are not so many planes.
     """
-    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q, first, last, low, top, size, x0, y0
+    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q
+    cdef Seen at
     if parameters.shape[0] != n or parameters.shape[1] != 3 or not 1 <= planes <= 3:
         raise ValueError("parameters must be three for each stamp, planes 1 to 3")
     with nogil:
         for k in range(n):
-            size, x0, y0 = layout[k, 1], layout[k, 3], layout[k, 4]
-            first, last = max(0, -x0), min(size, nx-x0)
-            low, top = max(0, -y0), min(size, ny-y0)
-            if last <= first or top <= low:
-                continue
-            for q in range(planes):
-                cs_add(&buffer[layout[k, 0]+(q*size+low)*layout[k, 2]+first], layout[k, 2], <float> parameters[k, q],
-                       <int> (top-low), <int> (last-first), &image[y0+low, x0+first], nx)
+            at = seen_part(layout, k, ny, nx)
+            for q in range(planes if at.wide > 0 and at.high > 0 else 0):
+                cs_add(&buffer[at.start+q*at.plane], layout[k, 2], <float> parameters[k, q], at.high, at.wide, &image[at.y, at.x], nx)
 
 
 def sparse_columns(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] inverse_sigma, int planes):
