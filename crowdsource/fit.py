@@ -22,6 +22,7 @@ from .nebulosity.options import DETECT
 from .psf.initial import initial_psf
 from .sources import Sources
 from .stages import LAST, PRUNE, SEARCH
+from .step import fitted
 from .tiles import banded, make_tiles
 
 log = logging.getLogger(__name__)
@@ -302,7 +303,7 @@ def single_pass(state, start_sky=None):
         clock("peaks")
     planes = 1 if kind == LAST or state.forced else 3
     before = len(state.sources)
-    state, figures = stages.fitted(state, planes, with_errors=kind == LAST or pruning_share(state) > 0)
+    state, figures = fitted(state, planes, with_errors=kind == LAST or pruning_share(state) > 0)
     clock("fit")
     if kind != LAST and not state.forced:
         state = culled(state)

@@ -9,7 +9,8 @@ from crowdsource.image import Image
 from crowdsource.merge import merged
 from crowdsource.psf.model import FieldPSF
 from crowdsource.sources import Sources
-from crowdsource.stages import PRUNE, fitted, with_model
+from crowdsource.stages import PRUNE, with_model
+from crowdsource.step import fitted
 
 SHAPE, SIGMA, SIDE = (200, 200), 9., 5
 PSF = FieldPSF.moffat(SHAPE, 4., 3.)

@@ -13,7 +13,8 @@ from crowdsource.image import Image
 from crowdsource.psf.model import FieldPSF
 from crowdsource.sources import Sources
 from crowdsource.split import companions
-from crowdsource.stages import fitted, matched_filter, with_model
+from crowdsource.stages import matched_filter, with_model
+from crowdsource.step import fitted
 
 SHAPE, SIGMA = (200, 200), 9.
 PSF = FieldPSF.moffat(SHAPE, 4., 3.)
