@@ -145,24 +145,6 @@ def model_image(psf, x, y, flux, size, shape, out=None, run=map):
     return out
 
 
-def project(stamps, image, planes=3):
-    """Sums of stamps times an image: the transposed design matrix times it.
-
-    Parameters
-    ----------
-    stamps : StampSet
-    image : ndarray, shape (ny, nx), float32
-    planes : int
-        So many of the three are used.
-
-    Returns
-    -------
-    ndarray, shape (n, 3), float64
-        0 for planes that are not used.
-    """
-    return kernel.project(stamps.buffer, stamps.layout, image, planes)
-
-
 def spread(stamps, parameters, shape, planes=3):
     """The image that changes of the parameters make: the design matrix times them.
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from .cython_ext import design as design_kernel
 from .cython_ext import solve as kernel
-from .design import project, sky_basis, sparse_matrix, spread
+from .design import sky_basis, sparse_matrix, spread
 
 UNKNOWN = 1e-15
 """Stands for a flux of 0 in the prior: far below any noise."""
@@ -180,7 +180,7 @@ def confused_step(stamps, ivar, residual, precision, config, planes, step, faint
         Changes of flux, and flux times shift in x and y.
     """
     def seen(image):
-        return project(stamps, faint.weighed(image, ivar, amplitude), planes)
+        return design_kernel.project(stamps.buffer, stamps.layout, faint.weighed(image, ivar, amplitude), planes)
 
     def applied(x):
         out = seen(spread(stamps, x, ivar.shape, planes))

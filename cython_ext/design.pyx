@@ -49,6 +49,19 @@ def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1]
                     memset(&buffer[offset[k]+j*stride+size], 0, (stride-size)*sizeof(float))
 
 
+cdef struct Seen:
+    # the part of a stamp on the image, counted from the stamp's lower left pixel; nothing where a side is not positive
+    Py_ssize_t left, low
+    int wide, high
+
+
+cdef inline Seen seen_part(Py_ssize_t x0, Py_ssize_t y0, Py_ssize_t size, Py_ssize_t ny, Py_ssize_t nx) noexcept nogil:
+    cdef Seen part
+    part.left, part.low = max(0, -x0), max(0, -y0)
+    part.wide, part.high = <int> (min(size, nx-x0)-part.left), <int> (min(size, ny-y0)-part.low)
+    return part
+
+
 def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssize_t[::1] x0, const Py_ssize_t[::1] y0,
                const double[::1] flux):
     """Add stamps times fluxes to an image, in place; what leaves the image is cut.
@@ -67,17 +80,16 @@ def add_stamps(float[:, ::1] image, const float[:, :, ::1] stamps, const Py_ssiz
     ValueError
         When lengths differ.
     """
-    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = image.shape[0], nx = image.shape[1]
-    cdef Py_ssize_t k, first, last, low, top
+    cdef Py_ssize_t n = stamps.shape[0], size = stamps.shape[1], ny = image.shape[0], nx = image.shape[1], k
+    cdef Seen part
     if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n:
         raise ValueError("stamps, x0, y0 and flux must be as many")
     with nogil:
         for k in range(n):
-            first, last = max(0, -x0[k]), min(size, nx-x0[k])
-            low, top = max(0, -y0[k]), min(size, ny-y0[k])
-            if last > first and top > low:
-                cs_add(&stamps[k, low, first], size, <float> flux[k], <int> (top-low), <int> (last-first),
-                       &image[y0[k]+low, x0[k]+first], nx)
+            part = seen_part(x0[k], y0[k], size, ny, nx)
+            if part.wide > 0 and part.high > 0:
+                cs_add(&stamps[k, part.low, part.left], size, <float> flux[k], part.high, part.wide,
+                       &image[y0[k]+part.low, x0[k]+part.left], nx)
 
 
 cdef struct Square:
@@ -171,17 +183,16 @@ cdef void weigh(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, Py_ssi
     `clean` is the size of the stamp before: one of the same size overwrites it, and the margins are zero already.
     """
     cdef Py_ssize_t size = layout[k, 1], stride = layout[k, 2], x0 = layout[k, 3], y0 = layout[k, 4]
-    cdef Py_ssize_t first = max(0, -x0), last = min(size, <Py_ssize_t> ivar.shape[1]-x0)
-    cdef Py_ssize_t low = max(0, -y0), top = min(size, <Py_ssize_t> ivar.shape[0]-y0)
-    cdef bint whole = last-first == size and top-low == size
+    cdef Seen part = seen_part(x0, y0, size, ivar.shape[0], ivar.shape[1])
+    cdef bint whole = part.wide == size and part.high == size
     if not whole or clean[0] != size:
         memset(padded, 0, 3*plane*sizeof(float))
     clean[0] = size if whole else 0
     rhs[0], rhs[1], rhs[2] = 0, 0, 0
-    if last > first and top > low:
-        cs_weigh(&ivar[y0+low, x0+first], &residual[y0+low, x0+first], ivar.shape[1],
-                 &buffer[layout[k, 0]+low*stride+first], size*stride, stride, <int> (top-low), <int> (last-first),
-                 padded+low*row+margin+first, plane, row, rhs)
+    if part.wide > 0 and part.high > 0:
+        cs_weigh(&ivar[y0+part.low, x0+part.left], &residual[y0+part.low, x0+part.left], ivar.shape[1],
+                 &buffer[layout[k, 0]+part.low*stride+part.left], size*stride, stride, part.high, part.wide,
+                 padded+part.low*row+margin+part.left, plane, row, rhs)
 
 
 cdef inline void couple(const float *padded, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t margin, const float[::1] buffer,
@@ -252,20 +263,6 @@ def normal_equations(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, c
     return diagonal.reshape(n, 3, 3), blocks[:indices.shape[0]].reshape(-1, 3, 3), rhs
 
 
-cdef struct Seen:
-    # the part of a stamp on the image: lower left pixel, size, where its values start, and how far its planes are apart
-    Py_ssize_t x, y, start, plane
-    int wide, high
-
-
-cdef inline Seen seen_part(const Py_ssize_t[:, ::1] layout, Py_ssize_t k, Py_ssize_t ny, Py_ssize_t nx) noexcept nogil:
-    cdef Seen at
-    cdef Py_ssize_t size = layout[k, 1], x0 = layout[k, 3], y0 = layout[k, 4], left = max(0, -x0), low = max(0, -y0)
-    at.x, at.y, at.start, at.plane = x0+left, y0+low, layout[k, 0]+low*layout[k, 2]+left, size*layout[k, 2]
-    at.wide, at.high = <int> (min(size, nx-x0)-left), <int> (min(size, ny-y0)-low)
-    return at
-
-
 def project(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] image, int planes):
     """Sums of stamps times an image: the transposed design matrix times it.
 
@@ -287,17 +284,19 @@ def project(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const floa
     ValueError
         When there are not so many planes.
     """
-    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q
-    cdef Seen at
+    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q, size, stride, x0, y0
+    cdef Seen part
     if not 1 <= planes <= 3:
         raise ValueError("planes must be 1 to 3")
     sums = np.zeros((n, 3))
     cdef double[:, ::1] sum_of = sums
     with nogil:
         for k in range(n):
-            at = seen_part(layout, k, ny, nx)
-            for q in range(planes if at.wide > 0 and at.high > 0 else 0):
-                cs_dot(&buffer[at.start+q*at.plane], layout[k, 2], &image[at.y, at.x], nx, at.high, at.wide, &sum_of[k, q])
+            size, stride, x0, y0 = layout[k, 1], layout[k, 2], layout[k, 3], layout[k, 4]
+            part = seen_part(x0, y0, size, ny, nx)
+            for q in range(planes if part.wide > 0 and part.high > 0 else 0):
+                cs_dot(&buffer[layout[k, 0]+(q*size+part.low)*stride+part.left], stride, &image[y0+part.low, x0+part.left], nx,
+                       part.high, part.wide, &sum_of[k, q])
     return sums
 
 
@@ -320,15 +319,17 @@ def spread(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const doubl
     ValueError
         When lengths differ or there are not so many planes.
     """
-    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q
-    cdef Seen at
+    cdef Py_ssize_t n = layout.shape[0], ny = image.shape[0], nx = image.shape[1], k, q, size, stride, x0, y0
+    cdef Seen part
     if parameters.shape[0] != n or parameters.shape[1] != 3 or not 1 <= planes <= 3:
         raise ValueError("parameters must be three for each stamp, planes 1 to 3")
     with nogil:
         for k in range(n):
-            at = seen_part(layout, k, ny, nx)
-            for q in range(planes if at.wide > 0 and at.high > 0 else 0):
-                cs_add(&buffer[at.start+q*at.plane], layout[k, 2], <float> parameters[k, q], at.high, at.wide, &image[at.y, at.x], nx)
+            size, stride, x0, y0 = layout[k, 1], layout[k, 2], layout[k, 3], layout[k, 4]
+            part = seen_part(x0, y0, size, ny, nx)
+            for q in range(planes if part.wide > 0 and part.high > 0 else 0):
+                cs_add(&buffer[layout[k, 0]+(q*size+part.low)*stride+part.left], stride, <float> parameters[k, q], part.high, part.wide,
+                       &image[y0+part.low, x0+part.left], nx)
 
 
 def sparse_columns(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] inverse_sigma, int planes):
