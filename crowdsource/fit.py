@@ -17,7 +17,8 @@ from .cull import marginal_error, needed, removal_error, worthy
 from .design import Workspace
 from .errors import InputError
 from .measure import extent_significance, mean_chi2, measured
-from .merge import merged
+from .merge import entangled, merged
+from .near import neighbours
 from .nebulosity.options import DETECT
 from .psf.initial import initial_psf
 from .sources import Sources
@@ -356,15 +357,20 @@ def culled(state):
             confusion, _ = stages.confused(state, marginal_error(state.covariance))
             doubtful = significance < share*c.prune*MOST_DOUBT
             significance = sources.flux/np.hypot(error, c.confusion*confusion)/widened(state, error, confusion, doubtful)
-        # what was found in this pass has not settled yet
-        significance[sources.passno == state.passno] = np.inf
         competing = PRUNE_REACH*float(state.psf.fwhm())
+        # what was found in this pass has not settled yet, nor has what stands next to it
+        new = sources.passno == state.passno
+        significance[neighbours(sources.x, sources.y, sources.x[new], sources.y[new], competing)[1]] = np.inf
         keep = needed(sources, significance, share*c.prune, competing)
+    merging = state.kind == PRUNE and share > 0 and c.merge > 0
+    # of sources that are hardly told apart from their neighbours a fit without them tells more
+    retried = ~keep & entangled(state) if merging else np.zeros(len(sources), bool)
+    keep |= retried
     keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
-    if state.kind == PRUNE and share > 0 and c.merge > 0:
-        left = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
-        return replace(merged(left, significance[keep], competing), covariance=None)
-    return replace(state, sources=sources.subset(keep), covariance=None)
+    if not merging:
+        return replace(state, sources=sources.subset(keep), covariance=None)
+    left = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
+    return replace(merged(left, significance[keep], competing, retried[keep]), covariance=None)
 
 
 def widened(state, error, confusion, which):

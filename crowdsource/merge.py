@@ -2,7 +2,8 @@
 
 The covariances of the fit tell what the model loses without a source as long as all is linear. Where a third source stands
 between two stars that have been put too far from each other, each of the two would have to move by a good part of the PSF's
-width; only a fit of these few, again and again rendered anew, shows that two are enough.
+width; only a fit of these few, again and again rendered anew, shows that two are enough. It also tells where they belong:
+of two sources on one star the one that stays would otherwise keep its place beside it.
 """
 from dataclasses import dataclass, replace
 
@@ -51,7 +52,12 @@ class Trial:
     y: np.ndarray
 
 
-def merged(state, significance, competing):
+def entangled(state):
+    """Which sources the image hardly tells apart from their neighbours; the state has covariances."""
+    return marginal_error(state.covariance) > CROWDED*state.sources.error
+
+
+def merged(state, significance, competing, doomed=False):
     """The state without sources whose neighbours would take their place, and the neighbours there.
 
     Parameters
@@ -62,6 +68,8 @@ def merged(state, significance, competing):
         Linear one of each source; sources that have not settled are infinitely significant.
     competing : float
         Of sources nearer to each other than this, pixels, only one goes.
+    doomed : ndarray of bool, shape (n,), optional
+        Sources that are not significant: they go, but for those without which the model loses ``cull.prune`` nevertheless.
 
     Returns
     -------
@@ -71,13 +79,13 @@ def merged(state, significance, competing):
     s, fwhm = state.sources, float(state.psf.fwhm())
     # of a star on masked pixels its wings tell, far beyond a box
     fixed = s.bright | (state.image.ivar[s.inside(state.image.shape)] == 0)
-    entangled = marginal_error(state.covariance) > CROWDED*s.error
-    chosen, members = _companies(s, fixed, np.flatnonzero(entangled & (significance < SURE) & ~fixed), fwhm)
-    loss, side = np.full(len(s), np.inf), 2*round(BOX*fwhm/2)+1
+    chosen, members = _companies(s, fixed, np.flatnonzero(entangled(state) & (significance < SURE) & ~fixed), fwhm)
+    c, side = state.config.cull, 2*round(BOX*fwhm/2)+1
+    loss, bound = np.where(doomed, significance, np.inf), np.where(doomed, c.prune, c.merge)
     trials = list(state.run(lambda part: attempt(state, chosen[part], members[part], side), bands(len(chosen), CHUNK)))
     for trial in trials:
         loss[trial.source] = trial.loss
-    keep = needed(s, loss, state.config.cull.merge, competing)
+    keep = needed(s, loss/bound, 1., competing)
     flux, x, y = s.flux.copy(), s.x.copy(), s.y.copy()
     for trial in trials:
         rows, columns = np.nonzero(~keep[trial.source][:, None] & (trial.members >= 0))
