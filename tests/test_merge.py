@@ -9,7 +9,7 @@ from crowdsource.image import Image
 from crowdsource.merge import merged
 from crowdsource.psf.model import FieldPSF
 from crowdsource.sources import Sources
-from crowdsource.stages import PRUNE, with_model
+from crowdsource.stages import PRUNE, SEARCH, with_model
 from crowdsource.step import fitted
 
 SHAPE, SIGMA, SIDE = (200, 200), 9., 5
@@ -98,6 +98,44 @@ def test_a_pruning_pass_does_so_where_it_is_asked_to():
         # sources of the pass itself are spared
         left[least] = len(culled(replace(state, kind=PRUNE, passno=3)).sources)
     assert left[0.] > 2.5*COUNT and left[3.] <= 2*COUNT+4
+
+
+def halves(x, y, flux, distance=1.1):
+    """Two sources on each star, at either side of it, that share its flux unequally."""
+    return np.stack([x[0]-distance, x[0]+distance]), np.stack([y[0], y[0]]), np.stack([0.7*flux[0], 0.3*flux[0]])
+
+
+def test_of_two_sources_on_one_star_the_one_that_stays_moves_to_its_place():
+    x, y, flux, image = groups((1200.,), (0.,))
+    distance = {}
+    for least in (0., 3.):
+        state = replace(started(image, *halves(x, y, flux), merge=least), kind=PRUNE, passno=3)
+        s = culled(state).sources
+        assert len(s) <= COUNT+1
+        distance[least] = np.median(np.hypot(s.x[:, None]-x[0], s.y[:, None]-y[0]).min(axis=0))
+    # a lone star of this flux is known to 0.14 pixels along each axis
+    assert distance[3.] < 0.25 < 1.5*distance[3.] < distance[0.]
+
+
+def test_doomed_sources_stay_where_no_neighbour_could_take_their_place():
+    x, y, flux, image = groups((4000., 2700.), (-1.1, 1.1))
+    state = started(image, x, y, flux)
+    doomed = np.full(2*COUNT, 3.), 6., np.ones(2*COUNT, bool)
+    assert len(merged(state, *doomed).sources) == 2*COUNT
+    # neighbours out of reach take no place: the linear significance counts
+    alone = started(image, x[:1], y[:1], flux[:1])
+    assert len(merged(alone, np.full(COUNT, 3.), 6., np.ones(COUNT, bool)).sources) == 0
+
+
+def test_a_source_stays_while_what_was_found_beside_it_settles():
+    x, y, flux, image = groups((1200.,), (0.,))
+    state = replace(started(image, *halves(x, y, flux), prune=20.), kind=SEARCH)
+    old = np.arange(2*COUNT) < COUNT
+    left = {}
+    for passno in (3, 4):
+        sources = state.sources.with_values(passno=np.where(old, 0, 3))
+        left[passno] = len(culled(replace(state, sources=sources, passno=passno)).sources)
+    assert left[3] > 1.8*COUNT and left[4] < 1.2*COUNT
 
 
 def test_no_sources_are_no_problem():
