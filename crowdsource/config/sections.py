@@ -207,7 +207,8 @@ class CullConfig:
         room for better ones.
     merge : float
         Sources that are entangled with neighbours are removed with the last of the others when chi2 grows by less than the
-        square of this once the neighbours have moved to where they fit best; 0 to try none.
+        square of this once the neighbours have moved to where they fit best; those below `prune`, by less than the square of
+        that. 0 to try none.
     min_separation : float
         The fainter of two sources closer than this is removed, pixels.
     keep_flux : float
