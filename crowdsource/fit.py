@@ -363,9 +363,10 @@ def culled(state):
         significance[neighbours(sources.x, sources.y, sources.x[new], sources.y[new], competing)[1]] = np.inf
         keep = needed(sources, significance, share*c.prune, competing)
     merging = state.kind == PRUNE and share > 0 and c.merge > 0
-    # of sources that are hardly told apart from their neighbours a fit without them tells more
-    retried = ~keep & entangled(state) if merging else np.zeros(len(sources), bool)
-    keep |= retried
+    if merging:
+        # of sources that are hardly told apart from their neighbours a fit without them tells more
+        retried = ~keep & entangled(state)
+        keep |= retried
     keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
     if not merging:
         return replace(state, sources=sources.subset(keep), covariance=None)
