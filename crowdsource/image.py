@@ -23,7 +23,7 @@ THINNED = 1e6
 """Medians of larger planes are those of every nth pixel."""
 
 
-def native(array, name, dtype):
+def native(array, name, dtype, copy=False):
     """A finite-agnostic, native, C-contiguous copy or view of a 2-D array in the wanted dtype.
 
     Parameters
@@ -34,6 +34,8 @@ def native(array, name, dtype):
         What it is, for messages.
     dtype : dtype
         The wanted dtype.
+    copy : bool
+        Never a view; one that cannot be written to is none either way.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def native(array, name, dtype):
         raise InputError(f"{name} has dtype {array.dtype}: flags are integers, as in array.astype('u4')")
     with np.errstate(over="ignore"):
         # what is beyond the wanted type's range is infinite there
-        return np.ascontiguousarray(array, dtype=dtype)
+        return np.array(array, dtype=dtype, order="C", copy=copy or not array.flags.writeable or None)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Image:
     meta: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
-    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, **metadata):
+    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, copy=True, **metadata):
         """Validate arrays and make an Image of them.
 
         Parameters
@@ -132,6 +134,9 @@ class Image:
             Instead of ivar: weights of the background on any scale, which is measured on the image.
         readnoise : float, optional
             Electrons; used only where noise is estimated.
+        copy : bool
+            False lets the Image take over arrays that are of its types already: they are changed in place, and read-only from
+            then on.
         **metadata
             The remaining attributes.
 
@@ -141,8 +146,8 @@ class Image:
             When the arrays differ in shape, cannot be converted, ivar is negative or NaN on a finite pixel, or no
             pixel is good.
         """
-        data = native(data, "data", np.float32)
-        planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape), mask=_plane(mask, "mask", np.uint16, data.shape).copy())
+        data = native(data, "data", np.float32, copy)
+        planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape, copy), mask=_plane(mask, "mask", np.uint16, data.shape, copy))
         # an infinite pixel is no saturated one where no level is known
         finite, level = (data < LARGEST_VALUE) & (data > -LARGEST_VALUE), metadata.get("saturation", np.inf)
         saturated = np.isfinite(level) & (data >= level)
@@ -152,12 +157,13 @@ class Image:
         estimated = ivar is None
         if estimated:
             ivar = _estimated(np.where(use, data, np.float32(np.nan)), weight, metadata.get("gain", np.nan), readnoise)
-        ivar = _checked_ivar(ivar, data, finite)
+        ivar = _checked_ivar(ivar, data, finite, copy=copy)
         ivar[~use] = 0
         odd = _cleared(ivar, data)
         planes["mask"][~finite | odd] |= ENGINE.nonfinite
         planes["mask"][ivar == 0] |= ENGINE.bad
-        arrays = dict(data=np.where(finite, data, np.float32(0)), ivar=ivar, **planes)
+        data[~finite] = 0
+        arrays = dict(data=data, ivar=ivar, **planes)
         for a in arrays.values():
             a.flags.writeable = False
         metadata["meta"] = MappingProxyType(dict(metadata.get("meta", {})))
@@ -305,24 +311,25 @@ def _frozen(array):
     return array
 
 
-def _plane(array, name, dtype, shape):
+def _plane(array, name, dtype, shape, copy=False):
     """A flag plane, zeros when not given, checked against the data's shape."""
     if array is None:
         return np.zeros(shape, dtype)
     array = np.asanyarray(array)
     if array.dtype.kind == "b":
         array = array.astype(dtype)
-    array = native(array, name, dtype)
+    array = native(array, name, dtype, copy)
     if array.shape != shape:
         raise InputError(f"{name} has shape {array.shape} but data has {shape}: cut them to the same pixels")
     return array
 
 
-def _checked_ivar(ivar, data, finite, name="ivar"):
-    ivar = native(ivar, name, np.float32)
-    if ivar.shape != data.shape:
-        raise InputError(f"{name} has shape {ivar.shape} but data has {data.shape}: cut them to the same pixels")
-    used = np.where(finite, ivar, np.float32(0))
+def _checked_ivar(ivar, data, finite, name="ivar", copy=True):
+    """An inverse variance, or weights, with 0 where pixels are not finite; an error where it is none."""
+    used = native(ivar, name, np.float32, copy)
+    if used.shape != data.shape:
+        raise InputError(f"{name} has shape {used.shape} but data has {data.shape}: cut them to the same pixels")
+    used[~finite] = 0
     # both are NaN when any is
     least, most = used.min(initial=0), used.max(initial=0)
     if np.isnan(least):

@@ -106,7 +106,7 @@ class GenericExposure(Exposure):
         cut = _cut(o["cutout"], source)
         data, facts = source.floats(cut), _facts(source, o)
         flags = _companion(o["dq"], source, cut)
-        dq = None if flags is None else flags.flags().astype(np.uint32)
+        dq = None if flags is None else flags.flags()
         bad, mask = _masks(data, dq, facts["saturation"], o)
         noise = _noise(o, source, cut, np.isfinite(data) & ~bad)
         readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
@@ -114,7 +114,7 @@ class GenericExposure(Exposure):
                     unit=str(source.header.get("BUNIT", "")).strip())
         try:
             return Image.from_arrays(data, dq=dq, mask=mask, bad=bad, readnoise=readnoise, wcs=source.wcs(),
-                                     exposure=self.identity, meta=meta, **noise, **facts)
+                                     exposure=self.identity, meta=meta, copy=False, **noise, **facts)
         except InputError as problem:
             raise DataFileError(source.path, str(problem), source.hdu) from problem
 
@@ -265,7 +265,8 @@ def _noise(o, source, cut, used):
         return {}
     given = _companion(o[kind], source, cut)
     # what is said of a pixel that is not used does not matter
-    values = np.where(used, given.floats(), np.float32(0))
+    values = given.floats()
+    values[~used] = 0
     _check(values, kind, given)
     if kind == "weight":
         return dict(weight=values)

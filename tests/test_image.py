@@ -35,6 +35,21 @@ def test_arrays_are_frozen_and_the_callers_are_left_alone():
         image.meta["a"] = 1
 
 
+def test_arrays_may_be_taken_over_instead_of_copied():
+    data, ivar = np.ones((8, 8), np.float32), np.ones((8, 8), np.float32)
+    dq, mask = np.zeros((8, 8), np.uint32), np.zeros((8, 8), np.uint16)
+    data[2, 3], dq[4, 4] = np.nan, 1
+    copied = Image.from_arrays(data, ivar, dq, mask)
+    assert all(a.flags.writeable for a in (data, ivar, dq, mask)) and np.isnan(data[2, 3]) and ivar[2, 3] == 1 and not mask.any()
+    taken = Image.from_arrays(data, ivar, dq, mask, copy=False)
+    assert taken.data is data and taken.ivar is ivar and taken.dq is dq and taken.mask is mask
+    # what cannot be changed in place is copied
+    again = Image.from_arrays(data, ivar, dq, mask, copy=False)
+    for name in ("data", "ivar", "dq", "mask"):
+        assert not np.shares_memory(getattr(again, name), getattr(taken, name))
+        np.testing.assert_array_equal(getattr(taken, name), getattr(copied, name))
+
+
 def test_pixels_that_are_not_finite_lose_their_weight_and_are_flagged():
     data, ivar = DATA.copy(), IVAR.copy()
     data[2, 3], data[4, 5], ivar[2, 3], ivar[6, 7] = np.nan, -np.inf, np.nan, 0

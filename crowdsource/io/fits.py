@@ -112,7 +112,7 @@ class FitsImage:
         return None
 
     def floats(self, cut=np.s_[:, :]):
-        """The pixels as float32, infinite where they are beyond its range.
+        """The pixels as float32, infinite where they are beyond its range; `data` itself where that is so already.
 
         Raises
         ------
@@ -125,7 +125,9 @@ class FitsImage:
             return np.ascontiguousarray(self.data[cut], dtype=np.float32)
 
     def flags(self):
-        """The pixels as int64 from 0 to 2^32-1; a sign bit is the highest of the flags, and floats that are whole will do.
+        """The pixels as uint32; a sign bit is the highest of the flags, and floats that are whole will do.
+
+        Of integers of 32 bits it is a view of `data`.
 
         Raises
         ------
@@ -138,7 +140,9 @@ class FitsImage:
         if data.dtype.kind not in "fiub" or data.min() < -2**31 or data.max() > ANY:
             raise DataFileError(self.path, f"holds values of type {data.dtype.name} beyond 32 bits; flags are 32-bit integers",
                                 self.hdu)
-        return data.astype(np.int64) & ANY
+        if data.dtype.kind == "f":
+            data = data.astype(np.int64)
+        return data.view(np.uint32) if data.dtype.itemsize == 4 else data.astype(np.uint32)
 
     def mjd(self):
         """Modified Julian date of mid-exposure; NaN when not known."""
@@ -243,8 +247,15 @@ def read_image(name):
         hdu = hdus[number]
         label = hdu.name if number and hdu.name else number
         data = _plane(_pixels(hdu, name.path, number, label), name, label)
-        data = data.astype(data.dtype.newbyteorder("="), copy=False)
-        return FitsImage(name.path, label, data, parsed(hdu.header), parsed(hdus[0].header))
+        return FitsImage(name.path, label, _in_native_order(data), parsed(hdu.header), parsed(hdus[0].header))
+
+
+def _in_native_order(data):
+    """An array that may be written to, its bytes in the machine's order; swapped in place, since new pages cost more than that."""
+    order = data.dtype.newbyteorder("=")
+    if not data.flags.writeable:
+        return data.astype(order)
+    return data if data.dtype.isnative else data.byteswap(inplace=True).view(order)
 
 
 def _find(hdus, name):
