@@ -251,7 +251,7 @@ def read_image(name):
 
 
 def _in_native_order(data):
-    """An array that may be written to, its bytes in the machine's order; swapped in place, since new pages cost more than that."""
+    """An array that may be written to, in the machine's byte order; swapped in place, since new pages cost more than that."""
     order = data.dtype.newbyteorder("=")
     if not data.flags.writeable:
         return data.astype(order)
