@@ -21,17 +21,15 @@ SAMPLE = 4
 """Of so many pixels along each axis one tells how much of a cell is good."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-KEPT = 1.1
+KEPT = 1.2
 """From this part of the bounds of detection and pruning on a star is kept more often than not."""
-SPLIT = 0.5
-"""Share of the blend ratio at which companions of a bright star are split: it has faded where they lie."""
-RARE = 0.03
-"""Expected number of stars under the filter below which they are exceptions, no noise."""
-NEAR = 0.66
+SPLIT = 1.35
+"""From this multiple of the blend ratio on a companion of a bright star is split from it more often than not."""
+NEAR = 0.71
 """Position noise, in units of what all undetected light would give: the light that moves a centre most lies farthest out, where
 it is a source of its own first."""
-EXTENT, EXTENTS = 0.4, (-1., 4.)
-"""Logarithm of the noise gained with each sigma of extent, and the range in which it holds. These five are measured on simulated
+EXTENT, EXTENTS = 0.35, (-1., 4.)
+"""Logarithm of the noise gained with each sigma of extent, and the range in which it holds. These four are measured on simulated
 fields."""
 
 
@@ -82,8 +80,7 @@ def confusion_noise(sources, joint, good, reply, config):
 
     The faintest star that becomes, and stays, a source of its own lies at the threshold of detection or of pruning, counted
     in errors that neighbours and an unknown position make larger, or where the splitting of blends begins next to a bright
-    star. Where stars of that flux are rare, the few sources that one of them spoils are outliers: the noise of the others
-    comes from fainter ones.
+    star.
 
     Parameters
     ----------
@@ -112,7 +109,6 @@ def confusion_noise(sources, joint, good, reply, config):
     stars = reply.area*density[py//CELL, px//CELL]
     least = KEPT*max(config.detect.threshold, config.cull.prune)*np.where(usable, joint, sigma)
     faintest = np.hypot(least, SPLIT*config.detect.blend_ratio*np.maximum(flux, 0))
-    faintest = np.minimum(faintest, limit*(stars/RARE)**(1/(slope-1)))
     return np.sqrt(squared_light(stars, slope, limit, faintest))
 
 

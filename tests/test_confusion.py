@@ -74,8 +74,8 @@ def test_noise_grows_with_the_crowd_and_is_that_of_a_power_law():
     few, many = (np.median(noise(crowd(n))) for n in (1000, 4000))
     # variance in proportion to the number
     assert many/few == pytest.approx(2, rel=0.1)
-    # by hand: stars below the limit of 1.1 * 4.45 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
-    limit, density = 1.1*4.45, 4000/np.prod(SHAPE)
+    # by hand: stars below the limit of 1.2 * 4.45 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
+    limit, density = 1.2*4.45, 4000/np.prod(SHAPE)
     flux = np.linspace(1e-3, limit, 200_000)
     variance = REPLY.area*np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
     assert many == pytest.approx(np.sqrt(variance), rel=0.1)
@@ -87,13 +87,6 @@ def test_noise_grows_with_the_error_that_a_hidden_star_must_overcome():
     assert np.median(noise(s, 2.)/noise(s, 1.)) == pytest.approx(2**((3-SLOPE)/2), rel=0.03)
     careless = replace(FitConfig(), detect=replace(FitConfig().detect, threshold=9.))
     assert (noise(s, 1., careless) >= noise(s, 1.)).all() and np.median(noise(s, 1., careless)) > 1.3*np.median(noise(s, 1.))
-
-
-def test_stars_too_rare_to_be_noise_are_left_out():
-    few = crowd(60)
-    # where 60 stars lie above 15 sigma, one of 4 sigma is hardly ever under a source: raising the limit adds nothing
-    assert np.allclose(noise(few, 1.), noise(few, 4.), rtol=1e-6)
-    assert np.median(noise(few)) < 0.5
 
 
 def test_bright_stars_hide_more():

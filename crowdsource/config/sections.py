@@ -216,7 +216,7 @@ class CullConfig:
     """
     min_significance: float = 2.
     prune: float = 4.45
-    confusion: float = 0.25
+    confusion: float = 0.2
     prune_from: int = 2
     search_share: float = 0.72
     merge: float = 3.
