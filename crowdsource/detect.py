@@ -14,6 +14,8 @@ COMPACT, LARGEST_BLOB = 0.5, 61
 """Blobs that may hide a star fill so much of their box, and are at most so wide, pixels."""
 SIDES = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Steps up and to the right to a pixel's four neighbours."""
+HOLE = 3.
+"""A peak's own pixel is no star when it is so many sigma below zero: light around it makes it one."""
 CHUNK = 4096
 """So many pixels are one piece of work."""
 
@@ -178,11 +180,14 @@ class _Scene:
 
 def _acceptable(scene, y, x, under, bright, config, passno):
     """The rules of acceptance, one line each; `under` is the significance of the model at the peaks."""
-    root = np.sqrt(scene.ivar[y, x])
+    root, residual = np.sqrt(scene.ivar[y, x]), scene.residual[y, x]
     keep = scene.significance[y, x] > least_ratio(scene.mask, y, x, config, passno)*under
-    # the value of a masked pixel means nothing
-    keep &= (scene.residual[y, x] >= config.pixel_flux_ratio*scene.model[y, x]) | (root == 0)
-    keep &= (scene.residual[y, x]*root >= config.pixel_significance_ratio*under) | (root == 0)
+    # the value of a masked pixel means nothing; that of a faint star noise may leave below zero, but not by more
+    keep &= (residual*root > -HOLE) | (root == 0)
+    for ratio, value, model in ((config.pixel_flux_ratio, residual, scene.model[y, x]),
+                                (config.pixel_significance_ratio, residual*root, under)):
+        if ratio > 0:
+            keep &= (value >= ratio*model) | (root == 0)
     edge_of = ENGINE.bad if config.edge_of == "masked" else ENGINE.saturated
     keep &= ~(bright & (root > 0) & kernel.bits_near(scene.mask, edge_of, y, x, config.edge))
     # in a mask only the first pass looks, but a peak on its edge has good pixels to show for it, unless their rim is steep

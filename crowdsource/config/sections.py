@@ -68,9 +68,9 @@ class DetectConfig:
         A peak's significance must exceed this times the convolved significance of the model there: in the first
         `blend_passes` passes, and afterwards.
     pixel_flux_ratio : float
-        The residual's pixel value must exceed this times the model's.
+        The residual's pixel value must exceed this times the model's; 0 asks nothing.
     pixel_significance_ratio : float
-        The residual's pixel significance must exceed this times the model's convolved significance.
+        The residual's pixel significance must exceed this times the model's convolved significance; 0 asks nothing.
     blend_passes : int
         So many passes at the start do not split blends.
     companion, companion_from, companion_snr, companion_ratio : float, int, float, float
