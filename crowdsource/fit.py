@@ -392,7 +392,9 @@ def widened(state, error, confusion, which):
     which = np.flatnonzero(which & np.isfinite(error))
     error, confusion = error[which], confusion[which]
     factor = np.ones(len(state.sources))
-    wide = confusion*widening(extent_significance(measured(state, which)))
+    # neighbours that may give way make a width as uncertain as they make a flux
+    blending = marginal_error(state.covariance)[which]/state.sources.error[which]
+    wide = confusion*widening(extent_significance(measured(state, which))/blending)
     factor[which] = np.minimum(np.hypot(error, wide)/np.hypot(error, confusion*widening(USUAL_EXTENT)), MOST_DOUBT)
     return factor
 

@@ -10,6 +10,8 @@ from ..stars import select
 from .schema import PROBABILITY, magnitudes, make_catalog
 
 HUGE_ERROR = 1e30
+LARGEST_GAIN = 0.1
+"""Of a flux by its position: where that is hardly known the second order says no more."""
 
 
 def image_catalog(state):
@@ -26,7 +28,7 @@ def image_catalog(state):
         Columns as in `crowdsource.catalog.schema`; positions in the parent image's pixels.
     """
     s, image = state.sources, state.image
-    columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=s.flux, passno=s.passno)
+    columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=_unbiased(state), passno=s.passno)
     columns.update(measured(state))
     columns.update(_errors(state, extent_significance(columns), columns["qf"]))
     columns.update(_at_centre(state))
@@ -49,6 +51,23 @@ def flux_unit(name):
     known = {"count": "ct", "counts": "ct", "adu": "adu", "dn": "adu", "electrons": "electron", "e-": "electron"}
     unit = units.Unit(known.get(str(name).lower(), name), parse_strict="silent")
     return "ct" if isinstance(unit, units.UnrecognizedUnit) or unit == units.dimensionless_unscaled else unit.to_string()
+
+
+def _unbiased(state):
+    """Fluxes less what they gain by positions that were fitted to the same noise, which moves them to where the flux is largest.
+
+    To second order the relative gain is half of each coordinate's variance times the curvature of the PSF's match with itself
+    (Portillo, Speagle and Finkbeiner 2020, AJ 159, 165); for a lone star on the sky that is the square of the relative error.
+    """
+    if state.forced or not len(state.sources):
+        return state.flux
+    light, *slopes = (plane.astype(np.float64) for plane in
+                      state.psf.render(*np.round(state.psf.centre)[:, None], state.config.solve.stamp_sizes[0], derivatives=True))
+    # the covariance is that of flux times shift
+    gain = sum((slope**2).sum()/(light**2).sum()*state.covariance[:, k, k] for k, slope in enumerate(slopes, start=1))/2
+    positive = state.flux > 0
+    gain = np.where(positive & np.isfinite(gain), gain, 0)/np.where(positive, state.flux, 1)**2
+    return state.flux*(1-np.minimum(gain, LARGEST_GAIN))
 
 
 def _errors(state, extent, seen):

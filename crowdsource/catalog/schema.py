@@ -30,7 +30,7 @@ class Column:
 DETECTION = (
     Column("x", "f8", "pix", "position along FITS axis 1, 0-based, pixel centres whole"),
     Column("y", "f8", "pix", "position along FITS axis 2, 0-based, pixel centres whole"),
-    Column("flux", "f8", FLUX, "flux from the joint fit of all sources"),
+    Column("flux", "f8", FLUX, "flux from the joint fit of all sources, less what a position fitted to the same noise adds"),
     Column("dflux", "f4", FLUX, "error of flux: position and neighbours marginalised, confusion, and light that masks hide"),
     Column("dflux_joint", "f4", FLUX, "error of flux from photon noise alone, with the position and the neighbours marginalised"),
     Column("dx", "f4", "pix", "error of x: neighbours marginalised, and the confusion of undetected stars"),
