@@ -11,7 +11,6 @@ from .flags import ENGINE
 from .nebulosity.find import find, is_due
 from .sky import estimate_sky
 from .sources import Sources
-from .split import companions
 from .stars import psf_stars
 from .tiles import banded
 from .undetected import UndetectedLight
@@ -105,8 +104,6 @@ def with_peaks(state):
     peaks = detection.find_peaks(residual, state.model, image.mask, matched, c, state.passno)
     if state.passno == 0 and state.sources.bright.any():
         state, peaks = onto_peaks(state, peaks)
-    if c.companion > 0 and state.passno >= c.companion_from:
-        peaks = peaks.joined(companions(state, residual, peaks, matched))
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
     room = max(0, state.config.max_sources-len(state.sources))
     if len(peaks) > room:

@@ -353,29 +353,6 @@ def neighbours(x, y, centre_x, centre_y, reach):
     return np.r_[0, np.cumsum([len(n) for n in near])].astype(np.intp), np.concatenate([np.zeros(0, np.intp), *near])
 
 
-def companions(residual, ivar, stamps, x0, y0, screen, step, slope):
-    """Twin of `split.companions`."""
-    (n, size, _), (ny, nx), rim = stamps.shape, residual.shape, 3*step+1
-    out = np.zeros((n, 4))
-    box = [(j, i) for j in range(rim, size-rim) for i in range(rim, size-rim)]
-    places = [(j, i) for j in range(-3, 4) for i in range(-3, 4) if 2 <= i*i+j*j <= 9]
-    for k in range(n):
-        j, i = np.array([(j, i) for j, i in box if 0 <= y0[k]+j < ny and 0 <= x0[k]+i < nx], dtype=int).reshape(-1, 2).T
-        at, p = (y0[k]+j, x0[k]+i), stamps[k].astype(float)
-        w, r = ivar[at].astype(float), residual[at].astype(float)
-        own = np.stack([p[j, i], (p[j, i+1]-p[j, i-1])/2, (p[j+1, i]-p[j-1, i])/2])
-        xx, yy = p[j, i+1]-2*p[j, i]+p[j, i-1], p[j+1, i]-2*p[j, i]+p[j-1, i]
-        xy = (p[j+1, i+1]+p[j-1, i-1]-p[j+1, i-1]-p[j-1, i+1])/4
-        axes = [(np.cos(a), np.sin(a)) for a in np.arange(16)*np.pi/16]
-        if not len(w) or max(added(own, c*c*xx+2*c*s*xy+s*s*yy, w, r)[0] for c, s in axes) <= screen:
-            continue
-        tried = [(*added(own, p[j-rise*step, i-shift*step], w, r), shift*step, rise*step) for rise, shift in places]
-        tried = [t for t in tried if t[0] > 0]
-        if tried:
-            out[k] = max(tried, key=lambda t: t[0]**2-2*slope*np.log(t[1]))
-    return out
-
-
 def group_models(stamps, x0, y0, flux, side):
     """Twin of `merge.group_models`."""
     n, members, size, _ = stamps.shape
@@ -399,12 +376,3 @@ def group_steps(left, weight, planes, x0, y0):
         change[g] = np.linalg.solve(normal, right).reshape(members, 3)
         gain[g] = right@change[g].ravel()
     return change, chi2, gain
-
-
-def added(own, more, w, r):
-    """Root of the improvement in chi2 by one more template with a positive factor, the others giving way, and the factor."""
-    normal, right = (own*w)@own.T, (own*w)@r
-    cross = (own*w)@more
-    information = (more*w)@more-cross@np.linalg.solve(normal, cross)
-    part = (more*w)@r-cross@np.linalg.solve(normal, right)
-    return (part/np.sqrt(information), part/information) if part > 0 and information > 1e-4*((more*w)@more) else (0., 0.)

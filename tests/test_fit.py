@@ -62,7 +62,7 @@ def test_what_the_model_does_not_need_goes_in_the_search_already(field, result):
     # without pruning only what is faint by itself goes, from the same start
     late = fit(field.image(), config=replace(FitConfig(), cull=replace(FitConfig().cull, prune_from=99)))
     assert sum(gone(result.history)) > sum(gone(late.history))
-    none = fit(field.image(), config=FitConfig(detect=DetectConfig(threshold=3.5, companion=0.),
+    none = fit(field.image(), config=FitConfig(detect=DetectConfig(threshold=3.5),
                                                cull=replace(FitConfig().cull, prune_from=99, min_significance=0.)))
     assert all(count <= 2 for count in gone(none.history))
 

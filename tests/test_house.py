@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {"crowdsource": "crowdsource", "instruments": "crowdsource.instruments", "cython_ext": "crowdsource.cython_ext",
          "data": "crowdsource.data"}
 OF_INSTRUMENTS = {"instrument", "image", "psf", "flags", "errors", "config", "io", "simulate", "tiles", "data", "instruments"}
-CALL_KERNELS = {"design", "solve", "centroid", "measure", "sky", "detect", "psf", "confusion", "near", "split", "merge",
+CALL_KERNELS = {"design", "solve", "centroid", "measure", "sky", "detect", "psf", "confusion", "near", "merge",
                 "catalog.sky.match", "catalog.sky.average", "catalog.sorting"}
 OPTIONAL = {"matplotlib", "pyarrow", "mocpy", "dask", "distributed"}
 REQUIRED = {"numpy", "scipy", "astropy", "healpy", "h5py", "tqdm"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crowdsource.cython_ext import centroid, detect, measure, merge, near, reference, reference_sky, render, sky, split
+from crowdsource.cython_ext import centroid, detect, measure, merge, near, reference, reference_sky, render, sky
 
 
 def coefficient_planes(count, side, seed=1):
@@ -157,50 +157,6 @@ def test_neighbours_on_one_spot_and_on_a_line():
     assert (np.diff(indptr) == 25).all() and set(found[:25]) == set(range(25))
     with pytest.raises(ValueError, match="as many"):
         near.neighbours(x, y[:3], x, y, x)
-
-
-def blends(n, size=25, sigma=1.7, seed=6):
-    """Residuals of pairs, each fitted as one star; with inverse variance, stamps and lower left pixels."""
-    rng = np.random.default_rng(seed)
-    j, i = np.mgrid[:size, :size]-size//2
-    stamps = np.stack([np.exp(-((i-a)**2+(j-b)**2)/2/sigma**2) for a, b in rng.uniform(-0.5, 0.5, (n, 2))]).astype(np.float32)
-    residual, ivar = rng.normal(size=(60, 25*n)).astype(np.float32), rng.uniform(0.5, 1.5, (60, 25*n)).astype(np.float32)
-    ivar[rng.random(ivar.shape) < 0.02] = 0
-    x0, y0 = np.arange(n)*25-3, rng.integers(-8, 45, n)
-    return residual, ivar, stamps/stamps.sum(axis=(1, 2), keepdims=True), x0, y0
-
-
-@pytest.mark.parametrize("step", [1, 2])
-def test_companions(step):
-    residual, ivar, stamps, x0, y0 = blends(30)
-    for screen in (0., 1.5):
-        fast = split.companions(residual, ivar, stamps, x0, y0, screen, step, 1.8)
-        slow = reference.companions(residual, ivar, stamps, x0, y0, screen, step, 1.8)
-        # a gain that is nearly none is a difference of equal numbers
-        assert np.allclose(fast, slow, rtol=1e-4, atol=1e-5)
-        assert 0 < (fast[:, 0] > 0).sum() < 30 or screen == 0
-
-
-def test_a_second_star_is_placed_on_its_side():
-    residual, ivar, stamps, x0, y0 = blends(1)
-    y0, ivar = y0*0+15, np.ones_like(ivar)
-    pair = np.zeros_like(residual)
-    # the star of the stamp at 300, another with a third of that three pixels right of it, fitted as one in between
-    pair[15:40, :22] = (300*stamps[0]+100*np.roll(stamps[0], 3, axis=1)-400*np.roll(stamps[0], 1, axis=1))[:, 3:]
-    gain, flux, dx, dy = split.companions(pair, ivar, stamps, x0+1, y0, 2., 1, 1.8)[0]
-    assert gain > 3 and dx > 0 and dy == 0 and 40 < flux < 250
-    assert not split.companions(-pair, ivar, stamps, x0+1, y0, 2., 1, 1.8).any()
-
-
-def test_companions_check_their_arguments():
-    residual, ivar, stamps, x0, y0 = blends(2)
-    for bad in ((residual, ivar[:9], stamps, x0, y0, 0., 1), (residual, ivar, stamps, x0[:1], y0, 0., 1),
-                (residual, ivar, stamps[:, :9].copy(), x0, y0, 0., 1), (residual, ivar, stamps, x0, y0, 0., 4),
-                (residual, ivar, stamps, x0, y0, 0., 0)):
-        with pytest.raises(ValueError):
-            split.companions(*bad, 1.8)
-    assert not split.companions(residual, np.zeros_like(ivar), stamps, x0, y0, 0., 1, 1.8).any()
-    assert not split.companions(residual, ivar, stamps, x0+999, y0, 0., 1, 1.8).any()
 
 
 def stars_in_boxes(groups=6, members=3, size=7, side=9):

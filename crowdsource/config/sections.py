@@ -73,10 +73,6 @@ class DetectConfig:
         The residual's pixel significance must exceed this times the model's convolved significance; 0 asks nothing.
     blend_passes : int
         So many passes at the start do not split blends.
-    companion, companion_from, companion_snr, companion_ratio : float, int, float, float
-        Sources wider than the PSF are tried with a second star beside them, which shows no peak of its own: from this root of
-        the improvement in chi2 on, flux and position of the source giving way (0: never); from this pass on; for sources
-        of this flux over its isolated error; where the second has this share of the source's flux.
     nodeblend_ratio : float
         The blend ratio where the mask says nodeblend.
     saturated_ratio, saturated_reach : float, int
@@ -100,10 +96,6 @@ class DetectConfig:
     pixel_flux_ratio: float = 0.
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
-    companion: float = 3.
-    companion_from: int = 2
-    companion_snr: float = 10.
-    companion_ratio: float = 0.05
     nodeblend_ratio: float = 1.
     saturated_ratio: float = 0.1
     saturated_reach: int = 4
