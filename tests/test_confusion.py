@@ -74,8 +74,8 @@ def test_noise_grows_with_the_crowd_and_is_that_of_a_power_law():
     few, many = (np.median(noise(crowd(n))) for n in (1000, 4000))
     # variance in proportion to the number
     assert many/few == pytest.approx(2, rel=0.1)
-    # by hand: stars below the limit of 1.2 * 4.4 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
-    limit, density = 1.2*4.4, 4000/np.prod(SHAPE)
+    # by hand: stars below the limit of 1.2 * 4.42 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
+    limit, density = 1.2*4.42, 4000/np.prod(SHAPE)
     flux = np.linspace(1e-3, limit, 200_000)
     variance = REPLY.area*np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
     assert many == pytest.approx(np.sqrt(variance), rel=0.1)

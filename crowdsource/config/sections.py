@@ -207,7 +207,7 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.4
+    prune: float = 4.42
     confusion: float = 0.25
     prune_from: int = 2
     search_share: float = 0.72
