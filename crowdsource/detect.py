@@ -1,5 +1,5 @@
 """Peaks: local maxima of the residual's significance that deserve to become sources."""
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -44,10 +44,6 @@ class Peaks:
     def subset(self, which):
         """The peaks that an index or boolean array selects."""
         return Peaks(*(v[which] for v in (self.x, self.y, self.flux, self.bright)))
-
-    def joined(self, other):
-        """These peaks, then the others."""
-        return Peaks(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
 
 class MatchedFilter:
@@ -181,25 +177,25 @@ class _Scene:
 def _acceptable(scene, y, x, under, bright, config, passno):
     """The rules of acceptance, one line each; `under` is the significance of the model at the peaks."""
     root, residual = np.sqrt(scene.ivar[y, x]), scene.residual[y, x]
-    keep = scene.significance[y, x] > least_ratio(scene.mask, y, x, config, passno)*under
+    masked = root == 0
+    keep = scene.significance[y, x] > _least_ratio(scene.mask, y, x, config, passno)*under
     # the value of a masked pixel means nothing; that of a faint star noise may leave below zero, but not by more
-    keep &= (residual*root > -HOLE) | (root == 0)
-    for ratio, value, model in ((config.pixel_flux_ratio, residual, scene.model[y, x]),
-                                (config.pixel_significance_ratio, residual*root, under)):
-        if ratio > 0:
-            keep &= (value >= ratio*model) | (root == 0)
+    keep &= masked | (residual*root > -HOLE)
+    if config.pixel_flux_ratio > 0:
+        keep &= masked | (residual >= config.pixel_flux_ratio*scene.model[y, x])
+    if config.pixel_significance_ratio > 0:
+        keep &= masked | (residual*root >= config.pixel_significance_ratio*under)
     edge_of = ENGINE.bad if config.edge_of == "masked" else ENGINE.saturated
-    keep &= ~(bright & (root > 0) & kernel.bits_near(scene.mask, edge_of, y, x, config.edge))
+    keep &= ~(bright & ~masked & kernel.bits_near(scene.mask, edge_of, y, x, config.edge))
     # in a mask only the first pass looks, but a peak on its edge has good pixels to show for it, unless their rim is steep
     if passno > 0:
-        masked = np.flatnonzero(root == 0)
         my, mx = y[masked], x[masked]
         rim = np.any([shifted(scene.ivar, my, mx, *step) > 0 for step in SIDES], axis=0)
         keep[masked] &= rim & (scene.mask[my, mx] & ENGINE.saturated == 0)
     return keep
 
 
-def least_ratio(mask, y, x, config, passno):
+def _least_ratio(mask, y, x, config, passno):
     """The least ratio of a new source's significance to the model's at some pixels, shape (n,): less may be the model's error."""
     ratio = np.full(len(x), config.blend_ratio_first if passno < config.blend_passes else config.blend_ratio)
     saturated = kernel.bits_near(mask, ENGINE.saturated, y, x, config.saturated_reach)

@@ -192,7 +192,7 @@ class DecamExposure(Exposure):
         name, o = task.detector, dict(self.options)
         image, weight, dq = (read_image(ImageName(path, name)) for path in (self.image, self.weight, self.dq))
         shape = image.data.shape
-        data = np.array(image.floats())
+        data = image.floats()
         ivar, flags = _trimmed(weight, weight.floats(), shape), _trimmed(dq, dq.flags(), shape)
         bits = decoded(flags, dq.primary.get("PLVER", dq.header.get("PLVER")))
         if o["badpix"]:
@@ -217,7 +217,7 @@ class DecamExposure(Exposure):
                      gain=gain if 0 < gain < np.inf else np.nan, zeropoint=np.nan if zeropoint is None else zeropoint)
         try:
             return Image.from_arrays(data, np.where(bad, 0, ivar), dq=bits, mask=mask, bad=bad, exposure=self.identity,
-                                     detector=name, meta=meta, **facts)
+                                     detector=name, meta=meta, copy=False, **facts)
         except InputError as problem:
             raise DataFileError(image.path, str(problem), name) from problem
 

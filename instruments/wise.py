@@ -143,7 +143,7 @@ class WiseExposure(Exposure):
         data, ivar = image.floats(), _plane(found["invvar-m"], shape).floats()
         seen = _counts(_plane(found["n-m"], shape))
         looked = seen if found["n-u"] is None else _counts(_plane(found["n-u"], shape))
-        bits = np.zeros(shape, np.int64) if found["msk"] is None else _plane(found["msk"], shape).flags()
+        bits = np.zeros(shape, np.uint32) if found["msk"] is None else _plane(found["msk"], shape).flags()
         dq, mask = flags_of(bits, self.band)
         saturated = crowd_saturated(data, bits, (seen, looked), self.band)
         dq[saturated] |= np.uint32(FLAGS.crowdsat)
@@ -158,7 +158,8 @@ class WiseExposure(Exposure):
         try:
             return Image.from_arrays(data, ivar, dq, mask, bad=ivar == 0, wcs=wcs, band=f"W{self.band}",
                                      zeropoint=ZEROPOINT if zeropoint is None else zeropoint, magnitude_system="Vega", meta=meta,
-                                     mjd=np.nan if None in dates else float(np.mean(dates)), exposure=self.identity)
+                                     mjd=np.nan if None in dates else float(np.mean(dates)), exposure=self.identity,
+                                     copy=False)
         except InputError as problem:
             raise DataFileError(image.path, str(problem), image.hdu) from problem
 

@@ -4,7 +4,7 @@ import numpy as np
 from ..confusion import widening
 from ..flags import combine
 from ..measure import extent_significance, measured
-from ..psf.base import MODEL_ERROR
+from ..psf.base import MODEL_ERROR, pixel
 from ..stages import confused, undetected_light
 from ..stars import select
 from .schema import PROBABILITY, magnitudes, make_catalog
@@ -61,8 +61,9 @@ def _unbiased(state):
     """
     if state.forced or not len(state.sources):
         return state.flux
-    light, *slopes = (plane.astype(np.float64) for plane in
-                      state.psf.render(*np.round(state.psf.centre)[:, None], state.config.solve.stamp_sizes[0], derivatives=True))
+    middle = pixel(np.array(state.psf.centre))[:, None]
+    light, *slopes = (plane.astype(np.float64)
+                      for plane in state.psf.render(*middle, state.config.solve.stamp_sizes[0], derivatives=True))
     # the covariance is that of flux times shift
     gain = sum((slope**2).sum()/(light**2).sum()*state.covariance[:, k, k] for k, slope in enumerate(slopes, start=1))/2
     positive = state.flux > 0
