@@ -21,14 +21,16 @@ SAMPLE = 4
 """Of so many pixels along each axis one tells how much of a cell is good."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-KEPT = 1.2
+KEPT = 0.76
 """From this part of the bounds of detection and pruning on a star is kept more often than not."""
-SPLIT = 1.35
+MOST_BLENDED = 10.
+"""Largest ratio of a flux error with neighbours to one without that counts in the mean."""
+SPLIT = 1.2
 """From this multiple of the blend ratio on a companion of a bright star is split from it more often than not."""
 NEAR = 0.71
 """Position noise, in units of what all undetected light would give: the light that moves a centre most lies farthest out, where
 it is a source of its own first."""
-EXTENT, EXTENTS = 0.35, (-1., 4.)
+EXTENT, EXTENTS = 0.65, (-1., 4.)
 """Logarithm of the noise gained with each sigma of extent, and the range in which it holds. These four are measured on simulated
 fields."""
 
@@ -79,8 +81,9 @@ def confusion_noise(sources, joint, good, reply, config):
     """Flux noise from stars that are no sources, at each source.
 
     The faintest star that becomes, and stays, a source of its own lies at the threshold of detection or of pruning, counted
-    in errors that neighbours and an unknown position make larger, or where the splitting of blends begins next to a bright
-    star.
+    in the errors that neighbours and an unknown position usually give stars in this part of the image, or where the splitting
+    of blends begins next to a bright star. (In units of its own error, sources that stand close to others would get too much
+    noise, and those whose neighbours escaped detection too little.)
 
     Parameters
     ----------
@@ -107,7 +110,9 @@ def confusion_noise(sources, joint, good, reply, config):
     density = local_density(sources.x[counted], sources.y[counted], good)
     py, px = sources.inside(good.shape)
     stars = reply.area*density[py//CELL, px//CELL]
-    least = KEPT*max(config.detect.threshold, config.cull.prune)*np.where(usable, joint, sigma)
+    own = np.where(usable, sources.error, sigma)
+    blending = local_mean(sources.x[usable], sources.y[usable], np.clip(joint[usable]/own[usable], 1, MOST_BLENDED), good.shape)
+    least = KEPT*max(config.detect.threshold, config.cull.prune)*own*blending[py//CELL, px//CELL]
     faintest = np.hypot(least, SPLIT*config.detect.blend_ratio*np.maximum(flux, 0))
     return np.sqrt(squared_light(stars, slope, limit, faintest))
 
@@ -170,13 +175,38 @@ def local_density(x, y, good):
     -------
     ndarray, shape (cells_y, cells_x)
     """
-    ny, nx = good.shape
-    edges = [np.arange(0, n+CELL, CELL)-0.5 for n in (ny, nx)]
-    count, _, _ = np.histogram2d(y, x, bins=edges)
     area = good[::SAMPLE, ::SAMPLE].astype(np.int64)*SAMPLE**2
     for axis in (0, 1):
         area = np.add.reduceat(area, np.arange(0, area.shape[axis], CELL//SAMPLE), axis=axis)
     mean = len(x)/max(1, int(area.sum()))
-    around = [ndimage.uniform_filter(a.astype(np.float64), 3, mode="constant")*9 for a in (count, area)]
-    expected = mean*around[1]
-    return mean*(around[0]+CELL_WEIGHT)/(expected+CELL_WEIGHT)
+    count, expected = _with_neighbours(_in_cells(x, y, good.shape)), mean*_with_neighbours(area)
+    return mean*(count+CELL_WEIGHT)/(expected+CELL_WEIGHT)
+
+
+def local_mean(x, y, values, shape):
+    """Mean of the sources' values in cells and their neighbours around; drawn to the mean of all where they are few.
+
+    Parameters
+    ----------
+    x, y, values : ndarray, shape (n,)
+        Of one source at least.
+    shape : tuple of int
+        (ny, nx) of the image.
+
+    Returns
+    -------
+    ndarray, shape (cells_y, cells_x)
+    """
+    count, total = (_with_neighbours(_in_cells(x, y, shape, weights)) for weights in (None, values))
+    return (total+CELL_WEIGHT*values.mean())/(count+CELL_WEIGHT)
+
+
+def _in_cells(x, y, shape, weights=None):
+    """Number of sources in each cell, or the sum of their weights."""
+    edges = [np.arange(0, n+CELL, CELL)-0.5 for n in shape]
+    return np.histogram2d(y, x, bins=edges, weights=weights)[0]
+
+
+def _with_neighbours(cells):
+    """Sums over each cell and the eight around it."""
+    return ndimage.uniform_filter(cells.astype(np.float64), 3, mode="constant")*9

@@ -37,6 +37,8 @@ SKY_SAMPLE = 8
 """The sky is smooth: its median is taken over one in so many pixels along each axis."""
 USUAL_EXTENT = -0.45
 """Of a single star, in sigma: what is wider is rather several of them."""
+DOUBT = 0.75
+"""So much of an extent over a whole stamp, where other stars' light adds to it, counts like one of a star's heart."""
 PRUNE_REACH = 1.5
 """Sources within so many FWHM of each other compete when some have to go."""
 
@@ -394,8 +396,8 @@ def widened(state, error, confusion, which):
     factor = np.ones(len(state.sources))
     # neighbours that may give way make a width as uncertain as they make a flux
     blending = marginal_error(state.covariance)[which]/state.sources.error[which]
-    wide = confusion*widening(extent_significance(measured(state, which))/blending)
-    factor[which] = np.minimum(np.hypot(error, wide)/np.hypot(error, confusion*widening(USUAL_EXTENT)), MOST_DOUBT)
+    wide = confusion*widening(DOUBT*extent_significance(measured(state, which))/blending)
+    factor[which] = np.minimum(np.hypot(error, wide)/np.hypot(error, confusion*widening(DOUBT*USUAL_EXTENT)), MOST_DOUBT)
     return factor
 
 

@@ -10,7 +10,11 @@ SPREAD_SCALE = 1/16
 """Scale length of the disc that spread_model compares with, in FWHM (Desai et al. 2012)."""
 
 
-def measure(image, residual, model, psf, x, y, flux, run=map):
+HEART = 0.75
+"""Half side of the box in which a source's own width shows, in FWHM: farther out it is the light of others that widens it."""
+
+
+def measure(image, residual, model, psf, x, y, flux, run=map, side=CENTROID_SIZE):
     """Every measured column of a catalog; definitions are in `crowdsource.catalog.schema`.
 
     Parameters
@@ -25,6 +29,8 @@ def measure(image, residual, model, psf, x, y, flux, run=map):
         Positions in the image's own pixels, fluxes in its units.
     run : callable
         ``map`` or an executor's.
+    side : int
+        Odd side of the stamps, pixels.
 
     Returns
     -------
@@ -33,31 +39,31 @@ def measure(image, residual, model, psf, x, y, flux, run=map):
     """
     out = np.zeros((len(x), len(kernel.COLUMNS)))
     residual, model = (np.ascontiguousarray(a, dtype=np.float32) for a in (residual, model))
-    half = CENTROID_SIZE//2
     scale = SPREAD_SCALE*float(psf.fwhm()) if len(x) else 1.
 
     def one(m):
-        planes = (*psf.render(x[m], y[m], CENTROID_SIZE, derivatives=True), psf.render_smeared(x[m], y[m], CENTROID_SIZE, scale))
-        out[m] = kernel.measure(residual, model, image.ivar, planes, pixel(x[m])-half, pixel(y[m])-half,
+        planes = (*psf.render(x[m], y[m], side, derivatives=True), psf.render_smeared(x[m], y[m], side, scale))
+        out[m] = kernel.measure(residual, model, image.ivar, planes, pixel(x[m])-side//2, pixel(y[m])-side//2,
                                 np.ascontiguousarray(flux[m], dtype=np.float64))
 
-    chunks = list(chunks_by_size(np.full(len(x), CENTROID_SIZE)))
+    chunks = list(chunks_by_size(np.full(len(x), side)))
     if chunks:
-        psf.render_smeared(x[:1], y[:1], CENTROID_SIZE, scale)
+        psf.render_smeared(x[:1], y[:1], side, scale)
     list(run(one, chunks))
     return dict(zip(kernel.COLUMNS, out.T))
 
 
-def measured(state, which=slice(None)):
+def measured(state, which=slice(None), side=CENTROID_SIZE):
     """`measure` of a state's sources, or of those that an index array selects.
 
     Parameters
     ----------
     state : crowdsource.fit.PassState
     which : ndarray of int or slice
+    side : int
     """
     s = state.sources.subset(which)
-    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run)
+    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run, side)
 
 
 def boxes(state, x, y, side):
@@ -94,3 +100,8 @@ def extent_significance(columns):
     """How many sigma wider than the PSF each source is, from `measure`; 0 where nothing is known."""
     error = columns["dspread_model"]
     return np.where(error > 0, columns["spread_model"]/np.where(error > 0, error, 1), 0.)
+
+
+def heart_side(psf):
+    """Odd side of the stamps in which a source's own width shows, pixels."""
+    return 2*round(HEART*float(psf.fwhm()))+1

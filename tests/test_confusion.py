@@ -11,6 +11,7 @@ from crowdsource.confusion import (
     SLOPE,
     confusion_noise,
     local_density,
+    local_mean,
     power_law_slope,
     response,
     undetected_power,
@@ -74,8 +75,8 @@ def test_noise_grows_with_the_crowd_and_is_that_of_a_power_law():
     few, many = (np.median(noise(crowd(n))) for n in (1000, 4000))
     # variance in proportion to the number
     assert many/few == pytest.approx(2, rel=0.1)
-    # by hand: stars below the limit of 1.2 * 4.42 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
-    limit, density = 1.2*4.42, 4000/np.prod(SHAPE)
+    # by hand: stars below the limit of 0.76 * 4.42 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
+    limit, density = 0.76*4.42, 4000/np.prod(SHAPE)
     flux = np.linspace(1e-3, limit, 200_000)
     variance = REPLY.area*np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
     assert many == pytest.approx(np.sqrt(variance), rel=0.1)
@@ -87,6 +88,31 @@ def test_noise_grows_with_the_error_that_a_hidden_star_must_overcome():
     assert np.median(noise(s, 2.)/noise(s, 1.)) == pytest.approx(2**((3-SLOPE)/2), rel=0.03)
     careless = replace(FitConfig(), detect=replace(FitConfig().detect, threshold=9.))
     assert (noise(s, 1., careless) >= noise(s, 1.)).all() and np.median(noise(s, 1., careless)) > 1.3*np.median(noise(s, 1.))
+
+
+def test_the_blending_that_counts_is_the_usual_one_around_not_a_sources_own():
+    s = crowd(4000)
+    joint = np.where(np.arange(len(s)) % 2, 3., 1.)
+    n = confusion_noise(s, joint, np.ones(SHAPE, bool), REPLY, FitConfig())
+    assert np.median(n[1::2]) == pytest.approx(np.median(n[::2]), rel=0.05)
+    assert np.median(n/noise(s, 2.)) == pytest.approx(1, rel=0.02)
+    # one that is hardly known counts no more than ten times, and where stars are blended more it matters
+    joint[5] = 1e9
+    assert confusion_noise(s, joint, np.ones(SHAPE, bool), REPLY, FitConfig()).max() < 1.1*n.max()
+    left = s.x < SHAPE[1]/2-2*CELL
+    n = confusion_noise(s, np.where(s.x < SHAPE[1]/2, 3., 1.), np.ones(SHAPE, bool), REPLY, FitConfig())
+    assert np.median((n/noise(s, 3.))[left]) == pytest.approx(1, rel=0.05)
+    assert np.median((n/noise(s, 1.))[s.x > SHAPE[1]/2+2*CELL]) == pytest.approx(1, rel=0.05)
+
+
+def test_local_means_follow_their_sources_and_few_are_drawn_to_the_mean_of_all():
+    s = crowd(4000)
+    mean = local_mean(s.x, s.y, s.x, SHAPE)
+    assert mean.shape == (SHAPE[0]//CELL, SHAPE[1]//CELL)
+    middle = CELL*(np.arange(mean.shape[1])+0.5)
+    assert mean[:, 1:-1] == pytest.approx(np.tile(middle[1:-1], (len(mean), 1)), abs=20)
+    lone = local_mean(np.r_[10., np.full(99, 600.)], np.r_[10., np.full(99, 500.)], np.r_[100., np.zeros(99)], SHAPE)
+    assert lone[0, 0] == pytest.approx((100+4)/5) and lone[4, 4] == pytest.approx(1) and abs(lone[-1, -1]) < 0.05
 
 
 def test_bright_stars_hide_more():

@@ -5,7 +5,7 @@ import pytest
 from crowdsource.cython_ext.measure import COLUMNS
 from crowdsource.design import model_image
 from crowdsource.image import Image
-from crowdsource.measure import SPREAD_SCALE, measure
+from crowdsource.measure import SPREAD_SCALE, extent_significance, heart_side, measure
 from crowdsource.psf.base import pixel
 from crowdsource.psf.model import FieldPSF
 
@@ -149,6 +149,20 @@ def test_spread_model_is_zero_for_stars_and_signed_for_what_is_wider_or_thinner(
     # the definition of Desai et al. (2012) on the wide one
     p, g = own.astype(float)/flux, PSF.render_smeared(x, y, BOX, scale)[0].astype(float)
     assert values[1] == pytest.approx((g*wide).sum()/(p*wide).sum()-(g*p).sum()/(p*p).sum(), abs=1e-6)
+
+
+def test_the_heart_of_a_star_shows_its_own_width_and_not_the_light_around_it():
+    side, extents = heart_side(PSF), {}
+    assert side == 7
+    for name, distance in (("companion", 2.), ("neighbour", 6.)):
+        residual = stars([50.+distance], [40.], [100.])
+        columns = [measure(image_of(), residual, residual, PSF, np.array([50.]), np.array([40.]), np.array([1000.]), side=s)
+                   for s in (side, BOX)]
+        extents[name] = [extent_significance(c)[0] for c in columns]
+    heart, whole = extents["companion"]
+    assert heart > 0.9*whole > 1
+    heart, whole = extents["neighbour"]
+    assert heart < 0.4*whole
 
 
 def test_error_of_spread_model_is_its_scatter():

@@ -3,7 +3,7 @@ import numpy as np
 
 from ..confusion import widening
 from ..flags import combine
-from ..measure import extent_significance, measured
+from ..measure import extent_significance, heart_side, measured
 from ..psf.base import MODEL_ERROR, pixel
 from ..stages import confused, undetected_light
 from ..stars import select
@@ -30,7 +30,7 @@ def image_catalog(state):
     s, image = state.sources, state.image
     columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=_unbiased(state), passno=s.passno)
     columns.update(measured(state))
-    columns.update(_errors(state, extent_significance(columns), columns["qf"]))
+    columns.update(_errors(state, columns["qf"]))
     columns.update(_at_centre(state))
     columns["psf_star"] = np.isin(np.arange(len(s)), select(state))
     if state.forced:
@@ -71,7 +71,7 @@ def _unbiased(state):
     return state.flux*(1-np.minimum(gain, LARGEST_GAIN))
 
 
-def _errors(state, extent, seen):
+def _errors(state, seen):
     """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known.
 
     Of a star's light that lies on masked pixels, all but the part `seen`, only the PSF tells, as well as it is known.
@@ -83,7 +83,7 @@ def _errors(state, extent, seen):
     flux = np.where(flux > 0, flux, 1)
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
     confusion, reply = confused(state, sigma[:, 0], undetected_light(state))
-    confusion = confusion*widening(extent)
+    confusion = confusion*widening(extent_significance(measured(state, side=heart_side(state.psf))))
     sigma = np.minimum(sigma*np.sqrt(reply.photons), HUGE_ERROR)
     shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
     hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-seen)*flux, 0)
