@@ -14,7 +14,7 @@ HEART = 0.75
 """Half side of the box in which a source's own width shows, in FWHM: farther out it is the light of others that widens it."""
 
 
-def measure(image, residual, model, psf, x, y, flux, run=map, side=CENTROID_SIZE):
+def measure(image, residual, model, psf, sources, run=map, side=CENTROID_SIZE):
     """Every measured column of a catalog; definitions are in `crowdsource.catalog.schema`.
 
     Parameters
@@ -25,7 +25,7 @@ def measure(image, residual, model, psf, x, y, flux, run=map, side=CENTROID_SIZE
     model : ndarray, shape (ny, nx), float32
         Model of all sources.
     psf : crowdsource.psf.base.PSF
-    x, y, flux : ndarray, shape (n,), float64
+    sources : crowdsource.sources.Sources
         Positions in the image's own pixels, fluxes in its units.
     run : callable
         ``map`` or an executor's.
@@ -37,14 +37,14 @@ def measure(image, residual, model, psf, x, y, flux, run=map, side=CENTROID_SIZE
     dict of ndarray, shape (n,), float64
         Finite everywhere; a source without a good pixel has 0 in all but fwhm.
     """
+    x, y, flux = sources.x, sources.y, np.ascontiguousarray(sources.flux, dtype=np.float64)
     out = np.zeros((len(x), len(kernel.COLUMNS)))
     residual, model = (np.ascontiguousarray(a, dtype=np.float32) for a in (residual, model))
     scale = SPREAD_SCALE*float(psf.fwhm()) if len(x) else 1.
 
     def one(m):
         planes = (*psf.render(x[m], y[m], side, derivatives=True), psf.render_smeared(x[m], y[m], side, scale))
-        out[m] = kernel.measure(residual, model, image.ivar, planes, pixel(x[m])-side//2, pixel(y[m])-side//2,
-                                np.ascontiguousarray(flux[m], dtype=np.float64))
+        out[m] = kernel.measure(residual, model, image.ivar, planes, pixel(x[m])-side//2, pixel(y[m])-side//2, flux[m])
 
     chunks = list(chunks_by_size(np.full(len(x), side)))
     if chunks:
@@ -62,8 +62,7 @@ def measured(state, which=slice(None), side=CENTROID_SIZE):
     which : ndarray of int or slice
     side : int
     """
-    s = state.sources.subset(which)
-    return measure(state.image, state.residual, state.model, state.psf, s.x, s.y, s.flux, state.run, side)
+    return measure(state.image, state.residual, state.model, state.psf, state.sources.subset(which), state.run, side)
 
 
 def boxes(state, x, y, side):
@@ -104,4 +103,4 @@ def extent_significance(columns):
 
 def heart_side(psf):
     """Odd side of the stamps in which a source's own width shows, pixels."""
-    return 2*round(HEART*float(psf.fwhm()))+1
+    return 2*min(max(2, round(HEART*float(psf.fwhm()))), CENTROID_SIZE//2)+1
