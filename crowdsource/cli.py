@@ -206,6 +206,9 @@ def _run_fit(args, talk):
     settings = _settings(args, exposure, config)
     if args.dry_run:
         return _dry_run(args.instrument, exposure, settings)
+    if settings.threads > 1:
+        from .memory import keep_memory
+        keep_memory()
     start = time.process_time()
     with talk.progress() as progress, talk.processes(min(args.workers, len(exposure.tasks()))) as executor:
         outcomes = run(args.instrument, exposure, settings, executor, progress)

@@ -202,9 +202,11 @@ def local_mean(x, y, values, shape):
 
 
 def _in_cells(x, y, shape, weights=None):
-    """Number of sources in each cell, or the sum of their weights."""
-    edges = [np.arange(0, n+CELL, CELL)-0.5 for n in shape]
-    return np.histogram2d(y, x, bins=edges, weights=weights)[0]
+    """Number of sources in each cell, or the sum of their weights; those off the image count in the nearest."""
+    across = -(-shape[1]//CELL)
+    down = -(-shape[0]//CELL)
+    at = [np.clip(np.round(v), 0, n-1).astype(np.intp)//CELL for v, n in ((y, shape[0]), (x, shape[1]))]
+    return np.bincount(at[0]*across+at[1], weights, down*across).reshape(down, across)
 
 
 def _with_neighbours(cells):

@@ -131,12 +131,16 @@ def model_image(psf, x, y, flux, size, shape, out=None, run=map):
     -------
     ndarray, shape (ny, nx), float32
     """
-    out = np.zeros(shape, np.float32) if out is None else out
+    fresh = out is None
+    out = np.empty(shape, np.float32) if fresh else out
     groups = [[np.ascontiguousarray(v[m], dtype=np.float64) for v in (x, y, flux)]+[int(size[m[0]])] for m in by_size(size)]
     for *_, s in groups:
         psf.prepare(s)
 
     def band(rows):
+        if fresh:
+            # written before it is read: new pages of zeros cost twice, and several threads wait for each other's
+            out[rows] = 0
         for gx, gy, gf, s in groups:
             near = (gy > rows.start-s//2-1) & (gy < rows.stop+s//2)
             psf.add_to(out[rows], gx[near], gy[near], gf[near], s, top=rows.start)
@@ -162,7 +166,7 @@ def spread(stamps, parameters, shape, planes=3):
     -------
     ndarray, shape (ny, nx), float32
     """
-    out = np.zeros(shape, np.float32)
+    out = np.full(shape, 0, np.float32)
     kernel.spread(stamps.buffer, stamps.layout, np.ascontiguousarray(parameters, dtype=np.float64), planes, out)
     return out
 

@@ -206,4 +206,4 @@ def rendered(state, sources, out=None):
 def with_psf(state):
     """A PSF refitted on this image's stars."""
     stars = psf_stars(state)
-    return replace(state, psf=state.psf.refit(stars, state.config.psf, state.run), matched=None)
+    return replace(state, psf=state.psf.refit(stars, state.config.psf), matched=None)

@@ -132,7 +132,7 @@ class PSF(ABC):
         """Stamps as `render`, of the PSF convolved with a circular exponential disc of a scale length in pixels."""
 
     @abstractmethod
-    def refit(self, stamps, config, run=map):
+    def refit(self, stamps, config):
         """A new PSF fitted to stars.
 
         Parameters
@@ -141,8 +141,6 @@ class PSF(ABC):
             The stars.
         config : crowdsource.config.PSFConfig
             Options.
-        run : callable
-            ``map`` or an executor's: runs the parts of the work.
 
         Returns
         -------

@@ -107,10 +107,10 @@ class FieldPSF(PSF):
         wide = max(size, self.norm_size)
         return self.wings.joined(wings, middle_samples(self.core_samples(wide), size, self.oversampling))
 
-    def refit(self, stamps, config, run=map):
+    def refit(self, stamps, config):
         """A new PSF fitted to stars; see `PSF.refit`."""
         from .refit import refit
-        return refit(self, stamps, config, run)
+        return refit(self, stamps, config)
 
     def to_hdus(self, name="PSF"):
         """See `PSF.to_hdus`."""

@@ -30,7 +30,7 @@ BLOCK = 32
 NUISANCE = 4
 
 
-def refit(psf, stamps, config, run=map):
+def refit(psf, stamps, config):
     """A new PSF fitted to stars.
 
     Parameters
@@ -38,8 +38,6 @@ def refit(psf, stamps, config, run=map):
     psf : FieldPSF
     stamps : StarStamps
     config : crowdsource.config.PSFConfig
-    run : callable
-        ``map`` or an executor's.
 
     Returns
     -------
@@ -49,7 +47,7 @@ def refit(psf, stamps, config, run=map):
     if len(stamps) < config.min_stars:
         log.warning("PSF not refitted: %d stars, %d are needed", len(stamps), config.min_stars)
         return psf
-    new = refitted(psf, stamps, config, run)
+    new = refitted(psf, stamps, config)
     if config.expected_fwhm:
         fwhm = float(new.fwhm())
         if not 1/config.fwhm_factor < fwhm/config.expected_fwhm < config.fwhm_factor:
@@ -59,13 +57,13 @@ def refit(psf, stamps, config, run=map):
     return new
 
 
-def refitted(psf, stamps, config, run=map):
+def refitted(psf, stamps, config):
     """A new PSF, whatever it looks like; see `refit`."""
     if config.method == "median":
         from .median import median_refit
         return median_refit(psf, stamps, config)
     order = affordable_order(len(stamps), config)
-    wings = fit_wings(psf, stamps, order, run) if isinstance(psf.wings, MoffatWings) else psf.wings
+    wings = fit_wings(psf, stamps, order) if isinstance(psf.wings, MoffatWings) else psf.wings
     bare = FieldPSF.of(wings, norm_size=psf.norm_size)
     # a PSF sampled once a pixel is wide enough, and need not be rendered to know it
     width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
@@ -75,7 +73,7 @@ def refitted(psf, stamps, config, run=map):
     if width < NARROW:
         log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", width)
         return bare
-    return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core, run)
+    return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core)
 
 
 def directly(wings, width, order, config):
@@ -134,7 +132,7 @@ def toned_down(weight, residual):
     return weight/(1+residual**2*weight*np.float32(1/OUTLIER**2))
 
 
-def fit_wings(psf, stamps, order, run=map):
+def fit_wings(psf, stamps, order):
     """Gauss-Newton on the polynomials of the Moffat profile's parameters.
 
     Parameters
@@ -143,8 +141,6 @@ def fit_wings(psf, stamps, order, run=map):
         Its wings are the start; its core plays no part.
     stamps : StarStamps
     order : int
-    run : callable
-        ``map`` or an executor's.
 
     Returns
     -------
@@ -156,7 +152,7 @@ def fit_wings(psf, stamps, order, run=map):
     free = [terms(order)]*3+[1]
     for _ in range(ITERATIONS):
         current, before = FieldPSF.of(wings, norm_size=psf.norm_size), wings
-        matrix, rhs = normal_of_shape(current, stamps, wings, design, free, run)
+        matrix, rhs = normal_of_shape(current, stamps, wings, design, free)
         step = np.linalg.lstsq(matrix, rhs, rcond=1e-10)[0]
         wings = stepped(wings, step, free)
         if (np.abs(wings.coefficients-before.coefficients).sum(axis=1) < SETTLED).all():
@@ -173,11 +169,11 @@ def shape_changes(psf, size, wings):
     return [change[k:k+1] for k in range(4)]
 
 
-def normal_of_shape(psf, stamps, wings, design, free, run=map):
+def normal_of_shape(psf, stamps, wings, design, free):
     """Normal equations of the shape's polynomials with each star's nuisances eliminated."""
     n, changes = len(stamps), shape_changes(psf, stamps.size, wings)
     psf.prepare(stamps.size)
-    information, gradient = in_blocks(lambda block: normal_of_stars(psf, block, changes), stamps, run)
+    information, gradient = in_blocks(lambda block: normal_of_stars(psf, block, changes), stamps)
     # a star's shape steps are its place in the polynomials
     place = np.zeros((n, 4, sum(free)))
     start = 0
@@ -188,9 +184,9 @@ def normal_of_shape(psf, stamps, wings, design, free, run=map):
     return matrix+1e-9*np.diag(np.diag(matrix)), np.einsum("nka,nk->a", place, gradient)
 
 
-def in_blocks(function, stamps, run):
+def in_blocks(function, stamps):
     """Arrays that a function gives for stamps of stars, worked out block by block."""
-    parts = run(function, [stamps.subset(slice(k, k+BLOCK)) for k in range(0, len(stamps), BLOCK)])
+    parts = map(function, [stamps.subset(slice(k, k+BLOCK)) for k in range(0, len(stamps), BLOCK)])
     return [np.concatenate(part) for part in zip(*parts)]
 
 
@@ -269,7 +265,7 @@ def stepped(wings, step, free):
     return replace(wings, coefficients=wings.coefficients+change)
 
 
-def fit_core(psf, stamps, order, size, run=map):
+def fit_core(psf, stamps, order, size):
     """A pixel core: what the wings leave, shifted to the stars' centres, as a polynomial of the position per pixel.
 
     Each star is fitted with the present core, so that its flux and centre are those of the whole PSF. A coefficient stays only
@@ -284,8 +280,6 @@ def fit_core(psf, stamps, order, size, run=map):
     order : int
     size : int
         Side of the core, pixels.
-    run : callable
-        ``map`` or an executor's.
 
     Returns
     -------
@@ -298,7 +292,7 @@ def fit_core(psf, stamps, order, size, run=map):
     if bare:
         psf.prepare(size)
         bare.prepare(size)
-    centred, certainty = in_blocks(lambda block: centred_rest(psf, bare, block, size), stamps, run)
+    centred, certainty = in_blocks(lambda block: centred_rest(psf, bare, block, size), stamps)
     planes = pixel_polynomials(centred, certainty, basis(stamps.x, stamps.y, psf.shape, order))
     return FieldPSF.of(psf.wings, planes*taper(planes.shape[-1]), psf.norm_size)
 
