@@ -172,9 +172,9 @@ def reference_rows(name, folder, score, arguments, others):
     """Cells of a reference field, for this project and other programs, and this project's run."""
     image, ivar, dq = (str(folder/f"{name}_{plane}.fits") for plane in ("im", "ivar", "dq"))
     done = run(image, ivar, dq, folder/f"{name}.cat.fits", arguments.options, arguments.repeat)
-    rows = [reference_row(name, "this project", (done.cpu, done.peak), done.cpu, score(str(folder), name, done.catalog))]
+    rows = [reference_row(name, "this project", (done.cpu, done.peak), done.cpu, score.score(str(folder), name, done.catalog))]
     for program, used, catalog in other_runs(name, (image, ivar), REFERENCE_FWHM, folder, others):
-        rows.append(reference_row(name, program, used, done.cpu, score(str(folder), name, catalog)))
+        rows.append(reference_row(name, program, used, done.cpu, score.score(str(folder), name, catalog)))
     return rows, done
 
 
@@ -193,14 +193,14 @@ def shown(value):
 
 
 def scorer(folder):
-    """The function `score` of the reference folder, or None."""
+    """The module that scores, of the reference folder, or None."""
     path = Path(folder)/"score.py"
     if not path.exists():
         return None
     spec = importlib.util.spec_from_file_location("score", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.score
+    return module
 
 
 def have_reference(name, folder, reference, python):

@@ -154,7 +154,7 @@ class SolveConfig:
     max_stamp_pixels: int = 60_000_000
     position_prior: float = 1.
     error_prior: float = 1.
-    tolerance: float = 1e-3
+    tolerance: float = 3e-3
     search_tolerance: float = 3e-2
     max_iterations: int = 200
     min_overlap: int = 7
