@@ -11,6 +11,8 @@ from .tiles import bands
 
 log = logging.getLogger(__name__)
 CHUNK_PIXELS = 400_000
+RESERVE, MOST_RESERVE = 4, 1 << 26
+"""How much longer than needed a buffer for stamps is, in its own length, and the most values that this comes to."""
 BAND = 512
 """Height of the bands in which a model is rendered, pixels; stars that reach into two are rendered twice."""
 
@@ -72,8 +74,8 @@ class Workspace:
             buffer = self._free.pop()
         except IndexError:
             buffer = np.empty(0, np.float32)
-        # somewhat more than needed, since the next pass has more sources
-        return buffer if len(buffer) >= length else np.empty(int(1.2*length), np.float32)
+        # the next pass has more sources; what is not written to takes no memory, and new memory takes time
+        return buffer if len(buffer) >= length else np.empty(length+min(RESERVE*length, MOST_RESERVE), np.float32)
 
     def give(self, buffer):
         """Take a buffer back; nobody may use it any more."""
