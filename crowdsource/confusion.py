@@ -21,10 +21,10 @@ SAMPLE = 4
 """Of so many pixels along each axis one tells how much of a cell is good."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-KEPT = 0.76
-"""From this part of the bounds of detection and pruning on a star is kept more often than not."""
 MOST_BLENDED = 10.
 """Largest ratio of a flux error with neighbours to one without that counts in the mean."""
+KEPT = 0.76
+"""From this part of the bounds of detection and pruning on a star is kept more often than not."""
 SPLIT = 1.2
 """From this multiple of the blend ratio on a companion of a bright star is split from it more often than not."""
 NEAR = 0.71
@@ -111,8 +111,10 @@ def confusion_noise(sources, joint, good, reply, config):
     py, px = sources.inside(good.shape)
     stars = reply.area*density[py//CELL, px//CELL]
     own = np.where(usable, sources.error, sigma)
-    blending = local_mean(sources.x[usable], sources.y[usable], np.clip(joint[usable]/own[usable], 1, MOST_BLENDED), good.shape)
-    least = KEPT*max(config.detect.threshold, config.cull.prune)*own*blending[py//CELL, px//CELL]
+    # an error that is not known is no blending
+    blending = np.fmin(np.fmax(joint/own, 1), MOST_BLENDED)[usable]
+    usual = local_mean(sources.x[usable], sources.y[usable], blending, good.shape)
+    least = KEPT*max(config.detect.threshold, config.cull.prune)*own*usual[py//CELL, px//CELL]
     faintest = np.hypot(least, SPLIT*config.detect.blend_ratio*np.maximum(flux, 0))
     return np.sqrt(squared_light(stars, slope, limit, faintest))
 

@@ -83,7 +83,8 @@ def _errors(state, seen):
     flux = np.where(flux > 0, flux, 1)
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
     confusion, reply = confused(state, sigma[:, 0], undetected_light(state))
-    confusion = confusion*widening(extent_significance(measured(state, side=heart_side(state.psf))))
+    if confusion.any():
+        confusion = confusion*widening(extent_significance(measured(state, side=heart_side(state.psf))))
     sigma = np.minimum(sigma*np.sqrt(reply.photons), HUGE_ERROR)
     shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
     hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-seen)*flux, 0)
