@@ -21,16 +21,16 @@ SAMPLE = 4
 """Of so many pixels along each axis one tells how much of a cell is good."""
 CELL_WEIGHT = 4
 """Number of sources at which a cell's own count and the image's mean weigh the same."""
-MOST_BLENDED = 10.
+MOST_BLENDED = 4.
 """Largest ratio of a flux error with neighbours to one without that counts in the mean."""
-KEPT = 0.76
+KEPT = 0.85
 """From this part of the bounds of detection and pruning on a star is kept more often than not."""
 SPLIT = 1.2
 """From this multiple of the blend ratio on a companion of a bright star is split from it more often than not."""
 NEAR = 0.71
 """Position noise, in units of what all undetected light would give: the light that moves a centre most lies farthest out, where
 it is a source of its own first."""
-EXTENT, EXTENTS = 0.65, (-1., 4.)
+EXTENT, EXTENTS = 0.62, (-1., 4.)
 """Logarithm of the noise gained with each sigma of extent, and the range in which it holds. These four are measured on simulated
 fields."""
 

@@ -37,7 +37,7 @@ SKY_SAMPLE = 8
 """The sky is smooth: its median is taken over one in so many pixels along each axis."""
 USUAL_EXTENT = -0.45
 """Of a single star, in sigma: what is wider is rather several of them."""
-DOUBT = 0.75
+DOUBT = 0.8
 """So much of an extent over a whole stamp, where other stars' light adds to it, counts like one of a star's heart."""
 PRUNE_REACH = 1.5
 """Sources within so many FWHM of each other compete when some have to go."""
@@ -358,7 +358,7 @@ def culled(state):
             state = stages.with_model(state)
             confusion, _ = stages.confused(state, marginal_error(state.covariance))
             doubtful = significance < share*c.prune*MOST_DOUBT
-            significance = sources.flux/np.hypot(error, c.confusion*confusion)/widened(state, error, confusion, doubtful)
+            significance = significance/widened(state, error, confusion, doubtful)
         competing = PRUNE_REACH*float(state.psf.fwhm())
         # what was found in this pass has not settled yet, nor has what stands next to it
         new = sources.passno == state.passno

@@ -192,8 +192,6 @@ class CullConfig:
         removed, the least significant of each crowd first: the model does not need them. The flux of a source wider than
         single stars counts for less, by as much as its noise of confusion is larger: it is more often several stars too faint
         to be told apart than one.
-    confusion : float
-        This share of a source's noise of confusion counts against it then, beside that of photons.
     prune_from, search_share : int, float
         From this pass on a search, too, removes sources, below this share of that bound: what stood in a false place gives
         room for better ones.
@@ -207,8 +205,7 @@ class CullConfig:
         Sources brighter than this are never removed for being close; image units.
     """
     min_significance: float = 2.
-    prune: float = 4.42
-    confusion: float = 0.25
+    prune: float = 4.5
     prune_from: int = 2
     search_share: float = 0.72
     merge: float = 3.
