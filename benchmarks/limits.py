@@ -12,6 +12,7 @@ them. Nothing of this is used by the fit. Needs scikit-learn and numba; each fie
 import argparse
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from crowdsource import FitConfig, fit
-from crowdsource.measure import boxes
+from crowdsource.evaluate import robust_scatter
 from crowdsource.instruments.generic import Generic
+from crowdsource.measure import boxes
+from crowdsource.noise import MAD_TO_SIGMA
 
 SIDE, EDGE, SATURATED = 15, 20, 25
 LOOSER = 3.7
@@ -35,7 +38,19 @@ BINS = (5, 10), (10, 30), (30, 100), (100, np.inf)
 
 @dataclass(frozen=True)
 class Field:
-    """A fitted field: of each row what trees see, the stamps of its residual over its noise, and its star in the truth, or -1."""
+    """A fitted field.
+
+    Attributes
+    ----------
+    rows, seen, stamps : Table, ndarray, ndarray
+        Its catalog, what trees see of each row, and the residual around each over its noise.
+    truth, star : Table, ndarray
+        Its stars, and the row of each, or -1.
+    inside, false : ndarray of bool
+        Rows that count, and those that no stars account for.
+    scored : callable
+        Scores of a part of the rows.
+    """
     rows: Table
     seen: np.ndarray
     stamps: np.ndarray
@@ -43,6 +58,7 @@ class Field:
     star: np.ndarray
     inside: np.ndarray
     false: np.ndarray
+    scored: partial
 
 
 def fitted(name, folder, score, prune):
@@ -59,7 +75,8 @@ def fitted(name, folder, score, prune):
     inside = ((where > EDGE) & (where < np.array(image.shape[::-1])-EDGE-1)).all(axis=1)
     inside &= cKDTree(np.argwhere(image.dq > 0)[:, ::-1]).query(where)[0] > SATURATED
     seen, stamps = looked_at(states[-1], rows)
-    return Field(rows, seen, stamps, truth, score.match(*places), inside, score.unexplained(*places))
+    return Field(rows, seen, stamps, truth, score.match(*places), inside, score.unexplained(*places),
+                 partial(score.score, str(folder), name))
 
 
 def columns(table, *names):
@@ -94,11 +111,6 @@ def looked_at(state, rows):
     return np.nan_to_num(seen, nan=-99, posinf=1e6, neginf=-1e6), noise
 
 
-def robust(z):
-    """Standard deviation from the median absolute deviation."""
-    return 1.4826*np.median(np.abs(z-np.median(z)))
-
-
 def joined(values):
     """Arrays of several fields as one."""
     return np.concatenate([np.asarray(v) for v in values])
@@ -128,21 +140,12 @@ def spurious(fields):
 
 def found_and_false(fields, keep):
     """A line: % of stars found at a blend signal to noise of 5-7, 7-10 and 10-20, and of rows above 5 sigma that are false."""
-    stars, right, rows, false, start = np.zeros(3), np.zeros(3), 0, 0, 0
-    for f in fields:
-        kept, start = keep[start:start+len(f.rows)], start+len(f.rows)
-        x, y, true, bound, snr = columns(f.truth, "x", "y", "flux", "sf_bfp", "snr5")
-        within = (x > EDGE) & (x < f.truth.meta["NX"]-EDGE-1) & (y > EDGE) & (y < f.truth.meta["NY"]-EDGE-1) & (snr > 5)
-        ratio = np.where(f.star >= 0, f.rows["flux"][f.star]/true, 0)
-        good = (f.star >= 0) & kept[f.star] & (np.abs(np.log(np.maximum(ratio, 1e-9))) < np.log(1.5))
-        for k, (low, high) in enumerate(((5, 7), (7, 10), (10, 20))):
-            here = within & (true/bound > low) & (true/bound <= high)
-            stars[k] += here.sum()
-            right[k] += (here & good).sum()
-        counted = kept & f.inside & (f.rows["flux"] > f.truth.meta["F5"])
-        rows += counted.sum()
-        false += (counted & f.false).sum()
-    return f"found {np.round(100*right/stars, 1)}, false {100*false/rows:.2f} %"
+    parts = np.split(keep, np.cumsum([len(f.rows) for f in fields])[:-1])
+    scores = [f.scored(f.rows[kept]) for f, kept in zip(fields, parts)]
+    stars, found = (np.array([s[n][1:4] for s in scores], dtype=float) for n in ("stars", "found"))
+    rows = [(kept & f.inside & (f.rows["flux"] > f.truth.meta["F5"])).sum() for f, kept in zip(fields, parts)]
+    false = np.average([s["spurious"][0] for s in scores], weights=rows)
+    return f"found {np.average(found, axis=0, weights=stars).round(1)}, false {false:.2f} %"
 
 
 def errors(fields):
@@ -162,14 +165,14 @@ def errors(fields):
     expected = np.exp(cross_val_predict(HistGradientBoostingRegressor(**TREES), seen[known], size, groups=group[known],
                                         cv=GroupKFold(min(5, len(fields)))))
     scale = np.ones(len(pull))
-    scale[known] = expected*1.4826*np.median(np.abs(pull[known])/expected)
+    scale[known] = expected*MAD_TO_SIGMA*np.median(np.abs(pull[known])/expected)
     for number in range(len(fields)):
         for label, z in (("the catalog's errors", pull), ("the trees' errors", pull/scale)):
             cells = []
             for low, high in BINS:
                 here = (group == number) & (snr > low) & (snr <= high)
                 thirds = np.array_split(np.flatnonzero(here)[np.argsort(blending[here])], 3)
-                cells.append(f"{robust(z[here]):.2f} "+"/".join(f"{robust(z[t]):.2f}" for t in thirds)
+                cells.append(f"{robust_scatter(z[here]):.2f} "+"/".join(f"{robust_scatter(z[t]):.2f}" for t in thirds)
                              +f" {100*np.mean(np.abs(z[here]) > 3):.1f} %")
             yield f"field {number}, {label}: "+"; ".join(cells)
 
@@ -188,11 +191,11 @@ def places(fields):
             target.append((f.rows[axis][row]-f.truth[axis][k])/f.truth[bound][k])
     target, pattern = joined(target), joined(pattern)
     usual = np.abs(target) < 6
-    yield f"{len(target)} coordinates, scatter {robust(target):.3f}"
+    yield f"{len(target)} coordinates, scatter {robust_scatter(target):.3f}"
     for label, model in (("a linear filter", Ridge(alpha=100., fit_intercept=False)),
                          ("trees", HistGradientBoostingRegressor(loss="absolute_error", **TREES))):
         left = target[usual]-cross_val_predict(model, pattern[usual], target[usual], cv=5)
-        yield f"less what {label} sees: {robust(left):.3f} ({robust(target[usual]):.3f} before)"
+        yield f"less what {label} sees: {robust_scatter(left):.3f} ({robust_scatter(target[usual]):.3f} before)"
 
 
 STUDIES = dict(spurious=spurious, errors=errors, places=places)

@@ -172,9 +172,9 @@ def reference_rows(name, folder, score, arguments, others):
     """Cells of a reference field, for this project and other programs, and this project's run."""
     image, ivar, dq = (str(folder/f"{name}_{plane}.fits") for plane in ("im", "ivar", "dq"))
     done = run(image, ivar, dq, folder/f"{name}.cat.fits", arguments.options, arguments.repeat)
-    rows = [reference_row(name, "this project", (done.cpu, done.peak), done.cpu, score.score(str(folder), name, done.catalog))]
+    rows = [reference_row(name, "this project", (done.cpu, done.peak), done.cpu, score(str(folder), name, done.catalog))]
     for program, used, catalog in other_runs(name, (image, ivar), REFERENCE_FWHM, folder, others):
-        rows.append(reference_row(name, program, used, done.cpu, score.score(str(folder), name, catalog)))
+        rows.append(reference_row(name, program, used, done.cpu, score(str(folder), name, catalog)))
     return rows, done
 
 
@@ -274,9 +274,9 @@ def parsed():
 def main():
     """Run all fields and print what they gave."""
     arguments = parsed()
-    score = scorer(arguments.reference)
-    names = arguments.names or [*FIELDS, *(REFERENCE if score else ())]
-    unknown = [n for n in names if n not in FIELDS and not score]
+    scoring = scorer(arguments.reference)
+    names = arguments.names or [*FIELDS, *(REFERENCE if scoring else ())]
+    unknown = [n for n in names if n not in FIELDS and not scoring]
     if unknown:
         sys.exit(f"{', '.join(unknown)}: not among {', '.join(FIELDS)}, and {arguments.reference} has no score.py")
     others = {name: python for name, python in interpreters().items() if arguments.peers is None or name in arguments.peers}
@@ -288,7 +288,7 @@ def main():
             rows, done = own_rows(name, arguments.fields, arguments, others)
             own += rows
         else:
-            rows, done = reference_rows(name, arguments.fields, score, arguments, others)
+            rows, done = reference_rows(name, arguments.fields, scoring.score, arguments, others)
             reference += rows
         ran.append(name)
         runs.append(done)

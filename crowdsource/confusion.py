@@ -107,13 +107,13 @@ def confusion_noise(sources, joint, good, reply, config):
         return np.zeros(len(flux))
     limit = COMPLETE*sigma
     slope = power_law_slope(flux[counted]/limit)
-    density = local_density(sources.x[counted], sources.y[counted], good)
+    density = local_density(sources.subset(counted), good)
     py, px = sources.inside(good.shape)
     stars = reply.area*density[py//CELL, px//CELL]
     own = np.where(usable, sources.error, sigma)
     # an error that is not known is no blending
     blending = np.fmin(np.fmax(joint/own, 1), MOST_BLENDED)[usable]
-    usual = local_mean(sources.x[usable], sources.y[usable], blending, good.shape)
+    usual = local_mean(sources.subset(usable), blending, good.shape)
     least = KEPT*max(config.detect.threshold, config.cull.prune)*own*usual[py//CELL, px//CELL]
     faintest = np.hypot(least, SPLIT*config.detect.blend_ratio*np.maximum(flux, 0))
     return np.sqrt(squared_light(stars, slope, limit, faintest))
@@ -165,12 +165,12 @@ def power_law_slope(ratio):
     return float(np.clip(1+(n+SLOPE_WEIGHT)/(np.log(ratio).sum()+SLOPE_WEIGHT/(SLOPE-1)), *SLOPES))
 
 
-def local_density(x, y, good):
+def local_density(sources, good):
     """Sources per good pixel in cells of `CELL` pixels and their neighbours, drawn to the mean where they are few.
 
     Parameters
     ----------
-    x, y : ndarray, shape (n,)
+    sources : crowdsource.sources.Sources
     good : ndarray of bool, shape (ny, nx)
 
     Returns
@@ -180,18 +180,19 @@ def local_density(x, y, good):
     area = good[::SAMPLE, ::SAMPLE].astype(np.int64)*SAMPLE**2
     for axis in (0, 1):
         area = np.add.reduceat(area, np.arange(0, area.shape[axis], CELL//SAMPLE), axis=axis)
-    mean = len(x)/max(1, int(area.sum()))
-    count, expected = _with_neighbours(_in_cells(x, y, good.shape)), mean*_with_neighbours(area)
+    mean = len(sources)/max(1, int(area.sum()))
+    count, expected = _with_neighbours(_in_cells(sources, good.shape)), mean*_with_neighbours(area)
     return mean*(count+CELL_WEIGHT)/(expected+CELL_WEIGHT)
 
 
-def local_mean(x, y, values, shape):
+def local_mean(sources, values, shape):
     """Mean of the sources' values in cells and their neighbours around; drawn to the mean of all where they are few.
 
     Parameters
     ----------
-    x, y, values : ndarray, shape (n,)
-        Of one source at least.
+    sources : crowdsource.sources.Sources
+        One at least.
+    values : ndarray, shape (n,)
     shape : tuple of int
         (ny, nx) of the image.
 
@@ -199,16 +200,15 @@ def local_mean(x, y, values, shape):
     -------
     ndarray, shape (cells_y, cells_x)
     """
-    count, total = (_with_neighbours(_in_cells(x, y, shape, weights)) for weights in (None, values))
+    count, total = (_with_neighbours(_in_cells(sources, shape, weights)) for weights in (None, values))
     return (total+CELL_WEIGHT*values.mean())/(count+CELL_WEIGHT)
 
 
-def _in_cells(x, y, shape, weights=None):
+def _in_cells(sources, shape, weights=None):
     """Number of sources in each cell, or the sum of their weights; those off the image count in the nearest."""
-    across = -(-shape[1]//CELL)
-    down = -(-shape[0]//CELL)
-    at = [np.clip(np.round(v), 0, n-1).astype(np.intp)//CELL for v, n in ((y, shape[0]), (x, shape[1]))]
-    return np.bincount(at[0]*across+at[1], weights, down*across).reshape(down, across)
+    down, across = (-(-n//CELL) for n in shape)
+    py, px = sources.inside(shape)
+    return np.bincount(py//CELL*across+px//CELL, weights, down*across).reshape(down, across)
 
 
 def _with_neighbours(cells):

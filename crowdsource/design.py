@@ -168,6 +168,7 @@ def spread(stamps, parameters, shape, planes=3):
     -------
     ndarray, shape (ny, nx), float32
     """
+    # written at once, as in `model_image`
     out = np.full(shape, 0, np.float32)
     kernel.spread(stamps.buffer, stamps.layout, np.ascontiguousarray(parameters, dtype=np.float64), planes, out)
     return out

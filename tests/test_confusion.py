@@ -107,11 +107,12 @@ def test_the_blending_that_counts_is_the_usual_one_around_not_a_sources_own():
 
 def test_local_means_follow_their_sources_and_few_are_drawn_to_the_mean_of_all():
     s = crowd(4000)
-    mean = local_mean(s.x, s.y, s.x, SHAPE)
+    mean = local_mean(s, s.x, SHAPE)
     assert mean.shape == (SHAPE[0]//CELL, SHAPE[1]//CELL)
     middle = CELL*(np.arange(mean.shape[1])+0.5)
     assert mean[:, 1:-1] == pytest.approx(np.tile(middle[1:-1], (len(mean), 1)), abs=20)
-    lone = local_mean(np.r_[10., np.full(99, 600.)], np.r_[10., np.full(99, 500.)], np.r_[100., np.zeros(99)], SHAPE)
+    lone = Sources.new(np.r_[10., np.full(99, 600.)], np.r_[10., np.full(99, 500.)])
+    lone = local_mean(lone, np.r_[100., np.zeros(99)], SHAPE)
     assert lone[0, 0] == pytest.approx((100+4)/5) and lone[4, 4] == pytest.approx(1) and abs(lone[-1, -1]) < 0.05
 
 
@@ -126,13 +127,13 @@ def test_density_follows_the_stars_and_the_good_pixels():
     s = crowd(4000)
     left = s.subset(s.x < SHAPE[1]/2)
     good = np.ones(SHAPE, bool)
-    density = local_density(left.x, left.y, good)
+    density = local_density(left, good)
     assert density.shape == (SHAPE[0]//CELL, SHAPE[1]//CELL)
     assert density[:, :3].mean() == pytest.approx(4000/np.prod(SHAPE), rel=0.15)
     assert density[:, -3:].mean() < 0.2*density[:, :3].mean()
     # half of the pixels masked, the same stars on the others: twice the density
     good[::8] = good[1::8] = good[2::8] = good[3::8] = False
-    assert local_density(s.x, s.y, good).mean() == pytest.approx(2*local_density(s.x, s.y, np.ones(SHAPE, bool)).mean(), rel=0.05)
+    assert local_density(s, good).mean() == pytest.approx(2*local_density(s, np.ones(SHAPE, bool)).mean(), rel=0.05)
 
 
 def test_slope_is_found_and_few_sources_keep_the_common_one():
