@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.instruments.decam import FLAGS, Decam, seam_step
+from crowdsource.instruments.decam.adapter import FLAGS, Decam, seam_step
 from run import COMMAND, MEBIBYTE, ONE_THREAD, ROOT, table
 
-from crowdsource import fit
-from crowdsource.evaluate import compare, match_stars
-from crowdsource.run import configuration
+from crowdsource.engine import loop as fit
+from crowdsource.exposure.run import configuration
+from crowdsource.validate.evaluate import compare, match_stars
 
 CCDS = "N4", "N5", "N15", "N22", "S4", "S7", "S14", "S22"
 NAME = "c4d_170316_062107_ooi_z_v1.fits.fz"

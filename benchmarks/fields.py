@@ -5,8 +5,8 @@
 import argparse
 from pathlib import Path
 
-from crowdsource.io.simulation import write_simulation
 from crowdsource.simulate import Cluster, SimulationConfig, simulate_field
+from crowdsource.simulate.files import write_simulation
 
 FIELDS = {
     "sharp": SimulationConfig(stars=8000., fwhm=2.2, beta=3.5, seed=11),

@@ -19,9 +19,9 @@ from scipy.optimize import least_squares
 from scipy.signal import fftconvolve
 
 from crowdsource.psf.base import MODEL_ERROR
-from crowdsource.psf.halo import Halo
 from crowdsource.psf.model import area_width
-from crowdsource.psf.moffat import pixel_moffat, profile_stamp
+from crowdsource.psf.profiles.halo import Halo
+from crowdsource.psf.profiles.moffat import pixel_moffat, profile_stamp
 
 log = logging.getLogger(__name__)
 BANDS = "ugrizY"
@@ -153,7 +153,7 @@ def toml(found):
     """The file's text."""
     lines = ["# DECam's static wings by filter, fitted by benchmarks/fit_wings.py. Rows of core and moffats: share of all light,",
              "# FWHM (pixels), beta. Rows of spikes: share, angle (degrees from x towards y), width (pixels), opening, power,",
-             "# scale (pixels), slope; see crowdsource.psf.halo."]
+             "# scale (pixels), slope; see crowdsource.psf.profiles.halo."]
     for band, rows in found.items():
         lines.append(f"\n[{band}]")
         for name, values in zip(("core", "moffats", "spikes"), rows):

@@ -13,12 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from crowdsource.instruments.wise_psf import SIDE, Orientation, PolarModel, core_of, model_of, read_model
+from crowdsource.instruments.wise.psf import SIDE, Orientation, PolarModel, core_of, model_of, read_model
 from fit_wings import radius
 from run import table
 from scipy.optimize import least_squares
 
-from crowdsource.psf.halo import Halo
+from crowdsource.psf.profiles.halo import Halo
 
 log = logging.getLogger(__name__)
 RINGS = 0, 1, 2, 3, 4, 6, 9, 15, 30, 60, 100
@@ -36,7 +36,7 @@ SPIKE = [[(2e-3, *POSITIVE), (0., -5., 5.), (2., 1., 6.), (0.02, 1e-4, 0.1), (2.
 GROUPS = dict(core=CORE, lobes=LOBES, moffats=WIDE, spikes=SPIKE)
 HEAD = ("Built-in PSFs of W1 and W2, ecliptic north up, fitted by benchmarks/fit_wise_psf.py. Rows of core: share, FWHM",
         "(pixels), e1, e2, beta; of lobes, on both sides of the centre: share, distance (pixels), angle (degrees from x towards",
-        "y), FWHM; of moffats: share, FWHM, beta; of spikes as crowdsource.psf.halo has them.")
+        "y), FWHM; of moffats: share, FWHM, beta; of spikes as crowdsource.psf.profiles.halo has them.")
 NEAR = 25
 """Pixels of the radius within which all pixels are fitted, and the core's profiles are integrated over them."""
 THINNED = 8000

@@ -17,17 +17,18 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
+from crowdsource.instruments.generic import Generic
 from run import have_reference, scorer
 from scipy.spatial import cKDTree
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from crowdsource import FitConfig, fit
-from crowdsource.evaluate import robust_scatter
-from crowdsource.instruments.generic import Generic
-from crowdsource.measure import boxes
-from crowdsource.noise import MAD_TO_SIGMA
+from crowdsource import FitConfig
+from crowdsource.core.noise import MAD_TO_SIGMA
+from crowdsource.engine import loop as fit
+from crowdsource.engine.measure import boxes
+from crowdsource.validate.evaluate import robust_scatter
 
 SIDE, EDGE, SATURATED = 15, 20, 25
 LOOSER = 3.7

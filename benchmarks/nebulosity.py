@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from run import table
 
-from crowdsource import fit
 from crowdsource.config import FitConfig, NebulosityConfig
-from crowdsource.evaluate import compare
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
+from crowdsource.engine import loop as fit
 from crowdsource.simulate import Cluster, SimulationConfig, draw_sky, pipeline_ivar, simulate_field
+from crowdsource.validate.evaluate import compare
 
 SEEDS = 1, 2, 3
 PLAIN = {

@@ -20,10 +20,11 @@ from astropy.wcs import WCS
 from repeatability_scores import Sky, bright_row, floors, mean_tables, repeatability, uses_table
 from run import COMMAND, ROOT, table, timed
 
-from crowdsource import FitConfig, fit
-from crowdsource.io.simulation import write_simulation
+from crowdsource import FitConfig
+from crowdsource.engine import loop as fit
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SimulationConfig, simulate_field, star_stamps
+from crowdsource.simulate.files import write_simulation
 
 SHAPE, SCALE, CENTRE = (1024, 1024), 0.27, (200.3, -11.7)
 BOX = 59

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 import numpy as np
 from run import table
 
-from crowdsource.catalog.sky.average import USES
-from crowdsource.catalog.sky.release import open_release
-from crowdsource.catalog.detections.store import open_store
-from crowdsource.evaluate import match_stars, robust_scatter, unexplained
 from crowdsource.psf.model import FieldPSF
+from crowdsource.survey.objects.average import USES
+from crowdsource.survey.objects.release import open_release
+from crowdsource.survey.store.store import open_store
+from crowdsource.validate.evaluate import match_stars, robust_scatter, unexplained
 
 BINS = 13., 15., 16., 17., 18., 19., 20., 21., 22.
 BANDS = "gri"

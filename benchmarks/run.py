@@ -29,9 +29,9 @@ from astropy.table import Table
 from fields import FIELDS, field_file
 from peers import PEERS
 
-from crowdsource.evaluate import compare, match_stars
-from crowdsource.io.simulation import read_simulation
 from crowdsource.simulate import SIMULATED
+from crowdsource.simulate.files import read_simulation
+from crowdsource.validate.evaluate import compare, match_stars
 
 ROOT = Path(__file__).parent.parent
 OURS, OWN = ROOT/"benchmarks"/"ours.csv", ROOT/"benchmarks"/"own.csv"

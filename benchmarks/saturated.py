@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from run import table
 
-from crowdsource import fit
+from crowdsource.engine import loop as fit
 from crowdsource.simulate import SimulationConfig, simulate_field
 
 PEAKS, DENSITIES, STARS, SEEDS = (1., 3., 10.), (1000., 6000.), 30, (21, 22)

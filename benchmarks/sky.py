@@ -19,8 +19,8 @@ from pathlib import Path
 from decam import COMMAND, ONE_THREAD, run
 from run import ROOT, table
 
-from crowdsource.catalog.sky.release import open_release
-from crowdsource.catalog.detections.store import open_store
+from crowdsource.survey.objects.release import open_release
+from crowdsource.survey.store.store import open_store
 
 STARS = 40_000, 390_000
 """Of the surveys: some one and ten million detections."""

@@ -19,10 +19,10 @@ import numpy as np
 from astropy.io import fits
 from run import table
 
-from crowdsource.catalog.detections import ledger, records
-from crowdsource.catalog.healpix import INDEX
-from crowdsource.catalog.schema import columns_of
-from crowdsource.catalog.detections.store import create_store, open_store
+from crowdsource.engine.schema import columns_of
+from crowdsource.survey.healpix import INDEX
+from crowdsource.survey.store import ledger, records
+from crowdsource.survey.store.store import create_store, open_store
 
 CATALOGS, ROWS = 100, 20_000
 SCALE, WIDTH = 0.26, 0.3
@@ -131,8 +131,8 @@ def _interrupted(store, files, stop, most):
 
 def ingesting(store, files):
     """A process that ingests in batches of two catalogs."""
-    code = ("import sys\nfrom crowdsource.catalog.detections.store import open_store\n"
-            "from crowdsource.catalog.detections.ingest import ingest\n"
+    code = ("import sys\nfrom crowdsource.survey.store.store import open_store\n"
+            "from crowdsource.survey.store.ingest import ingest\n"
             "sys.exit(ingest(open_store(sys.argv[1]), sys.argv[2:], batch_rows=6000).status)")
     return [sys.executable, "-c", code, str(store), *map(str, files)]
 

@@ -12,7 +12,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy.spatial import cKDTree
 
 from crowdsource.io.fits import celestial_wcs
-from crowdsource.io.survey import read_links, read_truth
+from crowdsource.simulate.survey.files import read_links, read_truth
 
 RADIUS = 0.375
 """Arcsec within which the plain matcher takes a detection for an object's."""
@@ -31,7 +31,7 @@ class Survey:
     Attributes
     ----------
     stars : ndarray, shape (s,)
-        As `crowdsource.io.survey.read_truth` gives them.
+        As `crowdsource.simulate.survey.files.read_truth` gives them.
     exposures : astropy.table.Table
     bands : list of str
     detection_id : ndarray, shape (n,), int64
@@ -190,18 +190,18 @@ def backwards(survey):
 
 
 def associated(survey, config=None):
-    """The matcher of `crowdsource.catalog.sky.match`.
+    """The matcher of `crowdsource.survey.objects.match`.
 
     Parameters
     ----------
     survey : Survey
-    config : crowdsource.catalog.sky.match.AssociationConfig, optional
+    config : crowdsource.survey.objects.match.AssociationConfig, optional
 
     Returns
     -------
     ndarray, shape (n,), int
     """
-    from crowdsource.catalog.sky.match import AssociationConfig, Places, associate
+    from crowdsource.survey.objects.match import AssociationConfig, Places, associate
     weight = (TYPICAL_FWHM/survey.fwhm)**2
     places = Places(survey.ra, survey.dec, survey.sigma, weight, survey.source)
     return associate(places, config or AssociationConfig()).owner

@@ -9,19 +9,19 @@ import argparse
 import sys
 
 import numpy as np
-from crowdsource.instruments.decam import Decam
+from crowdsource.instruments.decam.adapter import Decam
 from fit_wings import NORM, SIDE, middle, published
 from run import table
 from scipy.signal import fftconvolve
 
-from crowdsource import fit
 from crowdsource.config import FitConfig
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
-from crowdsource.instrument import complete
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
+from crowdsource.engine import loop as fit
+from crowdsource.exposure.instrument import complete
 from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.model import area_width
-from crowdsource.psf.moffat import pixel_moffat
+from crowdsource.psf.profiles.moffat import pixel_moffat
 from crowdsource.simulate import SimulationConfig, draw_stars, pipeline_ivar, render_stars, true_psf
 
 BANDS, SEEDS = "ugrizY", (31, 32)

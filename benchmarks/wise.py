@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.instruments.wise import FLAGS, PSF_VARIABLE, Wise
-from crowdsource.instruments.wise_atlas import SIDE
-from crowdsource.instruments.wise_planes import TRUTH, tile_header
-from crowdsource.instruments.wise_psf import SAMPLES, polar_model, wings_over
-from crowdsource.instruments.wise_simulation import BANDS, DENSITIES, FINER, NORM, Place
-from crowdsource.instruments.wise_simulation import SAMPLES as TRUE_SAMPLES
+from crowdsource.instruments.wise.adapter import FLAGS, PSF_VARIABLE, Wise
+from crowdsource.instruments.wise.atlas import SIDE
+from crowdsource.instruments.wise.planes import TRUTH, tile_header
+from crowdsource.instruments.wise.psf import SAMPLES, polar_model, wings_over
+from crowdsource.instruments.wise.simulation import BANDS, DENSITIES, FINER, NORM, Place
+from crowdsource.instruments.wise.simulation import SAMPLES as TRUE_SAMPLES
 from decam import run
 from run import ROOT, table
 from scipy.spatial import cKDTree
 
-from crowdsource.evaluate import compare, robust_scatter
 from crowdsource.psf.model import FieldPSF
+from crowdsource.validate.evaluate import compare, robust_scatter
 
 TILES = {"pole": "1866p257", "mid-latitude": "2700p605", "plane": "2657m288"}
 """At Galactic latitudes 85, 30 and 0.6 degrees; the second at 84 degrees of ecliptic latitude, where the scans turn fast."""

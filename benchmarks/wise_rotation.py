@@ -9,14 +9,14 @@ import sys
 
 import numpy as np
 from astropy.wcs import WCS
-from crowdsource.instruments.wise_atlas import SIDE
-from crowdsource.instruments.wise_planes import tile_header
-from crowdsource.instruments.wise_psf import centroid, field_psf, orientation, read_model
+from crowdsource.instruments.wise.atlas import SIDE
+from crowdsource.instruments.wise.planes import tile_header
+from crowdsource.instruments.wise.psf import centroid, field_psf, orientation, read_model
 from fit_wings import middle, radius
 from run import table
 from scipy import ndimage
 
-from crowdsource.image import Image
+from crowdsource.core.image import Image
 
 POLE, ECLIPTIC = "2709p666", "0000p000"
 PLACES = (1023, 1023), (100, 150), (1900, 200), (300, 1800), (1750, 1950)

@@ -14,19 +14,19 @@ import tomllib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
-from crowdsource.catalog import schema
+from crowdsource.cli.main import build_parser
 
-from crowdsource.catalog.sky import sky_columns
-from crowdsource.catalog.sky.average import USES, AverageConfig
-from crowdsource.catalog.sky.match import AssociationConfig
-from crowdsource.cli import build_parser
 from crowdsource.config import PRESETS, FitConfig, as_mapping
-from crowdsource.docstrings import attributes
-from crowdsource.flags import ENGINE, MASK_SHIFT
-from crowdsource.instrument import load
+from crowdsource.core.docstrings import attributes
+from crowdsource.core.flags import ENGINE, MASK_SHIFT
+from crowdsource.engine import schema
+from crowdsource.exposure.instrument import load
 from crowdsource.production import manifest
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 from crowdsource.simulate.survey import SurveyConfig
+from crowdsource.survey.objects import columns as sky_columns
+from crowdsource.survey.objects.average import USES, AverageConfig
+from crowdsource.survey.objects.match import AssociationConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
@@ -204,13 +204,13 @@ def simulation():
 
 def decam_simulation():
     """What a simulated CCD of DECam has otherwise than a simulated field."""
-    from crowdsource.instruments.decam_simulation import DEFAULTS
+    from crowdsource.instruments.decam.simulation import DEFAULTS
     return unlike_a_field(DEFAULTS, "DECam's")
 
 
 def wise_simulation():
     """What a simulated tile of WISE has otherwise than a simulated field."""
-    from crowdsource.instruments.wise_simulation import CHOSEN, DEFAULTS
+    from crowdsource.instruments.wise.simulation import CHOSEN, DEFAULTS
     return unlike_a_field(DEFAULTS, "WISE's", CHOSEN)
 
 
@@ -264,11 +264,11 @@ def picture():
     """The README's picture: the demo's, with fewer pixels and colours."""
     import tempfile
 
+    from crowdsource.cli.demo import demo_field
+    from crowdsource.report.pictures import plot_fit
     from PIL import Image as Picture
 
-    from crowdsource.demo import demo_field
-    from crowdsource.fit import fit
-    from crowdsource.report import plot_fit
+    from crowdsource.engine.loop import fit
     PICTURE.parent.mkdir(exist_ok=True)
     image, _ = demo_field()
     with tempfile.TemporaryDirectory() as folder:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crowdsource.errors import DataFileError, InputError
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
-from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, finite, not_negative, positive
+from crowdsource.core.errors import DataFileError, InputError
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
+from crowdsource.exposure.instrument import Exposure, Instrument, Option, Task, complete, finite, not_negative, positive
 from crowdsource.io.fits import ANY, ImageName, read_image
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Generic(Instrument):
     def psf_prior(self, image):
         """The stamp of ``psf``, or a profile of the width ``fwhm``, or None."""
         if image.meta["psf"]:
-            from crowdsource.psf.importing import psf_from_fits
+            from crowdsource.psf.formats.importing import psf_from_fits
             name = ImageName.parse(image.meta["psf"])
             return psf_from_fits(name.path, image.shape, hdu=name.hdu)
         if image.meta["fwhm"]:

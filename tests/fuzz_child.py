@@ -10,8 +10,9 @@ import traceback
 import warnings
 from pathlib import Path
 
-from crowdsource import fit  # noqa: F401
-from crowdsource.cli import main
+from crowdsource.cli.main import main
+
+from crowdsource.engine import loop as fit  # noqa: F401
 
 ROOM = 6 << 30
 """Bytes of addresses that the process may have, on whatever machine: what asks for more gets a MemoryError."""

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from crowdsource.config import FitConfig, checked
-from crowdsource.errors import CrowdsourceError, InstrumentError
-from crowdsource.flags import FlagTable
-from crowdsource.image import Image
-from crowdsource.instrument import Exposure, Instrument, Option, Task, complete, load
+from crowdsource.core.errors import CrowdsourceError, InstrumentError
+from crowdsource.core.flags import FlagTable
+from crowdsource.core.image import Image
+from crowdsource.exposure.instrument import Exposure, Instrument, Option, Task, complete, load
 from crowdsource.io.fits import read_header
 
 
@@ -108,7 +108,7 @@ class InstrumentContract:
             assert psf.stamp(psf.norm_size).sum() == pytest.approx(1, abs=1e-4)
 
     def test_columns_and_products(self, opened, image):
-        from crowdsource.fit import fit
+        from crowdsource.engine.loop import fit
         instrument, _ = opened
         result = fit(image, instrument.psf_prior(image), instrument.fit_config(image, FitConfig()))
         for name, values in instrument.finish(image, result).items():

@@ -3,8 +3,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from crowdsource.catalog.schema import columns_of, make_catalog
-from crowdsource.io.results import table_hdu
+from crowdsource.engine.schema import columns_of, make_catalog
+from crowdsource.exposure.results import table_hdu
 
 SCALE = 0.26
 

@@ -3,7 +3,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from crowdsource.psf.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatWings
 from crowdsource.simulate import render_stars
 
 SKY, NOISE, GAIN = 100., 3., 4.

@@ -7,10 +7,10 @@ import healpy
 import numpy as np
 from small_sky import FIELDS, detections
 
-from crowdsource.catalog.healpix import INDEX, INDEX_ORDER, Pixel, at_border, margin_order
-from crowdsource.catalog.sky.objects import SkyConfig, catalogs_of, sky_of
-from crowdsource.catalog.sky.sky_columns import object_columns
-from crowdsource.catalog.exports.survey import Survey
+from crowdsource.survey.exports.survey import Survey
+from crowdsource.survey.healpix import INDEX, INDEX_ORDER, Pixel, at_border, margin_order
+from crowdsource.survey.objects.columns import object_columns
+from crowdsource.survey.objects.objects import SkyConfig, catalogs_of, sky_of
 
 BANDS = (("g", "AB"), ("r", "AB"))
 ORDER, MARGIN = 7, 12.
@@ -22,7 +22,7 @@ EXTRA = np.dtype([*FIELDS, ("x", "f4"), ("word", "S5"), ("pair", "f4", (2,))])
 
 
 class FakeSnapshot:
-    """Rows in memory, as `crowdsource.catalog.detections.store.Snapshot` gives them."""
+    """Rows in memory, as `crowdsource.survey.store.store.Snapshot` gives them."""
     number, margin_order = 3, margin_order(MARGIN)
 
     def __init__(self, tables, sources):
@@ -44,7 +44,7 @@ class FakeSnapshot:
 
 
 class FakeRelease:
-    """Objects and members in memory, as `crowdsource.catalog.sky.release.Release` gives them."""
+    """Objects and members in memory, as `crowdsource.survey.objects.release.Release` gives them."""
     name, snapshot, bands, path = "dr1", 3, BANDS, Path("store/releases/dr1")
 
     def __init__(self, pixels, objects, members):
@@ -63,7 +63,7 @@ class FakeRelease:
 
 
 class FakeSurvey(Survey):
-    """As `crowdsource.catalog.exports.survey.Survey`."""
+    """As `crowdsource.survey.exports.survey.Survey`."""
 
     def __init__(self, snapshot, release, store):
         self.snapshot, self.release, self.store = snapshot, release, store

@@ -1,8 +1,8 @@
 """Small skies for tests: detections of a few stars in a few images."""
 import numpy as np
 
-from crowdsource.catalog.healpix import INDEX, index_of
-from crowdsource.catalog.sky.objects import Catalogs, SkyConfig, sky_of
+from crowdsource.survey.healpix import INDEX, index_of
+from crowdsource.survey.objects.objects import Catalogs, SkyConfig, sky_of
 
 SCALE = 0.25
 """Of a pixel, arcsec."""

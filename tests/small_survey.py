@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from crowdsource.instrument import load
-from crowdsource.io.simulation import write_simulation
+from crowdsource.exposure.instrument import load
 from crowdsource.production.manifest import write_manifest
 from crowdsource.production.plan import Wish, plan
 from crowdsource.simulate import SimulationConfig, simulate_field
+from crowdsource.simulate.files import write_simulation
 
 CCDS = "N4", "S4"
 DECAM = "c4d_170316_0621{:02d}_ooi_z_v1.fits"

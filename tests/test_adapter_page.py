@@ -55,7 +55,7 @@ def write_triple(path):
 class TestContract(InstrumentContract):
     @pytest.fixture
     def sample(self, package, tmp_path):
-        from crowdsource.instrument import load
+        from crowdsource.exposure.instrument import load
         return load("triple"), write_triple(tmp_path/"triple.fits"), dict(fwhm=4.)
 
 

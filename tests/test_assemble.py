@@ -4,10 +4,10 @@ import pytest
 from small_fields import NOISE, SKY, star_image
 
 from crowdsource.config import FitConfig, PSFConfig, SkyConfig
-from crowdsource.evaluate import match_stars
-from crowdsource.fit import fit
-from crowdsource.image import Image
+from crowdsource.core.image import Image
+from crowdsource.engine.loop import fit
 from crowdsource.psf.model import FieldPSF
+from crowdsource.validate.evaluate import match_stars
 
 SNR, ACROSS, APART = 8., 40, 16
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from crowdsource.cli.main import main
 from scipy import ndimage
 from small_fields import NOISE, SKY, star_image, tan_wcs, write_fits
 
-from crowdsource.catalog.schema import columns_of
-from crowdsource.cli import main
 from crowdsource.config import from_mapping
-from crowdsource.errors import OutputError
-from crowdsource.fit import fit
-from crowdsource.flags import ENGINE, MASK_SHIFT
-from crowdsource.image import Image
+from crowdsource.core.errors import OutputError
+from crowdsource.core.flags import ENGINE, MASK_SHIFT
+from crowdsource.core.image import Image
+from crowdsource.engine.loop import fit
+from crowdsource.engine.schema import columns_of
 from crowdsource.psf.initial import initial_psf
-from crowdsource.psf.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatWings
 from crowdsource.simulate import star_stamps
 
 SHAPE = (48, 64)
@@ -171,7 +171,7 @@ def test_full_disk_leaves_nothing(folder, capsys, monkeypatch):
 
 
 def test_second_output_that_fails_leaves_the_first_whole(folder, capsys, monkeypatch):
-    from crowdsource.io import parts
+    from crowdsource.exposure import parts
     joined = parts.joined
 
     def full(paths, header, out, overwrite):
@@ -186,7 +186,7 @@ def test_second_output_that_fails_leaves_the_first_whole(folder, capsys, monkeyp
         assert len(hdus["CAT"].data) == 2
     # what was fitted is not lost: only the gathering is done again
     monkeypatch.setattr(parts, "joined", joined)
-    monkeypatch.setattr("crowdsource.run.attempt", None)
+    monkeypatch.setattr("crowdsource.exposure.run.attempt", None)
     assert main([*wanted, "--resume"]) == 0
     assert {"a.cat.fits", "m.fits"} <= {p.name for p in folder.iterdir()} and not list(folder.glob("*.parts"))
 

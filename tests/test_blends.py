@@ -2,10 +2,10 @@
 import numpy as np
 
 from crowdsource.config import FitConfig, PSFConfig
-from crowdsource.evaluate import match_stars
-from crowdsource.fit import fit
-from crowdsource.image import Image
+from crowdsource.core.image import Image
+from crowdsource.engine.loop import fit
 from crowdsource.psf.model import FieldPSF
+from crowdsource.validate.evaluate import match_stars
 
 SHAPE, SIGMA = (200, 200), 9.
 PSF = FieldPSF.moffat(SHAPE, 4., 3.)

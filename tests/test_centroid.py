@@ -2,12 +2,12 @@
 import numpy as np
 import pytest
 
-from crowdsource.centroid import moment_centroids
 from crowdsource.config import SolveConfig
-from crowdsource.design import model_image, render_stamps
+from crowdsource.engine.centroid import moment_centroids
+from crowdsource.engine.design import model_image, render_stamps
+from crowdsource.engine.solvers import normal_step, prior_precision
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.stampwings import StampWings
-from crowdsource.solve import normal_step, prior_precision
+from crowdsource.psf.profiles.stamp import StampWings
 
 SHAPE = (80, 90)
 SIZE = 19

@@ -13,15 +13,16 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
-from crowdsource import __version__, cli
-from crowdsource.catalog.assemble import flux_unit
-from crowdsource.cli import main, main_generic
-from crowdsource.evaluate import compare
-from crowdsource.io.results import read_config
-from crowdsource.io.simulation import read_simulation
+from crowdsource import __version__
+from crowdsource.cli import main as cli
+from crowdsource.cli.main import main, main_generic
+from crowdsource.engine.catalog import flux_unit
+from crowdsource.exposure.results import read_config
+from crowdsource.exposure.run import Done, status
 from crowdsource.io.tables import read_table
-from crowdsource.run import Done, status
 from crowdsource.simulate import SimulationConfig, simulate_field
+from crowdsource.simulate.files import read_simulation
+from crowdsource.validate.evaluate import compare
 
 SHAPE = (96, 128)
 RNG = np.random.default_rng(8)
@@ -225,7 +226,7 @@ def test_simulated_field_is_found_again(folder):
 
 
 def test_demo(folder, capsys, monkeypatch):
-    from crowdsource import demo
+    from crowdsource.cli import demo
     field = simulate_field(SimulationConfig(shape=(128, 128), stars=80, seed=2))
     monkeypatch.setattr(demo, "demo_field", lambda: (field.image(), field.truth))
     assert main(["demo", "--out", "there"]) == 0
@@ -277,7 +278,7 @@ def test_progress_bar_on_a_terminal(folder, monkeypatch):
 
 
 def test_interrupted(folder, capsys, monkeypatch):
-    from crowdsource import run as runs
+    from crowdsource.exposure import run as runs
 
     def stopped(*_):
         raise KeyboardInterrupt

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 import pytest
 
 from crowdsource.config import PRESETS, FitConfig, PSFConfig, SolveConfig, as_mapping, checked, described, from_mapping, released
-from crowdsource.errors import ConfigError, CrowdsourceError
+from crowdsource.core.errors import ConfigError, CrowdsourceError
 
 
 def toml(mapping, prefix=""):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from crowdsource.config import FitConfig
-from crowdsource.confusion import (
+from crowdsource.engine.confusion import (
     CELL,
     EXTENTS,
     SLOPE,
@@ -17,9 +17,9 @@ from crowdsource.confusion import (
     undetected_power,
     widening,
 )
+from crowdsource.engine.sources import Sources
+from crowdsource.engine.undetected import UndetectedLight
 from crowdsource.psf.model import FieldPSF
-from crowdsource.sources import Sources
-from crowdsource.undetected import UndetectedLight
 
 SHAPE = (512, 640)
 REPLY = response(FieldPSF.moffat(SHAPE, 4.).stamp(19))

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from crowdsource.config import CullConfig
-from crowdsource.cull import ENTANGLED, OUTSIDE, marginal_error, needed, removal_error, worthy
-from crowdsource.sources import Sources
+from crowdsource.engine.cull import ENTANGLED, OUTSIDE, marginal_error, needed, removal_error, worthy
+from crowdsource.engine.sources import Sources
 
 SHAPE = (50, 60)
 CONFIG = CullConfig(min_significance=3., prune=4., min_separation=1.)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.instruments.decam import FLAGS, Decam, band, decoded, image_of, names, seam_step, version
+from crowdsource.cli.main import main
+from crowdsource.instruments.decam.adapter import FLAGS, Decam, band, decoded, image_of, names, seam_step, version
 from instrument_contract import InstrumentContract
 from small_fields import NOISE, star_image, tan_wcs
 
-from crowdsource.cli import main
-from crowdsource.errors import DataFileError, InstrumentError
-from crowdsource.flags import ENGINE
+from crowdsource.core.errors import DataFileError, InstrumentError
+from crowdsource.core.flags import ENGINE
 from crowdsource.io.fits import read_image
 from crowdsource.simulate import SimulationConfig, simulate_field
 

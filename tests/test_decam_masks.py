@@ -6,16 +6,16 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
-from crowdsource.instruments.decam import FLAGS, Decam
-from crowdsource.instruments.masks import bright_boxes, ellipses, galaxies, tangent_offsets
+from crowdsource.cli.main import main
+from crowdsource.instruments.decam.adapter import FLAGS, Decam
+from crowdsource.instruments.skymasks import bright_boxes, ellipses, galaxies, tangent_offsets
 from small_fields import NOISE, tan_wcs
 from test_decam import SHAPE, read, write_exposure
 
-from crowdsource.cli import main
-from crowdsource.errors import DataFileError, InputError, InstrumentError
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
-from crowdsource.instrument import load
+from crowdsource.core.errors import DataFileError, InputError, InstrumentError
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
+from crowdsource.exposure.instrument import load
 from crowdsource.io.tables import star_positions
 
 SCALE = 0.26

@@ -7,16 +7,16 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.instruments.decam import FLAGS, SHAPE, Decam, decoded, seam_step
-from crowdsource.instruments.decam_layout import layout, place_of, wcs_cards
-from crowdsource.instruments.decam_planes import codes_of, write_images
-from crowdsource.instruments.decam_simulation import DEFAULTS, S7_STEP, configured, simulate_exposure
+from crowdsource.cli.main import main
+from crowdsource.instruments.decam.adapter import FLAGS, SHAPE, Decam, decoded, seam_step
+from crowdsource.instruments.decam.layout import layout, place_of, wcs_cards
+from crowdsource.instruments.decam.planes import codes_of, write_images
+from crowdsource.instruments.decam.simulation import DEFAULTS, S7_STEP, configured, simulate_exposure
 
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError, InputError, InstrumentError, OutputError
-from crowdsource.evaluate import compare
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
+from crowdsource.core.errors import ConfigError, InputError, InstrumentError, OutputError
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
+from crowdsource.validate.evaluate import compare
 
 NAME = "c4d_170316_062107_ooi_z_v1.fits"
 FILES = [NAME, NAME.replace("ooi", "oow"), NAME.replace("ooi", "ood"), NAME.replace(".fits", "_truth.fits")]

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from crowdsource.instruments.decam import Decam
-from crowdsource.instruments.decam_wings import halos
+from crowdsource.instruments.decam.adapter import Decam
+from crowdsource.instruments.decam.wings import halos
+from crowdsource.psf.refit.profile import affordable_order
 
 from crowdsource.config import FitConfig
-from crowdsource.errors import InstrumentError
-from crowdsource.image import Image
-from crowdsource.instrument import complete
-from crowdsource.psf.refit import affordable_order
+from crowdsource.core.errors import InstrumentError
+from crowdsource.core.image import Image
+from crowdsource.exposure.instrument import complete
 
 PICTURES = Path(__file__).resolve().parents[2]/"shared"/"data"/"decam"/"psf"
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from crowdsource.cli.demo import demo_field
+from crowdsource.cli.main import main
 
-from crowdsource.cli import main
-from crowdsource.demo import demo_field
-from crowdsource.io.simulation import read_simulation
 from crowdsource.simulate import SIMULATED
+from crowdsource.simulate.files import read_simulation
 
 MAKEFILE = Path(__file__).parent.parent/"Makefile"
 

@@ -5,8 +5,17 @@ import numpy as np
 import pytest
 
 from crowdsource.config import SolveConfig
-from crowdsource.design import (Workspace, add_stamps, chunks_by_size, model_image, render_stamps, sky_basis, sparse_matrix,
-                                stamp_levels, stamp_sizes)
+from crowdsource.engine.design import (
+    Workspace,
+    add_stamps,
+    chunks_by_size,
+    model_image,
+    render_stamps,
+    sky_basis,
+    sparse_matrix,
+    stamp_levels,
+    stamp_sizes,
+)
 from crowdsource.psf.base import pixel
 from crowdsource.psf.model import FieldPSF
 

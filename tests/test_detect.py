@@ -3,12 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from crowdsource.cython_ext import detect as kernel
 
 from crowdsource.config import DetectConfig
-from crowdsource.cython_ext import detect as kernel
-from crowdsource.design import model_image
-from crowdsource.detect import MatchedFilter, Peaks, apart, as_sharp, correlated, curvature, find_peaks, local_maxima
-from crowdsource.flags import ENGINE
+from crowdsource.core.flags import ENGINE
+from crowdsource.engine.design import model_image
+from crowdsource.core.matched_filter import MatchedFilter, correlated, local_maxima
+from crowdsource.engine.detection import Peaks, apart, as_sharp, curvature, find_peaks
 from crowdsource.psf.model import FieldPSF
 
 SHAPE = (60, 70)

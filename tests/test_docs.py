@@ -6,8 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
-from crowdsource.cli import build_parser
+from crowdsource.cli.main import build_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = [p for p in (ROOT/"README.md", ROOT/"CONTRIBUTING.md", *sorted((ROOT/"docs").glob("*.md"))) if p.exists()]

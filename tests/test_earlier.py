@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from crowdsource.cli.main import main
 from small_fields import NOISE, SKY, star_image, write_fits
 from test_cli import FLUX, SHAPE, X, Y
 from test_decam import write_exposure
 
-from crowdsource.cli import main
 from crowdsource.config import FitConfig, from_mapping
-from crowdsource.errors import ConfigError, InputError
-from crowdsource.fit import fit
-from crowdsource.image import Image
+from crowdsource.core.errors import ConfigError, InputError
+from crowdsource.core.image import Image
+from crowdsource.engine.loop import fit
 from crowdsource.io.tables import read_table
-from crowdsource.psf.storage import read_hdus
+from crowdsource.psf.formats.native import read_hdus
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_given_sky_is_kept_by_the_fit():
 def test_files_that_do_not_suit_are_told_of_before_any_work(folder, monkeypatch, capsys, asked, message, more):
     if "part.mod.fits" in asked:
         run("im.fits", "--cutout", "0:100,0:90", "--out", "part.cat.fits", "--model-out", "part.mod.fits")
-    monkeypatch.setattr(sys.modules["crowdsource.fit"], "fit", None)
+    monkeypatch.setattr(sys.modules["crowdsource.engine.loop"], "fit", None)
     before = sorted(folder.iterdir())
     out = [] if "--out" in asked else ["--out", "b.cat.fits"]
     run("im.fits", *asked, *out, *more, status=2)

@@ -4,8 +4,8 @@ import pytest
 from astropy import units as u
 from astropy.table import QTable, Table
 
-from crowdsource.errors import InputError
-from crowdsource.evaluate import compare, match_stars, robust_scatter, unexplained
+from crowdsource.core.errors import InputError
+from crowdsource.validate.evaluate import compare, match_stars, robust_scatter, unexplained
 
 
 def truth(n=4000, seed=1, size=2000.):

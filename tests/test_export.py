@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from crowdsource.cli.commands.healpix import cone, export
+from crowdsource.cli.main import main
 from small_release import CENTRE, small_survey
 
-from crowdsource.catalog.commands import cone, export
-from crowdsource.cli import main
 from crowdsource.io.tables import read_table
 
 pytest.importorskip("pyarrow", reason="needs pyarrow")
@@ -19,9 +19,9 @@ def survey(monkeypatch, tmp_path):
     """A `small_survey` that the commands find whatever the store's name."""
     survey = small_survey()
     store = SimpleNamespace(path="store", reading=nullcontext, snapshot=lambda number: survey.snapshot)
-    monkeypatch.setitem(sys.modules, "crowdsource.catalog.detections.store", SimpleNamespace(open_store=lambda path: store))
-    monkeypatch.setattr("crowdsource.catalog.sky.release.open_release", lambda store, name: survey.release)
-    monkeypatch.setattr("crowdsource.catalog.sky.release.releases", lambda store: ["dr1"])
+    monkeypatch.setitem(sys.modules, "crowdsource.survey.store.store", SimpleNamespace(open_store=lambda path: store))
+    monkeypatch.setattr("crowdsource.survey.objects.release.open_release", lambda store, name: survey.release)
+    monkeypatch.setattr("crowdsource.survey.objects.release.releases", lambda store: ["dr1"])
     for module in (export, cone):
         monkeypatch.setattr(module, "Survey", lambda store, release: survey)
     monkeypatch.chdir(tmp_path)
@@ -77,13 +77,13 @@ def test_cone_writes_a_file(survey, tmp_path, capsys):
 
 
 def test_cone_asks_which_release(survey, monkeypatch, capsys):
-    monkeypatch.setattr("crowdsource.catalog.sky.release.releases", lambda store: ["dr1", "dr2"])
+    monkeypatch.setattr("crowdsource.survey.objects.release.releases", lambda store: ["dr1", "dr2"])
     assert main(["healpix", "cone", "s", "45", "0", "5"]) == 2
     assert "name a release with --release, one of dr1, dr2" in capsys.readouterr().err
 
 
 def test_from_catalogs_to_collections_with_any_number_of_workers(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("crowdsource.catalog.detections.store", reason="needs the store")
+    pytest.importorskip("crowdsource.survey.store.store", reason="needs the store")
     small = pytest.importorskip("small_catalogs", reason="needs the store's small catalogs")
     monkeypatch.chdir(tmp_path)
     files = [str(small.write_catalog(tmp_path/f"e{k}.cat.fits", small.rows(800, k//2, ra=150+0.05*(k % 2), image=k+1), f"exp{k}",

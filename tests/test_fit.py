@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 from small_fields import NOISE, star_image
 
-from crowdsource.catalog.schema import columns_of
 from crowdsource.config import PRESETS, CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SolveConfig
-from crowdsource.design import model_image
-from crowdsource.errors import ConfigError, InputError
-from crowdsource.evaluate import compare, match_stars
-from crowdsource.fit import fit, initialize, next_kind
-from crowdsource.flags import ENGINE, MASK_SHIFT, combine
-from crowdsource.image import Image
+from crowdsource.core.errors import ConfigError, InputError
+from crowdsource.core.flags import ENGINE, MASK_SHIFT, combine
+from crowdsource.core.image import Image
+from crowdsource.engine.design import model_image
+from crowdsource.engine.loop import fit, initialize
+from crowdsource.engine.schedule import next_kind
+from crowdsource.engine.schema import columns_of
+from crowdsource.engine.stages import sizes
+from crowdsource.engine.state import PRUNE, SEARCH
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field
-from crowdsource.stages import PRUNE, SEARCH, sizes
+from crowdsource.validate.evaluate import compare, match_stars
 
 QUICK = FitConfig(max_passes=5)
 

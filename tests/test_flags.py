@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from crowdsource.flags import ENGINE, MASK_SHIFT, FlagDefinition, FlagTable, combine, decode
+from crowdsource.core.flags import ENGINE, MASK_SHIFT, FlagDefinition, FlagTable, combine, decode
 
 CAMERA = FlagTable("camera", [FlagDefinition(0, "hot", "a hot pixel"), FlagDefinition(31, "far", "the highest bit")])
 

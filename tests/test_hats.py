@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from small_release import CENTRE, FakeSnapshot, FakeSurvey, small_survey
 
-from crowdsource.catalog.sky.average import USES
-from crowdsource.catalog.exports.cone import select, write_rows_of
-from crowdsource.catalog.exports.contents import DetectionRows, Objects
-from crowdsource.catalog.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
-from crowdsource.catalog.exports.hats import Hands, HatsConfig, export_hats, partitions
-from crowdsource.catalog.healpix import INDEX, INDEX_ORDER, Pixel, index_of
-from crowdsource.catalog.regions import Region, cone, overlapping, pixels, separation
-from crowdsource.catalog.exports.survey import Detections
-from crowdsource.errors import ConfigError, DataFileError, MissingExtraError, OutputError
+from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.io.folders import whole_folder
+from crowdsource.survey.exports.cone import select, write_rows_of
+from crowdsource.survey.exports.contents import DetectionRows, Objects
+from crowdsource.survey.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
+from crowdsource.survey.exports.hats import Hands, HatsConfig, export_hats, partitions
+from crowdsource.survey.exports.survey import Detections
+from crowdsource.survey.healpix import INDEX, INDEX_ORDER, Pixel, index_of
+from crowdsource.survey.objects.average import USES
+from crowdsource.survey.regions import Region, cone, overlapping, pixels, separation
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 MAX_ROWS, MARGIN = 180, 10.

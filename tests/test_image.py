@@ -4,9 +4,9 @@ import pytest
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty
 from astropy.wcs import WCS
 
-from crowdsource.errors import CrowdsourceError, InputError
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
+from crowdsource.core.errors import CrowdsourceError, InputError
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
 
 SHAPE = (8, 9)
 DATA = np.arange(72, dtype=float).reshape(SHAPE)

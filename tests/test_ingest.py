@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from crowdsource.cli.main import main
 from small_catalogs import SCALE, image_header, rows, write_catalog
 from small_fields import star_image, tan_wcs, write_fits
 from test_decam import write_exposure
 from test_store import everything
 
-from crowdsource.catalog.detections.columns import Given
-from crowdsource.catalog.detections.ingest import catalog_files, ingest, ingest_zero_points
-from crowdsource.catalog.detections.store import create_store, open_store
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError, DataFileError
+from crowdsource.core.errors import ConfigError, DataFileError
+from crowdsource.survey.store.columns import Given
+from crowdsource.survey.store.ingest import catalog_files, ingest, ingest_zero_points
+from crowdsource.survey.store.store import create_store, open_store
 
 PROGRAM = """import sys
-from crowdsource.catalog.detections.ingest import ingest
-from crowdsource.catalog.detections.store import open_store
+from crowdsource.survey.store.ingest import ingest
+from crowdsource.survey.store.store import open_store
 sys.exit(ingest(open_store(sys.argv[1]), sys.argv[2:], batch_rows=300).status)"""
 
 

@@ -5,9 +5,9 @@ from astropy.table import Table
 from small_catalogs import image_header, rows, write_catalog
 from test_store import everything
 
-from crowdsource.catalog.detections.columns import Given
-from crowdsource.catalog.detections.ingest import ingest, ingest_zero_points
-from crowdsource.catalog.detections.store import create_store
+from crowdsource.survey.store.columns import Given
+from crowdsource.survey.store.ingest import ingest, ingest_zero_points
+from crowdsource.survey.store.store import create_store
 
 
 @pytest.fixture

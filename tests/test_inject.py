@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from crowdsource.errors import InputError
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
-from crowdsource.inject import completeness, inject, variance_per_count
+from crowdsource.core.errors import InputError
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
 from crowdsource.psf.model import FieldPSF
+from crowdsource.validate.artificial_stars import completeness, inject, variance_per_count
 
 SHAPE = (120, 140)
 PSF = FieldPSF.moffat(SHAPE, 4.)

@@ -7,10 +7,10 @@ from crowdsource.instruments.generic import ANY, Generic, bits, box, grown, plat
 from instrument_contract import InstrumentContract
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
-from crowdsource import instrument as registry
-from crowdsource.errors import InstrumentError
-from crowdsource.flags import ENGINE
-from crowdsource.instrument import Instrument, Option, claiming, complete, load, registered
+from crowdsource.core.errors import InstrumentError
+from crowdsource.core.flags import ENGINE
+from crowdsource.exposure import instrument as registry
+from crowdsource.exposure.instrument import Instrument, Option, claiming, complete, load, registered
 
 SHAPE = (48, 64)
 
@@ -90,7 +90,7 @@ def test_instruments_that_cannot_be_had(registry_of):
         load("decam")
     with pytest.raises(InstrumentError, match=r"broken \(a:B\) cannot be loaded: no module named c; update or uninstall"):
         load("broken")
-    with pytest.raises(InstrumentError, match=r"strange \(a:C\) is no crowdsource.instrument.Instrument"):
+    with pytest.raises(InstrumentError, match=r"strange \(a:C\) is no crowdsource.exposure.instrument.Instrument"):
         load("strange")
 
 

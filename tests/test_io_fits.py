@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 from small_fields import tan_wcs, write_fits
 
-from crowdsource.errors import DataFileError, OutputError
-from crowdsource.image import Image
+from crowdsource.core.errors import DataFileError, OutputError
+from crowdsource.core.image import Image
 from crowdsource.io.atomic import atomic_path, check_output
 from crowdsource.io.fits import ImageName, read_image, write_image
 

@@ -7,11 +7,11 @@ from astropy.table import MaskedColumn, QTable, Table
 from small_fields import GAIN, NOISE, star_image, tan_wcs
 
 from crowdsource.config import FitConfig, from_mapping
-from crowdsource.errors import DataFileError, InputError, OutputError
-from crowdsource.fit import fit
-from crowdsource.image import Image
-from crowdsource.io.planes import model_hdus
-from crowdsource.io.results import Provenance, config_lines, read_config, write_result
+from crowdsource.core.errors import DataFileError, InputError, OutputError
+from crowdsource.core.image import Image
+from crowdsource.engine.loop import fit
+from crowdsource.exposure.products import model_hdus
+from crowdsource.exposure.results import Provenance, config_lines, read_config, write_result
 from crowdsource.io.tables import check_ending, positions, read_table, write_catalog
 
 SHAPE = (60, 80)
@@ -155,7 +155,7 @@ def test_catalog_file(fitted, tmp_path):
 
 
 def test_psf_comes_back_from_the_catalog(fitted, tmp_path):
-    from crowdsource.psf.storage import read_hdus
+    from crowdsource.psf.formats.native import read_hdus
     _, result = fitted
     write_result(result, tmp_path/"a.cat.fits")
     with fits.open(tmp_path/"a.cat.fits") as hdus:

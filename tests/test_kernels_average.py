@@ -1,7 +1,6 @@
 """Kernels of averages against their slow twins and numpy: members, roles, mean fluxes and positions, motions."""
 import numpy as np
 import pytest
-
 from crowdsource.cython_ext import average, positions, reference_sky
 from crowdsource.cython_ext.average import Policy, Use
 

@@ -1,10 +1,10 @@
 """Design kernels against their slow twins: stamps that leave the image, of mixed sizes, over pixels without weight."""
 import numpy as np
 import pytest
-
 from crowdsource.cython_ext import design as kernel
 from crowdsource.cython_ext import reference
-from crowdsource.design import StampSet
+
+from crowdsource.engine.design import StampSet
 
 SHAPE = (40, 37)
 SIZES = 5, 9, 13, 23

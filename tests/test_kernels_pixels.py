@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from crowdsource.cython_ext import centroid, detect, measure, merge, near, reference, reference_sky, render, sky
 
 

@@ -2,12 +2,12 @@
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from crowdsource.cython_ext import average, match, reference_sky, sphere
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdsource.catalog.sky.match import LINKS, AssociationConfig, Places, associate
-from crowdsource.cython_ext import average, match, reference_sky, sphere
-from crowdsource.errors import ConfigError
+from crowdsource.core.errors import ConfigError
+from crowdsource.survey.objects.match import LINKS, AssociationConfig, Places, associate
 
 LINK = 1/3600
 """Of most tests, degrees."""

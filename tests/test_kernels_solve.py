@@ -1,7 +1,6 @@
 """Solver kernels against their slow twins: dense solutions and dense inverses."""
 import numpy as np
 import pytest
-
 from crowdsource.cython_ext import reference
 from crowdsource.cython_ext import solve as kernel
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from small_release import CENTRE, small_survey
 
-from crowdsource.catalog.exports.hats import HatsConfig, export_hats
-from crowdsource.catalog.healpix import INDEX
-from crowdsource.catalog.regions import separation
+from crowdsource.survey.exports.hats import HatsConfig, export_hats
+from crowdsource.survey.healpix import INDEX
+from crowdsource.survey.regions import separation
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it uses what pandas is about to drop

@@ -1,14 +1,14 @@
 """Every measured column against its definition, on sources of which it is known; see also the kernel's slow twin."""
 import numpy as np
 import pytest
-
 from crowdsource.cython_ext.measure import COLUMNS
-from crowdsource.design import model_image
-from crowdsource.image import Image
-from crowdsource.measure import SPREAD_SCALE, extent_significance, heart_side, measure
+
+from crowdsource.core.image import Image
+from crowdsource.engine.design import model_image
+from crowdsource.engine.measure import SPREAD_SCALE, extent_significance, heart_side, measure
+from crowdsource.engine.sources import Sources
 from crowdsource.psf.base import pixel
 from crowdsource.psf.model import FieldPSF
-from crowdsource.sources import Sources
 
 SHAPE = (90, 100)
 PSF = FieldPSF.moffat(SHAPE, 4.)

@@ -4,13 +4,15 @@ from dataclasses import replace
 import numpy as np
 
 from crowdsource.config import CullConfig, FitConfig, PSFConfig
-from crowdsource.fit import culled, initialize
-from crowdsource.image import Image
-from crowdsource.merge import merged
+from crowdsource.core.image import Image
+from crowdsource.engine.joint_fit import fitted
+from crowdsource.engine.loop import initialize
+from crowdsource.engine.prune import culled
+from crowdsource.engine.merge import merged
+from crowdsource.engine.sources import Sources
+from crowdsource.engine.stages import with_model
+from crowdsource.engine.state import PRUNE, SEARCH
 from crowdsource.psf.model import FieldPSF
-from crowdsource.sources import Sources
-from crowdsource.stages import PRUNE, SEARCH, with_model
-from crowdsource.step import fitted
 
 SHAPE, SIGMA, SIDE = (200, 200), 9., 5
 PSF = FieldPSF.moffat(SHAPE, 4., 3.)

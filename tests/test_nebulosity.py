@@ -5,23 +5,23 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from crowdsource.cli.main import main
+from crowdsource.instruments.decam.adapter import FLAGS
 from small_fields import GAIN, NOISE, SKY, star_image, write_fits
 from test_decam import SHAPE as CCD_SHAPE
 from test_decam import write_exposure
 from tiny_network import write_network
 
-from crowdsource import stages
-from crowdsource.cli import main
 from crowdsource.config import FitConfig, NebulosityConfig, from_mapping
-from crowdsource.errors import ConfigError
-from crowdsource.fit import fit
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
-from crowdsource.instruments.decam import FLAGS
+from crowdsource.core.errors import ConfigError
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
+from crowdsource.engine import stages
+from crowdsource.engine.loop import fit
 from crowdsource.nebulosity.detector import structured, white
 from crowdsource.nebulosity.find import Structure
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatWings
 from crowdsource.simulate import render_stars
 
 SIDE, FWHM = 320, 4.

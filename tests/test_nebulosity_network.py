@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_network import SIDE, layer, layers, slow, write_network
 
-from crowdsource.errors import DataFileError
+from crowdsource.core.errors import DataFileError
 from crowdsource.nebulosity.classifier import ORDERS, continuous, equalised, hard, mean, padded, shrunk, starts
 from crowdsource.nebulosity.network import files, read_network
 from crowdsource.nebulosity.options import NebulosityConfig

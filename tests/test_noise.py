@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from crowdsource.errors import InputError
-from crowdsource.image import Image
-from crowdsource.noise import background, estimate_ivar, scaled_weight
+from crowdsource.core.errors import InputError
+from crowdsource.core.image import Image
+from crowdsource.core.noise import background, estimate_ivar, scaled_weight
 from crowdsource.simulate import SimulationConfig, simulate_field
 
 

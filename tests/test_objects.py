@@ -6,12 +6,12 @@ import numpy.lib.recfunctions
 import pytest
 from small_sky import SCALE, catalogs, detections, sky
 
-from crowdsource.catalog.sky.average import USES, AverageConfig
-from crowdsource.catalog.healpix import INDEX, index_of
-from crowdsource.catalog.sky.match import AssociationConfig
-from crowdsource.catalog.sky.names import CHANGES, Earlier
-from crowdsource.catalog.sky.objects import SkyConfig
-from crowdsource.errors import ConfigError
+from crowdsource.core.errors import ConfigError
+from crowdsource.survey.healpix import INDEX, index_of
+from crowdsource.survey.objects.average import USES, AverageConfig
+from crowdsource.survey.objects.match import AssociationConfig
+from crowdsource.survey.objects.names import CHANGES, Earlier
+from crowdsource.survey.objects.objects import SkyConfig
 
 ARCSEC = 1/3600
 FLOOR = AssociationConfig().error_floor

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
+from crowdsource.cli.main import main
 from small_survey import CCDS, WISH, damage, make_survey
 
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError, DataFileError
-from crowdsource.io.tables import read_table
+from crowdsource.core.errors import ConfigError, DataFileError
 from crowdsource.io.names import distinct_name, is_safe, safe_name
+from crowdsource.io.tables import read_table
 from crowdsource.production.estimate import costs
 from crowdsource.production.manifest import COLUMNS, Entry, Input, labelled, read_manifest, write_manifest
 from crowdsource.production.plan import Wish, files_of, plan

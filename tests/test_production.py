@@ -11,10 +11,10 @@ from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
+from crowdsource.cli.main import main
 from small_survey import CCDS, catalogs, damage, leftovers, make_manifest, make_survey
 
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError
+from crowdsource.core.errors import ConfigError
 from crowdsource.production import executors
 from crowdsource.production.executors import Workers, workers_of
 from crowdsource.production.manifest import Input, read_manifest, write_manifest
@@ -278,7 +278,7 @@ def test_command(survey, tmp_path, capsys, caplog):
         assert main([*words, "--config", str(tmp_path/"c.toml")]) == 1
     told = capsys.readouterr()
     assert "few: 1 of 2 detectors are done (0 were before), 1 failed" in told.out and "failed, input: field0001" in told.out
-    from crowdsource.io.results import read_config
+    from crowdsource.exposure.results import read_config
     config = read_config(tmp_path/"few"/"field0000"/"field0000.cat.fits")
     assert config["detect"]["threshold"] == 5.5 and config["generic"]["gain"] == 2.
     assert main(["status", str(path), "--root", str(survey)]) == 1

@@ -3,17 +3,17 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from crowdsource.cli.main import main
 from small_survey import make_manifest, make_survey
 
-from crowdsource.catalog.sky.release import open_release
-from crowdsource.catalog.detections.store import create_store, open_store
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError
+from crowdsource.core.errors import ConfigError
 from crowdsource.production import run as running
 from crowdsource.production.executors import workers_of
 from crowdsource.production.manifest import read_manifest
 from crowdsource.production.options import RunOptions
 from crowdsource.production.state import Then, chosen
+from crowdsource.survey.objects.release import open_release
+from crowdsource.survey.store.store import create_store, open_store
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from crowdsource.cli.main import main
 from small_survey import catalogs, leftovers, make_manifest, make_survey
 
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError
+from crowdsource.core.errors import ConfigError
 
 pytest.importorskip("distributed", reason="Dask's scheduler is not installed")
 COMMAND, DASK = (Path(sys.executable).with_name(n) for n in ("crowdsource", "dask"))

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from small_survey import catalogs, leftovers, make_manifest, make_survey, slow_camera
 
-from crowdsource.errors import ConfigError, DataFileError, OutputError
-from crowdsource.instrument import load
+from crowdsource.core.errors import ConfigError, DataFileError, OutputError
+from crowdsource.exposure.instrument import load
 from crowdsource.io import atomic
 from crowdsource.io.locks import is_taken, taken
 from crowdsource.production import jobs

@@ -4,14 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crowdsource.errors import InputError
+from crowdsource.core.errors import InputError
 from crowdsource.psf.base import pixel
 from crowdsource.psf.grid import basis, first_moment, nodes, planes_through, resampled, terms
-from crowdsource.psf.gridwings import GridWings
-from crowdsource.psf.halo import Halo
 from crowdsource.psf.model import FieldPSF, area_width, smeared
-from crowdsource.psf.moffat import MoffatWings, moffat
-from crowdsource.psf.stampwings import StampWings
+from crowdsource.psf.profiles.gridded import GridWings
+from crowdsource.psf.profiles.halo import Halo
+from crowdsource.psf.profiles.moffat import MoffatWings, moffat
+from crowdsource.psf.profiles.stamp import StampWings
 
 SHAPE, LARGE = (101, 121), (2001, 2401)
 PHASES = [(0., 0.), (-0.5, 0.13), (0.25, -0.37), (0.49, 0.49), (-0.1, 0.3)]

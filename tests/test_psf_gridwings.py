@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from crowdsource.errors import InputError
-from crowdsource.psf.gridwings import GridWings
+from crowdsource.core.errors import InputError
 from crowdsource.psf.model import FieldPSF
+from crowdsource.psf.profiles.gridded import GridWings
 
 SHAPE = 201, 301
 

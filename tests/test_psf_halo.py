@@ -3,17 +3,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from crowdsource.psf.refit.profile import refit
 from scipy.signal import fftconvolve
 
 from crowdsource.config import PSFConfig
-from crowdsource.errors import InputError
+from crowdsource.core.errors import InputError
 from crowdsource.psf.base import StarStamps
-from crowdsource.psf.halo import Halo, spike
 from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.moffat import MoffatWings, moffat, moffat_transform, pixel_moffat
-from crowdsource.psf.refit import refit
-
+from crowdsource.psf.profiles.halo import Halo, spike
+from crowdsource.psf.profiles.moffat import MoffatWings, moffat, moffat_transform, pixel_moffat
 
 SHAPE = 400, 500
 HALO = Halo.of([(0.12, 9., 3.), (0.03, 40., 2.2)], [(0.004, 45., 4., 0.01, 2., 8., 2.2)])

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from crowdsource.errors import DataFileError
-from crowdsource.psf.importing import psf_from_fits
+from crowdsource.core.errors import DataFileError
+from crowdsource.psf.formats.importing import psf_from_fits
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatWings
 
 SHAPE = (200, 160)
 SIDE = 45

@@ -4,7 +4,7 @@ import logging
 import numpy as np
 import pytest
 
-from crowdsource.image import Image
+from crowdsource.core.image import Image
 from crowdsource.psf.initial import FALLBACK_FWHM, initial_psf, measure_fwhm
 from crowdsource.simulate import SimulationConfig, simulate_field
 

@@ -9,8 +9,8 @@ from crowdsource.config import PSFConfig
 from crowdsource.psf.base import StarStamps, pixel
 from crowdsource.psf.grid import first_moment
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.moffat import MoffatWings
-from crowdsource.psf.stampwings import StampWings
+from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.psf.profiles.stamp import StampWings
 
 SHAPE = (300, 260)
 METHODS = "fit", "median"

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from crowdsource.errors import DataFileError
+from crowdsource.core.errors import DataFileError
+from crowdsource.psf.formats.native import describe, read_group, read_hdus, to_group, to_hdus
 from crowdsource.psf.grid import terms
-from crowdsource.psf.gridwings import GridWings
-from crowdsource.psf.halo import Halo
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.moffat import MoffatWings
-from crowdsource.psf.stampwings import StampWings
-from crowdsource.psf.storage import describe, read_group, read_hdus, to_group, to_hdus
+from crowdsource.psf.profiles.gridded import GridWings
+from crowdsource.psf.profiles.halo import Halo
+from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.psf.profiles.stamp import StampWings
 
 SHAPE = (90, 120)
 

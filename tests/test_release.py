@@ -6,20 +6,20 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from astropy.table import Table
+from crowdsource.cli.main import main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_sky import detections
 
-from crowdsource.catalog.sky import release as module
-from crowdsource.catalog.detections.columns import Given
-from crowdsource.catalog.healpix import INDEX, Pixel, cells_around
-from crowdsource.catalog.detections.ingest import ingest
-from crowdsource.catalog.sky.match import AssociationConfig
-from crowdsource.catalog.sky.objects import SkyConfig
-from crowdsource.catalog.sky.release import assemble, neighbours, open_release, releases
-from crowdsource.catalog.detections.store import create_store
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError, DataFileError, OutputError, StoreError
+from crowdsource.core.errors import ConfigError, DataFileError, OutputError, StoreError
+from crowdsource.survey.healpix import INDEX, Pixel, cells_around
+from crowdsource.survey.objects import release as module
+from crowdsource.survey.objects.match import AssociationConfig
+from crowdsource.survey.objects.objects import SkyConfig
+from crowdsource.survey.objects.release import assemble, neighbours, open_release, releases
+from crowdsource.survey.store.columns import Given
+from crowdsource.survey.store.ingest import ingest
+from crowdsource.survey.store.store import create_store
 
 ARCSEC = 1/3600
 EXPOSURES = 6

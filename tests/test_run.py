@@ -10,11 +10,11 @@ from astropy.io import fits
 from small_fields import NOISE, star_image
 
 from crowdsource.config import FitConfig
-from crowdsource.errors import ConfigError, DataFileError, MissingExtraError, OutputError
-from crowdsource.image import Image
-from crowdsource.instrument import Exposure, Instrument, Task
+from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
+from crowdsource.core.image import Image
+from crowdsource.exposure.instrument import Exposure, Instrument, Task
+from crowdsource.exposure.run import Settings, configuration, plan, run, status
 from crowdsource.io.tables import read_table
-from crowdsource.run import Settings, configuration, plan, run, status
 
 SHAPE = (40, 50)
 

@@ -4,8 +4,17 @@ import pytest
 from astropy import units as u
 from astropy.table import QTable
 
-from crowdsource.catalog.schema import (DETECTION, FLUX, FORCED, MAGNITUDE, WORLD, columns_of, documentation, magnitudes,
-                                        make_catalog)
+from crowdsource.engine.schema import (
+    DETECTION,
+    FLUX,
+    FORCED,
+    MAGNITUDE,
+    WORLD,
+    columns_of,
+    documentation,
+    magnitudes,
+    make_catalog,
+)
 
 EVERY = columns_of(True, True, True, 4)
 

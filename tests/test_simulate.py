@@ -7,12 +7,22 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from scipy.ndimage import median_filter
 
-from crowdsource.errors import ConfigError, DataFileError, OutputError
-from crowdsource.io.simulation import read_simulation, write_simulation
-from crowdsource.psf.moffat import MoffatWings
-from crowdsource.simulate import (SIMULATED, Cluster, SimulationConfig, draw_nebula, draw_stars, five_sigma_flux, render_stars,
-                                  simulate_field, star_stamps, true_psf)
+from crowdsource.core.errors import ConfigError, DataFileError, OutputError
+from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.simulate import (
+    SIMULATED,
+    Cluster,
+    SimulationConfig,
+    draw_nebula,
+    draw_stars,
+    five_sigma_flux,
+    render_stars,
+    simulate_field,
+    star_stamps,
+    true_psf,
+)
 from crowdsource.simulate.detector import bled
+from crowdsource.simulate.files import read_simulation, write_simulation
 from crowdsource.simulate.stars import blurred
 
 SMALL = SimulationConfig(shape=(128, 160), stars=150, bad_columns=2, seed=3)

@@ -4,18 +4,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from crowdsource.cli.main import main
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
-from crowdsource.catalog.schema import columns_of
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError, DataFileError, OutputError
-from crowdsource.flags import ENGINE
-from crowdsource.instrument import load
+from crowdsource.core.errors import ConfigError, DataFileError, OutputError
+from crowdsource.core.flags import ENGINE
+from crowdsource.engine.schema import columns_of
+from crowdsource.exposure.instrument import load
+from crowdsource.exposure.results import read_config
 from crowdsource.io.fits import celestial_wcs
-from crowdsource.io.results import read_config
-from crowdsource.io.survey import as_result, read_links, read_truth, write_survey
-from crowdsource.psf.storage import read_hdus
+from crowdsource.psf.formats.native import read_hdus
 from crowdsource.simulate.survey import (
     DETECTORS,
     SurveyConfig,
@@ -30,6 +29,7 @@ from crowdsource.simulate.survey import (
     widths,
 )
 from crowdsource.simulate.survey.blends import overlap, owners, resolution
+from crowdsource.simulate.survey.files import as_result, read_links, read_truth, write_survey
 
 SMALL = SurveyConfig(stars=3000, exposures=4, clusters=2, seed=5)
 SPARSE = SurveyConfig(stars=6000, exposures=2, density=0.005, contrast=1., clusters=0, cluster_part=0., distortion=0., offset=0.,

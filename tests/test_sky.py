@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from crowdsource.config import SkyConfig
-from crowdsource.sky import estimate_sky, fill_from_neighbours, mode
+from crowdsource.engine.background import estimate_sky, fill_from_neighbours, mode
 
 SHAPE = (200, 240)
 YY, XX = np.mgrid[:SHAPE[0], :SHAPE[1]]

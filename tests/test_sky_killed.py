@@ -7,16 +7,16 @@ import sys
 
 import numpy as np
 import pytest
+from crowdsource.cli.main import main
 from small_catalogs import image_header, rows, write_catalog
 
-from crowdsource.catalog.detections.ingest import ingest
-from crowdsource.catalog.sky.release import open_release, releases
-from crowdsource.catalog.detections.store import create_store
-from crowdsource.cli import main
+from crowdsource.survey.objects.release import open_release, releases
+from crowdsource.survey.store.ingest import ingest
+from crowdsource.survey.store.store import create_store
 
 PROGRAM = """
 import os, signal, sys
-from crowdsource.cli import main
+from crowdsource.cli.main import main
 left = int(sys.argv[1])
 def counted(real):
     def call(*args, **kwargs):

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
+from crowdsource.cli.main import main
 
-from crowdsource.catalog.sky.release import open_release
-from crowdsource.catalog.detections.store import open_store
-from crowdsource.cli import main
-from crowdsource.io.simulation import write_simulation
 from crowdsource.simulate import SimulationConfig, simulate_field
+from crowdsource.simulate.files import write_simulation
+from crowdsource.survey.objects.release import open_release
+from crowdsource.survey.store.store import open_store
 
 SHAPE, SCALE, CENTRE = (128, 128), 0.27, (150.1, 2.2)
 EPOCHS = (("g", 59000., 3., 27.5), ("r", 59010., 3.4, 27.2), ("r", 59020., 3.8, 27.9))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from crowdsource.config import SolveConfig
-from crowdsource.design import model_image, render_stamps, sky_basis, sparse_matrix
+from crowdsource.engine.design import model_image, render_stamps, sky_basis, sparse_matrix
+from crowdsource.engine.solvers import STEPS, build_normal, covariances, gains, lsqr_step, normal_step, prior_precision
 from crowdsource.psf.model import FieldPSF
-from crowdsource.solve import STEPS, build_normal, covariances, gains, lsqr_step, normal_step, prior_precision
 
 SHAPE = (80, 90)
 PSF = FieldPSF.moffat(SHAPE, 4.)

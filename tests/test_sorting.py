@@ -1,13 +1,13 @@
 """Sorting by whole numbers, and rows in an order: as NumPy does both, in the last row."""
 import numpy as np
 import pytest
+from crowdsource.cython_ext import order as kernel
+from crowdsource.cython_ext import reference_sky
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crowdsource.catalog.sorting import STRIP, Tables, order_by, sorted_rows, taken
-from crowdsource.cython_ext import order as kernel
-from crowdsource.cython_ext import reference_sky
+from crowdsource.survey.sorting import STRIP, Tables, order_by, sorted_rows, taken
 
 LEAST, GREATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 FEW = st.sampled_from([LEAST, LEAST+1, -2049, -1, 0, 1, 2047, 2048, 1 << 57, GREATEST-1, GREATEST])

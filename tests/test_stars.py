@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from crowdsource.config import FitConfig, PSFConfig
-from crowdsource.design import model_image
-from crowdsource.fit import initialize
-from crowdsource.image import Image
+from crowdsource.core.image import Image
+from crowdsource.engine.design import model_image
+from crowdsource.engine.loop import initialize
+from crowdsource.engine.psf_stars import psf_stars, select
+from crowdsource.engine.sources import Sources
 from crowdsource.psf.model import FieldPSF
-from crowdsource.sources import Sources
-from crowdsource.stars import psf_stars, select
 
 SHAPE = (100, 120)
 PSF = FieldPSF.moffat(SHAPE, 4.)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from small_catalogs import image_header, rows, write_catalog
 
-from crowdsource.catalog.detections import ledger
-from crowdsource.catalog.healpix import INDEX, Pixel, at_border, index_of
-from crowdsource.catalog.detections.ingest import ingest
-from crowdsource.catalog.detections.store import create_store, open_store
-from crowdsource.errors import ConfigError, OutputError, StoreError
+from crowdsource.core.errors import ConfigError, OutputError, StoreError
+from crowdsource.survey.healpix import INDEX, Pixel, at_border, index_of
+from crowdsource.survey.store import ledger
+from crowdsource.survey.store.ingest import ingest
+from crowdsource.survey.store.store import create_store, open_store
 
 
 def filled(folder, n=4, each=500, **options):

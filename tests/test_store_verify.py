@@ -2,12 +2,12 @@
 import hashlib
 
 import pytest
+from crowdsource.cli.main import main
 from small_catalogs import image_header, rows, write_catalog
 
-from crowdsource.catalog.detections import ledger
-from crowdsource.catalog.detections.ingest import ingest, ingest_zero_points
-from crowdsource.catalog.detections.store import LOCKS, create_store, open_store
-from crowdsource.cli import main
+from crowdsource.survey.store import ledger
+from crowdsource.survey.store.ingest import ingest, ingest_zero_points
+from crowdsource.survey.store.store import LOCKS, create_store, open_store
 
 
 @pytest.fixture

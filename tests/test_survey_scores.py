@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from crowdsource.io.survey import write_survey
 from crowdsource.simulate.survey import SurveyConfig
+from crowdsource.simulate.survey.files import write_survey
 
 FOLDER = Path(__file__).parent.parent/"benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the source is not beside the tests")

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from crowdsource.tiles import Box, bands, make_tiles
+from crowdsource.core.tiles import Box, bands, make_tiles
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (100, 100), (1, 4000), (1500, 1600), (3000, 1100), (2048, 4096)])

@@ -6,13 +6,14 @@ import pytest
 from test_solve import EXACT, PSF, SHAPE, crowd, precision_of
 
 from crowdsource.config import FitConfig
-from crowdsource.design import sparse_matrix
-from crowdsource.evaluate import match_stars
-from crowdsource.fit import fit
+from crowdsource.engine.design import sparse_matrix
+from crowdsource.engine.loop import fit
+from crowdsource.engine.solvers import STEPS, confused_step
+from crowdsource.engine.stages import undetected_light
+from crowdsource.engine.state import LAST, PRUNE, SEARCH
+from crowdsource.engine.undetected import UndetectedLight
 from crowdsource.simulate import SimulationConfig, simulate_field
-from crowdsource.solve import STEPS, confused_step
-from crowdsource.stages import LAST, PRUNE, SEARCH, undetected_light
-from crowdsource.undetected import UndetectedLight
+from crowdsource.validate.evaluate import match_stars
 
 STAMP = PSF.stamp(19).astype(float)
 NOISE, POWER = 2., 200.
@@ -62,8 +63,8 @@ def test_masked_and_noisy_pixels_count_for_less():
 @pytest.mark.parametrize("planes", [1, 3])
 @pytest.mark.parametrize("method", STEPS)
 def test_fit_in_confusion_is_generalised_least_squares(planes, method, monkeypatch):
-    monkeypatch.setattr("crowdsource.solve.TURNS", {1: 60, 3: 60})
-    monkeypatch.setattr("crowdsource.solve.SETTLED", 1e-4)
+    monkeypatch.setattr("crowdsource.engine.solvers.confusion.TURNS", {1: 60, 3: 60})
+    monkeypatch.setattr("crowdsource.engine.solvers.confusion.SETTLED", 1e-4)
     stamps, ivar, data, flux, _ = crowd(25)
     faint, precision = UndetectedLight(STAMP, POWER, NOISE), precision_of(flux)
     step = STEPS[method](stamps, ivar, data, precision, EXACT, planes)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.instruments.wise import FLAGS, MASK_BITS, Wise, crowd_saturated, files_of, flags_of, full_ivar
-from crowdsource.instruments.wise_psf import Orientation, PolarModel, built_in, orientation
+from crowdsource.cli.main import main
+from crowdsource.instruments.wise.adapter import FLAGS, MASK_BITS, Wise, crowd_saturated, files_of, flags_of, full_ivar
+from crowdsource.instruments.wise.psf import Orientation, PolarModel, built_in, orientation
 from instrument_contract import InstrumentContract
 
-from crowdsource.cli import main
 from crowdsource.config import FitConfig
-from crowdsource.errors import CrowdsourceError, DataFileError, InputError, InstrumentError
-from crowdsource.flags import ENGINE
+from crowdsource.core.errors import CrowdsourceError, DataFileError, InputError, InstrumentError
+from crowdsource.core.flags import ENGINE
 
 SHARED = Path(__file__).resolve().parents[2]/"shared"/"data"/"wise"
 COADD, SHAPE = "1866p257", (90, 110)
@@ -31,8 +31,8 @@ def stars(band):
     """Stars of the built-in model where and as the scans pass."""
     from astropy.wcs import WCS
 
-    from crowdsource.psf.gridwings import GridWings
     from crowdsource.psf.model import FieldPSF
+    from crowdsource.psf.profiles.gridded import GridWings
     stamp = PolarModel.of(built_in(band)).stamp(orientation(WCS(header()), 50., 40.), 2)
     image = np.zeros(SHAPE, np.float32)
     psf = FieldPSF.of(GridWings.from_nodes(stamp[None, None], SHAPE, 2))
@@ -208,7 +208,7 @@ def test_bright_stars_reach_the_fit(tmp_path, capsys):
 
 
 def test_structured_background_splits_blends(tmp_path, monkeypatch):
-    from crowdsource import stages
+    from crowdsource.engine import stages
     from crowdsource.nebulosity.find import Structure
     monkeypatch.setattr(stages, "find", lambda image, *_: Structure(np.ones(image.shape, bool)))
     write_tile(tmp_path)

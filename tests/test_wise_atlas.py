@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from crowdsource.instruments.wise_atlas import atlas, edge_distance
+from crowdsource.instruments.wise.atlas import atlas, edge_distance
 
-from crowdsource.errors import InputError
+from crowdsource.core.errors import InputError
 
 PUBLISHED = Path(__file__).resolve().parents[2]/"shared"/"data"/"wise"/"psf"/"astrom-atlas.fits"
 

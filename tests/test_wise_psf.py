@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from crowdsource.instruments.wise_atlas import atlas
-from crowdsource.instruments.wise_psf import (
+from crowdsource.instruments.wise.atlas import atlas
+from crowdsource.instruments.wise.psf import (
     SIDE,
     Orientation,
     PolarModel,
@@ -20,11 +20,11 @@ from crowdsource.instruments.wise_psf import (
 from scipy import ndimage
 from test_wise_atlas import tile_wcs
 
-from crowdsource.errors import DataFileError
-from crowdsource.image import Image
-from crowdsource.psf.gridwings import GridWings
+from crowdsource.core.errors import DataFileError
+from crowdsource.core.image import Image
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.moffat import pixel_moffat
+from crowdsource.psf.profiles.gridded import GridWings
+from crowdsource.psf.profiles.moffat import pixel_moffat
 
 PUBLISHED = Path(__file__).resolve().parents[2]/"shared"/"data"/"wise"/"psf"
 

@@ -7,29 +7,20 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.instruments.wise import FLAGS, MASK_BITS, PSF_VARIABLE, SATURATED, Wise, flags_of, full_ivar
-from crowdsource.instruments.wise_atlas import atlas
-from crowdsource.instruments.wise_planes import bits_of, invvar_of, tile_header, write_images
-from crowdsource.instruments.wise_psf import SAMPLES, PolarModel, built_in, orientation, wings_over
-from crowdsource.instruments.wise_shapes import BRIGHT, GHOST, GHOSTLY, LATENTS, around_stars
-from crowdsource.instruments.wise_simulation import (
-    BANDS,
-    FINER,
-    NORM,
-    Place,
-    add_stars,
-    configured,
-    sight,
-    simulate_tile,
-)
-from crowdsource.instruments.wise_simulation import SAMPLES as TRUE_SAMPLES
+from crowdsource.cli.main import main
+from crowdsource.instruments.wise.adapter import FLAGS, MASK_BITS, PSF_VARIABLE, SATURATED, Wise, flags_of, full_ivar
+from crowdsource.instruments.wise.atlas import atlas
+from crowdsource.instruments.wise.planes import bits_of, invvar_of, tile_header, write_images
+from crowdsource.instruments.wise.psf import SAMPLES, PolarModel, built_in, orientation, wings_over
+from crowdsource.instruments.wise.shapes import BRIGHT, GHOST, GHOSTLY, LATENTS, around_stars
+from crowdsource.instruments.wise.simulation import BANDS, FINER, NORM, Place, add_stars, configured, sight, simulate_tile
+from crowdsource.instruments.wise.simulation import SAMPLES as TRUE_SAMPLES
 
-from crowdsource.cli import main
-from crowdsource.errors import ConfigError, InputError, InstrumentError, OutputError
-from crowdsource.evaluate import compare
-from crowdsource.flags import ENGINE
-from crowdsource.image import Image
+from crowdsource.core.errors import ConfigError, InputError, InstrumentError, OutputError
+from crowdsource.core.flags import ENGINE
+from crowdsource.core.image import Image
 from crowdsource.psf.model import FieldPSF
+from crowdsource.validate.evaluate import compare
 
 COADD, SHAPE = "1866p257", (300, 320)
 NAMES = [f"unwise-{COADD}-w{b}-{p}" for b in BANDS for p in ("img-m.fits", "invvar-m.fits.gz", "n-m.fits.gz", "n-u.fits.gz")]

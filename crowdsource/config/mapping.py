@@ -2,7 +2,7 @@
 from dataclasses import asdict, fields, is_dataclass, replace
 from math import isfinite
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from .presets import preset_config
 from .sections import FitConfig, checked
 

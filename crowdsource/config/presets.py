@@ -2,7 +2,7 @@
 from dataclasses import replace
 from math import inf
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from .sections import CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig
 
 PUBLISHED_DETECT = DetectConfig(

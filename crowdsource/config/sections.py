@@ -2,7 +2,7 @@
 from dataclasses import dataclass, field
 from math import inf
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from ..nebulosity.options import NebulosityConfig
 from ..nebulosity.options import rules as nebulosity_rules
 

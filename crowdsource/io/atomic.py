@@ -5,7 +5,7 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import CrowdsourceError, OutputError
+from ..core.errors import CrowdsourceError, OutputError
 
 
 @contextmanager

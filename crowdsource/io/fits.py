@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from ..errors import DataFileError
+from ..core.errors import DataFileError
 from .apart import decompressed
 from .atomic import atomic_path
 from .hdus import UNREADABLE, one_line, opened, parsed
@@ -331,7 +331,7 @@ def write_image(image, path, overwrite=False):
 
     Parameters
     ----------
-    image : crowdsource.image.Image
+    image : crowdsource.core.image.Image
     path : path-like
     overwrite : bool
 

@@ -7,7 +7,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
-from ..errors import DataFileError
+from ..core.errors import DataFileError
 
 UNREADABLE = Exception
 """What astropy raises on damaged files: of its own, of decompressors, of the system, and of arithmetic with odd headers."""

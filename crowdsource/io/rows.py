@@ -6,7 +6,7 @@ import os
 import h5py
 import numpy as np
 
-from ..errors import DataFileError
+from ..core.errors import DataFileError
 from .atomic import atomic_path
 
 

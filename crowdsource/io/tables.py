@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataFileError, InputError, OutputError, need
+from ..core.errors import DataFileError, InputError, OutputError, need
 from .fits import ImageName
 from .hdus import UNREADABLE, existing, one_line, opened
 
@@ -109,7 +109,7 @@ def positions(table, image):
     table : Table
         With ra and dec in degrees, which are used where the image has a WCS, or x and y: 0-based pixels of the whole image.
         Names in any case.
-    image : crowdsource.image.Image
+    image : crowdsource.core.image.Image
 
     Returns
     -------
@@ -141,7 +141,7 @@ def star_positions(table, image):
     table : Table
         As `positions`, and perhaps pmra, which includes the cosine of dec, and pmdec in mas/yr, epoch (or ref_epoch; 2000 when
         not given) in Julian years, mag (or magnitude, phot_g_mean_mag).
-    image : crowdsource.image.Image
+    image : crowdsource.core.image.Image
         Where its date is not known, stars stay where the catalog has them.
 
     Returns

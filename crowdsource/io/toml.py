@@ -2,7 +2,7 @@
 import tomllib
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 
 
 def read_toml(path):

@@ -40,7 +40,7 @@ def structured(image, model, psf, config):
 
     Parameters
     ----------
-    image : crowdsource.image.Image
+    image : crowdsource.core.image.Image
     model : ndarray, shape (ny, nx), float32
         Of the stars.
     psf : crowdsource.psf.base.PSF

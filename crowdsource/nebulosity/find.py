@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..flags import ENGINE
+from ..core.flags import ENGINE
 from .classifier import MODES, ORDERS
 from .detector import structured
 from .network import read_network
@@ -45,7 +45,7 @@ def find(image, model, psf, config):
 
     Parameters
     ----------
-    image : crowdsource.image.Image
+    image : crowdsource.core.image.Image
     model : ndarray, shape (ny, nx), float32
         Of the stars.
     psf : crowdsource.psf.base.PSF

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataFileError
+from ..core.errors import DataFileError
 from .layers import BUILDERS
 
 ENDINGS = ".json", ".h5"

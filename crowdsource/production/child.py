@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 
 from .jobs import failure, outcome_of, perform, recorded
 from .records import FAILED
@@ -186,11 +187,13 @@ def _take(jobs):
 
 
 def _ready():
-    """Load what fits need, so that the first job takes as long as the others."""
+    """Load what fits need, so that the first job takes as long as the others, and has memory for its work alone."""
     import logging
 
-    from .. import fit  # noqa: F401
-    from ..talk import NAME
+    from ..cli.console import NAME
+    from ..exposure.run import ENGINE_MODULES
+    for name in ENGINE_MODULES:
+        import_module(name)
     logging.getLogger(NAME).setLevel(logging.INFO)
     logging.getLogger(NAME).addHandler(logging.NullHandler())
     logging.captureWarnings(True)

@@ -25,7 +25,7 @@ def peaks(image):
 
     Parameters
     ----------
-    image : crowdsource.image.Image
+    image : crowdsource.core.image.Image
 
     Returns
     -------

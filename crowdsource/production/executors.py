@@ -10,7 +10,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from importlib.metadata import entry_points
 from threading import TIMEOUT_MAX
 
-from ..errors import ConfigError, need
+from ..core.errors import ConfigError, need
 from .child import stop_all, supervised
 from .jobs import perform
 

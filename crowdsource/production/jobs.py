@@ -17,13 +17,13 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from ..errors import CrowdsourceError, DataFileError, InputError, OutputError
-from ..instrument import Exposure, load
+from ..core.errors import CrowdsourceError, DataFileError, InputError, OutputError
+from ..exposure.instrument import Exposure, load
+from ..exposure.parts import INFO, MODEL, Parts
+from ..exposure.results import DISTRIBUTION, Provenance, checksums
+from ..exposure.run import fit_task, work_of
+from ..exposure.settings import Settings
 from ..io.fits import read_header
-from ..io.parts import INFO, MODEL, Parts
-from ..io.results import DISTRIBUTION, Provenance, checksums
-from ..run import fit_task, work_of
-from ..settings import Settings
 from .logs import logged
 from .records import ASSEMBLE, DONE, FAILED, FIT, GATHER, INGEST, Place, output_of, read_record, write_record
 
@@ -215,7 +215,7 @@ def _opened(name, image, options, inputs):
 
 
 def _work(job):
-    """Instrument's exposure and settings of a job, as `crowdsource.run` takes them."""
+    """Instrument's exposure and settings of a job, as `crowdsource.exposure.run` takes them."""
     checked_facts(job["inputs"])
     instrument, exposure = _opened(job["instrument"], job["image"], json.dumps(job["options"]), json.dumps(job["inputs"]))
     if exposure.identity != job["exposure"]:
@@ -278,9 +278,9 @@ def drop_parts(place):
 
 def ingest(job):
     """Bring catalogs into a store, and write for each that it is there."""
-    from ..catalog.detections.ingest import ingest as into
-    from ..catalog.detections.store import open_store
-    from ..memory import keep_memory
+    from ..core.memory import keep_memory
+    from ..survey.store.ingest import ingest as into
+    from ..survey.store.store import open_store
     keep_memory()
     report = into(open_store(job["store"]), [c["catalog"] for c in job["catalogs"]])
     failed = {f for f, _ in report.failed}
@@ -294,9 +294,9 @@ def ingest(job):
 
 def assemble(job):
     """Make a release of all that is in a store."""
-    from ..catalog.sky.release import assemble as make
-    from ..catalog.detections.store import open_store
-    from ..memory import keep_memory
+    from ..core.memory import keep_memory
+    from ..survey.objects.release import assemble as make
+    from ..survey.store.store import open_store
     keep_memory()
     release = make(open_store(job["store"]), job["release"])
     return dict(figures=dict(objects=sum(n for n, _ in release.record["counts"])))

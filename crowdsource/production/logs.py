@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..talk import NAME
+from ..cli.console import NAME
 
 
 class Lines(logging.Formatter):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DataFileError
+from ..core.errors import ConfigError, DataFileError
 from ..io.names import distinct_name, is_safe
 from ..io.tables import read_table, write_catalog
 

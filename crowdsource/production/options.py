@@ -3,9 +3,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..config import from_mapping
-from ..errors import ConfigError
-from ..io.parts import INFO, MODEL
-from ..io.results import checksums
+from ..core.errors import ConfigError
+from ..exposure.parts import INFO, MODEL
+from ..exposure.results import checksums
 from ..nebulosity.classifier import ORDERS
 from ..nebulosity.network import files as network_files
 from ..nebulosity.network import read_network
@@ -20,7 +20,7 @@ class RunOptions:
     config : mapping
         Values of the fit as in a TOML file, an instrument's options under its name.
     force, bright, galaxies : str or None
-        Catalogs, as in `crowdsource.settings.Settings`.
+        Catalogs, as in `crowdsource.exposure.settings.Settings`.
     model, info, plot : bool
         Write model files, info files, pictures.
     threads : int
@@ -45,7 +45,7 @@ class RunOptions:
         ----------
         instruments : set of str
         """
-        from ..instrument import complete, load
+        from ..exposure.instrument import complete, load
         loaded = {n: load(n) for n in instruments}
         for name, instrument in loaded.items():
             complete(instrument.options, self.of_instrument(name))
@@ -65,7 +65,7 @@ class RunOptions:
 
     def fit_values(self, instruments):
         """The configuration without the instruments' options."""
-        from ..instrument import registered
+        from ..exposure.instrument import registered
         return {n: v for n, v in self.config.items() if n not in {*instruments, *registered()}}
 
     def reads(self):

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import CrowdsourceError, DataFileError, InstrumentError
-from ..instrument import claiming_all, load
+from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
+from ..exposure.instrument import claiming_all, load
+from ..exposure.results import checksums
 from ..io.fits import read_header
 from ..io.names import distinct_name
-from ..io.results import checksums
 from .estimate import costs, peaks
 from .manifest import Entry, Input, labelled
 

@@ -8,10 +8,10 @@ import json
 import os
 from pathlib import Path
 
+from ..exposure.parts import Parts, part_name
+from ..exposure.run import of_detector
 from ..io.atomic import atomic_path
 from ..io.names import distinct_name
-from ..io.parts import Parts, part_name
-from ..run import of_detector
 
 ENDING = ".task.json"
 DONE, FAILED = "done", "failed"

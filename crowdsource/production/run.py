@@ -8,10 +8,10 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from dataclasses import astuple
 from pathlib import Path
 
-from ..errors import ConfigError, OutputError
+from ..core.errors import ConfigError, OutputError
+from ..exposure.parts import Parts
 from ..io.atomic import check_folder
 from ..io.locks import taken
-from ..io.parts import Parts
 from .child import ABANDONED
 from .executors import Gone
 from .jobs import drop_parts, failure, gathered_whole, outcome_of, recorded
@@ -367,7 +367,7 @@ class Run:
 
 def held_catalogs(store):
     """Names of the files of which a store has sources."""
-    from ..catalog.detections.store import open_store
+    from ..survey.store.store import open_store
     sources = open_store(store).snapshot().sources
     return frozenset(sources.file[sources.alive].tolist())
 

@@ -3,8 +3,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import inf
 
-from ..errors import ConfigError
-from ..io.results import DISTRIBUTION
+from ..core.errors import ConfigError
+from ..exposure.results import DISTRIBUTION
 from .records import DONE, FAILED, LASTING, Place
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from ..errors import DataFileError
+from ..core.errors import DataFileError
 from ..io.atomic import atomic_path
 from ..io.locks import is_taken
 from .manifest import exposures

@@ -154,7 +154,7 @@ class PSF(ABC):
 
     @abstractmethod
     def to_hdus(self, name="PSF"):
-        """FITS HDUs that hold the model exactly; `crowdsource.psf.storage.read_hdus` gives it back."""
+        """FITS HDUs that hold the model exactly; `crowdsource.psf.formats.native.read_hdus` gives it back."""
 
     @abstractmethod
     def to_group(self, group):

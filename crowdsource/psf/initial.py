@@ -3,11 +3,11 @@ import logging
 
 import numpy as np
 
-from ..detect import correlated, local_maxima
-from ..image import thinned
-from ..tiles import banded
+from ..core.image import thinned
+from ..core.matched_filter import correlated, local_maxima
+from ..core.tiles import banded
 from .model import FieldPSF
-from .moffat import MoffatWings
+from .profiles.moffat import MoffatWings
 
 log = logging.getLogger(__name__)
 FALLBACK_FWHM = 4.
@@ -23,12 +23,12 @@ def initial_psf(image, fwhm=None, norm_size=59, halo=None, run=map):
 
     Parameters
     ----------
-    image : crowdsource.image.Image
+    image : crowdsource.core.image.Image
     fwhm : float, optional
         Full width at half maximum in pixels; measured on bright stars when not given.
     norm_size : int
         The PSF sums to 1 over this box.
-    halo : crowdsource.psf.halo.Halo, optional
+    halo : crowdsource.psf.profiles.halo.Halo, optional
         What the profile is convolved with; the whole has the width.
     run : callable
         ``map`` or an executor's.

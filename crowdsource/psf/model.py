@@ -6,7 +6,7 @@ import numpy as np
 from ..cython_ext import render as kernel
 from .base import CENTROID_SIZE, PSF
 from .grid import area_width, coefficients, first_moment, middle, render, resampled
-from .moffat import MoffatWings, middle_samples
+from .profiles.moffat import MoffatWings, middle_samples
 
 LEVELS = (33, 73, 163, 323, 643, 1283)
 WELL_SAMPLED = 3.5
@@ -109,17 +109,17 @@ class FieldPSF(PSF):
 
     def refit(self, stamps, config):
         """A new PSF fitted to stars; see `PSF.refit`."""
-        from .refit import refit
+        from .refit.profile import refit
         return refit(self, stamps, config)
 
     def to_hdus(self, name="PSF"):
         """See `PSF.to_hdus`."""
-        from .storage import to_hdus
+        from .formats.native import to_hdus
         return to_hdus(self, name)
 
     def to_group(self, group):
         """See `PSF.to_group`."""
-        from .storage import to_group
+        from .formats.native import to_group
         to_group(self, group)
 
     def _coefficients(self, size):

@@ -3,7 +3,7 @@
 Stars follow ``dN/dF ~ F^-slope`` down to a fraction of the 5 sigma limit, so that undetectable stars add their confusion.
 They are drawn from a Moffat profile that varies over the image and is integrated over pixels by quadrature, without any
 of the interpolation that a fit uses: what the fit's own PSF cannot represent shows up as an error.
-`crowdsource.io.simulation` writes fields to files.
+`crowdsource.simulate.files` writes fields to files.
 """
 import logging
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from ..image import Image
-from ..psf.moffat import MoffatWings
+from ..core.image import Image
+from ..psf.profiles.moffat import MoffatWings
 from .config import Cluster, SimulationConfig, checked
 from .detector import SIMULATED, pipeline_ivar, read_out
 from .sky import draw_nebula, draw_sky
@@ -41,7 +41,7 @@ class Simulation:
         ``meta["FLUX5"]`` is the 5 sigma flux.
     sky : ndarray, shape (ny, nx), float32
         True sky, counts.
-    psf : crowdsource.psf.moffat.MoffatWings
+    psf : crowdsource.psf.profiles.moffat.MoffatWings
         True profile.
     header : astropy.io.fits.Header
         Gain, noise, saturation, zero point, world coordinates and the configuration.
@@ -57,7 +57,7 @@ class Simulation:
     config: SimulationConfig
 
     def image(self):
-        """The field as an `~crowdsource.image.Image`."""
+        """The field as an `~crowdsource.core.image.Image`."""
         c = self.config
         return Image.from_arrays(self.data, self.ivar, self.dq, wcs=WCS(self.header), zeropoint=c.zeropoint, gain=c.gain,
                                  saturation=c.saturation, exptime=1., exposure=f"simulated-{c.seed}")
@@ -72,7 +72,7 @@ def simulate_field(config=None, wcs=None, halo=None, stars=None):
     wcs : astropy.wcs.WCS, optional
         World coordinates; a plane around ``config.position`` when not given.
     halo : object, optional
-        The camera: ``halo.picture(n)`` is what it makes of a point, (2n+1, 2n+1), as that of `crowdsource.psf.halo.Halo`.
+        The camera: ``halo.picture(n)`` is what it makes of a point, (2n+1, 2n+1), as that of `crowdsource.psf.profiles.halo.Halo`.
         Stars are brighter by what their blur costs, so that as many are above 5 sigma as without.
     stars : tuple of ndarray, shape (n,), optional
         x, y (pixels) and flux (counts) of all stars, as where several images have the same; drawn when not given.

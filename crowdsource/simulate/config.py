@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 
 EFFECTS = "nebula", "cosmic rays"
 

@@ -2,7 +2,7 @@
 import numpy as np
 from scipy import ndimage
 
-from ..flags import FlagDefinition, FlagTable
+from ..core.flags import FlagDefinition, FlagTable
 from .config import own_numbers
 
 SIMULATED = FlagTable("simulated", [

@@ -2,7 +2,7 @@
 import numpy as np
 
 from ..psf.base import pixel
-from ..psf.moffat import MoffatWings, moffat
+from ..psf.profiles.moffat import MoffatWings, moffat
 
 NEAR = 5, 5
 """Pixels within so many of the star's are integrated with so many points along each axis ..."""

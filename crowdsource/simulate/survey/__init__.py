@@ -2,7 +2,7 @@
 
 Stars lie as in a cut through the Galaxy, with clusters in which there are several to a square arcsecond. Exposures of
 different seeing, depth and date tell different ones of them apart, with errors of positions and fluxes as fits report them.
-`crowdsource.io.survey` writes surveys to files.
+`crowdsource.simulate.survey.files` writes surveys to files.
 """
 from .blends import blend
 from .columns import catalog_of

@@ -1,8 +1,8 @@
 """The columns of a simulated catalog, as a fit gives them."""
 import numpy as np
 
-from ...catalog.schema import magnitudes, make_catalog
-from ...flags import ENGINE, combine
+from ...core.flags import ENGINE, combine
+from ...engine.schema import magnitudes, make_catalog
 from .geometry import DETECTORS, detector_wcs
 
 UNIT = "adu"
@@ -19,13 +19,13 @@ def catalog_of(config, exposure, detector, detections, bits):
     exposure : SurveyExposure
     detector : str
     detections : crowdsource.simulate.survey.detections.Detections
-    bits : crowdsource.flags.FlagTable
+    bits : crowdsource.core.flags.FlagTable
         The instrument's, with ``saturated`` and ``bad``.
 
     Returns
     -------
     astropy.table.QTable
-        The columns of `crowdsource.catalog.schema`, and ``gain`` as DECam's catalogs have it.
+        The columns of `crowdsource.engine.schema`, and ``gain`` as DECam's catalogs have it.
     """
     d = detections
     rng = np.random.default_rng((config.seed, 3, exposure.number, DETECTORS[detector]))

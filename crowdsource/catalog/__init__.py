@@ -1,1 +1,0 @@
-"""Catalogs: the columns of one image's catalog and how it is put together."""

@@ -1,0 +1,71 @@
+"""``crowdsource healpix assemble``: make a release of objects."""
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+from ....config.mapping import merged
+from ....core.docstrings import attributes
+from ....core.errors import ConfigError
+from ....survey.objects.average import AverageConfig
+from ....survey.objects.match import AssociationConfig
+from ....survey.objects.objects import SkyConfig
+from ....survey.objects.release import assemble
+from ....survey.store.store import open_store
+from . import check_workers
+
+SUMMARY = "make objects of all detections of a store, as a release"
+SECTIONS = {"association": AssociationConfig, "average": AverageConfig}
+
+
+def add_arguments(parser):
+    """Arguments from the fields of `SkyConfig`, and what is made of what."""
+    parser.add_argument("store", metavar="STORE", help="folder of the store")
+    parser.add_argument("--release", required=True, metavar="NAME", help="what it is called: letters, digits, dots, dashes, _")
+    parser.add_argument("--previous", metavar="NAME", help="release whose identifiers of objects are carried on")
+    parser.add_argument("--zero-points", type=int, metavar="VERSION", help="of their table; the newest when not given")
+    parser.add_argument("--config", metavar="FILE", help="TOML file with tables [association] and [average]; the command "
+                        "line goes before it")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; the result does not depend on it")
+    for section, kind in SECTIONS.items():
+        group, described = parser.add_argument_group(section), attributes(kind)
+        for f in fields(kind):
+            text = described[f.name][1].rstrip(".").replace("%", "%%")
+            spelled = dict(action="store_const", const=True) if isinstance(f.default, bool) else dict(type=type(f.default),
+                                                                                                   metavar=f.name.upper())
+            group.add_argument("--"+f.name.replace("_", "-"), dest=f"{section}.{f.name}", help=text, **spelled)
+
+
+def run(args, talk):
+    """Lines that tell what was made, and the exit status."""
+    check_workers(args.workers)
+    store = open_store(args.store)
+    with talk.progress() as progress, talk.processes(args.workers) as executor:
+        release = assemble(store, args.release, configured(args), previous=args.previous, zero_points=args.zero_points,
+                           executor=executor, progress=progress)
+    return told(release), 0
+
+
+def configured(args):
+    """The `SkyConfig` of a file and of the command line."""
+    config = SkyConfig()
+    if args.config:
+        try:
+            config = merged(config, tomllib.loads(Path(args.config).read_text(encoding="utf-8")))
+        except OSError as problem:
+            raise ConfigError(f"{args.config}: cannot be read ({problem.strerror}); check the name") from problem
+        except ValueError as problem:
+            raise ConfigError(f"{args.config}: {problem}") from problem
+    given = {section: {f.name: v for f in fields(kind) if (v := getattr(args, f"{section}.{f.name}")) is not None}
+             for section, kind in SECTIONS.items()}
+    return merged(config, given).checked()
+
+
+def told(release):
+    """What a release holds, in lines."""
+    objects, members = (sum(counts) for counts in zip(*release.record["counts"])) if release.pixels else (0, 0)
+    lines = [f"{release.path}: {objects} objects of {members} detections in {len(release.pixels)} pixels"]
+    lines += [f"  {number} {word}" for word, number in release.record["uses"].items() if number]
+    if release.record["previous"]:
+        lines.append(f"  identifiers carried on from {release.record['previous']}")
+    return lines
+

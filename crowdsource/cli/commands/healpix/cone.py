@@ -1,0 +1,72 @@
+"""``crowdsource healpix cone``: what a release has within a distance from a position."""
+from ....core.errors import ConfigError
+from ....survey.exports import cone as selection
+from ....survey.exports.contents import DetectionRows, Objects
+from ....survey.exports.survey import Survey
+from ....survey.regions import cone, separation
+
+SUMMARY = "objects or detections of a release within a distance from a position"
+SHOWN = 40
+"""Rows that are printed, the nearest ones."""
+OF_OBJECTS = ("object_id", "ra", "dec", "n_det")
+OF_DETECTIONS = ("detection_id", "ra", "dec", "exposure", "detector", "band", "mjd", "object_id", "use", "calibrated_flux",
+                 "calibrated_flux_error")
+FORMS = {"ra": ".7f", "dec": ".7f", "mjd": ".5f", "distance": ".3f"}
+
+
+def add_arguments(parser):
+    """Where, how far, and what of it."""
+    parser.add_argument("store", metavar="STORE", help="folder of the store")
+    parser.add_argument("ra", metavar="RA", type=float, help="degrees")
+    parser.add_argument("dec", metavar="DEC", type=float, help="degrees")
+    parser.add_argument("radius", metavar="RADIUS_ARCSEC", type=float, help="arcsec")
+    parser.add_argument("--release", metavar="NAME", help="the only one when not given")
+    parser.add_argument("--detections", action="store_true", help="detections and how they count, not objects")
+    parser.add_argument("--out", metavar="FILE", help="all columns and rows as .fits, .ecsv or .parquet; else some are printed")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def run(args, talk):
+    """Lines of a table, or what was written, and the exit status."""
+    from ....survey.objects.release import open_release
+    from ....survey.store.store import open_store
+    store, region = open_store(args.store), cone(args.ra, args.dec, args.radius)
+    with store.reading():
+        survey = Survey(store, open_release(store, args.release or only_release(store)))
+        if args.out:
+            content = (DetectionRows if args.detections else Objects)(survey, region)
+            return [f"{path}: {rows} rows" for path, rows in selection.write_rows_of([content], args.out, args.overwrite)], 0
+        return shown(selection.select(survey, region, args.detections), survey.release.bands, args), 0
+
+
+def only_release(store):
+    """The name of a store's only release; raises `ConfigError` when it has none or several."""
+    from ....survey.objects.release import releases
+    names = releases(store)
+    if len(names) != 1:
+        raise ConfigError(f"{store.path}: name a release with --release, one of {', '.join(names)}" if names else
+                          f"{store.path}: has no release; make one with crowdsource healpix assemble")
+    return names[0]
+
+
+def shown(table, bands, args):
+    """Lines: the nearest rows, some columns of them, and how many more there are."""
+    import numpy as np
+    what = "detections" if args.detections else "objects"
+    if not len(table):
+        return [f"no {what} within {args.radius:g} arcsec of {args.ra:g}, {args.dec:g}"]
+    distance = separation(args.ra, args.dec, np.asarray(table["ra"]), np.asarray(table["dec"]))*3600
+    near = np.argsort(distance, kind="stable")[:SHOWN]
+    of_bands = [f"{n}_{b.lower()}" for b, _ in bands for n in ("flux", "flux_error", "mag")]
+    names = OF_DETECTIONS if args.detections else (*OF_OBJECTS, *of_bands)
+    columns = {"distance": distance[near], **{n: np.asarray(table[n])[near] for n in names}}
+    cells = [[n, *(_spelled(n, v) for v in values)] for n, values in columns.items()]
+    widths = [max(map(len, column)) for column in cells]
+    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in zip(*cells)]
+    more = len(table)-len(near)
+    return [*lines, f"{len(table)} {what}"+f"; {more} more, farther off: name a file with --out for all"*bool(more)]
+
+
+def _spelled(name, value):
+    kind = FORMS.get(name, ".6g" if getattr(value, "dtype", None) is not None and value.dtype.kind == "f" else "")
+    return format(value, kind)

@@ -1,0 +1,116 @@
+"""``crowdsource healpix export``: give a release out, for others to use."""
+from ....core.errors import ConfigError, need
+from ....io.atomic import check_output
+from ....io.folders import check_whole_folder
+from ....survey.exports.cone import write_rows_of
+from ....survey.exports.contents import DetectionRows, Objects
+from ....survey.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
+from ....survey.exports.hats import FORMS, NESTED, SECOND, Hands, HatsConfig, export_hats
+from ....survey.exports.hats_files import COLLECTION
+from ....survey.exports.survey import Survey
+from ....survey.regions import WHOLE_SKY, cone, pixels
+from . import check_workers
+
+SUMMARY = "write a release for others, as a HATS collection or as one file, and maps of it"
+FORMATS = HATS, FITS, PARQUET = "hats", "fits", "parquet"
+MEGA = 1e6
+
+
+def add_arguments(parser):
+    """What is exported, where to, and how."""
+    parser.add_argument("store", metavar="STORE", help="folder of the store")
+    parser.add_argument("out", metavar="OUT", help="folder of a HATS collection, or file")
+    parser.add_argument("--release", required=True, metavar="NAME", help="release to export")
+    parser.add_argument("--format", choices=FORMATS, help="default hats, or what OUT ends in")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--cone", nargs=3, type=float, metavar=("RA", "DEC", "RADIUS_ARCSEC"), help="rows in a cone only (degrees)")
+    part.add_argument("--pixels", nargs="+", metavar="ORDER/NUMBER", help="rows in HEALPix pixels only, NESTED")
+    parser.add_argument("--detections", choices=FORMS, help="as a second catalog (default for hats), as lists in the rows of "
+                        "objects, or not (default for one file)")
+    parser.add_argument("--margin", type=float, metavar="ARCSEC", help="width of the margins of a HATS catalog, 0 for none; "
+                        f"default {HatsConfig.margin:g}")
+    parser.add_argument("--max-rows", type=int, metavar="N", help="rows of a HATS pixel above which it is divided; default "
+                        f"{HatsConfig.max_rows}")
+    parser.add_argument("--moc", metavar="FILE", help="coverage as a MOC, FITS")
+    parser.add_argument("--maps", metavar="PREFIX", help="maps of counts and depth, FITS for healpy: PREFIXobjects.fits ...")
+    parser.add_argument("--picture", metavar="FILE", help="picture of the coverage, PNG")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; the result does not depend on it")
+    parser.add_argument("--overwrite", action="store_true", help="replace what exists")
+
+
+def run(args, talk):
+    """Lines that tell what was written, and the exit status."""
+    from ....survey.objects.release import open_release
+    from ....survey.store.store import open_store
+    check_workers(args.workers)
+    kind, region = chosen_format(args), region_of(args)
+    check_outputs(args, kind)
+    store = open_store(args.store)
+    with store.reading():
+        survey = Survey(store, open_release(store, args.release))
+        if kind == HATS:
+            lines = _hats(args, talk, survey, region)
+        else:
+            contents = [Objects(survey, region)]
+            if args.detections == SECOND:
+                contents.append(DetectionRows(survey, region))
+            lines = [f"{path}: {rows} rows" for path, rows in write_rows_of(contents, args.out, args.overwrite)]
+        return lines+_coverage(args, survey, region), 0
+
+
+def chosen_format(args):
+    """The format that is asked for, or that the name tells; raises `ConfigError` for what does not go together."""
+    ending = args.out.lower().rpartition(".")[2]
+    kind = args.format or (ending if ending in FORMATS else HATS)
+    if kind != HATS and not args.out.lower().endswith(f".{kind}"):
+        raise ConfigError(f"{args.out}: the name of a file of this format ends in .{kind}; choose another name")
+    if kind != HATS and args.detections == NESTED:
+        raise ConfigError("detections are nested in HATS collections only: choose --detections second, or --format hats")
+    if kind != HATS and (args.margin is not None or args.max_rows is not None):
+        raise ConfigError("--margin and --max-rows are of HATS collections: leave them out, or choose --format hats")
+    return kind
+
+
+def check_outputs(args, kind):
+    """Raise what would be raised after all the work: for files that exist, and for packages that are not there."""
+    if kind == HATS:
+        check_whole_folder(args.out, COLLECTION, args.overwrite)
+    files = [None if kind == HATS else args.out, args.moc, args.picture, args.maps and f"{args.maps}objects.fits"]
+    for path in filter(None, files):
+        check_output(path, args.overwrite)
+    needs = ((kind != FITS, "pyarrow", "parquet", "a Parquet catalog"), (args.moc, "mocpy", "sky", "a MOC"),
+             (args.picture, "matplotlib", "plot", "a picture"))
+    for wanted, module, extra, purpose in needs:
+        if wanted:
+            need(module, extra, purpose)
+
+
+def region_of(args):
+    """The part of the sky that is asked for."""
+    return cone(*args.cone) if args.cone else pixels(args.pixels) if args.pixels else WHOLE_SKY
+
+
+def _hats(args, talk, survey, region):
+    default = HatsConfig()
+    config = HatsConfig(args.detections or SECOND, default.margin if args.margin is None else args.margin,
+                        default.max_rows if args.max_rows is None else args.max_rows)
+    with talk.progress() as progress, talk.processes(args.workers) as executor:
+        written = export_hats(survey, args.out, config, region=region, hands=Hands(executor, progress), overwrite=args.overwrite)
+    return [f"{args.out}: a HATS collection", *(f"  {c.name}: {c.rows} rows in {c.files} files, {c.size/MEGA:.1f} MB"
+                                                for c in written)]
+
+
+def _coverage(args, survey, region):
+    """Write what is asked for of the coverage; gives lines."""
+    if not (args.moc or args.maps or args.picture):
+        return []
+    coverage, lines = coverage_of(Objects(survey, region), DetectionRows(survey, region)), []
+    if args.moc:
+        write_moc(coverage, args.moc, args.overwrite)
+        lines.append(f"{args.moc}: MOC of order {coverage.order}")
+    if args.maps:
+        lines += [f"{name}: map of order {coverage.order}" for name in write_maps(coverage, args.maps, args.overwrite)]
+    if args.picture:
+        plot_coverage(coverage, args.picture, f"Release {survey.release.name}", args.overwrite)
+        lines.append(f"{args.picture}: picture")
+    return lines

@@ -1,0 +1,59 @@
+"""``crowdsource healpix ingest``."""
+
+SUMMARY = "bring catalogs into a store"
+
+
+def add_arguments(parser):
+    """Arguments of the command."""
+    parser.add_argument("store", metavar="STORE", help="folder of the store")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="catalogs, or folders with *.cat.fits")
+    parser.add_argument("--zero-points", metavar="TABLE",
+                        help="zero points by exposure, detector and perhaps band: the next version of the store's")
+    own = parser.add_argument_group("for tables that lack them")
+    own.add_argument("--map", nargs="+", action="extend", default=[], metavar="NAME=COLUMN",
+                     help="take a column under a name known here (ra, dec, flux, dflux, x, y, dx, dy, detection_id, ...); "
+                     "NAME= for one not to be used")
+    for name, told in (("exposure", "identity of the exposure; the file's name when not given"), ("detector", "its name"),
+                       ("band", "name of the band"), ("system", "of magnitudes, AB or Vega")):
+        own.add_argument("--"+name, help=told)
+    for name, told in (("mjd", "modified Julian date"), ("zeropoint", "magnitude of one unit of flux")):
+        own.add_argument("--"+name, type=float, help=told)
+
+
+def run(args, talk):
+    """Ingest. Returns lines and exit status."""
+    from ....core.errors import ConfigError
+    from ....survey.store.ingest import catalog_files, ingest, ingest_zero_points
+    from ....survey.store.store import open_store
+    if not args.files and args.zero_points is None:
+        raise ConfigError("nothing to ingest: name catalogs, or --zero-points")
+    store, lines, status = open_store(args.store), [], 0
+    files, given = catalog_files(args.files), _given(args)
+    if files:
+        with talk.progress() as progress:
+            report = ingest(store, files, given, progress=progress)
+        for _, problem in report.failed:
+            talk.log.error("%s", problem)
+        lines, status = told(report), report.status
+    if args.zero_points is not None:
+        lines.append(f"zero points: version {ingest_zero_points(store, args.zero_points)}")
+    return lines, status
+
+
+def _given(args):
+    """What the user says of the catalogs."""
+    from ....core.errors import ConfigError
+    from ....survey.store.columns import Given
+    wrong = [m for m in args.map if "=" not in m]
+    if wrong:
+        raise ConfigError(f"--map {wrong[0]}: give NAME=COLUMN")
+    return Given(tuple(tuple(m.split("=", 1)) for m in args.map), args.exposure, args.detector, args.band, args.system, args.mjd,
+                 args.zeropoint)
+
+
+def told(report):
+    """A `crowdsource.survey.store.ingest.Report` in lines."""
+    from ....survey.store.ingest import STATUSES
+    counts = ", ".join(f"{report.counts[s]} {s}" for s in STATUSES if report.counts[s]) or "none"
+    lines = [f"{report.files} files, {len({f for f, _ in report.failed})} failed; sources: {counts}; {report.rows} rows came in"]
+    return lines+[f"{n} rows rejected: {reason}" for reason, n in sorted(report.rejects.items())]

@@ -1,0 +1,50 @@
+"""``crowdsource plan``."""
+
+SUMMARY = "look for exposures in folders and write a manifest of what is to be fitted"
+
+
+def add_arguments(parser):
+    """Arguments of the command."""
+    parser.add_argument("names", nargs="+", metavar="FOLDER", help="folders, which are searched to the bottom, or files")
+    parser.add_argument("--out", required=True, metavar="MANIFEST", help="table to write, .ecsv or .parquet")
+    parser.add_argument("--instrument", metavar="NAME", help="adapter of all files; the one that claims each when not given")
+    parser.add_argument("--option", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+                        help="of the adapter; {path}, {folder}, {name} and {stem} stand for parts of each file's name")
+    parser.add_argument("--pattern", metavar="GLOB", help="names of files in folders; those with FITS' endings when not given")
+    parser.add_argument("--no-count", action="store_true", help="estimate without reading an image of each exposure")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="files read at a time; default 1")
+    parser.add_argument("--overwrite", action="store_true", help="replace a manifest that exists")
+
+
+def run(args, talk):
+    """Plan. Returns lines and exit status."""
+    from ....core.errors import ConfigError, DataFileError
+    from ....io.atomic import check_output
+    from ....production.manifest import check_manifest_name, write_manifest
+    from ....production.plan import Wish, plan
+    from ..healpix import check_workers
+    check_workers(args.workers)
+    check_manifest_name(args.out)
+    check_output(args.out, args.overwrite)
+    wrong = [o for o in args.option if "=" not in o]
+    if wrong:
+        raise ConfigError(f"--option {wrong[0]}: give NAME=VALUE")
+    if args.option and not args.instrument:
+        raise ConfigError("--option is of one adapter: name it (--instrument)")
+    wish = Wish(args.instrument, tuple(tuple(o.split("=", 1)) for o in args.option), args.pattern, not args.no_count)
+    with talk.progress() as progress:
+        found = plan(args.names, wish, args.workers, progress)
+    for path in found.unclaimed:
+        talk.log.info("%s: no instrument claims it", path)
+    for e in found.problems:
+        talk.log.error("%s", e.problem)
+    if not found.entries:
+        raise DataFileError(args.names[0], f"holds no exposure; {len(found.unclaimed)} files are no instrument's: name one, as "
+                            "--instrument generic")
+    write_manifest(found.entries, args.out, args.overwrite)
+    good = [e for e in found.entries if not e.problem]
+    lines = [f"{args.out}: {len(good)} detectors of {len({e.label for e in good})} exposures, some "
+             f"{sum(e.stars for e in good):,.0f} stars, {sum(e.cpu for e in good)/3600:.2f} CPU hours, at most "
+             f"{max((e.memory for e in good), default=0):,.0f} MB at a time; {len(found.problems)} files cannot be used, "
+             f"{len(found.unclaimed)} are no instrument's"]
+    return lines, 1 if found.problems else 0

@@ -1,0 +1,103 @@
+"""``crowdsource run``."""
+import signal
+from contextlib import contextmanager
+from math import inf
+
+from . import add_manifest, out_of
+
+SUMMARY = "fit what a manifest lists, here or on a cluster; goes on where an earlier run ended"
+
+
+def add_arguments(parser):
+    """Arguments of the command."""
+    add_manifest(parser)
+    where = parser.add_argument_group("where")
+    where.add_argument("--executor", default="processes", metavar="NAME",
+                       help="processes (default), threads, dask, or one that a package registers")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, as tcp://host:8786")
+    where.add_argument("--workers", type=int, default=1, metavar="N", help="tasks at a time; default 1")
+    where.add_argument("--memory", type=float, metavar="MB", help="what the tasks at a time may be expected to take")
+    where.add_argument("--task", type=int, default=1, metavar="I", help="do the I-th of --of parts, from 1")
+    where.add_argument("--of", type=int, default=1, metavar="N", help="parts, each of every N-th exposure")
+    when = parser.add_argument_group("when something is wrong")
+    when.add_argument("--time-limit", type=float, metavar="S", help="seconds after which a task is stopped")
+    when.add_argument("--task-memory", type=float, metavar="MB", help="address space of a task")
+    when.add_argument("--retries", type=int, default=3, metavar="N",
+                      help="so often a task is tried again after an error that may pass, as of a full disk; default 3")
+    when.add_argument("--retry-failed", action="store_true", help="try all failed tasks again")
+    fit = parser.add_argument_group("the fit")
+    fit.add_argument("--config", metavar="FILE", help="configuration (TOML), an instrument's options under its name")
+    fit.add_argument("--force", metavar="CATALOG", help="measure at its positions (ra, dec), find none")
+    fit.add_argument("--bright-stars", metavar="CATALOG", help="stars to give very large stamps")
+    fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
+    fit.add_argument("--threads", type=int, default=1, metavar="N", help="of each fit; default 1")
+    fit.add_argument("--models", action="store_true", help="write model files")
+    fit.add_argument("--infos", action="store_true", help="write info files")
+    fit.add_argument("--pictures", action="store_true", help="write pictures of image, model and residual")
+    then = parser.add_argument_group("then")
+    then.add_argument("--then", choices=("healpix",), help="ingest finished catalogs as they appear, and assemble at the end")
+    then.add_argument("--store", metavar="STORE", help="store that they are ingested into, from crowdsource healpix init")
+    then.add_argument("--release", metavar="NAME", help="of what is in the store at the end; none is made when not given")
+
+
+def run(args, talk):
+    """Run. Returns lines and exit status."""
+    from ....core.errors import ConfigError
+    from ....production.executors import workers_of
+    from ....production.manifest import read_manifest
+    from ....production.run import Run
+    from ....production.state import Policy, Stop, Then, chosen
+    from ..healpix import check_workers
+    check_workers(args.workers)
+    for name in ("memory", "time_limit", "task_memory"):
+        if getattr(args, name) is not None and not getattr(args, name) > 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be positive")
+    if (args.store is None) != (args.then is None) or (args.release and not args.then):
+        raise ConfigError("--then healpix, --store and --release belong together")
+    then = None if args.then is None else Then(args.store, args.release, assemble=args.of == 1)
+    if then is not None:
+        from ....survey.store.store import open_store
+        open_store(then.store)
+    options = _options(args)
+    entries = chosen(read_manifest(args.manifest, args.root), args.task, args.of)
+    out = out_of(args)
+    workers = workers_of(args.executor, args.workers, args.time_limit, args.scheduler)
+    policy = Policy(inf if args.memory is None else args.memory, args.retries, args.retry_failed)
+    work = Run(entries, out, options, workers, policy, then)
+    stop = Stop()
+    with talk.progress() as progress, _signals(stop, talk) as received:
+        report = work(stop, progress)
+    lines = [f"{out}: {report.done} of {report.total} detectors are done ({report.before} were before), {len(report.failed)} "
+             f"failed, {report.left} left", *report.lines]
+    # those of this run were told as they failed
+    lines += [f"failed, {reason}: {name}: {error}" for name, (reason, error) in report.failed.items()]
+    if report.stopped:
+        lines.append(f"stopped: {report.stopped}")
+    return lines, 128+received[0] if received else report.status
+
+
+def _options(args):
+    from ....io.toml import read_toml
+    from ....production.options import RunOptions
+    config = {} if args.config is None else read_toml(args.config)
+    return RunOptions(config, args.force, args.bright_stars, args.galaxies, args.models, args.infos, args.pictures, args.threads,
+                      args.task_memory)
+
+
+@contextmanager
+def _signals(stop, talk):
+    """Let SIGINT and SIGTERM stop the run: the first gives no more tasks, the second abandons those that run."""
+    received = []
+
+    def take(number, _):
+        received.append(number)
+        stop.level += 1
+        if stop.level == 1:
+            talk.log.warning("no more tasks are given; those that run are finished. Once more abandons them")
+
+    before = {s: signal.signal(s, take) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

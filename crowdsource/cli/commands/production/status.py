@@ -1,0 +1,29 @@
+"""``crowdsource status``."""
+from . import add_manifest, out_of
+
+SUMMARY = "how far a run of a manifest is"
+
+
+def add_arguments(parser):
+    """Arguments of the command."""
+    add_manifest(parser)
+    parser.add_argument("--html", metavar="FILE", help="write a page with the same and a picture of each task")
+    parser.add_argument("--verify", action="store_true", help="compare all outputs with the checksums of their records")
+
+
+def run(args, talk):
+    """Tell. Returns lines and exit status: 0 when all is done, 1 otherwise."""
+    from ....production.manifest import exposures, read_manifest
+    from ....production.records import Place, problems
+    from ....production.status import status_of, write_page
+    entries, out = read_manifest(args.manifest, args.root), out_of(args)
+    state = status_of(entries, out, pictures=args.html is not None)
+    lines, wrong = state.lines(), []
+    if args.verify:
+        records = [place.record for label in exposures(entries) if (place := Place(out, label)).record.is_file()]
+        wrong = [p for record in records for p in problems(record)]
+        lines += [f"{len(records)} exposures compared with their records, {len(wrong)} wrong", *wrong]
+    if args.html is not None:
+        write_page(state, f"{out.name}: {state.done} of {state.total}", args.html)
+        lines.append(f"{args.html}: {len(state.pictures)} pictures")
+    return lines, 1 if wrong or state.ungathered or state.done < state.total else 0

@@ -1,0 +1,36 @@
+"""The configuration of a simulation on the command line."""
+from dataclasses import fields
+
+from ...core.docstrings import attributes
+from ...simulate.config import Cluster, SimulationConfig
+
+
+def add_arguments(parser):
+    """Arguments from the fields of `SimulationConfig`, and what is written where."""
+    parser.add_argument("out", metavar="OUT", help="FITS file; a name that ends in .fz is compressed")
+    parser.add_argument("--instrument", metavar="NAME", help="write an exposure as this instrument's, decam or wise: OUT is its "
+                        "image's name, as c4d_170316_062107_ooi_z_v1.fits.fz, or its tile's, as FOLDER/1866p257; options not "
+                        "given are the instrument's")
+    parser.add_argument("--ccds", nargs="+", default=[], metavar="CCD",
+                        help="which of the instrument's detectors, as N4 S7; some when not given")
+    described = attributes(SimulationConfig)
+    for f in fields(SimulationConfig):
+        option = "--"+f.name.replace("_", "-")
+        text = described[f.name][1].rstrip(".").replace("%", "%%")
+        if f.name == "clusters":
+            parser.add_argument("--cluster", dest="clusters", action="append", nargs=4, type=float,
+                                metavar=("X", "Y", "RADIUS", "STARS"), help="a cluster of stars; may be repeated")
+        elif isinstance(f.default, tuple):
+            parser.add_argument(option, nargs=len(f.default), type=type(f.default[0]), metavar=f.name.upper(), help=text)
+        else:
+            parser.add_argument(option, type=type(f.default), help=text, metavar=f.name.upper())
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def given_values(args):
+    """The fields of `SimulationConfig` that the command line gives, by name."""
+    values = {f.name: getattr(args, f.name) for f in fields(SimulationConfig)}
+    values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if v is not None}
+    if "clusters" in values:
+        values["clusters"] = tuple(Cluster(*c) for c in values["clusters"])
+    return values

@@ -1,0 +1,24 @@
+"""The configuration of a simulated survey on the command line."""
+from dataclasses import fields
+
+from ...core.docstrings import attributes
+from ...simulate.survey.config import SurveyConfig
+
+
+def add_arguments(parser):
+    """Arguments from the fields of `SurveyConfig`, and where files are written."""
+    parser.add_argument("out", metavar="OUT", help="folder of the files; made when it is not there")
+    described = attributes(SurveyConfig)
+    for f in fields(SurveyConfig):
+        several = isinstance(f.default, tuple)
+        kind = type(f.default[0] if several else f.default)
+        number = dict(nargs="+" if kind is str else len(f.default)) if several else {}
+        parser.add_argument("--"+f.name.replace("_", "-"), type=kind, metavar=f.name.upper(),
+                            help=described[f.name][1].rstrip(".").replace("%", "%%"), **number)
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def given_values(args):
+    """The fields of `SurveyConfig` that the command line gives, by name."""
+    values = {f.name: getattr(args, f.name) for f in fields(SurveyConfig)}
+    return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if v is not None}

@@ -1,0 +1,341 @@
+"""Image: the pixels of one detector or coadd with all that the engine may know of them.
+
+This is the validation border: arrays are checked and brought into the engine's form here, once, and nowhere else.
+"""
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+
+from .errors import InputError
+from .flags import ENGINE
+from .tiles import bands
+
+LARGEST_NOISE = 1e12
+LARGEST_VALUE = 1e17
+"""float32 holds squares of such values; larger ones are no light and count as not finite."""
+LARGEST_CHI2 = 1e18
+"""Of one pixel: no detector counts to 1e9 sigma."""
+LARGEST_RATIO = 1e12
+"""Of a pixel's weight to the typical one; one that has more counts as not finite, one that has as much less has none."""
+THINNED = 1e6
+"""Medians of larger planes are those of every nth pixel."""
+
+
+def native(array, name, dtype, copy=False):
+    """A finite-agnostic, native, C-contiguous copy or view of a 2-D array in the wanted dtype.
+
+    Parameters
+    ----------
+    array : array_like, shape (ny, nx)
+        Any byte order, integer or floating.
+    name : str
+        What it is, for messages.
+    dtype : dtype
+        The wanted dtype.
+    copy : bool
+        Never a view; one that cannot be written to is none either way.
+
+    Raises
+    ------
+    InputError
+        When it is not two-dimensional, empty, or of a dtype that has no such form.
+    """
+    array = np.asanyarray(array)
+    if np.ma.isMaskedArray(array):
+        raise InputError(f"{name} is a masked array: pass array.data and give its mask as dq")
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} has dtype {array.dtype}: convert it to a real number type, as in array.astype('f4')")
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"{name} has shape {array.shape}: a plane of shape (ny, nx) is needed; choose one of the cube's")
+    if np.issubdtype(dtype, np.integer) and array.dtype.kind == "f":
+        raise InputError(f"{name} has dtype {array.dtype}: flags are integers, as in array.astype('u4')")
+    with np.errstate(over="ignore"):
+        # what is beyond the wanted type's range is infinite there
+        return np.array(array, dtype=dtype, order="C", copy=copy or not array.flags.writeable or None)
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels of one detector, validated; make it with `Image.from_arrays`.
+
+    Attributes
+    ----------
+    data : ndarray, shape (ny, nx), float32
+        Pixel values in the image's units, 0 where not finite or beyond 1e17, which counts as not finite.
+    ivar : ndarray, shape (ny, nx), float32
+        Inverse variance of `data` in units^-2; 0 where the pixel must not be used.
+    dq : ndarray, shape (ny, nx), uint32
+        The instrument's flag bits.
+    mask : ndarray, shape (ny, nx), uint16
+        The engine's flag bits (`crowdsource.core.flags.ENGINE`).
+    wcs : astropy.wcs.WCS or None
+        World coordinates of the *parent* image's 0-based pixels.
+    origin : tuple of int
+        (x0, y0) of this cut-out in its parent; catalogs are in the parent's pixels.
+    band : str
+        Filter name; empty when not known.
+    mjd : float
+        Modified Julian date of mid-exposure; NaN when not known.
+    exptime : float
+        Exposure time in seconds; NaN when not known.
+    zeropoint : float
+        Magnitude of one unit of flux; NaN when not known.
+    magnitude_system : str
+        "AB" or "Vega"; empty when not known.
+    gain : float
+        Electrons per unit; NaN when not known.
+    saturation : float
+        Level from which pixels are saturated: they are flagged and get ivar 0; inf when not known.
+    ivar_estimated : bool
+        The inverse variance was estimated from the image, not given.
+    exposure, detector : str
+        Identity of the exposure and of the detector in it.
+    meta : mapping
+        Anything else; read-only.
+    """
+    data: np.ndarray
+    ivar: np.ndarray
+    dq: np.ndarray
+    mask: np.ndarray
+    wcs: object = None
+    origin: tuple = (0, 0)
+    band: str = ""
+    mjd: float = np.nan
+    exptime: float = np.nan
+    zeropoint: float = np.nan
+    magnitude_system: str = ""
+    gain: float = np.nan
+    saturation: float = np.inf
+    ivar_estimated: bool = False
+    exposure: str = ""
+    detector: str = ""
+    meta: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, copy=True, **metadata):
+        """Validate arrays and make an Image of them.
+
+        Parameters
+        ----------
+        data : array_like, shape (ny, nx)
+            Pixel values; NaN, infinite ones and those beyond 1e17 get ivar 0 and a flag.
+        ivar : array_like, shape (ny, nx), optional
+            Inverse variance; estimated from the background noise and the gain when not given. Pixels of more than 1e12 times
+            the median, or of a value that no noise explains (more than 1e9 sigma), count as not finite.
+        dq : array_like of integers, shape (ny, nx), optional
+            Instrument bits; they mask nothing by themselves (an adapter sets ivar to 0 where its bits say so).
+        mask : array_like of integers, shape (ny, nx), optional
+            Engine bits.
+        bad : array_like of bool, shape (ny, nx), optional
+            Pixels not to be used: they get ivar 0 and tell nothing of the noise.
+        weight : array_like, shape (ny, nx), optional
+            Instead of ivar: weights of the background on any scale, which is measured on the image.
+        readnoise : float, optional
+            Electrons; used only where noise is estimated.
+        copy : bool
+            False lets the Image take over arrays that are of its types already: they are changed in place, and read-only from
+            then on.
+        **metadata
+            The remaining attributes.
+
+        Raises
+        ------
+        InputError
+            When the arrays differ in shape, cannot be converted, ivar is negative or NaN on a finite pixel, or no
+            pixel is good.
+        """
+        data = native(data, "data", np.float32, copy)
+        planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape, copy), mask=_plane(mask, "mask", np.uint16, data.shape, copy))
+        # an infinite pixel is no saturated one where no level is known
+        finite, level = (data < LARGEST_VALUE) & (data > -LARGEST_VALUE), metadata.get("saturation", np.inf)
+        saturated = np.isfinite(level) & (data >= level)
+        planes["mask"][saturated] |= ENGINE.saturated
+        usable = finite & ~saturated
+        use = usable if bad is None else usable & (_plane(bad, "bad", np.uint8, data.shape) == 0)
+        estimated = ivar is None
+        if estimated:
+            ivar = _estimated(np.where(use, data, np.float32(np.nan)), weight, metadata.get("gain", np.nan), readnoise)
+        ivar = _checked_ivar(ivar, data, finite, copy=copy)
+        ivar[~use] = 0
+        odd = _cleared(ivar, data)
+        planes["mask"][~finite | odd] |= ENGINE.nonfinite
+        planes["mask"][ivar == 0] |= ENGINE.bad
+        data[~finite] = 0
+        arrays = dict(data=data, ivar=ivar, **planes)
+        for a in arrays.values():
+            a.flags.writeable = False
+        metadata["meta"] = MappingProxyType(dict(metadata.get("meta", {})))
+        return cls(**arrays, ivar_estimated=estimated, **metadata)
+
+    @classmethod
+    def from_nddata(cls, nddata, **metadata):
+        """Make an Image from an `astropy.nddata.NDData` or ``CCDData``.
+
+        Its uncertainty of any kind becomes ivar, masked pixels get ivar 0, its wcs is kept.
+
+        Raises
+        ------
+        InputError
+            As `from_arrays`.
+        """
+        from astropy.nddata import InverseVariance
+        ivar = None
+        if nddata.uncertainty is not None:
+            ivar = np.array(nddata.uncertainty.represent_as(InverseVariance).array, dtype=np.float32)
+        data = np.array(nddata.data, dtype=np.float32)
+        if nddata.mask is not None:
+            bad = np.broadcast_to(nddata.mask, data.shape)
+            if ivar is None:
+                data[bad] = np.nan
+            else:
+                ivar[bad] = 0
+        return cls.from_arrays(data, ivar, wcs=nddata.wcs, **metadata)
+
+    def __getstate__(self):
+        """What goes to another process."""
+        return {**{n: v for n, v in self.__dict__.items() if n != "good"}, "meta": dict(self.meta)}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, meta=MappingProxyType(state["meta"]))
+        for name in ("data", "ivar", "dq", "mask"):
+            state[name].flags.writeable = False
+
+    @property
+    def shape(self):
+        """(ny, nx)."""
+        return self.data.shape
+
+    @cached_property
+    def good(self):
+        """Boolean plane: pixels with weight."""
+        return _frozen(self.ivar > 0)
+
+    @cached_property
+    def noise(self):
+        """Typical noise of a pixel, image units: that of the median inverse variance."""
+        return float(1/np.sqrt(_typical(self.ivar)))
+
+    def with_mask(self, mask):
+        """A new Image with another engine mask; nothing else changes."""
+        return replace(self, mask=_frozen(native(mask, "mask", np.uint16)))
+
+    def flagged(self, where, dq=0, mask=0):
+        """A new Image with the instrument's and the engine's bits set where `where` holds; no weight changes."""
+        return replace(self, dq=_frozen(np.where(where, self.dq | np.uint32(dq), self.dq)),
+                       mask=_frozen(np.where(where, self.mask | np.uint16(mask), self.mask)))
+
+    def masked(self, where, bit):
+        """A new Image with ivar 0 and the given engine bit set where `where` holds."""
+        return replace(self, ivar=_frozen(np.where(where, np.float32(0), self.ivar)),
+                       mask=_frozen(np.where(where, self.mask | np.uint16(bit | ENGINE.bad), self.mask)))
+
+    def cutout(self, x0, x1, y0, y1):
+        """The part x0 <= x < x1, y0 <= y < y1 as a new Image that remembers its origin.
+
+        Raises
+        ------
+        InputError
+            When the box is empty or leaves the image.
+        """
+        ny, nx = self.shape
+        if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
+            raise InputError(f"cut-out {x0}:{x1},{y0}:{y1} is empty or leaves the image of {nx} x {ny} pixels")
+        box = np.s_[y0:y1, x0:x1]
+        part = {n: _frozen(np.ascontiguousarray(getattr(self, n)[box])) for n in ("data", "ivar", "dq", "mask")}
+        return replace(self, **part, origin=(self.origin[0]+x0, self.origin[1]+y0))
+
+
+def thinned(plane):
+    """Every nth pixel of a plane along both axes, so that a median is of some million pixels."""
+    step = max(1, int(np.sqrt(plane.size/THINNED)))
+    return plane[::step, ::step]
+
+
+def _typical(ivar):
+    """The median inverse variance of good pixels; 0 where there is none."""
+    for sample in (thinned(ivar), ivar):
+        positive = sample[sample > 0]
+        if len(positive):
+            # the mean of two may be beyond float32
+            return float(np.partition(positive, len(positive)//2)[len(positive)//2])
+    return 0.
+
+
+def _estimated(data, weight, gain, readnoise):
+    """Inverse variance from the pixels, and from relative weights where there are some; `data` is NaN where not to be used."""
+    from .noise import estimate_ivar, scaled_weight
+    if weight is None:
+        return estimate_ivar(data, gain, readnoise)
+    return scaled_weight(data, _checked_ivar(weight, data, np.isfinite(data), "weight"), gain, readnoise)
+
+
+def _cleared(ivar, data):
+    """Take away, in place, the weights of pixels that float32 cannot compute with.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        Those of too large a weight or value.
+
+    Raises
+    ------
+    InputError
+        When no pixel is left, or float32 does not hold powers of the typical noise.
+    """
+    typical = _typical(ivar)
+    noise = 1/np.sqrt(typical) if typical else 1.
+    if not 1/LARGEST_NOISE < noise < LARGEST_NOISE:
+        raise InputError(f"the typical noise of {noise:.1e} is beyond what float32 computes with: "
+                         f"multiply the data by {10**-np.round(np.log10(noise)):.0e}")
+    odd = np.empty(ivar.shape, bool)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # in bands, so that what is worked out stays in the processor's cache
+        for rows in bands(len(ivar)):
+            weight = ivar[rows]
+            chi2 = data[rows]*data[rows]
+            chi2 *= weight
+            found = np.greater(weight, LARGEST_RATIO*typical, out=odd[rows])
+            found |= ~(chi2 < LARGEST_CHI2)
+            found &= weight > 0
+            weight[found | (weight < typical/LARGEST_RATIO)] = 0
+    if not ivar.any():
+        raise InputError("no good pixel: every pixel is masked, not finite or has zero inverse variance; "
+                         "check the bad bits and the weight map")
+    return odd
+
+
+def _frozen(array):
+    array.flags.writeable = False
+    return array
+
+
+def _plane(array, name, dtype, shape, copy=False):
+    """A flag plane, zeros when not given, checked against the data's shape."""
+    if array is None:
+        return np.zeros(shape, dtype)
+    array = np.asanyarray(array)
+    if array.dtype.kind == "b":
+        array = array.astype(dtype)
+    array = native(array, name, dtype, copy)
+    if array.shape != shape:
+        raise InputError(f"{name} has shape {array.shape} but data has {shape}: cut them to the same pixels")
+    return array
+
+
+def _checked_ivar(ivar, data, finite, name="ivar", copy=True):
+    """An inverse variance, or weights, with 0 where pixels are not finite; an error where it is none."""
+    used = native(ivar, name, np.float32, copy)
+    if used.shape != data.shape:
+        raise InputError(f"{name} has shape {used.shape} but data has {data.shape}: cut them to the same pixels")
+    used[~finite] = 0
+    # both are NaN when any is
+    least, most = used.min(initial=0), used.max(initial=0)
+    if np.isnan(least):
+        raise InputError(f"{name} is NaN on finite pixels: set it to 0 where a pixel must not be used")
+    if least < 0:
+        raise InputError(f"{name} is negative somewhere: set it to 0 where a pixel must not be used")
+    if np.isinf(most):
+        raise InputError(f"{name} is infinite somewhere: a variance of 0 cannot be right; mask those pixels with {name} 0")
+    return used

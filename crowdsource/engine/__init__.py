@@ -1,0 +1,1 @@
+"""The loop of passes that models a whole image, and its stages."""

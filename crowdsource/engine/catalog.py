@@ -1,0 +1,101 @@
+"""The catalog of one image from the last state of a fit."""
+import numpy as np
+
+from ..core.flags import combine
+from ..psf.base import MODEL_ERROR, pixel
+from .confusion import widening
+from .measure import extent_significance, heart_side, measured
+from .psf_stars import select
+from .schema import PROBABILITY, magnitudes, make_catalog
+from .stages import confused, undetected_light
+
+HUGE_ERROR = 1e30
+LARGEST_GAIN = 0.1
+"""Of a flux by its position: where that is hardly known the second order says no more."""
+
+
+def image_catalog(state):
+    """The catalog of one image.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+        After the last pass.
+
+    Returns
+    -------
+    astropy.table.QTable
+        Columns as in `crowdsource.engine.schema`; positions in the parent image's pixels.
+    """
+    s, image = state.sources, state.image
+    columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=_unbiased(state), passno=s.passno)
+    columns.update(measured(state))
+    columns.update(_errors(state, columns["qf"]))
+    columns.update(_at_centre(state))
+    columns["psf_star"] = np.isin(np.arange(len(s)), select(state))
+    if state.forced:
+        columns.update(deltx=s.shift[:, 0], delty=s.shift[:, 1])
+    if image.wcs is not None:
+        columns["ra"], columns["dec"] = image.wcs.all_pix2world(columns["x"], columns["y"], 0)
+        columns["detection_id"] = np.arange(len(s))
+    if np.isfinite(image.zeropoint):
+        columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
+    return make_catalog(columns, flux_unit(image.meta.get("unit", "")), forced=state.forced, world=image.wcs is not None,
+                        magnitude=bool(np.isfinite(image.zeropoint)),
+                        probabilities=0 if state.probabilities is None else len(state.probabilities))
+
+
+def flux_unit(name):
+    """The image's unit as astropy writes it; counts where the header's word is none that it knows."""
+    from astropy import units
+    known = {"count": "ct", "counts": "ct", "adu": "adu", "dn": "adu", "electrons": "electron", "e-": "electron"}
+    unit = units.Unit(known.get(str(name).lower(), name), parse_strict="silent")
+    return "ct" if isinstance(unit, units.UnrecognizedUnit) or unit == units.dimensionless_unscaled else unit.to_string()
+
+
+def _unbiased(state):
+    """Fluxes less what they gain by positions that were fitted to the same noise, which moves them to where the flux is largest.
+
+    To second order the relative gain is half of each coordinate's variance times the curvature of the PSF's match with itself
+    (Portillo, Speagle and Finkbeiner 2020, AJ 159, 165); for a lone star on the sky that is the square of the relative error.
+    """
+    if state.forced or not len(state.sources):
+        return state.flux
+    middle = pixel(np.array(state.psf.centre))[:, None]
+    light, *slopes = (plane.astype(np.float64)
+                      for plane in state.psf.render(*middle, state.config.solve.stamp_sizes[0], derivatives=True))
+    # the covariance is that of flux times shift
+    gain = sum((slope**2).sum()/(light**2).sum()*state.covariance[:, k, k] for k, slope in enumerate(slopes, start=1))/2
+    positive = state.flux > 0
+    gain = np.where(positive & np.isfinite(gain), gain, 0)/np.where(positive, state.flux, 1)**2
+    return state.flux*(1-np.minimum(gain, LARGEST_GAIN))
+
+
+def _errors(state, seen):
+    """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known.
+
+    Of a star's light that lies on masked pixels, all but the part `seen`, only the PSF tells, as well as it is known.
+    """
+    variance = np.diagonal(state.covariance, axis1=1, axis2=2)
+    known = np.isfinite(variance) & (variance > 0)
+    sigma = np.where(known, np.sqrt(np.where(known, variance, 1)), HUGE_ERROR)
+    flux = np.maximum(np.abs(state.flux), sigma[:, 0]*1e-3)
+    flux = np.where(flux > 0, flux, 1)
+    isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
+    confusion, reply = confused(state, sigma[:, 0], undetected_light(state))
+    if confusion.any():
+        confusion = confusion*widening(extent_significance(measured(state, side=heart_side(state.psf))))
+    sigma = np.minimum(sigma*np.sqrt(reply.photons), HUGE_ERROR)
+    shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
+    hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-seen)*flux, 0)
+    return dict(dflux=np.hypot(np.hypot(sigma[:, 0], confusion), hidden), dflux_joint=sigma[:, 0],
+                dx=np.minimum(shift[0], HUGE_ERROR), dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
+
+
+def _at_centre(state):
+    """Planes' values at the pixel that holds each source; sources off the image take the nearest pixel's."""
+    at = state.sources.inside(state.image.shape)
+    here = dict(flags=combine(state.image.dq[at], state.image.mask[at]), sky=state.sky[at])
+    if state.probabilities is not None:
+        here.update((column.name, plane[at]) for column, plane in zip(PROBABILITY, state.probabilities))
+    return here

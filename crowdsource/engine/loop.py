@@ -1,0 +1,174 @@
+"""The loop: sky, peaks, fit, centroids, PSF, again, until the whole image is modelled.
+
+One loop serves free fits, which find their sources, and forced fits, whose positions are given.
+"""
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from ..config import FitConfig, checked
+from ..core.errors import InputError
+from ..core.tiles import make_tiles
+from ..psf.initial import initial_psf
+from . import stages
+from .catalog import image_catalog
+from .joint_fit import fitted
+from .measure import mean_chi2
+from .prune import culled
+from .schedule import next_kind, pruning_share, psf_is_due
+from .sources import Sources
+from .state import LAST, SEARCH, FitResult, PassState
+
+log = logging.getLogger(__name__)
+
+SKY_SAMPLE = 8
+"""The sky is smooth: its median is taken over one in so many pixels along each axis."""
+
+
+def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, threads=1, progress=None, observer=None):
+    """Fit all sources of an image at once.
+
+    Parameters
+    ----------
+    image : crowdsource.core.image.Image
+    psf : crowdsource.psf.base.PSF, optional
+        The starting PSF; found from the image when not given.
+    config : crowdsource.config.FitConfig, optional
+    sources : mapping or Table with x and y, optional
+        Makes it a forced fit: positions in the parent image's pixels, which stay as they are.
+    bright : mapping or Table with x and y, optional
+        Stars with very large stamps: the brightest peak within 5 pixels, or added where there is none.
+    sky : ndarray, shape (ny, nx), optional
+        Sky of the first pass, or of all where ``config.sky.keep`` says so.
+    threads : int
+        Tiles and bands of the image are worked on in so many threads; the result does not depend on it.
+    progress : callable, optional
+        Called as ``progress(stage, passno, total, info)``.
+    observer : callable, optional
+        Called with the `PassState` after each pass.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    InputError
+        When sources or sky do not suit the image.
+    ConfigError
+        When a value of the config is out of range.
+    """
+    tell = progress or (lambda *_: None)
+    with ThreadPoolExecutor(threads) as pool:
+        run = map if threads == 1 else pool.map
+        state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky, run)
+        while state.kind != LAST:
+            tell("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
+            state = single_pass(replace(state, kind=next_kind(state)), start_sky=sky)
+            if observer:
+                observer(state)
+        tell("measure", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=0))
+        return finish(state)
+
+
+def initialize(image, psf, config, sources, bright, sky, run=map):
+    """The state before the first pass. Parameters as `fit`, and what runs the parts of stages."""
+    if sky is not None and np.shape(sky) != image.shape:
+        raise InputError(f"sky has shape {np.shape(sky)} but the image has {image.shape}")
+    if sky is not None and not np.isfinite(sky).all():
+        raise InputError("sky has pixels that are not finite: fill them")
+    if sky is None and config.sky.keep:
+        raise InputError("sky.keep keeps a given sky, but there is none: give sky, or leave sky.keep out")
+    psf = initial_psf(image, run=run) if psf is None else psf
+    tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
+    rows = Sources.new([], [])
+    for table, listed in ((sources, False), (bright, True)):
+        if table is not None:
+            rows = rows.joined(_given(table, image, listed, config.solve.bright_size//2))
+    zeros = np.zeros(image.shape, np.float32)
+    return PassState(image, config, psf, rows, Sources.new([], []), zeros, zeros, 0, 0, sources is not None, (), tiles,
+                     image.noise, run=run)
+
+
+def _given(table, image, listed, half):
+    """Sources from a user's table, in the cut-out's pixels; of listed stars those whose stamps of half width `half` touch it."""
+    x, y = (np.atleast_1d(np.array(table[c], dtype=np.float64))-o for c, o in zip("xy", image.origin))
+    if not (np.isfinite(x) & np.isfinite(y)).all():
+        raise InputError("positions of given sources must be finite: remove the rows with NaN")
+    rows = Sources.new(x, y, bright=listed)
+    if not listed:
+        return rows
+    ny, nx = image.shape
+    return rows.subset((x > -half) & (x < nx+half) & (y > -half) & (y < ny+half))
+
+
+def single_pass(state, start_sky=None):
+    """One turn of the loop, of the state's kind.
+
+    A search finds new sources. A pruning pass removes those that the model does not need. The last pass is forced: fluxes
+    alone, at the final positions.
+
+    Parameters
+    ----------
+    state : PassState
+    start_sky : ndarray, optional
+        Sky of the first pass.
+
+    Returns
+    -------
+    PassState
+    """
+    clock, kind = _Clock(), state.kind
+    state = stages.with_structure(state)
+    clock("nebulosity")
+    state = stages.with_sky(state, start_sky)
+    clock("sky")
+    state = replace(state, new=0)
+    if kind == SEARCH and not state.forced:
+        state = stages.with_peaks(state)
+        clock("peaks")
+    planes = 1 if kind == LAST or state.forced else 3
+    before = len(state.sources)
+    state, figures = fitted(state, planes, with_errors=kind == LAST or pruning_share(state) > 0)
+    clock("fit")
+    if kind != LAST and not state.forced:
+        state = culled(state)
+        clock("cull")
+    state = stages.with_model(state)
+    clock("model")
+    state = replace(state, grown=len(state.sources)-before)
+    if psf_is_due(state):
+        state = stages.with_psf(state)
+        clock("psf")
+        state = stages.with_model(state)
+        clock("model")
+    record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=mean_chi2(state),
+                  fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky[::SKY_SAMPLE, ::SKY_SAMPLE])), **figures,
+                  **clock.seconds)
+    told = ("passno", "sources", "new", "chi2", "fwhm")
+    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in told))
+    return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+class _Clock:
+    """CPU seconds of this process, by stage."""
+
+    def __init__(self):
+        self.seconds, self.last = {}, time.process_time()
+
+    def __call__(self, stage):
+        now = time.process_time()
+        self.seconds[f"cpu_{stage}"] = self.seconds.get(f"cpu_{stage}", 0.)+now-self.last
+        self.last = now
+
+
+def finish(state):
+    """The result: the catalog with all measurements, and the images. Parameters as `single_pass`."""
+    start = time.process_time()
+    catalog = image_catalog(state)
+    history = [dict(h) for h in state.history]
+    history[-1]["cpu_measure"] = time.process_time()-start
+    return FitResult(catalog, state.model, state.sky, state.psf, history, state.config, state.image, state.probabilities)

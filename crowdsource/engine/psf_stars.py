@@ -1,0 +1,85 @@
+"""PSF stars: which sources show the PSF, and their stamps with neighbours removed."""
+import numpy as np
+
+from ..psf.base import StarStamps
+from .measure import boxes, measured
+
+CANDIDATES = 2
+FEW = 10
+MISFIT, MISFIT_FLOOR = 5., 0.03
+"""PSF stars leave no more than so many times the median residual, in parts of their light, or than the floor: clipped ones do."""
+SPREAD_FLOOR = 5e-4
+"""Spreads closer to the median than this tell nothing: it is what the PSF's own error makes of bright stars."""
+
+
+def psf_stars(state):
+    """Stamps of the sources that pass every test for a PSF star.
+
+    Rejected are sources with any masked pixel near, faint ones, those whose position still moves, whose light is mostly
+    their neighbours', or whose flux a local sky would take away.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+
+    Returns
+    -------
+    crowdsource.psf.base.StarStamps
+    """
+    chosen = select(state)
+    return stamps_of(state, chosen, state.config.psf.stamp)
+
+
+def select(state):
+    """Indices of the PSF stars, brightest first. Parameters as `psf_stars`."""
+    c, s = state.config.psf, state.sources
+    ny, nx = state.image.shape
+    px, py = s.pixels
+    candidate = (s.flux > c.min_snr*s.error) & (np.abs(s.shift).max(axis=1, initial=0) <= c.max_shift)
+    candidate &= (px >= 0) & (py >= 0) & (px < nx) & (py < ny)
+    candidate[candidate] &= state.image.good[py[candidate], px[candidate]]
+    index = np.flatnonzero(candidate)
+    index = index[np.argsort(-s.flux[index], kind="stable")][:CANDIDATES*c.max_stars]
+    if not len(index):
+        return index
+    m = measured(state, index)
+    good = (m["qf"] > 0.999) & (m["fracflux"] > c.min_fracflux) & (m["fluxlbs"] > c.min_lbs_ratio*s.flux[index])
+    if c.max_spread < np.inf:
+        misfit = np.sqrt(np.maximum(m["rchi2"]-1, 0))*s.error[index]/s.flux[index]
+        good[good] &= fitting(misfit[good])
+        good[good] &= alike(m["spread_model"][good], c.max_spread)
+    return index[good][:c.max_stars]
+
+
+def fitting(misfit):
+    """Which stars the PSF fits about as well as most: the misfit is the residual in parts of a star's light."""
+    return misfit <= max(MISFIT_FLOOR, MISFIT*np.median(misfit)) if len(misfit) >= FEW else np.ones(len(misfit), bool)
+
+
+def alike(spread, most):
+    """Which sources are as wide as most are: within so many robust sigma of the median; all where they are few."""
+    if len(spread) < FEW:
+        return np.ones(len(spread), bool)
+    off = np.abs(spread-np.median(spread))
+    return off <= most*max(1.4826*np.median(off), SPREAD_FLOOR)
+
+
+def stamps_of(state, index, size):
+    """Stamps of stars with everything else removed.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    index : ndarray of int
+    size : int
+        Odd side, pixels.
+
+    Returns
+    -------
+    crowdsource.psf.base.StarStamps
+    """
+    s = state.sources.subset(index)
+    residual, ivar = boxes(state, s.x, s.y, size)
+    own = state.psf.render(s.x, s.y, size)
+    data = residual+own*s.flux[:, None, None].astype(np.float32)
+    return StarStamps(s.x, s.y, s.flux, data, ivar, state.image.shape)

@@ -1,0 +1,209 @@
+"""The stages of a pass: each takes a `crowdsource.engine.state.PassState` and gives a new one."""
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from ..core.flags import ENGINE
+from ..core.matched_filter import MatchedFilter
+from ..core.tiles import banded
+from ..nebulosity.find import find, is_due
+from . import detection
+from .background import estimate_sky
+from .confusion import confusion_noise, response, undetected_power
+from .design import model_image, stamp_sizes
+from .psf_stars import psf_stars
+from .sources import Sources
+from .state import LAST, SEARCH
+from .undetected import UndetectedLight
+
+log = logging.getLogger(__name__)
+FORCED_SKY_STEP = 1.6
+"""Step of the sky in a forced fit, in units of what its pixels ask for: shortens the exchange of light with the sources."""
+LISTED_REACH = 5.
+"""A peak so near to a listed bright star, in pixels, is that star."""
+SMALLEST_SKY = 4
+"""Smallest blocks of the sky in structured background, pixels."""
+
+
+def with_structure(state):
+    """The image marked where its background has structure, in the one pass that is due to look; sources that are not sharp go."""
+    c = state.config.nebulosity
+    if state.structure is not None or not is_due(c, state.passno, state.kind == LAST):
+        return state
+    found = find(state.image, state.model, state.psf, c)
+    image = state.image.flagged(found.where, mask=ENGINE.nebulous | ENGINE.sharp | (ENGINE.nodeblend if c.nodeblend else 0))
+    state = replace(state, image=image, structure=found)
+    return state if state.forced or not len(state.sources) else without(state, blurred(state))
+
+
+def blurred(state):
+    """Which sources in structured background the search would not find there: without neighbours they are not sharp enough."""
+    py, px = state.sources.inside(state.image.shape)
+    inside = np.flatnonzero(state.structure.where[py, px] & ~state.sources.bright)
+    matched = matched_filter(state)
+    sharp = detection.as_sharp(matched.significance(state.residual), py[inside], px[inside], matched, state.config.detect,
+                               state.flux[inside])
+    return np.isin(np.arange(len(px)), inside[~sharp])
+
+
+def matched_filter(state):
+    """That of the present PSF."""
+    if state.matched is not None:
+        return state.matched
+    return MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), state.image.ivar, state.run)
+
+
+def with_sky(state, start_sky=None):
+    """A new sky from what the model leaves.
+
+    Parameters
+    ----------
+    state : PassState
+    start_sky : ndarray, shape (ny, nx), optional
+        Used in the first pass instead, or in all.
+    """
+    c = state.config.sky
+    if start_sky is not None and (state.passno == 0 or c.keep):
+        return replace(state, sky=np.array(start_sky, dtype=np.float32))
+    fwhm = float(state.psf.fwhm())
+    block = max(c.block, round(c.block_fwhm*fwhm))
+    if state.passno < c.global_passes:
+        block = round(c.first_block_fwhm*fwhm)
+    sky = _sky_of(state, light_left(state), block)
+    if state.forced and state.passno > c.global_passes:
+        # given sources take part of what is wrong in the sky into their fluxes, and would give it back but slowly
+        sky = state.sky+np.float32(FORCED_SKY_STEP)*(sky-state.sky)
+    return replace(state, sky=sky)
+
+
+def _sky_of(state, left, block):
+    """Sky of what the model leaves; where the detector has found structure in finer blocks, of which the others know nothing."""
+    image, c, fine = state.image, state.config.sky, state.config.nebulosity.sky_fwhm
+    detected = state.structure is not None and state.probabilities is None and state.structure.where.any()
+    if not detected or fine <= 0:
+        return estimate_sky(left, image.ivar, c, block, state.run)
+    where, block_there = state.structure.where, max(SMALLEST_SKY, round(fine*float(state.psf.fwhm())))
+    there, rest = estimate_sky(left, image.ivar, c, block_there, state.run), np.where(where, np.float32(0), image.ivar)
+    return np.where(where, there, estimate_sky(left, rest, c, block, state.run)) if rest.any() else there
+
+
+def light_left(state):
+    """Data less the model of the sources that are certain to be stars, shape (ny, nx)."""
+    s, least = state.sources, state.config.sky.min_significance
+    left = banded(np.subtract, (state.image.data, state.model), state.run)
+    if least <= 0 or state.forced or not len(s):
+        return left
+    return rendered(state, s.subset((s.flux < least*s.error) & np.isfinite(s.error)), out=left)
+
+
+def with_peaks(state):
+    """Candidates at the residual's peaks, with matched-filter fluxes; the fit decides which become sources."""
+    image, c, residual = state.image, state.config.detect, state.residual
+    matched = matched_filter(state)
+    peaks = detection.find_peaks(residual, state.model, image.mask, matched, c, state.passno)
+    if state.passno == 0 and state.sources.bright.any():
+        state, peaks = onto_peaks(state, peaks)
+    peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
+    room = max(0, state.config.max_sources-len(state.sources))
+    if len(peaks) > room:
+        log.warning("%d peaks are not added: max_sources is %d", len(peaks)-room, state.config.max_sources)
+        peaks = peaks.subset(slice(room))
+    ny, nx = image.shape
+    at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
+    new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno)
+    return replace(state, candidates=new, matched=matched)
+
+
+def onto_peaks(state, peaks):
+    """Listed bright stars at the brightest peaks near them, where there are some, and the other peaks.
+
+    Parameters
+    ----------
+    state : PassState
+    peaks : crowdsource.engine.detection.Peaks
+        Brightest first.
+
+    Returns
+    -------
+    state : PassState
+    peaks : crowdsource.engine.detection.Peaks
+    """
+    x, y, free = state.x.copy(), state.y.copy(), np.ones(len(peaks), bool)
+    listed = np.flatnonzero(state.sources.bright)
+    for k, near in zip(listed, detection.around(peaks, np.c_[y[listed], x[listed]], LISTED_REACH)):
+        brightest = min((p for p in near if free[p]), default=None)
+        if brightest is not None:
+            x[k], y[k], free[brightest] = peaks.x[brightest], peaks.y[brightest], False
+    return replace(state, sources=state.sources.with_values(x=x, y=y)), peaks.subset(free)
+
+
+def sizes(state, sources):
+    """Stamp sizes of sources; the guard on memory counts what one tile holds."""
+    solve = state.config.solve
+    guarded = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(state.tiles))
+    return stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
+
+
+def with_model(state):
+    """The model image of the sources as they are."""
+    return replace(state, model=rendered(state, state.sources))
+
+
+def confused(state, joint, faint=None):
+    """Noise of confusion in each source's flux, and how the fit answers to the light that makes it.
+
+    Parameters
+    ----------
+    state : PassState
+    joint : ndarray, shape (n,)
+        Flux errors with neighbours and positions marginalised.
+    faint : crowdsource.engine.undetected.UndetectedLight, optional
+        What the fit has counted as noise.
+
+    Returns
+    -------
+    noise : ndarray, shape (n,), float64
+    reply : crowdsource.engine.confusion.Response
+    """
+    reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]), faint)
+    if state.forced:
+        # a given list is taken to be complete
+        return np.zeros(len(joint)), reply
+    return confusion_noise(state.sources, joint, state.image.good, reply, state.config), reply
+
+
+def undetected_light(state):
+    """The light of stars too faint to be sources, where it counts as noise: once the search has ended; None before."""
+    c = state.config
+    if state.forced or state.kind == SEARCH or not c.solve.undetected:
+        return None
+    power = undetected_power(state.sources, state.image.good, c.detect.threshold)
+    return UndetectedLight(state.psf.stamp(c.solve.stamp_sizes[0]), power, state.noise) if power > 0 else None
+
+
+def without(state, which):
+    """The state with some of its sources taken out of the list and the model; their covariances are no longer known.
+
+    Parameters
+    ----------
+    state : PassState
+    which : ndarray of bool, shape (n,)
+    """
+    gone = state.sources.subset(which)
+    model = state.model
+    if len(gone):
+        model = rendered(state, gone.with_values(flux=-gone.flux), out=banded(np.positive, (model,), state.run))
+    return replace(state, sources=state.sources.subset(~which), model=model, covariance=None)
+
+
+def rendered(state, sources, out=None):
+    """The model image of sources, added to `out` where it is given."""
+    size = sizes(state, sources)
+    return model_image(state.psf, sources.x, sources.y, sources.flux, size, state.image.shape, out, state.run)
+
+
+def with_psf(state):
+    """A PSF refitted on this image's stars."""
+    stars = psf_stars(state)
+    return replace(state, psf=state.psf.refit(stars, state.config.psf), matched=None)

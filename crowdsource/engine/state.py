@@ -1,0 +1,138 @@
+"""What the passes of the loop hand on, and what a fit gives."""
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..config import FitConfig
+from ..core.tiles import banded
+from .design import Workspace
+from .sources import Sources
+
+SEARCH, PRUNE, LAST = "search", "prune", "last"
+"""What a pass does."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit gives.
+
+    Attributes
+    ----------
+    catalog : astropy.table.QTable
+        One row a source, columns as in `crowdsource.engine.schema`.
+    model : ndarray, shape (ny, nx), float32
+        Model of the sources alone.
+    sky : ndarray, shape (ny, nx), float32
+    psf : crowdsource.psf.base.PSF
+    history : list of dict
+        Figures of each pass.
+    config : crowdsource.config.FitConfig
+    image : crowdsource.core.image.Image
+        The one that was fitted, with the engine bits that the fit has set in its mask.
+    probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
+        Of nebulosity, light, normal sky and perhaps errors, when a network was asked.
+    """
+    catalog: object
+    model: np.ndarray
+    sky: np.ndarray
+    psf: object
+    history: list
+    config: FitConfig
+    image: object
+    probabilities: np.ndarray = None
+
+
+@dataclass(frozen=True)
+class PassState:
+    """Everything that a pass starts from, and leaves for the next one; arrays are not changed in place.
+
+    Attributes
+    ----------
+    image : crowdsource.core.image.Image
+    config : crowdsource.config.FitConfig
+    psf : crowdsource.psf.base.PSF
+    sources : crowdsource.engine.sources.Sources
+    candidates : crowdsource.engine.sources.Sources
+        Peaks that wait for the fit to accept them; in the model they are not.
+    sky, model : ndarray, shape (ny, nx), float32
+    passno : int
+        Passes done.
+    new : int
+        Sources found in the last pass.
+    grown : int
+        Sources that the last pass found, less those that it removed.
+    forced : bool
+        Positions are given and stay.
+    history : tuple of dict
+    tiles : tuple of crowdsource.core.tiles.Tile
+    noise : float
+        Typical sky noise of a pixel, image units.
+    kind : str
+        What this pass does: `SEARCH`, `PRUNE` or `LAST`.
+    matched : crowdsource.core.matched_filter.MatchedFilter or None
+        That of the present PSF, once a search has made it.
+    run : callable
+        ``map`` or an executor's: runs the parts of a stage.
+    workspace : crowdsource.engine.design.Workspace
+        Memory that passes hand on; holds nothing that matters.
+    covariance : ndarray, shape (n, 3, 3), or None
+        After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
+    structure : crowdsource.nebulosity.find.Structure or None
+        Of the background, once it has been looked for.
+    """
+    image: object
+    config: FitConfig
+    psf: object
+    sources: Sources
+    candidates: Sources
+    sky: np.ndarray
+    model: np.ndarray
+    passno: int
+    new: int
+    forced: bool
+    history: tuple
+    tiles: tuple
+    noise: float
+    kind: str = SEARCH
+    matched: object = None
+    run: object = map
+    workspace: Workspace = field(default_factory=Workspace)
+    covariance: np.ndarray = None
+    grown: int = 0
+    structure: object = None
+
+    @property
+    def residual(self):
+        """Data less sky and model, float32."""
+        return banded(_less, (self.image.data, self.sky, self.model), self.run)
+
+    def residual_in(self, part):
+        """The residual of a part of the image, given by slices or by pixels (y, x)."""
+        return _less(*(plane[part] for plane in (self.image.data, self.sky, self.model)))
+
+    @property
+    def probabilities(self):
+        """What a network says of the background, shape (3 or 4, ny, nx), or None."""
+        return None if self.structure is None else self.structure.probabilities
+
+    @property
+    def x(self):
+        """Positions of the sources along axis 1, pixels."""
+        return self.sources.x
+
+    @property
+    def y(self):
+        """Positions of the sources along axis 0, pixels."""
+        return self.sources.y
+
+    @property
+    def flux(self):
+        """Fluxes of the sources."""
+        return self.sources.flux
+
+
+def _less(data, sky, model, out=None):
+    """Data less sky and model."""
+    out = np.subtract(data, sky, out=out)
+    out -= model
+    return out

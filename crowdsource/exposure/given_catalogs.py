@@ -1,0 +1,77 @@
+"""Users' catalogs: positions of a forced fit, bright stars, galaxies."""
+import logging
+
+import numpy as np
+
+from ..core.errors import DataFileError, InputError
+from ..io.tables import positions, read_table
+
+log = logging.getLogger(__name__)
+IDENTIFIERS = ("id", "name", "row", "index")
+"""A user's columns of whole numbers or text whose names end so go along into a forced catalog."""
+OUTSIDE = 2.
+"""Forced positions farther off the image than this, in pixels, are left out."""
+
+
+def given_rows(path, image, may_be_empty=False):
+    """Rows of a user's catalog that lie on the image: x, y, the number of the row in the catalog, and identifiers.
+
+    Parameters
+    ----------
+    path : path-like
+    image : crowdsource.core.image.Image
+    may_be_empty : bool
+        No row on the image is no error: one detector of several may have none.
+
+    Raises
+    ------
+    DataFileError
+        When it cannot be read, lacks the columns or has no row on the image.
+    """
+    table = read_table(path)
+    rows = _named(path, positions, table, image)
+    x, y = (np.asarray(rows[c])-o for c, o in zip("xy", image.origin))
+    ny, nx = image.shape
+    on = (x > -OUTSIDE) & (x < nx-1+OUTSIDE) & (y > -OUTSIDE) & (y < ny-1+OUTSIDE)
+    if not on.any() and not may_be_empty:
+        raise DataFileError(path, f"none of its {len(on)} positions lies on the image; x and y count from 0")
+    if not on.all():
+        log.warning("%s: %d of %d positions are off the image and left out", path, (~on).sum(), len(on))
+    rows["input_row"] = np.arange(len(rows))
+    for name in table.colnames:
+        if name.lower().endswith(IDENTIFIERS) and table[name].dtype.kind in "iuSU" and table[name].ndim == 1:
+            rows[name if name.lower() not in ("x", "y", "input_row") else f"input_{name}"] = table[name]
+    return rows[on]
+
+
+def identifiers(forced, catalog):
+    """A user's columns for a forced catalog; those whose names are taken get a prefix."""
+    if forced is None or len(forced) != len(catalog):
+        return {}
+    names = [n for n in forced.colnames if n not in ("x", "y")]
+    return {n if n not in catalog.colnames else f"input_{n}": np.ma.filled(np.ma.asarray(forced[n])) for n in names}
+
+
+def bright_stars(instrument, path, image):
+    """The bright stars of a user's catalog as the instrument takes them, those without a position left out.
+
+    Raises
+    ------
+    DataFileError
+        When it cannot be read or lacks the columns.
+    """
+    rows = _named(path, instrument.bright_stars, image, read_table(path))
+    return rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
+
+
+def with_galaxies(instrument, path, image):
+    """The image with the galaxies of a user's catalog marked. Errors as `bright_stars`."""
+    return _named(path, instrument.galaxies, image, read_table(path))
+
+
+def _named(path, function, *arguments):
+    """What a function makes of a user's table; its error names the file."""
+    try:
+        return function(*arguments)
+    except InputError as problem:
+        raise DataFileError(path, str(problem)) from problem

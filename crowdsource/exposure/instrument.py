@@ -1,0 +1,345 @@
+"""The instrument contract: what an adapter gives, and how adapters are found.
+
+An adapter says how one kind of files becomes Images and what the engine should know of them. It is data first: its
+options, its table of flag bits; then the few methods in which it differs from the defaults here. A third party registers
+one through the entry-point group ``crowdsource.instruments``::
+
+    [project.entry-points."crowdsource.instruments"]
+    mycamera = "mypackage:MyCamera"
+
+and ``crowdsource mycamera FILE`` is a command. An adapter and its exposures hold no open files and can be pickled, so that
+tasks may run in other processes.
+"""
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from math import isfinite
+
+import numpy as np
+
+from ..core.errors import CrowdsourceError, InstrumentError
+from ..core.flags import FlagTable
+from ..io.names import safe_name
+
+GROUP = "crowdsource.instruments"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A value that a user may give an adapter; the command line and the configuration file are made from it.
+
+    Attributes
+    ----------
+    name : str
+        Identifier; the command line writes its underscores as hyphens.
+    type : callable
+        Makes the value from a string, and takes an already right value as it is; raises ValueError with a remedy.
+    default : object
+        None for an option that need not be given.
+    unit : str
+        Unit of a number; "" for none.
+    help : str
+        One line.
+    metavar : str
+        What the help shows for the value; the name in capitals when empty.
+    several : bool
+        The command line takes several values, which reach the type as a list.
+    chooses : bool
+        It chooses among detectors, and has no part in what is fitted of each: resuming a run may change it.
+    positional : bool
+        On the command line it is no option but stands after the exposure, and may be left out.
+    """
+    name: str
+    type: object = str
+    default: object = None
+    unit: str = ""
+    help: str = ""
+    metavar: str = ""
+    several: bool = False
+    chooses: bool = False
+    positional: bool = False
+
+
+def flag(value):
+    """True or False; on the command line an option of this type takes no value."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false is needed")
+    return value
+
+
+def positive(value):
+    """A positive, finite float."""
+    value = float(value)
+    if not (isfinite(value) and value > 0):
+        raise ValueError("a positive number is needed")
+    return value
+
+
+def not_negative(value):
+    """A finite float of at least 0."""
+    value = float(value)
+    if not (isfinite(value) and value >= 0):
+        raise ValueError("a number of at least 0 is needed")
+    return value
+
+
+def finite(value):
+    """A finite float."""
+    value = float(value)
+    if not isfinite(value):
+        raise ValueError("a finite number is needed")
+    return value
+
+
+@dataclass(frozen=True)
+class Task:
+    """One detector of an exposure to be fitted.
+
+    Attributes
+    ----------
+    detector : str
+        Its name in the exposure; "" for the only one.
+    cost : float
+        Estimated work in megapixels, by which tasks are sorted over workers.
+    """
+    detector: str
+    cost: float
+
+
+class Exposure(ABC):
+    """One file set of an instrument: lists its detectors and reads one Image at a time.
+
+    Attributes
+    ----------
+    identity : str
+        The same for the same observation wherever its files lie; detection identifiers are made from it.
+    inputs : tuple of pathlib.Path
+        The files, whose checksums the outputs record.
+    options : tuple of (str, object)
+        Values of the instrument's options, which the outputs record.
+    """
+    identity: str
+    inputs: tuple
+    options: tuple
+
+    @property
+    def label(self):
+        """What outputs are called that a user does not name."""
+        return safe_name(self.identity)
+
+    @abstractmethod
+    def tasks(self):
+        """The detectors, as a tuple of `Task` in the order of the output. Reads headers at most."""
+
+    @abstractmethod
+    def read(self, task):
+        """The Image of a task, masked and weighted, with `exposure` and `detector` set.
+
+        Raises
+        ------
+        DataFileError
+            When a file cannot be read or does not suit the others.
+        """
+
+
+class Instrument(ABC):
+    """An adapter. Attributes are data; methods other than `open` have defaults that suit a plain camera.
+
+    Attributes
+    ----------
+    name : str
+        As registered; the command's name.
+    summary : str
+        One line.
+    subject : tuple of str
+        What stands for an exposure on the command line, as its usage and its help show it.
+    options : tuple of Option
+    flags : crowdsource.core.flags.FlagTable
+        Names of the bits in an Image's ``dq``.
+    """
+    name: str
+    summary: str
+    subject: tuple = ("IMAGE[:HDU[:PLANE]]",
+                      "FITS image; the HDU by number from 0 or name, the first with pixels when not given")
+    options: tuple = ()
+    flags: FlagTable = FlagTable("dq", ())
+
+    @abstractmethod
+    def open(self, path, **options):
+        """An `Exposure`.
+
+        Parameters
+        ----------
+        path : str
+            The file that stands for the exposure, as `crowdsource.io.fits.ImageName` writes it.
+        **options
+            Values of `options` by name; those not given have their defaults.
+        """
+
+    def claims(self, path, header):
+        """Whether a file is this instrument's, by its name and the header of its first HDU."""
+        return False
+
+    def psf_prior(self, image):
+        """The PSF to start from, or None to have it measured on the image."""
+        return None
+
+    def tiling(self, image):
+        """(core, overlap) of the tiles in pixels, or None for the configuration's."""
+        return None
+
+    def fit_config(self, image, config):
+        """The `crowdsource.config.FitConfig` with this instrument's defaults; a user's values are put on top of it."""
+        return config
+
+    def bright_stars(self, image, table):
+        """Stars to give very large stamps: a Table with x, y and mag from a user's.
+
+        It has x and y, or ra and dec and perhaps pmra, pmdec and epoch, and perhaps magnitudes.
+        """
+        from ..io.tables import star_positions
+        return star_positions(table, image)
+
+    def around_bright(self, image, stars):
+        """The Image with its flags set around bright stars, rows of `bright_stars`."""
+        return image
+
+    def galaxies(self, image, table):
+        """The Image with `nodeblend` set in its mask where a user's table says that galaxies are."""
+        raise InstrumentError(f"{self.name} takes no galaxies: leave them out")
+
+    def finish(self, image, result):
+        """Extra columns of the catalog, as a dict of arrays with a row for each source; same names replace.
+
+        By default the identifiers of detections: 31 bits of a hash of what the image is, then the row.
+        """
+        what = f"{image.exposure} {image.detector}".rstrip()
+        base = np.int64(int.from_bytes(hashlib.sha256(what.encode()).digest()[:4]) >> 1) << np.int64(32)
+        return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
+
+    def products(self, image, result):
+        """Images for the model file by name: model of the stars, sky, and flags."""
+        from ..core.flags import combine
+        return {"MOD": result.model, "SKY": result.sky, "MSK": combine(result.image.dq, result.image.mask)}
+
+    def write(self, images, path, overwrite=False):
+        """Write Images in this instrument's own format, for simulations and artificial stars."""
+        raise InstrumentError(f"{self.name} cannot write images")
+
+    def simulate(self, path, detectors=(), overwrite=False, **changes):
+        """Write a simulated exposure in this instrument's own format, and the truth of its stars.
+
+        Parameters
+        ----------
+        path : str
+            The file that stands for the exposure.
+        detectors : sequence of str
+            Some that suit the instrument when empty.
+        overwrite : bool
+        **changes
+            Fields of `crowdsource.simulate.SimulationConfig` that are not to be the instrument's.
+
+        Returns
+        -------
+        tuple of pathlib.Path
+            The files.
+        """
+        raise InstrumentError(f"{self.name} simulates no exposures: leave out the instrument for a field in a file of its own")
+
+
+def complete(options, given):
+    """Values of all options: those given, converted, and defaults.
+
+    Parameters
+    ----------
+    options : iterable of Option
+    given : mapping
+        By name; None counts as not given.
+
+    Raises
+    ------
+    InstrumentError
+        When a name is unknown or a value cannot be converted.
+    """
+    known = {o.name: o for o in options}
+    unknown = [n for n in given if n not in known]
+    if unknown:
+        raise InstrumentError(f"option {unknown[0]} is unknown: choose one of {', '.join(known)}")
+    values = {n: o.default for n, o in known.items()}
+    for name, value in given.items():
+        if value is not None:
+            try:
+                values[name] = known[name].type(value)
+            except (ValueError, TypeError) as problem:
+                raise InstrumentError(f"option {name}: {value!r} cannot be used: {problem}") from problem
+    return values
+
+
+def registered():
+    """Entry points of all registered instruments, by name.
+
+    Raises
+    ------
+    InstrumentError
+        When two distributions register the same name.
+    """
+    found = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise InstrumentError(f"instrument {point.name} is registered as {other.value} and {point.value}: "
+                                  "uninstall one of the two packages")
+    return found
+
+
+def load(name):
+    """The instrument registered under a name.
+
+    Raises
+    ------
+    InstrumentError
+        When there is none, or it cannot be loaded.
+    """
+    points = registered()
+    if name not in points:
+        raise InstrumentError(f"no instrument {name!r}: installed are {', '.join(points) or 'none'}")
+    try:
+        instrument = points[name].load()()
+    except CrowdsourceError:
+        raise
+    except Exception as problem:
+        raise InstrumentError(f"instrument {name} ({points[name].value}) cannot be loaded: {problem}; "
+                              "update or uninstall its package") from problem
+    if not isinstance(instrument, Instrument):
+        raise InstrumentError(f"instrument {name} ({points[name].value}) is no crowdsource.exposure.instrument.Instrument: "
+                              "update or uninstall its package")
+    return instrument
+
+
+def claiming_all(path, header):
+    """All instruments that claim a file. Parameters as `claiming`."""
+    return [i for i in map(load, registered()) if i.claims(path, header)]
+
+
+def claiming(path, header):
+    """The one instrument that claims a file.
+
+    Parameters
+    ----------
+    path : path-like
+    header : astropy.io.fits.Header
+        Of its first HDU.
+
+    Raises
+    ------
+    InstrumentError
+        When none or several do.
+    """
+    claims = claiming_all(path, header)
+    if len(claims) == 1:
+        return claims[0]
+    if claims:
+        names = ", ".join(i.name for i in claims)
+        raise InstrumentError(f"{path}: several instruments claim it ({names}): name one, as in crowdsource {claims[0].name}")
+    raise InstrumentError(f"{path}: no instrument claims it: use crowdsource generic")

@@ -1,0 +1,312 @@
+"""Results in files: the catalog with its PSF and history.
+
+``<name>.cat.fits`` holds PRIMARY (version, configuration, inputs with their SHA-256, a summary of the passes), ``HDR`` (the
+image's header and what was measured on it), ``PSF`` and what belongs to it, ``CAT`` and ``HIST``. Where an exposure has several
+detectors, each has such HDUs, with its name and an underscore before theirs. The same run of the same files gives the same bytes.
+"""
+import hashlib
+import json
+import re
+import tomllib
+import warnings
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from ..config import as_mapping
+from ..core.errors import DataFileError
+from ..core.image import thinned
+from ..io.atomic import atomic_path
+from ..io.hdus import opened
+from ..io.tables import check_ending, write_catalog
+
+DISTRIBUTION = "crowdsourcephoto"
+PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
+FITS_ENDINGS = ".fits", ".fit"
+PIECE = 1 << 23
+"""Bytes of a file that are read at once to take its checksum."""
+OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
+                       r"EXTVER|EXTLEVEL|INHERIT|TFIELDS|T(TYPE|FORM|SCAL|ZERO|NULL|DIM|DISP|UNIT)\d+|THEAP|"
+                       r"Z(IMAGE|CMPTYPE|TILE\d+|BITPIX|NAXIS\d*|NAME\d+|VAL\d+|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TENSION|SIMPLE|"
+                       r"EXTEND|[PG]COUNT|HECKSUM|DATASUM|MASKCMP|BLOCKED)")
+"""Keywords of how an image's pixels are stored and of its place in its file, which a copy of its header does not take over."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from.
+
+    Attributes
+    ----------
+    instrument : str
+    inputs : tuple of path-like
+        Files read.
+    options : mapping
+        The instrument's options, values by name; None for those not used.
+    exposure : str
+        Its identity.
+    sums : tuple of (str, str), optional
+        Checksums of the inputs, taken already.
+    """
+    instrument: str = ""
+    inputs: tuple = ()
+    options: dict = field(default_factory=dict)
+    exposure: str = ""
+    sums: tuple = None
+
+    def checksums(self):
+        """(path, SHA-256) of the inputs; taken now unless they were before."""
+        return checksums(self.inputs) if self.sums is None else self.sums
+
+
+def write_result(result, path, *, provenance=None, overwrite=False):
+    """Write a catalog with its PSF, configuration and history.
+
+    Parameters
+    ----------
+    result : crowdsource.engine.state.FitResult
+    path : path-like
+        FITS, or ECSV or Parquet by its ending, which hold the catalog and the configuration only.
+    provenance : Provenance, optional
+    overwrite : bool
+
+    Raises
+    ------
+    OutputError
+        When the ending is not known, the file exists already or cannot be written.
+    """
+    check_ending(path)
+    provenance = provenance or Provenance()
+    if str(path).lower().endswith(FITS_ENDINGS):
+        hdus = [fits.PrimaryHDU(header=run_header(result, provenance)), *result_hdus(result)]
+        with atomic_path(path, overwrite) as temporary:
+            fits.HDUList(hdus).writeto(temporary)
+        return
+    write_catalog(result.catalog, path, plain_record(run_header(result, provenance)), overwrite)
+
+
+def result_hdus(result, detector="", header=None):
+    """What a catalog holds of one detector: its header, where there is one, PSF, rows and history.
+
+    Parameters
+    ----------
+    result : crowdsource.engine.state.FitResult
+    detector : str
+    header : astropy.io.fits.Header, optional
+        From `detector_header`.
+
+    Returns
+    -------
+    list of HDUs
+    """
+    before = prefix(detector)
+    first = [] if header is None else [fits.ImageHDU(header=header, name=before+"HDR")]
+    return [*first, *result.psf.to_hdus(before+"PSF"), table_hdu(result.catalog, before+"CAT"),
+            history_hdu(result.history, before+"HIST")]
+
+
+def detector_header(image, result):
+    """The header that an image came with, as far as it is valid, and what was measured: gain, sky and width of the PSF.
+
+    Parameters
+    ----------
+    image : crowdsource.core.image.Image
+        Its ``meta["header"]`` is the header, where it has one; ``meta["zeropoint_calibrated"]`` tells of its zero point.
+    result : crowdsource.engine.state.FitResult
+
+    Returns
+    -------
+    astropy.io.fits.Header
+    """
+    header = fits.Header()
+    # a card that is warned of here would be each time that the copy is read
+    with warnings.catch_warnings(action="error", category=AstropyWarning):
+        for card in image.meta.get("header", fits.Header()).copy(strip=True).cards:
+            try:
+                card.verify("exception")
+                copy = fits.Card.fromstring(str(card))
+                if not OF_PIXELS.fullmatch(copy.keyword):
+                    header.append(copy, end=True)
+            except (fits.VerifyError, AstropyWarning, ValueError):
+                continue
+    for keyword, value, comment in (("GAINCRWD", image.gain, "electrons per unit"),
+                                    ("SKYCRWD", np.median(thinned(result.sky)), "median, image units"),
+                                    ("FWHMCRWD", result.psf.fwhm(), "in the middle, pixels")):
+        header[keyword] = (_finite(value), comment)
+    if np.isfinite(image.zeropoint):
+        header["ZPCRWD"] = (image.zeropoint, f"zero point of mag, {image.magnitude_system or 'system not known'}")
+        if "zeropoint_calibrated" in image.meta:
+            header["ZPCALIB"] = (bool(image.meta["zeropoint_calibrated"]), "whether that is calibrated")
+    return header
+
+
+def prefix(detector):
+    """What stands before the names of a detector's HDUs."""
+    return f"{detector.upper()}_" if detector else ""
+
+
+def table_hdu(table, name):
+    """A binary table HDU with units and, as TCOMM, descriptions."""
+    columns = []
+    for n in table.colnames:
+        values = np.asarray(getattr(table[n], "value", table[n]))
+        columns.append(fits.Column(n, _fits_format(values.dtype), unit=str(table[n].info.unit or "") or None, array=values))
+    hdu = fits.BinTableHDU.from_columns(columns, name=name)
+    for k, n in enumerate(table.colnames, 1):
+        if table[n].info.description:
+            hdu.header[f"TCOMM{k}"] = table[n].info.description
+    return hdu
+
+
+def history_hdu(history, name):
+    """The passes' figures as a binary table HDU: one row a pass; NaN where a figure is missing.
+
+    CPU seconds, which differ from run to run, are left out.
+    """
+    names = list(dict.fromkeys(n for record in history for n in record if not n.startswith("cpu_")))
+    columns = []
+    for n in names:
+        values = np.array([record.get(n, np.nan) for record in history])
+        columns.append(fits.Column(n, _fits_format(values.dtype), array=values))
+    return fits.BinTableHDU.from_columns(columns, name=name)
+
+
+def _fits_format(dtype):
+    if dtype.kind in "SU":
+        return f"{max(1, dtype.itemsize//(4 if dtype.kind == 'U' else 1))}A"
+    return {"b": "L", "f8": "D", "f4": "E", "i8": "K", "i4": "J", "i2": "I", "u1": "B", "i1": "I"}.get(
+        "b" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}", "K")
+
+
+def run_header(result, provenance, detector=""):
+    """The primary header of one detector's catalog: version, inputs with checksums, configuration and passes."""
+    header, history = fits.Header(), result.history
+    header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
+    header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
+    header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
+    header["EXPOSURE"] = printable(provenance.exposure)
+    if result.image.band:
+        header["BAND"] = (result.image.band, "of the image")
+    if np.isfinite(result.image.mjd):
+        header["MJD-MID"] = (result.image.mjd, "of mid-exposure")
+    header["NSOURCES"] = (len(result.catalog), "rows of all catalogs")
+    header["NPASS"] = (len(history), "passes of the loop")
+    header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
+    header["FWHM"] = (_finite(result.psf.fwhm()), "of the PSF in the middle, pixels")
+    for k, (path, digest) in enumerate(provenance.checksums(), 1):
+        header[f"IN{k:03d}"] = printable(path)
+        header[f"IN{k:03d}SUM"] = digest
+    for k, line in enumerate(config_lines(result.config, provenance), 1):
+        header[f"CFG{k:03d}"] = printable(line)
+    for record in history:
+        header["HISTORY"] = f"{detector} {PASS_LINE.format(**record)}".strip()
+    return header
+
+
+def printable(text):
+    """A text as FITS headers take it: what is no printable ASCII as in the address of a page, ``%C3%A4``."""
+    return "".join(c if " " <= c <= "~" else quote(c, errors="replace") for c in str(text))
+
+
+def gathered_header(headers):
+    """The primary header of several detectors' catalogs in one file, from their own.
+
+    The configuration is that of the first; what an instrument chooses by itself may differ from one detector to the next.
+    """
+    header = headers[0].copy()
+    if len(headers) == 1:
+        return header
+    for keyword in ("NPASS", "CHI2", "FWHM"):
+        header.remove(keyword, ignore_missing=True)
+    header["NSOURCES"] = sum(h["NSOURCES"] for h in headers)
+    for other in headers[1:]:
+        for line in other.get("HISTORY", ()):
+            header["HISTORY"] = line
+    return header
+
+
+def _finite(value):
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def checksums(paths):
+    """(path, SHA-256) of files, as strings.
+
+    Raises
+    ------
+    DataFileError
+        When one cannot be read.
+    """
+    out = []
+    for path in paths:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
+                # other threads run meanwhile, and are waited for after each piece
+                while count := file.readinto(piece):
+                    digest.update(piece[:count])
+            out.append((str(Path(path)), digest.hexdigest()))
+        except OSError as problem:
+            raise DataFileError(path, f"cannot be read ({problem.strerror}); check the name and its permissions") from problem
+    return out
+
+
+def config_lines(config, provenance=None):
+    """A configuration as lines of TOML, one a value with a dotted key; `read_config` reads them from a catalog.
+
+    Parameters
+    ----------
+    config : crowdsource.config.FitConfig
+    provenance : Provenance, optional
+        Its options stand under the instrument's name.
+    """
+    mapping = as_mapping(config)
+    if provenance is not None and provenance.instrument:
+        mapping[provenance.instrument] = {n: v for n, v in provenance.options.items() if v is not None}
+    return list(_dotted(mapping, ""))
+
+
+def _dotted(mapping, prefix):
+    for name, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {_toml(value)}"
+
+
+def _toml(value):
+    """A value in TOML; numbers keep every digit."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "["+", ".join(map(_toml, value))+"]"
+    return json.dumps(str(value)) if not isinstance(value, (int, float)) else repr(value)
+
+
+def read_config(path):
+    """The configuration that a catalog was made with, nested as in a TOML file; the instrument's options under its name.
+
+    Raises
+    ------
+    DataFileError
+        When the file is no such catalog.
+    """
+    with opened(path) as hdus:
+        header = hdus[0].header
+        lines = [header[k] for k in header if k.startswith("CFG")]
+    if not lines:
+        raise DataFileError(path, "holds no configuration; give a catalog that crowdsource wrote")
+    return tomllib.loads("\n".join(lines))
+
+
+def plain_record(header):
+    """What ECSV and Parquet record beside the rows, from the primary header of a FITS catalog."""
+    config = [header[k] for k in header if k.startswith("CFG")]
+    inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
+    return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
+                band=header.get("BAND", ""), mjd=header.get("MJD-MID", ""), config="\n".join(config), inputs="\n".join(inputs))

@@ -1,0 +1,1 @@
+"""PSFs in files: the project's own format, and other programs'."""

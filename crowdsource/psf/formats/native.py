@@ -1,0 +1,253 @@
+"""PSFs in FITS and HDF5, exactly: what is read back renders the same bits.
+
+In FITS the HDU ``{name}`` is an image of the PSF at the middle of the image, for eyes and other programs;
+``{name}_MODEL`` holds the wings and ``{name}_CORE`` the pixel core, where there is one. Both are stacks of planes, or of
+coefficients, of a polynomial of the position: term k goes with u^a v^b of the keyword ``TERMk``, where u and v run from -1
+to 1 over the image. ``{name}_HALO`` holds the rows of the halo that the wings are convolved with, where there is one. Wings on
+a grid are stacks of modes, and ``{name}_GRID`` holds their weights at the nodes. An h5py group holds the same as datasets
+`stamp`, `wings`, `core`, `halo` and `grid`, with attributes.
+"""
+import numpy as np
+from astropy.io import fits
+
+from ...core.errors import DataFileError, InputError
+from ..grid import EXPONENTS, terms
+from ..model import FieldPSF
+from ..profiles.gridded import GridWings
+from ..profiles.halo import MOFFAT_COLUMNS, SPIKE_COLUMNS, Halo
+from ..profiles.moffat import PARAMETERS, MoffatWings
+from ..profiles.stamp import StampWings
+
+VERSION = 2
+"""Layout of a PSF with a halo, or on a grid; of others it is still the first."""
+MOFFAT, STAMP, GRID = "moffat", "stamp", "grid"
+FORMS = {MoffatWings: MOFFAT, StampWings: STAMP, GridWings: GRID}
+NO_CORE = (1, 1, 1)
+DAMAGED = "the file is damaged; write the PSF again"
+KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
+
+
+def describe(psf):
+    """A PSF in one sentence.
+
+    Parameters
+    ----------
+    psf : FieldPSF
+    """
+    form, order = FORMS[type(psf.wings)], f", order {psf.wings.order}"
+    if form == MOFFAT:
+        values = psf.wings.at(*(np.atleast_1d(c) for c in psf.centre))[0]
+        wings = "Moffat wings ("+", ".join(f"{n} {v:.3f}" for n, v in zip(PARAMETERS, values))+f" in the middle{order})"
+        if psf.wings.halo is not None:
+            wings += f" with a halo of {100*psf.wings.halo.fraction:.1f} % of the light"
+    else:
+        k, m, _ = psf.wings.samples.shape
+        place = order if form == STAMP else ", {1}x{0} nodes, {2} modes".format(*psf.wings.weights.shape[:2], k)
+        source = "a stamp" if form == STAMP else "stamps"
+        wings = f"wings from {source} ({m}x{m} samples, {psf.wings.oversampling} a pixel{place})"
+    text = wings
+    if psf.core.any():
+        terms_of_core, m, _ = psf.core.shape
+        text += f" and a pixel core ({m}x{m} pixels, order {order_of(terms_of_core)})"
+    return f"{text}; sum 1 over {psf.norm_size}x{psf.norm_size} pixels; {psf.oversampling} sample(s) a pixel"
+
+
+def order_of(count):
+    """Order of the polynomial that has so many terms."""
+    return {1: 0, 3: 1, 6: 2}[count]
+
+
+def exact_arrays(psf):
+    """The arrays of a PSF by name: wings, core, halo, grid; None where there is none."""
+    wings = psf.wings
+    return dict(wings=wings.coefficients if isinstance(wings, MoffatWings) else wings.samples,
+                core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
+                halo=None if wings.halo is None else wings.halo.rows,
+                grid=wings.weights if isinstance(wings, GridWings) else None)
+
+
+def scalars(psf):
+    """What makes a PSF beside its arrays, as (keyword, value, comment)."""
+    form, arrays = FORMS[type(psf.wings)], exact_arrays(psf)
+    old = arrays["halo"] is None and arrays["grid"] is None
+    return (("PSFVERS", 1 if old else VERSION, "version of this layout"),
+            ("PSFFORM", form, "what the wings are"),
+            ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
+            ("OVERSAMP", int(psf.oversampling), "samples in a pixel when rendered"),
+            ("WINGSAMP", 1 if form == MOFFAT else int(psf.wings.oversampling), "samples in a pixel of stored wings"),
+            ("PSFNX", int(psf.shape[1]), "width of the image, pixels"),
+            ("PSFNY", int(psf.shape[0]), "height of the image, pixels"),
+            ("PSFORDER", int(psf.wings.order), "order of the wings' polynomial"))
+
+
+def to_hdus(psf, name="PSF"):
+    """A PSF as FITS HDUs.
+
+    Parameters
+    ----------
+    psf : FieldPSF
+    name : str
+        EXTNAME of the first HDU; the others' begin with it.
+
+    Returns
+    -------
+    list of astropy.io.fits.ImageHDU
+        The stamp at the middle of the image (float32, sum 1 over the norm box), then the exact model (float64).
+    """
+    look = fits.ImageHDU(psf.stamp(psf.norm_size).astype(np.float32), name=name)
+    for keyword, value, comment in (
+            ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
+            ("OVERSAMP", 1, "samples in a pixel of this stamp"),
+            ("FWHM", round(float(psf.fwhm()), 4), "width in the middle, pixels"),
+            ("PSFNX", int(psf.shape[1]), "width of the image, pixels"),
+            ("PSFNY", int(psf.shape[0]), "height of the image, pixels"),
+            ("PSFMODEL", f"{name}_MODEL", "EXTNAME of the exact model")):
+        look.header[keyword] = (value, comment)
+    look.header["COMMENT"] = "PSF in the middle of the image: "+describe(psf)
+    arrays = exact_arrays(psf)
+    model = _exact(arrays["wings"], f"{name}_MODEL")
+    for keyword, value, comment in scalars(psf):
+        model.header[keyword] = (value, comment)
+    model.header["COMMENT"] = describe(psf)
+    if isinstance(psf.wings, MoffatWings):
+        model.header["COMMENT"] = "rows are "+", ".join(PARAMETERS)+"; columns are terms of the polynomial"
+    others = {n: _exact(array, f"{name}_{n.upper()}") for n, array in arrays.items() if n != "wings" and array is not None}
+    if not isinstance(psf.wings, GridWings):
+        _name_terms(model, arrays["wings"].shape[1 if isinstance(psf.wings, MoffatWings) else 0])
+    if "core" in others:
+        _name_terms(others["core"], len(psf.core))
+    if "halo" in others:
+        others["halo"].header["COMMENT"] = "rows of "+", ".join(MOFFAT_COLUMNS)+" and NaN, or of "+", ".join(SPIKE_COLUMNS)
+    if "grid" in others:
+        others["grid"].header["COMMENT"] = "share of each mode of the model at each node, the first at pixel (0, 0)"
+    return [look, model, *others.values()]
+
+
+def _name_terms(hdu, count):
+    """Keywords for the terms of the polynomial whose planes or coefficients an HDU holds."""
+    for k, (a, b) in enumerate(EXPONENTS[:count], 1):
+        hdu.header[f"TERM{k}"] = (f"u^{a} v^{b}", "u, v run from -1 to 1 over the image")
+
+
+def _exact(array, name):
+    return fits.ImageHDU(np.ascontiguousarray(array, dtype=np.float64), name=name)
+
+
+def read_hdus(hdulist, name="PSF"):
+    """The PSF that `to_hdus` wrote.
+
+    Parameters
+    ----------
+    hdulist : astropy.io.fits.HDUList
+    name : str
+        EXTNAME of its first HDU.
+
+    Returns
+    -------
+    FieldPSF
+
+    Raises
+    ------
+    DataFileError
+        When the HDUs are missing, or hold no such PSF.
+    """
+    path, model = hdulist.filename() or "FITS in memory", f"{name}_MODEL"
+    if model not in hdulist:
+        raise DataFileError(path, f"there is no HDU {model}, so {name} is no PSF that crowdsource wrote; "
+                                  f"it has {', '.join(h.name or 'PRIMARY' for h in hdulist)}", name)
+    header = hdulist[model].header
+    missing = [k for k in KEYWORDS if k not in header]
+    if missing or hdulist[model].data is None:
+        raise DataFileError(path, f"the header lacks {', '.join(missing) or 'an image'}: write the PSF again", model)
+    names = dict(wings=model, core=f"{name}_CORE", halo=f"{name}_HALO", grid=f"{name}_GRID")
+    return assembled(header, {n: hdulist[hdu].data if hdu in hdulist else None for n, hdu in names.items()}, (path, model))
+
+
+def assembled(values, arrays, where):
+    """A PSF from its stored parts.
+
+    Parameters
+    ----------
+    values : mapping
+        As `scalars` gives them.
+    arrays : dict
+        As `exact_arrays` gives them.
+    where : tuple of str
+        File and HDU, for messages.
+
+    Raises
+    ------
+    DataFileError
+        When they do not fit together, or the layout is newer than this program.
+    """
+    if values["PSFVERS"] > VERSION:
+        raise DataFileError(where[0], f"the PSF has layout {values['PSFVERS']} and this program knows {VERSION}: update it",
+                            where[1])
+    shape, form = (int(values["PSFNY"]), int(values["PSFNX"])), values["PSFFORM"]
+    core = np.zeros(NO_CORE) if arrays["core"] is None else np.array(arrays["core"], dtype=np.float64)
+    if core.ndim != 3 or len(core) not in (1, 3, 6):
+        raise DataFileError(where[0], f"a core of shape {core.shape} is none: {DAMAGED}", where[1])
+    if values["PSFVERS"] == VERSION and arrays["halo"] is None and arrays["grid"] is None:
+        raise DataFileError(where[0], f"the PSF's halo or grid is missing: {DAMAGED}", where[1])
+    wings = _wings(form, values, arrays, shape)
+    if wings is None:
+        raise DataFileError(where[0], f"arrays of shapes {', '.join(str(np.shape(a)) for a in arrays.values())} make no wings of "
+                                      f"form {form!r}: {DAMAGED}", where[1])
+    return FieldPSF(wings, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]))
+
+
+def _wings(form, values, arrays, shape):
+    """Wings of stored arrays; None where they do not fit together."""
+    wings, order = np.array(arrays["wings"], dtype=np.float64), int(values["PSFORDER"])
+    square = wings.ndim == 3 and wings.shape[1] == wings.shape[2] and wings.shape[1] % 2 == 1
+    if form == MOFFAT and wings.shape == (len(PARAMETERS), terms(order)):
+        try:
+            return MoffatWings(wings, shape, order, None if arrays["halo"] is None else Halo.from_rows(arrays["halo"]))
+        except InputError:
+            return None
+    if form == STAMP and square and len(wings) == terms(order):
+        return StampWings(wings, int(values["WINGSAMP"]), shape, order)
+    if form == GRID and square and np.ndim(arrays["grid"]) == 3 and np.shape(arrays["grid"])[2] == len(wings):
+        return GridWings(wings, np.array(arrays["grid"], dtype=np.float64), int(values["WINGSAMP"]), shape)
+    return None
+
+
+def to_group(psf, group):
+    """Write a PSF into an h5py group, which must be empty.
+
+    Parameters
+    ----------
+    psf : FieldPSF
+    group : h5py.Group
+    """
+    for keyword, value, _ in scalars(psf):
+        group.attrs[keyword] = value
+    group.attrs["FWHM"], group.attrs["description"] = float(psf.fwhm()), describe(psf)
+    group["stamp"] = psf.stamp(psf.norm_size).astype(np.float32)
+    for name, array in exact_arrays(psf).items():
+        if array is not None:
+            group[name] = array
+    if "core" not in group:
+        group["core"] = psf.core
+
+
+def read_group(group):
+    """The PSF that `to_group` wrote.
+
+    Parameters
+    ----------
+    group : h5py.Group
+
+    Returns
+    -------
+    FieldPSF
+
+    Raises
+    ------
+    DataFileError
+        When the group holds no such PSF.
+    """
+    if "wings" not in group or "core" not in group or "PSFVERS" not in group.attrs:
+        raise DataFileError(group.file.filename, "the group holds no PSF that crowdsource wrote", group.name)
+    arrays = {n: group[n][()] if n in group else None for n in ("wings", "core", "halo", "grid")}
+    return assembled(group.attrs, arrays, (group.file.filename, group.name))

@@ -1,0 +1,1 @@
+"""Profiles that a PSF is made of."""

@@ -1,0 +1,99 @@
+"""Measured stamps on a grid of places over an image, between which the PSF is interpolated."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..grid import area_width, basis, middle, resampled
+from .moffat import middle_samples
+from .stamp import recentred, validated
+
+KEPT = 1e-5
+"""Modes smaller than this everywhere, in units of the peak, are left out."""
+
+
+@dataclass(frozen=True)
+class GridWings:
+    """Stamps at the nodes of a grid, bilinear between them, as combinations of a few modes.
+
+    Attributes
+    ----------
+    samples : ndarray, shape (k, m, m), float64
+        The mean stamp, then the modes by which the nodes differ from it; odd side, the star's centroid in the middle.
+    weights : ndarray, shape (rows, columns, k), float64
+        Share of each in the stamp of each node, 1 for the mean; the first node is at pixel (0, 0), the last in the other corner.
+    oversampling : int
+        Samples in a pixel; each is an integral over a whole pixel.
+    shape : tuple of int
+        (ny, nx) of the image.
+    """
+    samples: np.ndarray
+    weights: np.ndarray
+    oversampling: int
+    shape: tuple
+    order = 0
+    halo = None
+
+    @classmethod
+    def from_nodes(cls, stamps, shape, oversampling=1, norm_size=59):
+        """From a stamp for each node; each is validated, centred as by `StampWings.from_stamp`, and normalised.
+
+        Parameters
+        ----------
+        stamps : ndarray, shape (rows, columns, m, m)
+        shape : tuple of int
+        oversampling : int
+        norm_size : int
+            Each sums to 1 over this box, pixels.
+
+        Raises
+        ------
+        InputError
+            When a stamp is not square and odd-sided, not finite, or sums to nothing.
+        """
+        rows, columns, side, _ = np.shape(stamps)
+        nodes = np.array([recentred(validated(s), oversampling) for s in np.reshape(stamps, (-1, side, side))])
+        box = min(norm_size, (side-1)//oversampling+1)
+        nodes /= middle(nodes, box, oversampling).sum(axis=(1, 2))[:, None, None]
+        mean = nodes.mean(axis=0)
+        difference = (nodes-mean).reshape(len(nodes), -1)
+        # there are far fewer nodes than pixels: directions among nodes, strongest first, are found quickest by their products
+        directions = np.linalg.eigh(difference@difference.T)[1][:, ::-1]
+        modes = directions.T@difference
+        # the largest pixel that a mode makes in any node
+        keep = np.abs(directions).max(axis=0)*np.abs(modes).max(axis=1) > KEPT*mean.max()
+        weights = np.c_[np.ones(len(nodes)), directions[:, keep]]
+        samples = np.concatenate([mean[None], modes[keep].reshape(-1, side, side)])
+        return cls(samples, weights.reshape(rows, columns, -1), oversampling, tuple(shape))
+
+    def factors(self, x, y, core_order):
+        """Factors of the planes at positions, as `PolynomialWings.factors`: of mean and modes, then of the core's polynomial."""
+        share = self._shares(x, y)
+        return share if core_order is None else np.hstack([share, basis(x, y, self.shape, core_order)])
+
+    def joined(self, planes, core):
+        """Planes of the wings and of the core, as `factors` orders them."""
+        return planes if core is None else np.concatenate([planes, core])
+
+    def _shares(self, x, y):
+        """Bilinear interpolation of the nodes' weights; outside the image the nearest place in it."""
+        at = []
+        for values, length, count in zip((y, x), self.shape, self.weights.shape):
+            place = np.clip(np.atleast_1d(np.asarray(values, dtype=np.float64))/max(1, length-1), 0, 1)*(count-1)
+            low = np.clip(place.astype(int), 0, max(0, count-2))
+            at.append((low, np.minimum(low+1, count-1), (place-low)[:, None]))
+        (top, bottom, v), (left, right, u) = at
+        w = self.weights
+        return (1-v)*((1-u)*w[top, left]+u*w[top, right])+v*((1-u)*w[bottom, left]+u*w[bottom, right])
+
+    def planes(self, size, oversampling, norm_size):
+        """Planes as `MoffatWings.planes`: mean and modes; zero where the stamps do not reach."""
+        fine = np.array([resampled(s, self.oversampling, oversampling) for s in self.samples])
+        want = max(size, norm_size)//2*oversampling
+        edge = max(0, want-fine.shape[-1]//2)
+        fine = np.pad(fine, ((0, 0), (edge, edge), (edge, edge)))
+        return middle_samples(fine/middle(fine[0], norm_size, oversampling).sum(), size, oversampling)
+
+    @property
+    def width(self):
+        """Width of the mean stamp, pixels."""
+        return area_width(self.samples[0])/self.oversampling

@@ -1,0 +1,238 @@
+"""Halos: the light that an instrument scatters far around every star, the same whatever the seeing."""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import gammaln
+
+from ...core.errors import InputError
+from ..base import CENTROID_SIZE
+from ..grid import first_moment, middle
+from .moffat import moffat, moffat_transform, pixel_moffat
+
+MARGIN = 32
+"""Pixels around a stamp from which light is still carried into it: few Moffat profiles reach farther."""
+NARROW = 5.
+"""Moffat profiles of a smaller FWHM, pixels, are convolved by their exact transform: samples would not do them justice."""
+LEAST = 163
+"""Narrower stamps are cut from one of so many pixels, so that they are the middle of wider ones."""
+ROUNDING = 1e-3
+"""Shares written with a few digits may add up to so much more than 1."""
+MOFFAT_COLUMNS = "fraction", "fwhm", "beta"
+SPIKE_COLUMNS = "fraction", "angle", "width", "opening", "power", "scale", "slope"
+
+
+@dataclass(frozen=True)
+class Halo:
+    """A static kernel: what an instrument makes of a point of light.
+
+    Circular Moffat profiles, narrow ones for its own blur and wide ones for what it scatters, and diffraction spikes.
+
+    Attributes
+    ----------
+    moffats : tuple of (fraction, fwhm, beta)
+        Share of all light, full width at half maximum in pixels and power of each profile.
+    spikes : tuple of (fraction, angle, width, opening, power, scale, slope)
+        Half-lines from the centre at an angle from x towards y, degrees. At the distance s along one, pixels, the light goes as
+        ``(1+(s/scale)^2)^(-slope/2)`` and across it, at the distance t, as ``exp(-ln2 |2t/w|^power)`` with the full width at
+        half maximum ``w = width+opening*s``.
+
+    What the fractions leave stays a point.
+    """
+    moffats: tuple = ()
+    spikes: tuple = ()
+
+    @classmethod
+    def of(cls, moffats, spikes=()):
+        """A halo from rows of numbers.
+
+        Raises
+        ------
+        InputError
+            When a row has the wrong length or numbers that make no profile.
+        """
+        moffats, spikes = (tuple(tuple(float(v) for v in row) for row in rows) for rows in (moffats, spikes))
+        if not (all(_moffat_is_one(row) for row in moffats) and all(_spike_is_one(row) for row in spikes)):
+            raise InputError(f"a halo needs rows of {', '.join(MOFFAT_COLUMNS)} with fwhm > 0 and beta > 1, and spikes of "
+                             f"{', '.join(SPIKE_COLUMNS)} with width, power, scale > 0 and slope > 1")
+        halo = cls(moffats, spikes)
+        if not 0 <= halo.fraction <= 1+ROUNDING:
+            raise InputError(f"a halo holds {halo.fraction:g} of the light: a share from 0 to 1 is needed")
+        return halo
+
+    @classmethod
+    def from_rows(cls, rows):
+        """The halo whose `rows` these are; an array without rows makes none.
+
+        Raises
+        ------
+        InputError
+            When they are not such rows.
+        """
+        rows = np.asarray(rows, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(SPIKE_COLUMNS):
+            raise InputError(f"a halo's rows have {len(SPIKE_COLUMNS)} numbers, not the shape {rows.shape}")
+        spikes = np.isfinite(rows[:, -1])
+        return cls.of(rows[~spikes, :len(MOFFAT_COLUMNS)], rows[spikes])
+
+    @property
+    def rows(self):
+        """All numbers, a row for each profile, then for each spike; where a profile has fewer, NaN; shape (n, 7)."""
+        rest = (np.nan,)*(len(SPIKE_COLUMNS)-len(MOFFAT_COLUMNS))
+        return np.array([*((*row, *rest) for row in self.moffats), *self.spikes])
+
+    @property
+    def fraction(self):
+        """Share of all light that does not stay a point."""
+        return sum(row[0] for row in (*self.moffats, *self.spikes))
+
+    @property
+    def narrow(self):
+        """The narrow Moffat profiles."""
+        return tuple(row for row in self.moffats if row[1] < NARROW)
+
+    @property
+    def blur(self):
+        """Mean width of the narrow profiles, pixels: it adds in quadrature to what is convolved; 0 where there are none."""
+        share = sum(row[0] for row in self.narrow)
+        return np.sqrt(sum(row[0]*row[1]**2 for row in self.narrow)/share) if share else 0.
+
+    def light(self, dx, dy):
+        """What is neither a point nor narrow, at offsets from the centre, arrays in pixels that broadcast; light per pixel."""
+        out = np.zeros(np.broadcast_shapes(np.shape(dx), np.shape(dy)))
+        for fraction, fwhm, beta in self.moffats:
+            if fwhm >= NARROW:
+                out += fraction*moffat(dx, dy, fwhm, 0., 0., beta)
+        for fraction, *shape in self.spikes:
+            out += fraction*spike(dx, dy, *shape)
+        return out
+
+    def rendered(self, reach, oversampling=1):
+        """`light` at samples around the centre.
+
+        Parameters
+        ----------
+        reach : int
+            Pixels from the centre to the rim.
+        oversampling : int
+            Samples in a pixel.
+
+        Returns
+        -------
+        ndarray, shape (m, m), float64
+            m = 2*reach*oversampling+1.
+        """
+        at = np.arange(-reach*oversampling, reach*oversampling+1)/oversampling
+        return self.light(at[None, :], at[:, None])
+
+    def picture(self, reach):
+        """All that becomes of a point, integrated over pixels where it is narrow.
+
+        Parameters
+        ----------
+        reach : int
+            Pixels from the centre to the rim.
+
+        Returns
+        -------
+        ndarray, shape (2*reach+1, 2*reach+1), float64
+            Sum 1 but for what lies outside.
+        """
+        picture = self.rendered(reach)
+        for fraction, fwhm, beta in self.narrow:
+            picture += fraction*pixel_moffat(2*reach+1, (fwhm, 0., 0., beta))
+        picture[reach, reach] += max(0., 1-self.fraction)
+        return picture
+
+    def convolved(self, profile, size, oversampling=1):
+        """A profile convolved with the whole kernel.
+
+        Parameters
+        ----------
+        profile : callable
+            ``profile(side)`` gives samples over `side` pixels, sum 1 in each pixel's unit over the plane.
+        size : int
+            Odd side of the result, pixels.
+        oversampling : int
+
+        Returns
+        -------
+        ndarray, shape (m, m), float64
+            m = 2*(size//2)*oversampling+1.
+        """
+        from scipy.fft import irfft2, rfft2  # heavy to import, and most PSFs have no halo
+        reach = max(size, LEAST)//2+MARGIN
+        sharp = profile(2*reach+1)
+        spectrum, side = _spectrum(self, reach, oversampling)
+        wide = irfft2(rfft2(sharp, s=(side, side))*spectrum, s=(side, side))
+        # both have their centre in the middle: that of the product is twice as far from the corner
+        at = np.arange(reach*oversampling, 3*reach*oversampling+1) % side
+        whole = centred(wide[np.ix_(at, at)], oversampling)
+        cut = np.s_[(reach-size//2)*oversampling:(reach+size//2)*oversampling+1]
+        return whole[cut, cut]
+
+
+def centred(samples, oversampling):
+    """A profile moved so that the centroid of its central pixels is in the middle: a lopsided halo must not move stars.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (m, m)
+        The outermost are of no use afterwards.
+    oversampling : int
+    """
+    slopes = np.array([(np.roll(samples, -1, axis)-np.roll(samples, 1, axis))/2 for axis in (1, 0)])
+    hearts = middle(np.array([samples, *slopes]), CENTROID_SIZE, oversampling)
+    moments = np.stack([first_moment(hearts, 1), first_moment(hearts, 0)])
+    return samples-np.tensordot(np.linalg.solve(moments[:, 1:], moments[:, 0]), slopes, axes=1)
+
+
+def spike(dx, dy, angle, width, opening, power, scale, slope):
+    """A diffraction spike of unit flux over the plane; see `Halo`.
+
+    Parameters
+    ----------
+    dx, dy : ndarray
+        Offsets from the centre, pixels.
+    angle, width, opening, power, scale, slope : float
+
+    Returns
+    -------
+    ndarray
+    """
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    along, across = dx*c+dy*s, np.abs(dy*c-dx*s)
+    ahead = np.maximum(along, 0)
+    full = width+opening*ahead
+    # integrals: of exp(-ln2 |2t/w|^p) over t, and of the fall along half a line
+    area = full*np.exp(gammaln(1+1/power))*np.log(2)**(-1/power)
+    length = scale*np.sqrt(np.pi)/2*np.exp(gammaln((slope-1)/2)-gammaln(slope/2))
+    light = (1+(ahead/scale)**2)**(-slope/2)*np.exp(-np.log(2)*(2*across/full)**power)/(area*length)
+    # a sample on the rim lies half inside; cosines are exact to 1e-16 of what may be hundreds of pixels
+    return light*np.where(np.abs(along) < 1e-9, 0.5, along > 0)
+
+
+@lru_cache(maxsize=4)
+def _spectrum(halo, reach, oversampling):
+    """Transform of the whole kernel padded so that nothing wraps into the middle half, and the padded side."""
+    from scipy.fft import next_fast_len, rfft2  # as above
+    kernel = halo.rendered(reach, oversampling)/oversampling**2
+    side = next_fast_len(kernel.shape[0]*3//2+1, real=True)
+    point = np.zeros_like(kernel)
+    point[kernel.shape[0]//2, kernel.shape[0]//2] = 1
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])*oversampling
+    near = max(0., 1-halo.fraction)
+    for fraction, fwhm, beta in halo.narrow:
+        near = near+fraction*moffat_transform(frequency, fwhm, beta)
+    return rfft2(kernel, s=(side, side))+near*rfft2(point, s=(side, side)), side
+
+
+def _moffat_is_one(row):
+    return len(row) == len(MOFFAT_COLUMNS) and np.isfinite(row).all() and row[1] > 0 and row[2] > 1
+
+
+def _spike_is_one(row):
+    if len(row) != len(SPIKE_COLUMNS) or not np.isfinite(row).all():
+        return False
+    _, _, width, opening, power, scale, slope = row
+    return width > 0 and opening >= 0 and power > 0 and scale > 0 and slope > 1

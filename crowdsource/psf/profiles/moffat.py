@@ -1,0 +1,187 @@
+"""Moffat wings whose width, shape and power follow polynomials of the position."""
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from scipy.special import gammaln, kve
+
+from ..grid import PolynomialWings, basis, middle, nodes, planes_through, terms
+
+PARAMETERS = ("fwhm", "e1", "e2", "beta")
+CLOSE = 12, 3
+"""Pixels so far from the centre are integrated over, in pixels or in FWHM, whichever is more."""
+LIMITS = dict(fwhm=(0.8, 60.), e=0.6, beta=(1.3, 12.))
+
+
+def moffat(dx, dy, fwhm, e1, e2, beta):
+    """Moffat profile of unit flux over the plane, not integrated over pixels.
+
+    Moffat (1969), with an ellipse of equal area: a shear (e1, e2)/2 of a circular profile.
+
+    Parameters
+    ----------
+    dx, dy : ndarray
+        Offsets from the centre, pixels.
+    fwhm : float
+        Full width at half maximum of the circular profile, pixels.
+    e1, e2 : float
+        Ellipticity along the axes and along the diagonals, twice the shear.
+    beta : float
+        Power.
+
+    Returns
+    -------
+    ndarray
+    """
+    g1, g2 = 0.5*e1, 0.5*e2
+    scale = 1/(1-g1*g1-g2*g2)
+    a2 = fwhm**2/(4*(2**(1/beta)-1))
+    u, v = (1-g1)*dx-g2*dy, (1+g1)*dy-g2*dx
+    return (beta-1)/(np.pi*a2)*np.exp(-beta*np.log(1+scale*(u*u+v*v)/a2))
+
+
+def moffat_transform(frequency, fwhm, beta):
+    """Fourier transform of a circular Moffat profile of unit flux.
+
+    ``(u/2)^(beta-1) 2 K_(beta-1)(u)/Gamma(beta-1)`` with u = 2 pi f a (Trujillo et al. 2001, MNRAS 328, 977).
+
+    Parameters
+    ----------
+    frequency : ndarray
+        Cycles per pixel.
+    fwhm, beta : float
+        Pixels; power.
+    """
+    u = 2*np.pi*frequency*fwhm/(2*np.sqrt(2**(1/beta)-1))
+    u, order = np.maximum(u, 1e-9), beta-1
+    # by logarithms: powers of small u meet Bessel functions too large for a float
+    return np.exp(np.log(2*kve(order, u))-u+order*np.log(u/2)-gammaln(order))
+
+
+def profile_stamp(size, parameters, oversampling=1, halo=None):
+    """Moffat profiles as `pixel_moffat` gives them, convolved with a halo where there is one."""
+    if halo is None:
+        return pixel_moffat(size, parameters, oversampling)
+    if np.ndim(parameters) == 2:
+        return np.array([profile_stamp(size, one, oversampling, halo) for one in parameters])
+    return halo.convolved(lambda side: pixel_moffat(side, parameters, oversampling), size, oversampling)
+
+
+def pixel_moffat(size, parameters, oversampling=1):
+    """Moffat integrated over pixels, sampled around its centre.
+
+    Gauss-Legendre points in each pixel near the centre; the middle of the pixel where the profile is smooth.
+
+    Parameters
+    ----------
+    size : int
+        Odd side in pixels.
+    parameters : array_like, shape (4,) or (n, 4)
+        fwhm, e1, e2, beta of one profile or of several, which are integrated at the same points.
+    oversampling : int
+        Samples in a pixel; each is an integral over a whole pixel.
+
+    Returns
+    -------
+    ndarray, shape (m, m) or (n, m, m), float64
+        m = oversampling*(size-1)+1.
+    """
+    parameters = np.asarray(parameters, dtype=np.float64)
+    each = parameters.T.reshape(4, -1, 1, 1)
+    narrowest, widest = each[0].min(), each[0].max()
+    reach = size//2*oversampling
+    at = np.arange(-reach, reach+1)/oversampling
+    # a profile is the same on both sides of its centre: the upper half is enough
+    upper = moffat(at[None, :], at[reach:, None], *each)
+    close = np.flatnonzero(np.abs(at) <= max(CLOSE[0], CLOSE[1]*widest))
+    point, weight = gauss_legendre(3 if narrowest > 3 else 5)
+    near, above = at[close], at[close[len(close)//2:]]
+    total = 0.
+    for p, w in zip(point/2, weight/2):
+        for q, v in zip(point/2, weight/2):
+            total = total+w*v*moffat(near[None, :]+p, above[:, None]+q, *each)
+    upper[:, :len(above), close] = total
+    whole = np.concatenate([upper[:, :0:-1, ::-1], upper], axis=1)
+    return whole.reshape(*parameters.shape[:-1], *whole.shape[1:])
+
+
+@cache
+def gauss_legendre(count):
+    """Points and weights of a Gauss-Legendre quadrature between -1 and 1."""
+    return np.polynomial.legendre.leggauss(count)
+
+
+@dataclass(frozen=True)
+class MoffatWings(PolynomialWings):
+    """A Moffat profile over an image.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (4, terms), float64
+        Polynomials of fwhm (pixels), e1, e2, beta.
+    shape : tuple of int
+        (ny, nx) of the image.
+    order : int
+        Order of the polynomials.
+    halo : crowdsource.psf.profiles.halo.Halo, optional
+        What the profile is convolved with.
+    """
+    coefficients: np.ndarray
+    shape: tuple
+    order: int
+    halo: object = None
+
+    @classmethod
+    def constant(cls, shape, fwhm, beta=3., e1=0., e2=0., halo=None):
+        """The same profile everywhere."""
+        return cls(np.array([[fwhm], [e1], [e2], [beta]], dtype=np.float64), tuple(shape), 0, halo)
+
+    def at(self, x, y):
+        """Parameters at positions, shape (n, 4), kept within sane limits."""
+        values = basis(x, y, self.shape, self.order)@self.coefficients.T
+        values[:, 0] = np.clip(values[:, 0], *LIMITS["fwhm"])
+        values[:, 1:3] = np.clip(values[:, 1:3], -LIMITS["e"], LIMITS["e"])
+        values[:, 3] = np.clip(values[:, 3], *LIMITS["beta"])
+        return values
+
+    @property
+    def width(self):
+        """Width in the middle of the image, pixels: that of the profile and the halo's blur in quadrature."""
+        x, y = nodes(self.shape, 0)
+        return float(np.hypot(self.at(x, y)[0, 0], self.halo.blur if self.halo else 0))
+
+    def raised(self, order):
+        """The same polynomials written with the terms of another order; higher terms are dropped."""
+        coefficients = np.zeros((4, terms(order)))
+        n = min(terms(order), self.coefficients.shape[1])
+        coefficients[:, :n] = self.coefficients[:, :n]
+        return replace(self, coefficients=coefficients, order=order)
+
+    @property
+    def plane_order(self):
+        """Order of the planes: pixels are no linear functions of the parameters, so a slope needs a curvature."""
+        return 2 if self.order else 0
+
+    def planes(self, size, oversampling, norm_size):
+        """Planes of the profile, normalised over the box of norm_size pixels at each node.
+
+        Returns
+        -------
+        ndarray, shape (terms of the plane order, m, m), float64
+        """
+        x, y = nodes(self.shape, self.plane_order)
+        stamps = unit_stamps(self.at(x, y), size, oversampling, norm_size, self.halo)
+        return planes_through(stamps, x, y, self.shape, self.plane_order)
+
+
+def unit_stamps(parameters, size, oversampling, norm_size, halo=None):
+    """Samples of profiles as `profile_stamp` gives them, shape (n, m, m), that sum to 1 over the box of norm_size pixels."""
+    stamps = profile_stamp(max(size, norm_size), parameters, oversampling, halo)
+    stamps = stamps/middle(stamps, norm_size, oversampling).sum(axis=(1, 2))[:, None, None]
+    return middle_samples(stamps, size, oversampling)
+
+
+def middle_samples(samples, size, oversampling):
+    """The samples of the central size pixels, at full sampling."""
+    m, reach = samples.shape[-1]//2, size//2*oversampling
+    return samples[..., m-reach:m+reach+1, m-reach:m+reach+1]

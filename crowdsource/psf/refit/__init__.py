@@ -1,0 +1,1 @@
+"""A PSF from the stars of an image."""

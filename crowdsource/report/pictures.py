@@ -1,0 +1,360 @@
+"""Pictures of a fit: one page that shows whether it is good, and small ones per pass."""
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import OutputError, need
+from ..io.atomic import atomic_path, check_folder
+
+LARGEST_SIDE = 1100
+ZOOM = 96
+PSF_SIZE = 59
+CORNER_SIZE = 25
+RESIDUAL_RANGE = 5.
+INK, ACCENT, SECOND, GREY = "#22303c", "#d1495b", "#1f77a4", "#9aa5b1"
+STYLE = {"font.size": 8., "axes.titlesize": 9., "axes.titleweight": "bold", "axes.titlelocation": "left",
+         "axes.edgecolor": "#5b6770", "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+         "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.titlepad": 5.,
+         "xtick.labelsize": 7., "ytick.labelsize": 7., "legend.fontsize": 7., "legend.frameon": False}
+
+
+def plot_fit(image, result, path, title="", dpi=120):
+    """One page: image, model and residual, a crowded part close up, the PSF, the residual's statistics, the errors.
+
+    Large images are averaged over blocks of pixels.
+
+    Parameters
+    ----------
+    image : crowdsource.core.image.Image
+    result : crowdsource.engine.state.FitResult
+    path : path-like
+        The PNG file.
+    title : str
+        Shown on top.
+    dpi : float
+        Resolution of the page, which is 12 inches wide.
+
+    Raises
+    ------
+    MissingExtraError
+        When matplotlib is not installed.
+    OutputError
+        When the file cannot be written.
+    """
+    matplotlib = need("matplotlib", "plot", "a picture")
+    need("matplotlib.figure", "plot", "a picture")
+    ny, nx = image.shape
+    tall = np.clip(ny/nx, 0.4, 2.)
+    with matplotlib.rc_context(STYLE):
+        figure = matplotlib.figure.Figure(figsize=(12, 1.15+3.75*tall+3.75+2.6), facecolor="white")
+        rows = figure.add_gridspec(3, 1, height_ratios=(3.75*tall, 3.75, 2.3), hspace=0.19, left=0.035, right=0.965,
+                                   top=1-0.75/figure.get_figheight(), bottom=0.5/figure.get_figheight())
+        x, y, flux = (plain(result.catalog[n]) for n in ("x", "y", "flux"))
+        x, y = x-image.origin[0], y-image.origin[1]
+        parts = _planes(image, result)
+        heading = title or image.exposure or "crowdsource"
+        figure.text(0.035, 1-0.28/figure.get_figheight(), heading, fontsize=13, fontweight="bold", va="center")
+        figure.text(0.965, 1-0.28/figure.get_figheight(), _summary(image, result, parts), ha="right", va="center",
+                    fontsize=9)
+        box = _busiest(x, y, image.shape)
+        _wide_row(figure, rows[0].subgridspec(1, 3, wspace=0.08), parts, image, box)
+        _zoom_row(figure, rows[1].subgridspec(1, 3, wspace=0.08), parts, (x, y, flux), box)
+        last = rows[2].subgridspec(1, 5, wspace=0.36, width_ratios=(1, 1, 1, 1.2, 1.2))
+        _psf_panels(figure, last, result.psf, parts, (x, y, flux, result.catalog))
+        _histogram(figure.add_subplot(last[3]), parts["significance"][image.good])
+        _errors(figure.add_subplot(last[4]), result.catalog)
+        save(figure, path, dpi)
+
+
+def plain(column):
+    """A column's values as a float64 array, without unit or mask."""
+    return np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
+
+
+def save(figure, path, dpi=100):
+    """Write a figure as PNG.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    try:
+        with atomic_path(path, overwrite=True) as temporary:
+            figure.savefig(temporary, format="png", dpi=dpi)
+    except OSError as problem:
+        raise problem if isinstance(problem, OutputError) else OutputError(f"{path}: {problem}") from problem
+
+
+def _planes(image, result):
+    """Data, model with sky, and residual in sigma, NaN where masked."""
+    model = result.model+result.sky
+    significance = np.where(image.good, (image.data-model)*np.sqrt(image.ivar), np.nan)
+    # saturated pixels are masked but worth seeing, dead ones lie far below the sky
+    dead = ~image.good & (image.data < result.sky-10*image.noise)
+    return dict(data=np.where(dead, np.nan, image.data), model=model, significance=significance,
+                residual=np.where(image.good, image.data-model, np.nan))
+
+
+def _summary(image, result, parts):
+    good = parts["significance"][image.good]
+    return (f"{len(result.catalog)} sources    {len(result.history)} passes    FWHM {float(result.psf.fwhm()):.2f} px    "
+            f"residual: chi² {np.mean(good**2):.2f}, robust {_robust(good):.2f} sigma")
+
+
+def _robust(values):
+    return 1.4826*np.median(np.abs(values-np.median(values))) if len(values) else np.nan
+
+
+def _busiest(x, y, shape):
+    """The box (x0, x1, y0, y1) with most sources, away from the edge where the image is large enough."""
+    ny, nx = shape
+    wide, high = min(ZOOM, nx), min(ZOOM, ny)
+    step = 16
+    count, ye, xe = np.histogram2d(y, x, bins=[np.arange(0, ny+step, step), np.arange(0, nx+step, step)])
+    sums = np.cumsum(np.cumsum(np.pad(count, ((1, 0), (1, 0))), axis=0), axis=1)
+    m, n = max(1, high//step), max(1, wide//step)
+    boxes = sums[m:, n:]-sums[:-m, n:]-sums[m:, :-n]+sums[:-m, :-n]
+    if not boxes.size:
+        return 0, wide, 0, high
+    j, i = np.unravel_index(np.argmax(boxes), boxes.shape)
+    x0, y0 = min(int(xe[i]), nx-wide), min(int(ye[j]), ny-high)
+    return x0, x0+wide, y0, y0+high
+
+
+def _stretch(data):
+    """Limits and softening of an asinh stretch: from below the sky to the brightest stars' wings."""
+    values = data[np.isfinite(data)]
+    if not len(values):
+        return 0., 1., 1.
+    low, sky, high = np.quantile(values, [0.005, 0.4, 0.999])
+    return low, max(high, low+1e-6), max((sky-low), (high-low)*1e-3, 1e-6)
+
+
+def _asinh(data, stretch):
+    low, high, soft = stretch
+    return np.arcsinh((data-low)/soft)/np.arcsinh((high-low)/soft)
+
+
+def _reduced(plane):
+    """The plane averaged over square blocks so that no side is above the largest, and the block's side."""
+    step = -(-max(plane.shape)//LARGEST_SIDE)
+    if step == 1:
+        return plane, 1
+    ny, nx = (n//step*step for n in plane.shape)
+    blocks = plane[:ny, :nx].reshape(ny//step, step, nx//step, step)
+    good = np.isfinite(blocks)
+    number = good.sum(axis=(1, 3))
+    return np.where(number > 0, np.where(good, blocks, 0).sum(axis=(1, 3))/np.maximum(number, 1), np.nan), step
+
+
+def _show(axes, plane, name, **options):
+    """A plane in image orientation; masked pixels in a plain colour."""
+    colours = need("matplotlib", "plot", "a picture").colormaps[options.pop("cmap")]
+    colours = colours.with_extremes(bad="#c9d3da" if colours.name == "RdBu_r" else "#3d4f5c")
+    shown = axes.imshow(plane, origin="lower", interpolation="nearest", cmap=colours, **options)
+    axes.set_title(name)
+    axes.tick_params(length=2)
+    return shown
+
+
+def _grey(axes, plane, stretch, name, extent):
+    return _show(axes, _asinh(plane, stretch), name, cmap="gray", vmin=0, vmax=1, extent=extent)
+
+
+def _bar(axes, shown, label=""):
+    """A slim colour bar inside the panel's right edge."""
+    inset = axes.inset_axes([1.015, 0, 0.022, 1])
+    bar = axes.figure.colorbar(shown, cax=inset)
+    bar.outline.set_linewidth(0.4)
+    bar.set_ticks([v for v in bar.get_ticks() if shown.norm.vmin <= v <= shown.norm.vmax][::2])
+    inset.tick_params(length=2, labelsize=6)
+    axes.text(1.0, 1.015, label, transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
+
+
+def _wide_row(figure, grid, parts, image, box):
+    """Image, model and residual of the whole image, with the zoomed box outlined."""
+    ny, nx = image.shape
+    extent = (-0.5, nx-0.5, -0.5, ny-0.5)
+    stretch = _stretch(parts["data"])
+    axes = [figure.add_subplot(grid[0, k]) for k in range(3)]
+    for panel, key, name in ((axes[0], "data", "Image"), (axes[1], "model", "Model: stars and sky")):
+        plane, step = _reduced(parts[key])
+        _grey(panel, plane, stretch, name, extent)
+    plane, step = _reduced(parts["significance"])
+    shown = _show(axes[2], plane, "Residual", cmap="RdBu_r", vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE, extent=extent)
+    _bar(axes[2], shown, "sigma" if step == 1 else f"sigma, mean of {step} x {step} pixels")
+    for panel in axes:
+        panel.plot(np.array(box)[[0, 1, 1, 0, 0]]-0.5, np.array(box)[[2, 2, 3, 3, 2]]-0.5, color="#f2b134", lw=1)
+        panel.set_xlim(extent[:2])
+        panel.set_ylim(extent[2:])
+
+
+def _zoom_row(figure, grid, parts, sources, box):
+    """The same close up, with the sources."""
+    x, y, flux = sources
+    x0, x1, y0, y1 = box
+    extent = (x0-0.5, x1-0.5, y0-0.5, y1-0.5)
+    cut = {k: v[y0:y1, x0:x1] for k, v in parts.items()}
+    stretch = _stretch(cut["data"])
+    near = (x > x0-0.5) & (x < x1-0.5) & (y > y0-0.5) & (y < y1-0.5) & (flux > 0)
+    size = 10+9*np.log10(np.maximum(flux[near], 1e-9)/max(np.min(flux[near], initial=np.inf), 1e-9)) if near.any() else 10
+    axes = [figure.add_subplot(grid[0, k]) for k in range(3)]
+    _grey(axes[0], cut["data"], stretch, f"Close up, {near.sum()} sources", extent)
+    axes[0].scatter(x[near], y[near], s=size, facecolors="none", edgecolors="#f2b134", linewidths=0.7)
+    _grey(axes[1], cut["model"], stretch, "Model", extent)
+    shown = _show(axes[2], cut["significance"], "Residual", cmap="RdBu_r", vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE,
+                  extent=extent)
+    axes[2].scatter(x[near], y[near], s=4, color=INK, linewidths=0, alpha=0.7)
+    _bar(axes[2], shown, "sigma")
+    for panel in axes:
+        panel.set_xlim(extent[:2])
+        panel.set_ylim(extent[2:])
+
+
+def _psf_panels(figure, grid, psf, parts, sources):
+    """The PSF, its change towards the corners, and what it leaves of the stars that made it."""
+    stamp = psf.stamp(PSF_SIZE)
+    peak = stamp.max()
+    half = PSF_SIZE//2
+    extent = (-half-0.5, half+0.5, -half-0.5, half+0.5)
+    axes = figure.add_subplot(grid[0])
+    shown = _show(axes, np.log10(np.clip(stamp/peak, 1e-5, 1)), "PSF, log of its peak", cmap="viridis", vmin=-4.5, vmax=0,
+                  extent=extent)
+    _bar(axes, shown)
+    axes = figure.add_subplot(grid[1])
+    mosaic = _corners(psf, parts["data"].shape)
+    most = max(1., np.ceil(np.nanmax(np.abs(mosaic))))
+    _bar(axes, _show(axes, mosaic, "Corners − middle, %", cmap="PuOr_r", vmin=-most, vmax=most))
+    _no_ticks(axes)
+    axes = figure.add_subplot(grid[2])
+    stack, number = _stacked_residual(parts["residual"], sources, peak)
+    most = max(1., np.ceil(np.nanmax(np.abs(stack), initial=0)))
+    half = CORNER_SIZE//2
+    shown = _show(axes, stack, f"Left of {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
+                  extent=(-half-0.5, half+0.5, -half-0.5, half+0.5))
+    _bar(axes, shown)
+
+
+def _no_ticks(axes):
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _corners(psf, shape):
+    """PSFs at the four corners less that of the middle, percent of its peak, as a mosaic with the corners in place."""
+    ny, nx = shape
+    middle = psf.stamp(CORNER_SIZE, (nx-1)//2, (ny-1)//2)
+    lines = []
+    for y in (0.05*ny, 0.95*ny):
+        tiles = [100*(psf.stamp(CORNER_SIZE, x, y)-middle)/middle.max() for x in (0.05*nx, 0.95*nx)]
+        lines.append(np.hstack([tiles[0], np.full((CORNER_SIZE, 1), np.nan), tiles[1]]))
+    return np.vstack([lines[0], np.full((1, 2*CORNER_SIZE+1), np.nan), lines[1]])
+
+
+def _stacked_residual(residual, sources, peak):
+    """Median residual of the PSF's stars in percent of their peaks, and how many they are."""
+    x, y, flux, catalog = sources
+    half = CORNER_SIZE//2
+    ny, nx = residual.shape
+    px, py = np.floor(x+0.5).astype(int), np.floor(y+0.5).astype(int)
+    use = (px >= half) & (px < nx-half) & (py >= half) & (py < ny-half) & (flux > 0)
+    if "psf_star" in catalog.colnames and np.any(catalog["psf_star"]):
+        use &= np.asarray(catalog["psf_star"], dtype=bool)
+    chosen = np.flatnonzero(use)[np.argsort(-flux[use], kind="stable")][:200]
+    if not len(chosen):
+        return np.full((CORNER_SIZE, CORNER_SIZE), np.nan), 0
+    at = np.arange(-half, half+1)
+    stack = residual[py[chosen, None, None]+at[None, :, None], px[chosen, None, None]+at[None, None, :]]
+    stack = 100*stack/(flux[chosen]*peak)[:, None, None]
+    return np.ma.median(np.ma.masked_invalid(stack), axis=0).filled(np.nan), len(chosen)
+
+
+def _histogram(axes, significance):
+    """Distribution of the residual against the unit Gaussian."""
+    edges = np.linspace(-8, 8, 129)
+    middle = (edges[:-1]+edges[1:])/2
+    count, _ = np.histogram(np.clip(significance, -7.99, 7.99), edges)
+    scale = max(len(significance), 1)*(edges[1]-edges[0])
+    axes.stairs(count/scale, edges, fill=True, color="#bcd4e6", ec=SECOND, lw=0.8, label="residual / sigma")
+    axes.plot(middle, np.exp(-middle**2/2)/np.sqrt(2*np.pi), color=ACCENT, lw=1.3, label="unit Gaussian")
+    axes.set_yscale("log")
+    axes.set_ylim(0.5/scale if scale else 1e-6, 3)
+    axes.set_xlim(-8, 8)
+    axes.set_title("Residual / sigma")
+    axes.legend(loc="upper right", handlelength=1.2)
+
+
+def _errors(axes, catalog):
+    """Flux against its error, with neighbours and as if isolated."""
+    flux, error = plain(catalog["flux"]), plain(catalog["dflux"])
+    alone = plain(catalog["dflux_iso"]) if "dflux_iso" in catalog.colnames else np.full(len(flux), np.nan)
+    sane = (flux > 0) & (error > 0) & (error < 1e20)
+    dots = dict(s=3, linewidths=0, rasterized=True)
+    alone = np.where(alone > 0, alone, np.nan)
+    axes.scatter(flux[sane], error[sane], color=SECOND, alpha=0.45, label="neighbours free", **dots)
+    axes.scatter(flux[sane], alone[sane], color="#f2b134", alpha=0.7, label="as if isolated", **dots)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    if sane.any():
+        span = np.array([flux[sane].min()/1.5, flux[sane].max()*1.5])
+        floor, ceiling = np.nanmin(np.fmin(alone, error)[sane])/2, np.quantile(error[sane], 0.998)*4
+        for snr in (5, 100):
+            axes.plot(span, span/snr, color=GREY, lw=0.8, ls="--", zorder=0)
+            axes.text(floor*1.3*snr, floor*1.15, f" S/N {snr}", fontsize=6, color="#66727e")
+        axes.set_xlim(span)
+        axes.set_ylim(floor, ceiling)
+    axes.set_title("Flux and its error")
+    axes.legend(loc="upper left", handletextpad=0.2, markerscale=2.5)
+
+
+class PassPlots:
+    """An observer of a fit that writes the PSF and the residual after each pass.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made with the first picture. Files are ``pass-NN-psf.png`` and ``pass-NN-residual.png``.
+    overwrite : bool
+        The folder may hold files already; those of the same names are replaced.
+
+    Raises
+    ------
+    MissingExtraError
+        When matplotlib is not installed.
+    OutputError
+        When the folder cannot be made, or is not empty and may not be written over.
+    """
+
+    def __init__(self, folder, overwrite=False):
+        need("matplotlib.figure", "plot", "a picture of each pass")
+        self.folder = Path(folder)
+        check_folder(self.folder, overwrite)
+
+    def _make_folder(self):
+        """Not before there is a picture: a fit that fails at once leaves nothing behind."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise OutputError(f"{self.folder}: the folder cannot be made: {problem.strerror}") from problem
+
+    def __call__(self, state):
+        matplotlib = need("matplotlib", "plot", "a picture of each pass")
+        self._make_folder()
+        image, name = state.image, f"pass-{state.passno:02d}"
+        with matplotlib.rc_context(STYLE):
+            figure = matplotlib.figure.Figure(figsize=(8, 8*np.clip(image.shape[0]/image.shape[1], 0.4, 2)+0.4), layout="tight")
+            axes = figure.add_subplot()
+            plane, step = _reduced(np.where(image.good, state.residual*np.sqrt(image.ivar), np.nan))
+            ny, nx = image.shape
+            shown = _show(axes, plane, f"Pass {state.passno}: residual, {len(state.x)} sources", cmap="RdBu_r",
+                          vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE, extent=(-0.5, nx-0.5, -0.5, ny-0.5))
+            _bar(axes, shown, "sigma")
+            save(figure, self.folder/f"{name}-residual.png")
+            figure = matplotlib.figure.Figure(figsize=(10, 3.6), layout="constrained")
+            residual = np.where(image.good, state.residual, np.nan)
+            parts = dict(data=image.data, residual=residual)
+            from astropy.table import Table
+            sources = (np.asarray(state.x), np.asarray(state.y), np.asarray(state.flux), Table())
+            _psf_panels(figure, figure.add_gridspec(1, 3, wspace=0.3), state.psf, parts, sources)
+            save(figure, self.folder/f"{name}-psf.png")

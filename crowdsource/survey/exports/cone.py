@@ -1,0 +1,126 @@
+"""Rows of a part of the sky: objects or detections of a release, as one table or one file."""
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import ConfigError, OutputError
+from ...exposure.results import FITS_ENDINGS, table_hdu
+from ...io.atomic import atomic_path
+from ...io.tables import write_catalog
+from .contents import DetectionRows, Objects
+from .survey import TEXT, Words
+
+PARQUET, ECSV = ".parquet", ".ecsv"
+
+
+def select(survey, region, detections=False):
+    """Rows in a region; only the pixels that it touches are read.
+
+    Parameters
+    ----------
+    survey : crowdsource.survey.exports.survey.Survey
+    region : crowdsource.survey.regions.Region
+    detections : bool
+        Detections and how they count instead of objects.
+
+    Returns
+    -------
+    astropy.table.Table
+        With units and descriptions; what a catalog does not tell of its detections is NaN, 0, false or empty.
+    """
+    return table_of((DetectionRows if detections else Objects)(survey, region))
+
+
+def table_of(content):
+    """All rows of a content as an astropy Table."""
+    from astropy.table import Table
+    pixels = sorted(content.counts(), key=lambda p: p.start)
+    blocks = [block for p in pixels for block in content.blocks(p)]
+    table = Table()
+    for c in content.columns:
+        values = [plain(block[c.name]) for block in blocks]
+        dtype = "U1" if isinstance(c.dtype, str) and c.dtype == TEXT else c.dtype
+        values = np.concatenate(values) if values else np.zeros(0, dtype)
+        flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+        parts = {c.name: values} if values.ndim == 1 else {f"{c.name}_{k+1}": v for k, v in enumerate(flat.T)}
+        for name, part in parts.items():
+            table[name] = part
+            table[name].unit, table[name].description = c.unit or None, c.description or None
+    table.convert_bytestring_to_unicode()
+    return table
+
+
+def plain(values):
+    """A column without words' codes and without a mask."""
+    if isinstance(values, Words):
+        return values.plain()
+    if np.ma.isMA(values) and values.dtype.kind == "f":
+        return values.filled(np.nan)
+    return np.ma.getdata(values)
+
+
+def write_rows_of(contents, out, overwrite=False):
+    """Write contents as FITS, Parquet or ECSV, by the name's ending.
+
+    FITS has one table HDU for each; of the others the first has the name, and the second its own before the ending. Rows go to
+    Parquet pixel by pixel; the others are made in memory.
+
+    Parameters
+    ----------
+    contents : list of Objects or DetectionRows
+    out : path-like
+    overwrite : bool
+
+    Returns
+    -------
+    list of (Path, int)
+        Files and their rows.
+
+    Raises
+    ------
+    ConfigError
+        When there are no rows.
+    OutputError
+        When the ending is not known, a file exists or cannot be written.
+    """
+    if not any(content.counts() for content in contents):
+        raise ConfigError(f"release {contents[0].survey.release.name} has no {contents[0].name} there; choose another part of "
+                          "the sky")
+    out = Path(out)
+    if out.suffix.lower() in FITS_ENDINGS:
+        return [_write_fits(contents, out, overwrite)]
+    if out.suffix.lower() not in (PARQUET, ECSV):
+        raise OutputError(f"{out}: the name of a table ends in .fits, .ecsv or .parquet; choose one")
+    names = [out, *(out.with_name(f"{out.stem}.{content.name}{out.suffix}") for content in contents[1:])]
+    written = []
+    for path, content in zip(names, contents):
+        if out.suffix.lower() == PARQUET:
+            written.append((path, write_parquet(content, path, overwrite)))
+        else:
+            table = table_of(content)
+            write_catalog(table, path, dict(release=content.survey.release.name), overwrite)
+            written.append((path, len(table)))
+    return written
+
+
+def _write_fits(contents, out, overwrite):
+    from astropy.io import fits
+    tables = [table_of(content) for content in contents]
+    header = fits.Header()
+    header["RELEASE"] = (contents[0].survey.release.name, "that the rows are of")
+    hdus = [table_hdu(table, content.name.upper()) for table, content in zip(tables, contents)]
+    with atomic_path(out, overwrite) as temporary:
+        fits.HDUList([fits.PrimaryHDU(header=header), *hdus]).writeto(temporary)
+    return out, sum(map(len, tables))
+
+
+def write_parquet(content, path, overwrite=False):
+    """Write a content as one Parquet file, pixel by pixel; gives the number of rows."""
+    from .arrow import described, packing, parquet
+    pixels, rows = sorted(content.counts(), key=lambda p: p.start), 0
+    schema = described(content.schema, content.columns, content.name)
+    with atomic_path(path, overwrite) as temporary, parquet().ParquetWriter(temporary, schema, **packing(schema)) as writer:
+        for table in (t for p in pixels for t in content.tables(p)):
+            writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=max(1, len(table)))
+            rows += len(table)
+    return rows

@@ -1,0 +1,295 @@
+"""Catalogs in HATS, the IVOA's scheme of Parquet files by HEALPix pixel: what lsdb opens.
+
+A collection is a folder with ``collection.properties`` and folders of catalogs: ``objects``, and where wanted their margin
+``objects_10arcs`` and ``detections``, a collection of the same kind. Each catalog has ``hats.properties``,
+``partition_info.csv`` and ``dataset/Norder=k/Dir=d/Npix=p.parquet``, sorted by `INDEX`; the margin's file of a pixel holds the
+rows of others that lie near it.
+"""
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import ConfigError
+from ...io.folders import whole_folder
+from ..healpix import INDEX, Pixel, at_border, cells_around, margin_order
+from ..objects.release import neighbours
+from ..regions import WHOLE_SKY, Region, in_cells, overlapping
+from ..sorting import order_by
+from .arrow import joined_tables, packing, parquet
+from .contents import DetectionRows, NestedObjects, Objects
+from .hats_files import COLLECTION, Catalog, finish, write_collection
+
+SECOND, NESTED, NONE = FORMS = ("second", "nested", "none")
+WIDEST_MARGIN = 600.
+FINEST = 15
+"""Order of the finest cells of margins, and of the finest pixels."""
+ENOUGH_ROWS = 1 << 16
+"""Rows of a row group at least, but for the last of a file; a table has at most twice as many."""
+FILE = ".parquet"
+
+
+@dataclass(frozen=True)
+class HatsConfig:
+    """How a release becomes a collection.
+
+    Attributes
+    ----------
+    detections : str
+        ``second``: as a second catalog; ``nested``: as lists in the objects' rows; ``none``.
+    margin : float
+        Arcsec: rows of others within this distance of a pixel are in its margin, and a few more; 0 for no margins.
+    max_rows : int
+        Rows of a pixel above which it is divided.
+    """
+    detections: str = SECOND
+    margin: float = 10.
+    max_rows: int = 1_000_000
+
+    def checked(self):
+        """Itself; raises `ConfigError` for values that make no sense."""
+        if self.detections not in FORMS:
+            raise ConfigError(f"detections as {self.detections!r} are unknown; choose one of {', '.join(FORMS)}")
+        if not 0 <= self.margin <= WIDEST_MARGIN:
+            raise ConfigError(f"a margin of {self.margin:g} arcsec is out of range: give 0 for none, up to {WIDEST_MARGIN:.0f}")
+        if self.max_rows < 1:
+            raise ConfigError(f"at most {self.max_rows} rows are too few: give 1 or more")
+        return self
+
+    @property
+    def border_order(self):
+        """Order of the cells along the edges of pixels, of which margins are made; no pixel is finer."""
+        return min(margin_order(self.margin), FINEST) if self.margin else FINEST
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Who does the work, and who is told.
+
+    Attributes
+    ----------
+    executor : concurrent.futures.Executor or None
+    progress : callable or None
+    """
+    executor: object = None
+    progress: object = None
+
+    def done(self, work, tasks, stage):
+        """Results of tasks, in their order."""
+        futures = [self.executor.submit(work, t) for t in tasks] if self.executor else None
+        results = []
+        for k, task in enumerate(tasks):
+            results.append(futures[k].result() if futures else work(task))
+            if self.progress:
+                self.progress(stage, k+1, len(tasks), {})
+        return results
+
+
+def export_hats(survey, out, config=None, *, region=WHOLE_SKY, hands=None, overwrite=False):
+    """Write a release as a HATS collection; the same release gives the same bytes, with any number of hands.
+
+    Parameters
+    ----------
+    survey : crowdsource.survey.exports.survey.Survey
+    out : path-like
+        Folder of the collection; whole at the end, or not there.
+    config : HatsConfig, optional
+    region : crowdsource.survey.regions.Region, optional
+        Rows in it only.
+    hands : Hands, optional
+        Does the work; here and now when not given.
+    overwrite : bool
+        Replace a collection.
+
+    Returns
+    -------
+    list of crowdsource.survey.exports.hats_files.Catalog
+
+    Raises
+    ------
+    OutputError
+        When the folder exists or cannot be written.
+    ConfigError
+        When a value makes no sense, or nothing of the release is in the region.
+    MissingExtraError
+        When pyarrow is not installed.
+    """
+    config, hands = (config or HatsConfig()).checked(), hands or Hands()
+    objects = (NestedObjects if config.detections == NESTED else Objects)(survey, region)
+    parquet()
+    if not objects.counts():
+        raise ConfigError(f"release {survey.release.name} has no objects there; choose another part of the sky")
+    with whole_folder(out, COLLECTION, overwrite) as folder:
+        written = write_contents(objects, folder, config, hands)
+        if config.detections == SECOND:
+            detections = DetectionRows(survey, region)
+            (folder/detections.name).mkdir()
+            written += write_contents(detections, folder/detections.name, config, hands)
+    return written
+
+
+def write_contents(content, folder, config, hands):
+    """Write a catalog and its margin as a collection.
+
+    Returns
+    -------
+    list of Catalog
+    """
+    counts, order = content.counts(), config.border_order
+    pixels = sorted(counts, key=lambda p: p.start)
+    found = partitions(pixels, [counts[p] for p in pixels], content.index, (config.max_rows, order))
+    main, borders = Catalog(content.name, content.kind), folder/"borders"
+    tasks = [Part(content, pixel, overlapping(pixels, pixel), folder/main.name, borders if config.margin else None, order)
+             for pixel in found]
+    catalogs = [finish(main, folder, content, dict(zip(found, hands.done(write_part, tasks, main.name))))]
+    if config.margin:
+        margin = Catalog(f"{content.name}_{config.margin:g}arcs", "margin", content.name, config.margin)
+        have = [p for p in found if (borders/p.path(FILE)).exists()]
+        edges = [Edge(pixel, near, borders, folder/margin.name, order, content.identity) for pixel in found
+                 if (near := neighbours(have, cells_around(pixel, order), order))]
+        rows = hands.done(write_edge, edges, margin.name)
+        shutil.rmtree(borders, ignore_errors=True)
+        filled = {e.pixel: n for e, n in zip(edges, rows) if n}
+        # lsdb cannot open an empty catalog
+        catalogs += [finish(margin, folder, content, filled)] if filled else []
+    write_collection(folder, content, catalogs)
+    return catalogs
+
+
+def partitions(pixels, counts, index, limits):
+    """Pixels that hold at most so many rows, the widest that there are.
+
+    Parameters
+    ----------
+    pixels : list of Pixel
+        That have rows, without overlap, ascending.
+    counts : list of int
+        Their rows.
+    index : callable
+        Gives the ascending index of the rows of one.
+    limits : (int, int)
+        Rows of a pixel at most, and the order at which none is divided.
+
+    Returns
+    -------
+    list of Pixel
+        Those with rows, ascending.
+    """
+    starts = np.array([p.start for p in pixels], np.int64)
+    sums = np.concatenate([[0], np.cumsum(counts)])
+
+    def inside(pixel, rows):
+        if len(rows) <= limits[0] or pixel.order >= limits[1]:
+            return [pixel]*bool(len(rows))
+        edges = np.searchsorted(rows, [p.start for p in pixel.children()]+[pixel.stop])
+        return [q for child, a, b in zip(pixel.children(), edges, edges[1:]) for q in inside(child, rows[a:b])]
+
+    def above(pixel):
+        first, last = np.searchsorted(starts, [pixel.start, pixel.stop])
+        if sums[last]-sums[first] <= limits[0] or pixel.order >= limits[1]:
+            return [pixel]*bool(last > first)
+        if pixels[first] == pixel:
+            return inside(pixel, index(pixel))
+        return [q for child in pixel.children() for q in above(child)]
+
+    return [q for number in range(12) for q in above(Pixel(0, number))]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a catalog to be written.
+
+    Attributes
+    ----------
+    content : Objects or DetectionRows
+    pixel : Pixel
+    pixels : tuple of Pixel
+        Of the release, that have part of it.
+    folder : Path
+        Of the catalog.
+    borders : Path or None
+        Where its rows along the edges go too.
+    order : int
+        Of the cells that are the edges.
+    """
+    content: object
+    pixel: Pixel
+    pixels: tuple
+    folder: Path
+    borders: Path
+    order: int
+
+
+def write_part(part):
+    """Write a file of a catalog, and its rows along the edges as another; gives the number of rows."""
+    content, region, border, rows = part.content, Region(((part.pixel.start, part.pixel.stop),)), [], 0
+    with _writer(part.folder/"dataset"/part.pixel.path(FILE), content.schema) as writer:
+        group = []
+        for table in (t for p in part.pixels for t in content.tables(p, region)):
+            group.append(table)
+            if sum(map(len, group)) >= ENOUGH_ROWS:
+                _write(writer, group, content.schema)
+                group = []
+            rows += len(table)
+            if part.borders is not None:
+                border.append(table.filter(at_border(table[INDEX].to_numpy(), part.pixel, part.order)))
+        _write(writer, group, content.schema)
+    if any(map(len, border)):
+        with _writer(part.borders/part.pixel.path(FILE), content.schema) as writer:
+            _write(writer, border, content.schema)
+    return rows
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One file of a margin to be written.
+
+    Attributes
+    ----------
+    pixel : Pixel
+    near : list of Pixel
+        Whose rows may lie in its margin.
+    borders : Path
+        Where their rows along the edges are.
+    folder : Path
+        Of the margin.
+    order : int
+        Of the cells that are the margin.
+    identity : str
+        Column by which rows of one index are sorted.
+    """
+    pixel: Pixel
+    near: list
+    borders: Path
+    folder: Path
+    order: int
+    identity: str
+
+
+def write_edge(edge):
+    """Write the file of a margin, if it has any rows; gives their number."""
+    cells, tables = cells_around(edge.pixel, edge.order), []
+    for pixel in edge.near:
+        # a reader of folders would take Norder=k for a column
+        table = parquet().ParquetFile(edge.borders/pixel.path(FILE)).read()
+        tables.append(table.filter(in_cells(table[INDEX].to_numpy(), cells, edge.order)))
+    table = joined_tables(tables, tables[0].schema)
+    if len(table):
+        table = table.take(order_by(*(table[n].to_numpy() for n in (INDEX, edge.identity))))
+        with _writer(edge.folder/"dataset"/edge.pixel.path(FILE), table.schema) as writer:
+            _write(writer, [table], table.schema)
+    return len(table)
+
+
+def _writer(path, schema):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return parquet().ParquetWriter(path, schema, sorting_columns=[parquet().SortingColumn(schema.get_field_index(INDEX))],
+                                   **packing(schema))
+
+
+def _write(writer, tables, schema):
+    """Write tables as one row group."""
+    table = joined_tables(tables, schema)
+    if len(table):
+        writer.write_table(table, row_group_size=len(table))

@@ -1,0 +1,113 @@
+"""Files of a HATS catalog beside its rows: properties, the list of its pixels, and the schema."""
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+from ..healpix import INDEX, INDEX_ORDER
+from .arrow import described, parquet
+
+COLLECTION, CATALOG = "collection.properties", ("hats.properties", "properties")
+"""The second is for older readers."""
+SCHEMA, FOOTERS = "_common_metadata", "_metadata"
+MOST_FOOTERS = 500_000
+"""Column chunks above which the footers of all files are not written once more as one: readers do without."""
+FORMAT = "v1.0"
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A catalog of a collection.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder.
+    kind : str
+        ``object``, ``source`` or ``margin``.
+    primary : str
+        Whose margin it is.
+    margin : float
+        Its width, arcsec.
+    rows, files, size : int
+        What was written; ``size`` in bytes.
+    """
+    name: str
+    kind: str
+    primary: str = None
+    margin: float = None
+    rows: int = 0
+    files: int = 0
+    size: int = 0
+
+
+def finish(catalog, folder, content, rows):
+    """Write what belongs to a catalog beside its rows.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    folder : Path
+        Of the collection.
+    content : Objects or DetectionRows
+    rows : mapping of Pixel to int
+        Of the files.
+
+    Returns
+    -------
+    Catalog
+        With what was written.
+    """
+    pixels = sorted(rows, key=lambda p: p.start)
+    own = folder/catalog.name
+    size = sum((own/"dataset"/p.path(".parquet")).stat().st_size for p in pixels)
+    write_schema(own/"dataset", content, pixels)
+    lines = ["Norder,Npix", *(f"{p.order},{p.number}" for p in pixels)]
+    (own/"partition_info.csv").write_text("\n".join(lines)+"\n", encoding="utf-8")
+    catalog = replace(catalog, rows=sum(rows.values()), files=len(rows), size=size)
+    for name in CATALOG:
+        write_properties(own/name, properties(catalog, content, rows))
+    return catalog
+
+
+def properties(catalog, content, rows):
+    """The properties of a catalog, by name."""
+    sky = sum(1/(12 << 2*p.order) for p in rows)
+    return dict(
+        obs_collection=f"{content.survey.release.name}_{catalog.name}", dataproduct_type=catalog.kind, hats_nrows=catalog.rows,
+        hats_col_ra="ra", hats_col_dec="dec", hats_col_healpix=INDEX, hats_col_healpix_order=INDEX_ORDER,
+        hats_primary_table_url=catalog.primary, hats_margin_threshold=catalog.margin, hats_npix_suffix=".parquet",
+        hats_order=max(p.order for p in rows), hats_max_rows=max(rows.values()), hats_estsize=-(-catalog.size//1024),
+        moc_sky_fraction=f"{sky:.6g}", obs_title=f"{content.name} of release {content.survey.release.name}",
+        hats_builder=_builder(), hats_version=FORMAT)
+
+
+def write_collection(folder, content, catalogs):
+    """Write the properties of a collection of a catalog and perhaps its margin."""
+    name, margins = content.survey.release.name, [c.name for c in catalogs[1:]]
+    write_properties(folder/COLLECTION, dict(
+        obs_collection=name if content.kind == "object" else f"{name}_{content.name}", hats_primary_table_url=content.name,
+        all_margins=" ".join(margins) or None, default_margin=margins[0] if margins else None, hats_builder=_builder(),
+        hats_version=FORMAT))
+
+
+def write_properties(path, values):
+    """Write properties, those without a value left out: readers refuse empty ones."""
+    lines = [f"{name}={value}" for name, value in values.items() if value is not None]
+    path.write_text("\n".join(lines)+"\n", encoding="utf-8")
+
+
+def write_schema(folder, content, pixels):
+    """Write the schema with the columns' meaning, and the footers of all files as one file if there are not too many."""
+    pq = parquet()
+    pq.write_metadata(described(content.schema, content.columns, content.name), folder/SCHEMA)
+    if len(pixels)*len(content.schema) > MOST_FOOTERS:
+        return
+    footers = []
+    for p in pixels:
+        footer = pq.read_metadata(folder/p.path(".parquet"))
+        footer.set_file_path(p.path(".parquet").as_posix())
+        footers.append(footer)
+    pq.write_metadata(content.schema, folder/FOOTERS, metadata_collector=footers)
+
+
+def _builder():
+    return f"crowdsourcephoto {version('crowdsourcephoto')}"

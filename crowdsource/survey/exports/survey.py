@@ -1,0 +1,289 @@
+"""A release together with the detections that it was made of: rows of both, by pixel, and what their columns mean."""
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import DataFileError
+from ...engine.schema import DETECTION, FLUX, FORCED, MAGNITUDE, WORLD
+from ...io.rows import opened_rows
+from ..healpix import INDEX, at_border
+from ..objects.average import USES
+from ..objects.columns import MEMBER, SkyColumn
+from ..regions import WHOLE_SKY, overlapping
+from ..sorting import Tables, order_by
+
+TEXT = "text"
+"""Stands for a dtype: words that many rows share, held as `Words`."""
+OF_SOURCE = (
+    SkyColumn("exposure", TEXT, "", "meta.id;obs", "exposure"),
+    SkyColumn("detector", TEXT, "", "meta.id;instr.det", "detector"),
+    SkyColumn("band", TEXT, "", "meta.id;instr.bandpass", "band"),
+    SkyColumn("mjd", "f8", "d", "time.epoch", "epoch, modified Julian date"),
+)
+RENAMED = {"flux": "calibrated_flux", "flux_error": "calibrated_flux_error"}
+"""Names here of columns of members: the catalogs have their own fluxes."""
+OF_MEMBER = tuple(replace(c, name=RENAMED.get(c.name, c.name), dtype=TEXT if c.name == "use" else c.dtype)
+                  for c in MEMBER if c.name != "detection_id")
+STORED = {c.name: SkyColumn(c.name, c.dtype, "" if c.unit == FLUX else c.unit, "", c.description)
+          for c in (*DETECTION, *FORCED, *WORLD, *MAGNITUDE)}
+UCDS = {"ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main", "x": "pos.cartesian.x;instr.det",
+        "y": "pos.cartesian.y;instr.det", "flux": "phot.count", "dflux": "stat.error;phot.count", "mag": "phot.mag",
+        "dmag": "stat.error;phot.mag", "flags": "meta.code.multip", "fwhm": "instr.det.psf"}
+STORED.update({INDEX: SkyColumn(INDEX, "i8", "", "pos.healpix", "HEALPix index of the position, order 29, nested"),
+               "source": SkyColumn("source", "i4", "", "meta.id", "number of the detector's catalog in the store"),
+               "detection_id": SkyColumn("detection_id", "i8", "", "meta.id;meta.main", "identifier of the detection")})
+OWN = "_catalog"
+"""Ending of the name of a catalog's column whose name is taken here."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """A column of words.
+
+    Attributes
+    ----------
+    code : ndarray, shape (n,), int32
+        Number of each row's word.
+    words : ndarray of str
+    """
+    code: np.ndarray
+    words: np.ndarray
+
+    def plain(self):
+        """The words of the rows."""
+        return self.words[self.code]
+
+
+class Survey:
+    """A release and its detections; another process opens it anew.
+
+    Attributes
+    ----------
+    store : crowdsource.survey.store.store.Store
+    release : crowdsource.survey.objects.release.Release
+    snapshot : crowdsource.survey.store.store.Snapshot
+    """
+
+    def __init__(self, store, release):
+        self.store, self.release = store, release
+        self.snapshot = store.snapshot(release.snapshot)
+
+    def __reduce__(self):
+        return opened_survey, (str(self.store.path), self.release.name)
+
+    @cached_property
+    def newest(self):
+        """The store's newest snapshot: segments of the release's may have been merged into others since."""
+        return self.store.snapshot()
+
+    def row_types(self):
+        """The dtype of each kind of rows in the store, the one with most columns first.
+
+        Raises
+        ------
+        DataFileError
+            When no file of a kind is there any more.
+        """
+        paths = {}
+        for s in chain.from_iterable(chain(*(n.state.segments.values() for n in (self.snapshot, self.newest)))):
+            paths.setdefault(s.schema, []).append(Path(self.store.path, s.path))
+        types = []
+        for schema in sorted({s.schema for of_pixel in self.snapshot.state.segments.values() for s in of_pixel}):
+            there = next((p for p in paths[schema] if p.exists()), paths[schema][0])
+            with opened_rows(there) as file:
+                types.append(file["detections"].dtype)
+        return sorted(types, key=lambda t: -len(t.names))
+
+    def read(self, pixel, border=False):
+        """Rows of a pixel as the store had them when the release was made: a list of structured arrays.
+
+        Parameters
+        ----------
+        pixel : Pixel
+            Of the release.
+        border : bool
+            Those only that lie in the pixel's outermost cells of the store's ``margin_order``.
+        """
+        try:
+            return self.snapshot.read_border(pixel) if border else self.snapshot.read(pixel)
+        except DataFileError:
+            if self.newest.number == self.snapshot.number:
+                raise
+        alive, tables = self.snapshot.sources.alive, []
+        for table in (t for p in overlapping(self.newest.pixels, pixel) for t in self.newest.read(p)):
+            known = table["source"] < len(alive)
+            known[known] = alive[table["source"][known]]
+            known &= pixel.holds(table[INDEX])
+            if border:
+                known &= at_border(table[INDEX], pixel, self.snapshot.margin_order)
+            tables.append(table[known])
+        return tables
+
+
+@lru_cache(maxsize=1)
+def opened_survey(path, name):
+    """The `Survey` of a store's folder and a release's name."""
+    from ..objects.release import open_release
+    from ..store.store import open_store
+    store = open_store(path)
+    return Survey(store, open_release(store, name))
+
+
+class Detections:
+    """Detections as rows of columns: those of the catalogs, what is known of their images, and how they count.
+
+    Parameters
+    ----------
+    survey : Survey
+    """
+
+    def __init__(self, survey):
+        self.survey = survey
+
+    @cached_property
+    def stored(self):
+        """dtype of each column of the catalogs, by name; the widest where they differ, bytes where some hold text."""
+        types = {}
+        for row in self.survey.row_types():
+            for name in row.names:
+                types.setdefault(name, []).append(row[name])
+        return {n: joint_type(t) for n, t in types.items()}
+
+    @cached_property
+    def columns(self):
+        """`SkyColumn` of each column, in order."""
+        others = (*OF_SOURCE, *OF_MEMBER)
+        taken = {c.name for c in others}
+        own = [replace(STORED.get(n, SkyColumn(n, "", "", "", "")), dtype=t.str if t.subdtype is None else t,
+                       ucd=UCDS.get(n, STORED[n].ucd if n in STORED else "")) for n, t in self.stored.items()]
+        return (*(replace(c, name=self.name_of(c.name, taken)) for c in own), *others)
+
+    def name_of(self, name, taken=frozenset(c.name for c in (*OF_SOURCE, *OF_MEMBER))):
+        """Name here of a column of the catalogs."""
+        return name+OWN if name in taken else name
+
+    def rows(self, pixel, region=WHOLE_SKY, border=False):
+        """Detections of a pixel, sorted by index and identifier.
+
+        Parameters
+        ----------
+        pixel : Pixel
+            Of the release.
+        region : Region
+            Those in it only.
+        border : bool
+            Those only that lie in the pixel's outermost cells of the store's ``margin_order``.
+
+        Returns
+        -------
+        Joined
+
+        Raises
+        ------
+        DataFileError
+            When the release does not fit the store.
+        """
+        snapshot, release = self.survey.snapshot, self.survey.release
+        tables, members = self.survey.read(pixel, border), release.members(pixel)
+        if border:
+            members = members[at_border(members[INDEX], pixel, snapshot.margin_order)]
+        place = sky_order(tables)
+        if len(place) != len(members) or (joined_column(tables, "detection_id", place) != members["detection_id"]).any():
+            raise DataFileError(release.path, f"its members of {pixel.path()} are not the detections in the store, where others "
+                                "have replaced them or a file was damaged; assemble anew")
+        if not region.covers(pixel):
+            keep = region.holds({n: joined_column(tables, n, place) for n in (INDEX, "ra", "dec")})
+            place, members = place[keep], members[keep]
+        return Joined(self, Tables(tables), place, members)
+
+
+def joint_type(types):
+    """One dtype for values of several."""
+    if any(t.kind == "S" for t in types) and not all(t.kind == "S" for t in types):
+        return np.result_type(*(t if t.kind == "S" else np.dtype("S32") for t in types))
+    return np.result_type(*types) if all(t.subdtype is None for t in types) else types[0]
+
+
+def sky_order(tables):
+    """Numbers of rows, all tables one after the other, in the order of index and identifier."""
+    index, ids = (np.concatenate([t[n] for t in tables]) if tables else np.zeros(0, np.int64) for n in (INDEX, "detection_id"))
+    return order_by(index, ids)
+
+
+def joined_column(tables, name, place):
+    """A column that all tables have, in an order."""
+    return np.concatenate([t[name] for t in tables])[place] if tables else np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Detections of a pixel.
+
+    Attributes
+    ----------
+    detections : Detections
+    tables : Tables
+        As the store has them.
+    place : ndarray, shape (n,)
+        Number of each row, all tables one after the other.
+    members : ndarray, shape (n,)
+    """
+    detections: Detections
+    tables: Tables
+    place: np.ndarray
+    members: np.ndarray
+
+    def __len__(self):
+        return len(self.place)
+
+    def taken(self, rows):
+        """Some of the rows, by number, mask or slice."""
+        return replace(self, place=self.place[rows], members=self.members[rows])
+
+    def columns(self):
+        """All columns.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n,), or Words
+            By the names of `Detections.columns`; masked arrays where a catalog has no such column.
+        """
+        stored, missing = self._stored()
+        sources, members = self.detections.survey.snapshot.sources, self.members
+        out = {self.detections.name_of(n): np.ma.MaskedArray(v, missing[n]) if n in missing else v for n, v in stored.items()}
+        present, code = coded(stored["source"])
+        for c in OF_SOURCE:
+            values = getattr(sources, c.name)[present]
+            if c.dtype == TEXT:
+                words, number = np.unique(values, return_inverse=True)
+                out[c.name] = Words(number.astype(np.int32)[code], words)
+            else:
+                out[c.name] = np.asarray(values, c.dtype)[code]
+        for c in MEMBER:
+            if c.name != "detection_id":
+                out[RENAMED.get(c.name, c.name)] = np.ascontiguousarray(members[c.name])
+        out["use"] = Words(out["use"].astype(np.int32), np.array(list(USES.values())))
+        return out
+
+    def _stored(self):
+        """Columns of the catalogs, and by their names which rows lack them."""
+        out = {n: np.zeros((len(self), *t.shape), t.base) for n, t in self.detections.stored.items()}
+        missing = {n: np.zeros(v.shape, bool) for n, v in out.items() if any(n not in t.names for t in self.tables.dtypes)}
+        for at, rows in self.tables.strips(self.place):
+            for n, column in out.items():
+                if n in rows.dtype.names:
+                    column[at] = rows[n]
+                else:
+                    missing[n][at] = True
+        return out, missing
+
+
+def coded(numbers):
+    """The different values of an array of numbers from 0, ascending, and which of them each is."""
+    present = np.flatnonzero(np.bincount(numbers))
+    code = np.zeros(present[-1]+1 if len(present) else 0, np.int32)
+    code[present] = np.arange(len(present))
+    return present, code[numbers]

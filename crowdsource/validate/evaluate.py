@@ -1,0 +1,231 @@
+"""Comparison of a catalog with a field's truth: what was found, what is spurious, are fluxes right and errors honest."""
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from ..core.errors import InputError
+
+BIN_EDGES = (5., 7., 10., 20., 50., np.inf)
+MATCH_RADIUS = 1.
+FLUX_FACTOR = 1.5
+BLEND_RADIUS = 1.5
+TOO_FEW = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A catalog held against the truth.
+
+    Attributes
+    ----------
+    bins : astropy.table.Table
+        One row a bin of isolated signal to noise: ``low high`` (its bounds), ``stars`` (in it), ``found`` (% of them with
+        a row within 1 px and a flux within a factor of 1.5), ``matched`` (rows behind the other figures), ``bias`` (%,
+        median of (flux-truth)/truth), ``pull`` (robust scatter of (flux-truth)/dflux: 1 when errors are honest),
+        ``position_pull`` (the same of x and y), ``tails`` (% of rows beyond 3 dflux). NaN where there are too few.
+    spurious : float
+        % of rows above the 5 sigma flux whose flux the stars around do not account for.
+    rows, stars : int
+        Rows of the catalog and stars above 5 sigma, away from edges and from pixels to avoid.
+    found, bias, pull, position_pull : float
+        As above, of all stars above 5 sigma; the last three of those above 10 sigma.
+    """
+    bins: Table
+    spurious: float
+    rows: int
+    stars: int
+    found: float
+    bias: float
+    pull: float
+    position_pull: float
+
+    def lines(self):
+        """The comparison as lines of text."""
+        head = [f"{self.rows} rows, {self.stars} true stars above 5 sigma: {self.found:.1f} % found, "
+                f"{self.spurious:.1f} % of rows spurious",
+                f"above 10 sigma: flux bias {self.bias:+.2f} %, flux pull {self.pull:.2f}, "
+                f"position pull {self.position_pull:.2f}",
+                "      S/N   stars  found %  bias %   pull  position pull  beyond 3 sigma %"]
+        for b in self.bins:
+            high = f"{b['high']:.0f}" if np.isfinite(b["high"]) else ""
+            name = f"{b['low']:.0f}-{high}"
+            head.append(f"{name:>9s}  {b['stars']:6d}  {b['found']:7.1f}  {b['bias']:+6.2f}  {b['pull']:5.2f}"
+                        f"  {b['position_pull']:13.2f}  {b['tails']:16.1f}")
+        return head
+
+
+def compare(catalog, truth, *, flux5=None, shape=None, edge=20, avoid=None, avoid_radius=25, bin_edges=BIN_EDGES):
+    """Hold a catalog against the truth.
+
+    Parameters
+    ----------
+    catalog : Table or mapping of arrays
+        x, y (pixels), flux; dflux, dx, dy where there are. Units are ignored: fluxes must be on truth's scale.
+    truth : Table or mapping of arrays
+        x, y, flux of all stars, undetectable ones too.
+    flux5 : float, optional
+        Flux of an isolated star at 5 sigma; ``truth.meta["FLUX5"]`` when not given.
+    shape : tuple of int, optional
+        (ny, nx) of the image: rows and stars within `edge` pixels of its edge are left out.
+    edge : float
+        Pixels.
+    avoid : ndarray of bool, shape (ny, nx), optional
+        Pixels, saturated ones for example, around which rows and stars are left out.
+    avoid_radius : float
+        How far around them, pixels.
+    bin_edges : sequence of float
+        Bounds of the bins of signal to noise.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        When a column or the 5 sigma flux is missing.
+    """
+    flux5 = float(truth.meta.get("FLUX5", np.nan) if flux5 is None else flux5)
+    if not flux5 > 0:
+        raise InputError("the truth has no FLUX5: give the flux of an isolated 5 sigma star as flux5")
+    rows, stars = _columns(catalog, ("dflux", "dx", "dy")), _columns(truth)
+    usable = np.isfinite(rows["x"]+rows["y"]+rows["flux"]) & (rows["flux"] > 0)
+    rows = {n: v[usable] for n, v in rows.items()}
+    region = _Region(shape, edge, avoid, avoid_radius)
+    row_in, star_in = region.holds(rows["x"], rows["y"]), region.holds(stars["x"], stars["y"])
+    match = match_stars(stars, rows)
+    snr = 5*stars["flux"]/flux5
+    right = np.zeros(len(snr), bool)
+    hit = match >= 0
+    right[hit] = np.abs(np.log(rows["flux"][match[hit]]/stars["flux"][hit])) < np.log(FLUX_FACTOR)
+    bins = Table(rows=[_figures(low, high, star_in & (snr > low) & (snr <= high), right, match, (stars, rows))
+                       for low, high in zip(bin_edges[:-1], bin_edges[1:])])
+    lone = row_in & (rows["flux"] > flux5)
+    spurious = _percent(unexplained(stars, rows)[lone])
+    all5 = _figures(5., np.inf, star_in & (snr > 5), right, match, (stars, rows))
+    all10 = _figures(10., np.inf, star_in & (snr > 10), right, match, (stars, rows))
+    return Comparison(bins, spurious, int(row_in.sum()), all5["stars"], all5["found"], all10["bias"], all10["pull"],
+                      all10["position_pull"])
+
+
+def _columns(table, optional=()):
+    """Plain float64 arrays of the columns needed, NaN where masked; optional ones NaN where absent."""
+    names = table.colnames if hasattr(table, "colnames") else list(table)
+    missing = [n for n in ("x", "y", "flux") if n not in names]
+    if missing:
+        raise InputError(f"the table has no column {', '.join(missing)}: it has {', '.join(names)}")
+    out = {}
+    for n in ("x", "y", "flux", *optional):
+        column = table[n] if n in names else np.full(len(table["x"]), np.nan)
+        out[n] = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
+    return out
+
+
+class _Region:
+    """Where rows and stars count: off the edges and away from pixels to avoid."""
+
+    def __init__(self, shape, edge, avoid, radius):
+        shape = np.shape(avoid) if avoid is not None else shape
+        self.shape, self.edge = shape, edge
+        self.far = None
+        if avoid is not None and np.any(avoid):
+            self.far = ndimage.distance_transform_edt(~np.asarray(avoid, dtype=bool)) > radius
+
+    def holds(self, x, y):
+        if self.shape is None:
+            return np.ones(len(x), bool)
+        ny, nx = self.shape
+        inside = (x >= self.edge) & (x <= nx-1-self.edge) & (y >= self.edge) & (y <= ny-1-self.edge)
+        if self.far is not None:
+            px, py = (np.clip(np.round(v), 0, n-1).astype(int) for v, n in ((x, nx), (y, ny)))
+            inside &= self.far[py, px]
+        return inside
+
+
+def match_stars(stars, rows, radius=MATCH_RADIUS):
+    """The row of each star: one to one, brighter stars choose first, the free row nearest in place and flux.
+
+    Parameters
+    ----------
+    stars, rows : mapping
+        x, y, flux arrays; fluxes positive.
+    radius : float
+        Pixels.
+
+    Returns
+    -------
+    ndarray of int, shape (n stars,)
+        Row number, -1 for none.
+    """
+    match = np.full(len(stars["x"]), -1)
+    if not len(match) or not len(rows["x"]):
+        return match
+    pairs = cKDTree(np.c_[stars["x"], stars["y"]]).sparse_distance_matrix(
+        cKDTree(np.c_[rows["x"], rows["y"]]), radius, output_type="coo_matrix")
+    star, row = pairs.row, pairs.col
+    ratio = np.log(rows["flux"][row]/stars["flux"][star])/np.log(FLUX_FACTOR)
+    cost = (pairs.data/radius)**2+ratio**2
+    taken = np.zeros(len(rows["x"]), bool)
+    for k in np.lexsort((cost, -stars["flux"][star])):
+        if match[star[k]] < 0 and not taken[row[k]]:
+            match[star[k]], taken[row[k]] = row[k], True
+    return match
+
+
+def unexplained(stars, rows, radius=BLEND_RADIUS):
+    """Rows whose flux the stars around them do not account for.
+
+    From the brightest row on, each uses up stars within the radius, brightest first, until they hold half its flux: a
+    row that stands for a blend is explained, the second of two rows on one star is not.
+
+    Parameters
+    ----------
+    stars, rows : mapping
+        x, y, flux arrays.
+    radius : float
+        Pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (n rows,)
+    """
+    lone = np.ones(len(rows["x"]), bool)
+    if not len(lone) or not len(stars["x"]):
+        return lone
+    near = cKDTree(np.c_[stars["x"], stars["y"]]).query_ball_point(np.c_[rows["x"], rows["y"]], radius)
+    free = np.ones(len(stars["x"]), bool)
+    for j in np.argsort(-rows["flux"], kind="stable"):
+        around = np.array([k for k in near[j] if free[k]], dtype=int)
+        around = around[np.argsort(-stars["flux"][around], kind="stable")]
+        held = np.cumsum(stars["flux"][around])
+        if len(held) and held[-1] >= rows["flux"][j]/2:
+            free[around[:np.searchsorted(held, rows["flux"][j]/2)+1]] = False
+            lone[j] = False
+    return lone
+
+
+def robust_scatter(values):
+    """Median absolute deviation as a sigma; NaN for fewer than five finite values."""
+    values = values[np.isfinite(values)]
+    return 1.4826*float(np.median(np.abs(values-np.median(values)))) if len(values) >= TOO_FEW else np.nan
+
+
+def _percent(where):
+    return 100*float(np.mean(where)) if len(where) else np.nan
+
+
+def _figures(low, high, selected, right, match, tables):
+    """One row of `Comparison.bins`."""
+    stars, rows = tables
+    k = np.flatnonzero(selected & (match >= 0))
+    j = match[k]
+    error = rows["flux"][j]-stars["flux"][k]
+    enough = len(k) >= TOO_FEW
+    pull = error/rows["dflux"][j]
+    position = np.r_[(rows["x"][j]-stars["x"][k])/rows["dx"][j], (rows["y"][j]-stars["y"][k])/rows["dy"][j]]
+    return dict(low=low, high=high, stars=int(selected.sum()), found=_percent(right[selected]), matched=len(k),
+                bias=100*float(np.median(error/stars["flux"][k])) if enough else np.nan, pull=robust_scatter(pull),
+                position_pull=robust_scatter(position), tails=_percent(np.abs(pull[np.isfinite(pull)]) > 3))

@@ -1,0 +1,4 @@
+"""DECam exposures of the Community Pipeline."""
+from .adapter import Decam
+
+__all__ = ("Decam",)

@@ -1,0 +1,138 @@
+"""The tiles of the unWISE atlas: names, centres, and which of overlapping tiles a place belongs to."""
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from crowdsource.core.errors import InputError
+
+FILE = "wise_atlas.csv"
+SIDE = 2048
+"""Pixels of a tile along each axis."""
+SCALE = 2.75/3600
+"""Degrees per pixel at the centre."""
+REACH = 1.13
+"""No corner of a tile lies farther from its centre, degrees."""
+
+
+class Atlas:
+    """All tiles, in rows of constant declination.
+
+    Attributes
+    ----------
+    ra, dec : ndarray, shape (18240,), float64
+        Centres, degrees.
+    names : tuple of str
+        As 1866p257: right ascension and declination in tenths of a degree, rounded down.
+    """
+
+    def __init__(self, rows):
+        exact = np.concatenate([np.arange(count)*step for _, count, step in rows])
+        self.dec = np.concatenate([np.full(int(count), dec) for dec, count, _ in rows])
+        # headers give six digits, the names follow the centres themselves
+        self.ra = np.round(exact, 6)
+        tenths = np.floor(10*np.array([exact, self.dec])).astype(int)
+        self.names = tuple(f"{a:04d}{'p' if d >= 0 else 'm'}{abs(d):03d}" for a, d in tenths.T)
+        self._index = {name: k for k, name in enumerate(self.names)}
+        self._tree = cKDTree(_vectors(self.ra, self.dec))
+
+    def index(self, name):
+        """A tile's number, from 0.
+
+        Raises
+        ------
+        InputError
+            When there is no such tile.
+        """
+        if name not in self._index:
+            raise InputError(f"{name!r} is no tile of the unWISE atlas: names are as 1866p257")
+        return self._index[name]
+
+    def pixels(self, tile, ra, dec):
+        """Pixel coordinates in tiles, by their gnomonic projection.
+
+        Parameters
+        ----------
+        tile : int or ndarray of int
+        ra, dec : ndarray
+            Degrees.
+
+        Returns
+        -------
+        x, y : ndarray, float64
+            NaN on the other half of the sky.
+        """
+        a, d, d0 = np.radians(ra-self.ra[tile]), np.radians(dec), np.radians(self.dec[tile])
+        depth = np.sin(d0)*np.sin(d)+np.cos(d0)*np.cos(d)*np.cos(a)
+        depth = np.where(depth > 0, depth, np.nan)
+        xi = np.cos(d)*np.sin(a)/depth
+        eta = (np.cos(d0)*np.sin(d)-np.sin(d0)*np.cos(d)*np.cos(a))/depth
+        middle = (SIDE-1)/2
+        return middle-np.degrees(xi)/SCALE, middle+np.degrees(eta)/SCALE
+
+    def primary(self, tile, ra, dec):
+        """Which places belong to a tile: they lie farther from its edge than from that of any other.
+
+        Parameters
+        ----------
+        tile : int
+        ra, dec : ndarray, shape (n,)
+            Degrees.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            False outside the tile.
+        """
+        ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
+        own = edge_distance(*self.pixels(tile, ra, dec))
+        first = own > 0
+        chord = 2*np.sin(np.radians(REACH))
+        for other in self._tree.query_ball_point(self._tree.data[tile], chord):
+            if other != tile:
+                distance = edge_distance(*self.pixels(other, ra, dec))
+                # of equals the first has it
+                first &= (own > distance) | ((own == distance) & (tile < other))
+        return first
+
+    def owner(self, ra, dec):
+        """The tile each place belongs to, -1 for none.
+
+        Parameters
+        ----------
+        ra, dec : ndarray, shape (n,)
+            Degrees.
+
+        Returns
+        -------
+        ndarray of int, shape (n,)
+        """
+        near = self._tree.query_ball_point(_vectors(ra, dec), 2*np.sin(np.radians(REACH/2)))
+        place = np.repeat(np.arange(len(near)), [len(tiles) for tiles in near])
+        tile = np.array([t for tiles in near for t in sorted(tiles)], dtype=int)
+        distance = edge_distance(*self.pixels(tile, np.asarray(ra)[place], np.asarray(dec)[place]))
+        owner, best = np.full(len(near), -1), np.zeros(len(near))
+        for p, t, d in zip(place, tile, distance):
+            if d > best[p]:
+                owner[p], best[p] = t, d
+        return owner
+
+
+def edge_distance(x, y):
+    """Distance of pixel coordinates from the edge of a tile, pixels; negative outside."""
+    return np.minimum(np.minimum(x, y)+0.5, SIDE-0.5-np.maximum(x, y))
+
+
+def _vectors(ra, dec):
+    """Unit vectors, shape (n, 3)."""
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d)*np.cos(a), np.cos(d)*np.sin(a), np.sin(d)], axis=-1)
+
+
+@cache
+def atlas():
+    """The `Atlas`."""
+    text = (files("crowdsource.data")/FILE).read_text(encoding="utf-8")
+    rows = [line.split(",") for line in text.splitlines() if line[:1] in "-0123456789"]
+    return Atlas([(float(dec), int(count), float(step)) for dec, count, step in rows])
