@@ -11,3 +11,6 @@ from .normal import normal_step
 
 STEPS = {"normal": normal_step, "lsqr": lsqr_step}
 
+
+__all__ = ("STEPS", "NormalEquations", "Step", "build_normal", "confused_step", "covariances", "gains", "lsqr_step", "normal_step",
+           "prior_precision")
