@@ -8,8 +8,11 @@ Everything that a user needs is here by name and imported when first used::
 from importlib import import_module
 
 _HOMES = {
-    "Cluster": "simulate", "CrowdsourceError": "core.errors", "FitConfig": "config", "FitResult": "engine.state",
-    "Image": "core.image", "PSF": "psf.base", "SimulationConfig": "simulate", "compare": "validate.evaluate",
+    "Cluster": "simulate", "CrowdsourceError": "core.errors", "DetectorTask": "exposure.instrument",
+    "Exposure": "exposure.instrument", "FitConfig": "config", "FitResult": "engine.state", "FlagDefinition": "core.flags",
+    "FlagTable": "core.flags", "Image": "core.image", "Instrument": "exposure.instrument", "Option": "exposure.instrument",
+    "PSF": "psf.base", "SimulatesExposures": "exposure.instrument", "TakesGalaxies": "exposure.instrument",
+    "WritesImages": "exposure.instrument", "SimulationConfig": "simulate", "compare": "validate.evaluate",
     "completeness": "validate.artificial_stars", "decode": "core.flags", "described": "config", "fit": "engine.loop",
     "inject": "validate.artificial_stars", "plot_fit": "report.pictures", "read_simulation": "simulate.files",
     "released": "config", "simulate_field": "simulate", "write_result": "exposure.results",

@@ -9,7 +9,17 @@ import numpy as np
 from crowdsource.core.errors import DataFileError, InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
-from crowdsource.exposure.instrument import Exposure, Instrument, Option, Task, complete, finite, not_negative, positive
+from crowdsource.exposure.instrument import (
+    DetectorTask,
+    Exposure,
+    Instrument,
+    Option,
+    WritesImages,
+    complete,
+    finite,
+    not_negative,
+    positive,
+)
 from crowdsource.io.fits import ANY, ImageName, read_image
 
 log = logging.getLogger(__name__)
@@ -97,7 +107,7 @@ class GenericExposure(Exposure):
 
     def tasks(self):
         """One task; its cost is not known before the file is read."""
-        return (Task("", 1.),)
+        return (DetectorTask("", 1.),)
 
     def read(self, task):
         """The Image; see `Exposure.read`."""
@@ -119,7 +129,7 @@ class GenericExposure(Exposure):
             raise DataFileError(source.path, str(problem), source.hdu) from problem
 
 
-class Generic(Instrument):
+class Generic(Instrument, WritesImages):
     """Any image with any of: noise map, flags, PSF; what is not given comes from the header or from the pixels."""
     name = "generic"
     summary = "any FITS image, with or without a noise map, flags and a PSF"

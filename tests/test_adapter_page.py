@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from instrument_contract import InstrumentContract
 from small_fields import NOISE, star_image, tan_wcs
+
+from crowdsource.testing import InstrumentContract
 
 PAGE = Path(__file__).resolve().parents[1]/"docs"/"adapters.md"
 SHAPE = 60, 70

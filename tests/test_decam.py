@@ -7,13 +7,13 @@ from astropy.io import fits
 from astropy.table import Table
 from crowdsource.cli.main import main
 from crowdsource.instruments.decam.adapter import FLAGS, Decam, band, decoded, image_of, names, seam_step, version
-from instrument_contract import InstrumentContract
 from small_fields import NOISE, star_image, tan_wcs
 
 from crowdsource.core.errors import DataFileError, InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.io.fits import read_image
 from crowdsource.simulate import SimulationConfig, simulate_field
+from crowdsource.testing import InstrumentContract
 
 SHAPE = (64, 80)
 STEM = "c4d_170316_062107_{}_z_v1.fits"

@@ -15,7 +15,7 @@ from test_decam import SHAPE, read, write_exposure
 from crowdsource.core.errors import DataFileError, InputError, InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
-from crowdsource.exposure.instrument import load
+from crowdsource.exposure.instrument import TakesGalaxies, load, require
 from crowdsource.io.tables import star_positions
 
 SCALE = 0.26
@@ -133,5 +133,5 @@ def test_masks_of_other_detectors_and_shapes(tmp_path):
     with pytest.raises(DataFileError, match="absent.fits"):
         read(path, badpix=str(tmp_path/"absent.fits"))
     with pytest.raises(InstrumentError, match="takes no galaxies"):
-        load("generic").galaxies(None, None)
-    assert Decam().around_bright(read(path, deblend_bright=True), Table(dict(x=[5.], y=[5.], mag=[3.]))).dq.max() == 0
+        require(load("generic"), TakesGalaxies)
+    assert Decam().flag_bright_stars(read(path, deblend_bright=True), Table(dict(x=[5.], y=[5.], mag=[3.]))).dq.max() == 0

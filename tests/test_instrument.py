@@ -4,13 +4,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from crowdsource.instruments.generic import ANY, Generic, bits, box, grown, plateau
-from instrument_contract import InstrumentContract
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
 from crowdsource.core.errors import InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.exposure import instrument as registry
-from crowdsource.exposure.instrument import Instrument, Option, claiming, complete, load, registered
+from crowdsource.exposure.instrument import Instrument, Option, WritesImages, claiming, complete, load, registered, require
+from crowdsource.testing import InstrumentContract
 
 SHAPE = (48, 64)
 
@@ -237,7 +237,7 @@ def test_identity_and_detection_ids(files):
     ids = []
     for name in ("a", "b"):
         image = SimpleNamespace(exposure=name, detector="")
-        ids.append(generic.finish(image, SimpleNamespace(catalog=range(5)))["detection_id"])
+        ids.append(generic.extra_columns(image, SimpleNamespace(catalog=range(5)))["detection_id"])
     assert (ids[0] & 0xFFFFFFFF == np.arange(5)).all() and (ids[0] >= 0).all() and ids[0][0] != ids[1][0]
     assert len(set(ids[0] >> 32)) == 1
 
@@ -256,4 +256,5 @@ def test_defaults_of_the_contract(files):
     other, image = Other(), read(files/"im.fits")
     assert other.tiling(image) is None and other.psf_prior(image) is None
     with pytest.raises(InstrumentError, match="other cannot write images"):
-        other.write([image], "a.fits")
+        require(other, WritesImages)
+    require(Generic(), WritesImages)

@@ -12,7 +12,7 @@ from small_fields import NOISE, star_image
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.core.image import Image
-from crowdsource.exposure.instrument import Exposure, Instrument, Task
+from crowdsource.exposure.instrument import Exposure, Instrument, DetectorTask
 from crowdsource.exposure.run import Settings, configuration, plan, run, status
 from crowdsource.io.tables import read_table
 
@@ -28,7 +28,7 @@ class Three(Exposure):
     options: tuple = ()
 
     def tasks(self):
-        return tuple(Task(d, cost) for d, cost in (("n1", 1.), ("n2", 3.), ("n3", 2.)))
+        return tuple(DetectorTask(d, cost) for d, cost in (("n1", 1.), ("n2", 3.), ("n3", 2.)))
 
     def read(self, task):
         if task.detector in self.broken:
@@ -141,7 +141,7 @@ def test_configuration_is_preset_then_instrument_then_user():
 
 def test_images_go_to_other_processes_whole():
     import pickle
-    image = Three().read(Task("n2", 1.))
+    image = Three().read(DetectorTask("n2", 1.))
     again = pickle.loads(pickle.dumps(image))
     assert (again.data == image.data).all() and not again.data.flags.writeable and again.meta == image.meta
     with pytest.raises(TypeError):

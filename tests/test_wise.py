@@ -9,11 +9,11 @@ from astropy.table import Table
 from crowdsource.cli.main import main
 from crowdsource.instruments.wise.adapter import FLAGS, MASK_BITS, Wise, crowd_saturated, files_of, flags_of, full_ivar
 from crowdsource.instruments.wise.psf import Orientation, PolarModel, built_in, orientation
-from instrument_contract import InstrumentContract
 
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import CrowdsourceError, DataFileError, InputError, InstrumentError
 from crowdsource.core.flags import ENGINE
+from crowdsource.testing import InstrumentContract
 
 SHARED = Path(__file__).resolve().parents[2]/"shared"/"data"/"wise"
 COADD, SHAPE = "1866p257", (90, 110)

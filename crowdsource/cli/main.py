@@ -129,8 +129,7 @@ class _Version(argparse.Action):
 def _add_fit(parser, instrument):
     """Arguments of an instrument's command: its own options, then those of all."""
     from ..exposure.instrument import flag
-    metavar, told = instrument.subject
-    parser.add_argument("image", metavar=metavar, help=told)
+    parser.add_argument("image", metavar=instrument.image_metavar, help=instrument.image_help)
     for o in (o for o in instrument.options if o.positional):
         parser.add_argument(f"option_{o.name}", nargs="?", type=_typed(o), metavar=o.metavar or o.name.upper(), help=o.help)
     own = parser.add_argument_group("the image")
@@ -341,8 +340,10 @@ def _run_simulate(args, talk):
     from .commands.simulate_arguments import given_values
     values = given_values(args)
     if args.instrument is not None:
-        from ..exposure.instrument import load
-        files = load(args.instrument).simulate(args.out, args.ccds, args.overwrite, **values)
+        from ..exposure.instrument import SimulatesExposures, load, require
+        instrument = load(args.instrument)
+        require(instrument, SimulatesExposures)
+        files = instrument.simulate(args.out, args.ccds, args.overwrite, **values)
         if not args.quiet:
             print("\n".join(map(str, files)))
         return 0

@@ -5,6 +5,7 @@ import numpy as np
 
 from ..core.errors import DataFileError, InputError
 from ..io.tables import positions, read_table
+from .instrument import TakesGalaxies, require
 
 log = logging.getLogger(__name__)
 IDENTIFIERS = ("id", "name", "row", "index")
@@ -65,8 +66,17 @@ def bright_stars(instrument, path, image):
 
 
 def with_galaxies(instrument, path, image):
-    """The image with the galaxies of a user's catalog marked. Errors as `bright_stars`."""
-    return _named(path, instrument.galaxies, image, read_table(path))
+    """The image with the galaxies of a user's catalog flagged.
+
+    Raises
+    ------
+    DataFileError
+        When it cannot be read or lacks the columns.
+    InstrumentError
+        When the instrument takes no galaxies.
+    """
+    require(instrument, TakesGalaxies)
+    return _named(path, instrument.flag_galaxies, image, read_table(path))
 
 
 def _named(path, function, *arguments):

@@ -1,14 +1,15 @@
 """The instrument contract: what an adapter gives, and how adapters are found.
 
-An adapter says how one kind of files becomes Images and what the engine should know of them. It is data first: its
-options, its table of flag bits; then the few methods in which it differs from the defaults here. A third party registers
-one through the entry-point group ``crowdsource.instruments``::
+An adapter says how one kind of files becomes Images and what the engine should know about them. Most of it is data: its
+options and its table of flag bits. Then come the few methods in which it differs from the defaults here. What only some
+instruments can do is a class of its own, which an adapter inherits as well: `TakesGalaxies`, `WritesImages`,
+`SimulatesExposures`. A third party registers an adapter through the entry-point group ``crowdsource.instruments``::
 
     [project.entry-points."crowdsource.instruments"]
     mycamera = "mypackage:MyCamera"
 
-and ``crowdsource mycamera FILE`` is a command. An adapter and its exposures hold no open files and can be pickled, so that
-tasks may run in other processes.
+and ``crowdsource mycamera FILE`` is a command. Adapters and exposures hold no open files and can be pickled, so that
+detectors can be fitted in other processes.
 """
 import hashlib
 from abc import ABC, abstractmethod
@@ -19,8 +20,9 @@ from math import isfinite
 import numpy as np
 
 from ..core.errors import CrowdsourceError, InstrumentError
-from ..core.flags import FlagTable
+from ..core.flags import FlagTable, combine
 from ..io.names import safe_name
+from ..io.tables import star_positions
 
 GROUP = "crowdsource.instruments"
 
@@ -93,7 +95,7 @@ def finite(value):
 
 
 @dataclass(frozen=True)
-class Task:
+class DetectorTask:
     """One detector of an exposure to be fitted.
 
     Attributes
@@ -101,7 +103,7 @@ class Task:
     detector : str
         Its name in the exposure; "" for the only one.
     cost : float
-        Estimated work in megapixels, by which tasks are sorted over workers.
+        Estimated work in megapixels; the most expensive tasks are started first.
     """
     detector: str
     cost: float
@@ -130,7 +132,7 @@ class Exposure(ABC):
 
     @abstractmethod
     def tasks(self):
-        """The detectors, as a tuple of `Task` in the order of the output. Reads headers at most."""
+        """The detectors, as a tuple of `DetectorTask` in the order of the output. Reads headers at most."""
 
     @abstractmethod
     def read(self, task):
@@ -144,24 +146,24 @@ class Exposure(ABC):
 
 
 class Instrument(ABC):
-    """An adapter. Attributes are data; methods other than `open` have defaults that suit a plain camera.
+    """An adapter. Methods other than `open` have defaults that suit a plain camera.
 
     Attributes
     ----------
     name : str
-        As registered; the command's name.
+        As registered; the command has this name.
     summary : str
         One line.
-    subject : tuple of str
-        What stands for an exposure on the command line, as its usage and its help show it.
+    image_metavar, image_help : str
+        Placeholder and help text of the command's argument that names an exposure.
     options : tuple of Option
     flags : crowdsource.core.flags.FlagTable
         Names of the bits in an Image's ``dq``.
     """
     name: str
     summary: str
-    subject: tuple = ("IMAGE[:HDU[:PLANE]]",
-                      "FITS image; the HDU by number from 0 or name, the first with pixels when not given")
+    image_metavar: str = "IMAGE[:HDU[:PLANE]]"
+    image_help: str = "FITS image; the HDU by number from 0 or name, the first with pixels when not given"
     options: tuple = ()
     flags: FlagTable = FlagTable("dq", ())
 
@@ -198,35 +200,57 @@ class Instrument(ABC):
 
         It has x and y, or ra and dec and perhaps pmra, pmdec and epoch, and perhaps magnitudes.
         """
-        from ..io.tables import star_positions
         return star_positions(table, image)
 
-    def around_bright(self, image, stars):
-        """The Image with its flags set around bright stars, rows of `bright_stars`."""
+    def flag_bright_stars(self, image, stars):
+        """The Image with flags set around bright stars, which are rows of `bright_stars`."""
         return image
 
-    def galaxies(self, image, table):
-        """The Image with `nodeblend` set in its mask where a user's table says that galaxies are."""
-        raise InstrumentError(f"{self.name} takes no galaxies: leave them out")
+    def extra_columns(self, image, result):
+        """Additional columns of the catalog: a dict of arrays with one row per source. An existing column is replaced.
 
-    def finish(self, image, result):
-        """Extra columns of the catalog, as a dict of arrays with a row for each source; same names replace.
-
-        By default the identifiers of detections: 31 bits of a hash of what the image is, then the row.
+        By default the identifiers of detections: 31 bits of a hash of the exposure's identity and the detector, then the row.
         """
         what = f"{image.exposure} {image.detector}".rstrip()
         base = np.int64(int.from_bytes(hashlib.sha256(what.encode()).digest()[:4]) >> 1) << np.int64(32)
         return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
 
-    def products(self, image, result):
-        """Images for the model file by name: model of the stars, sky, and flags."""
-        from ..core.flags import combine
+    def model_planes(self, image, result):
+        """Planes of the model file by name: model of the stars, sky, and flags."""
         return {"MOD": result.model, "SKY": result.sky, "MSK": combine(result.image.dq, result.image.mask)}
 
-    def write(self, images, path, overwrite=False):
-        """Write Images in this instrument's own format, for simulations and artificial stars."""
-        raise InstrumentError(f"{self.name} cannot write images")
 
+class TakesGalaxies(ABC):
+    """An instrument that can flag galaxies of a user's catalog."""
+    unsupported = "takes no galaxies: leave them out"
+
+    @abstractmethod
+    def flag_galaxies(self, image, table):
+        """The Image with `nodeblend` set in its mask where a user's table has galaxies."""
+
+
+class WritesImages(ABC):
+    """An instrument that can write Images in its own format, for simulations and artificial stars."""
+    unsupported = "cannot write images"
+
+    @abstractmethod
+    def write(self, images, path, overwrite=False):
+        """Write Images in this instrument's own format.
+
+        Parameters
+        ----------
+        images : sequence of crowdsource.core.image.Image
+        path : str
+            The file that stands for the exposure.
+        overwrite : bool
+        """
+
+
+class SimulatesExposures(ABC):
+    """An instrument that can write simulated exposures in its own format."""
+    unsupported = "simulates no exposures: leave out the instrument for a field in a file of its own"
+
+    @abstractmethod
     def simulate(self, path, detectors=(), overwrite=False, **changes):
         """Write a simulated exposure in this instrument's own format, and the truth of its stars.
 
@@ -245,7 +269,19 @@ class Instrument(ABC):
         tuple of pathlib.Path
             The files.
         """
-        raise InstrumentError(f"{self.name} simulates no exposures: leave out the instrument for a field in a file of its own")
+
+
+def require(instrument, ability):
+    """Raise `InstrumentError` when an instrument lacks an ability.
+
+    Parameters
+    ----------
+    instrument : Instrument
+    ability : type
+        `TakesGalaxies`, `WritesImages` or `SimulatesExposures`.
+    """
+    if not isinstance(instrument, ability):
+        raise InstrumentError(f"{instrument.name} {ability.unsupported}")
 
 
 def complete(options, given):

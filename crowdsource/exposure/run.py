@@ -37,7 +37,7 @@ class Done:
 
     Attributes
     ----------
-    task : crowdsource.exposure.instrument.Task
+    task : crowdsource.exposure.instrument.DetectorTask
     header : astropy.io.fits.Header or None
         Of its part: ``NSOURCES``, ``NPASS``, ``CHI2``, ``FWHM`` and more.
     cpu : dict
@@ -165,7 +165,7 @@ def attempt(work, task, progress=None):
     Parameters
     ----------
     work : Work
-    task : crowdsource.exposure.instrument.Task
+    task : crowdsource.exposure.instrument.DetectorTask
     progress : callable, optional
 
     Returns
@@ -195,7 +195,7 @@ def fit_task(work, task, progress=None):
     clock("reading")
     result = fit(image, psf, config, **given, threads=settings.threads, progress=progress, observer=_observer(settings, task))
     catalog = result.catalog
-    for name, values in {**instrument.finish(image, result), **identifiers(given["sources"], catalog)}.items():
+    for name, values in {**instrument.extra_columns(image, result), **identifiers(given["sources"], catalog)}.items():
         known = catalog[name].info.description if name in catalog.colnames else None
         catalog[name] = values
         catalog[name].info.description = catalog[name].info.description or known
@@ -227,7 +227,7 @@ def prepared(work, task):
     forced = None if settings.force is None else given_rows(settings.force, image, may_be_empty=several)
     bright = None if settings.bright is None else bright_stars(instrument, settings.bright, image)
     if bright is not None:
-        image = instrument.around_bright(image, bright)
+        image = instrument.flag_bright_stars(image, bright)
     config = configuration(instrument, image, settings.config)
     sky = None if settings.sky_from is None else earlier_sky(settings.sky_from, task.detector, image)
     given = dict(sources=forced, bright=bright, sky=sky)
@@ -245,7 +245,7 @@ def write_part(work, task, image, result):
     """Write what a task gave. Returns the header of its part."""
     header = run_header(result, work.provenance, task.detector)
     header["NOISEEST"] = (image.ivar_estimated, "ivar was estimated from the image")
-    images = work.instrument.products(image, result) if work.parts.kinds else {}
+    images = work.instrument.model_planes(image, result) if work.parts.kinds else {}
     planes = {kind: PLANES[kind](work, task, image, result, images) for kind in work.parts.kinds}
     work.parts.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), planes)
     return header

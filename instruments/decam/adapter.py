@@ -10,7 +10,18 @@ from scipy.stats import theilslopes
 from crowdsource.core.errors import DataFileError, InputError
 from crowdsource.core.flags import ENGINE, FlagDefinition, FlagTable, with_own_bits
 from crowdsource.core.image import Image
-from crowdsource.exposure.instrument import Exposure, Instrument, Option, Task, complete, flag, not_negative
+from crowdsource.exposure.instrument import (
+    DetectorTask,
+    Exposure,
+    Instrument,
+    Option,
+    SimulatesExposures,
+    TakesGalaxies,
+    WritesImages,
+    complete,
+    flag,
+    not_negative,
+)
 from crowdsource.io.fits import ImageName, image_names, number, read_header, read_image
 
 from ..skymasks import bright_boxes, ellipses, galaxies, static_mask
@@ -185,7 +196,7 @@ class DecamExposure(Exposure):
 
     def tasks(self):
         """One for each CCD, in the file's order."""
-        return tuple(Task(name, np.prod(SHAPE)/1e6) for name, _ in self.ccds)
+        return tuple(DetectorTask(name, np.prod(SHAPE)/1e6) for name, _ in self.ccds)
 
     def read(self, task):
         """The Image of a CCD; see `Exposure.read`."""
@@ -296,7 +307,7 @@ def image_of(path):
     return found[0]
 
 
-class Decam(Instrument):
+class Decam(Instrument, TakesGalaxies, WritesImages, SimulatesExposures):
     """The Dark Energy Camera, as its Community Pipeline delivers it."""
     name = "decam"
     summary = "exposures of DECam from the Community Pipeline: ooi, oow and ood files"
@@ -348,29 +359,29 @@ class Decam(Instrument):
         return replace(config, psf=replace(config.psf, order=min(config.psf.order, 1), stars_per_term=VARYING/3,
                                            core=image.meta["options"]["core_size"], expected_fwhm=float(image.meta["fwhm"] or 0)))
 
-    def around_bright(self, image, stars):
+    def flag_bright_stars(self, image, stars):
         """Boxes around stars brighter than magnitude 10, where blends are not split and peaks must be sharp."""
         if image.meta["options"]["deblend_bright"]:
             return image
         x, y = (np.asarray(stars[c])-o for c, o in zip("xy", image.origin))
         return image.flagged(bright_boxes(image.shape, x, y, stars["mag"]), FLAGS.brightstar, ENGINE.nodeblend | ENGINE.sharp)
 
-    def galaxies(self, image, table):
+    def flag_galaxies(self, image, table):
         """Ellipses of galaxies, where blends are not split; see `crowdsource.instruments.skymasks.galaxies`."""
         o = image.meta["options"]
         where = ellipses(image, *galaxies(table, o["galaxies_remove"], o["galaxies_resize"]))
         return image.flagged(where, FLAGS.galaxy, ENGINE.nodeblend)
 
-    def finish(self, image, result):
+    def extra_columns(self, image, result):
         """Identifiers ``expnum*2^39 + ccdnum*2^32 + row``, the measured gain, and `diffuse` in the flags."""
         rows = len(result.catalog)
         base = np.int64(image.meta["expnum"]) << np.int64(39) | np.int64(image.meta["ccdnum"]) << np.int64(32)
         return {"detection_id": base | np.arange(rows, dtype=np.int64), "gain": np.full(rows, image.gain),
                 "flags": with_own_bits(np.asarray(result.catalog["flags"]), FROM_ENGINE)}
 
-    def products(self, image, result):
-        """As `Instrument.products`, with `diffuse` in the flags."""
-        planes = super().products(image, result)
+    def model_planes(self, image, result):
+        """As `Instrument.model_planes`, with `diffuse` in the flags."""
+        planes = super().model_planes(image, result)
         return {**planes, "MSK": with_own_bits(planes["MSK"], FROM_ENGINE)}
 
     def write(self, images, path, overwrite=False):

@@ -11,7 +11,16 @@ from scipy import ndimage
 from crowdsource.core.errors import DataFileError, InputError, InstrumentError
 from crowdsource.core.flags import ENGINE, FlagDefinition, FlagTable, with_own_bits
 from crowdsource.core.image import Image
-from crowdsource.exposure.instrument import Exposure, Instrument, Option, Task, complete, flag
+from crowdsource.exposure.instrument import (
+    DetectorTask,
+    Exposure,
+    Instrument,
+    Option,
+    SimulatesExposures,
+    WritesImages,
+    complete,
+    flag,
+)
 from crowdsource.io.fits import ImageName, covers, number, read_image
 from crowdsource.io.tables import numbers
 
@@ -130,7 +139,7 @@ class WiseExposure(Exposure):
 
     def tasks(self):
         """One."""
-        return (Task("", SIDE*SIDE/1e6),)
+        return (DetectorTask("", SIDE*SIDE/1e6),)
 
     def read(self, task):
         """The Image; see `Exposure.read`."""
@@ -256,11 +265,12 @@ def files_of(folder, coadd, band, epoch):
     return found
 
 
-class Wise(Instrument):
+class Wise(Instrument, WritesImages, SimulatesExposures):
     """Coadds of the Wide-field Infrared Survey Explorer, as the unWISE team delivers them."""
     name = "wise"
     summary = "unWISE coadds, W1 and W2: a tile by its name, and the band"
-    subject = ("COADD", "name of the tile, as 1866p257, or its img-m file")
+    image_metavar = "COADD"
+    image_help = "name of the tile, as 1866p257, or its img-m file"
     options = OPTIONS
     flags = FLAGS
 
@@ -340,7 +350,7 @@ class Wise(Instrument):
         from .simulation import simulate_tile
         return simulate_tile(path, detectors, overwrite, **changes)
 
-    def finish(self, image, result):
+    def extra_columns(self, image, result):
         """Identifiers, numbers of exposures, the two columns of flags, and which sources are primary in this tile."""
         c, meta = result.catalog, image.meta
         rows = np.arange(len(c), dtype=np.int64)
