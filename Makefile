@@ -46,7 +46,7 @@ test: $(VENV)/.installed
 	@$(ONE_THREAD) $(BIN)/python -m pytest -q
 
 bench: $(VENV)/.installed
-	@$(ONE_THREAD) $(BIN)/python benchmarks/run.py
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.peers.run
 
 peers:
 	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers

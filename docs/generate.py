@@ -123,7 +123,7 @@ def presets():
 
 def saved(name):
     """Rows of a table in benchmarks, as dicts; none where it has not been measured yet."""
-    path = ROOT/"benchmarks"/name
+    path = ROOT/"benchmarks"/"peers"/name
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
 
 
@@ -152,12 +152,12 @@ def peers(names, short):
 
 def machine():
     """When and where the tables were measured."""
-    path = ROOT/"benchmarks"/"machine.txt"
+    path = ROOT/"benchmarks"/"peers"/"machine.txt"
     return f"Measured {path.read_text(encoding='utf-8').strip()}." if path.exists() else "*Not measured yet.*"
 
 
 def own_fields():
-    """Scores on the fields of our own, as benchmarks/run.py saved them."""
+    """Scores on the fields of our own, as benchmarks/peers/run.py saved them."""
     rows = saved("own.csv")
     return table(list(rows[0]), [list(r.values()) for r in rows]) if rows else "*Not measured yet.*"
 

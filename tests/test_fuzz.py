@@ -1,6 +1,6 @@
 """Damaged FITS files from fixed seeds: each is fitted, or refused with one line that names the file.
 
-`python benchmarks/fuzz.py` runs ten thousand of them.
+`python -m benchmarks.regression.fuzz` runs ten thousand of them.
 """
 import sys
 

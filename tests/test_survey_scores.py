@@ -1,6 +1,7 @@
 """Scores of matchers on simulated surveys, on cases that can be counted by hand."""
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,17 @@ from astropy.table import Table
 from crowdsource.simulate.survey import SurveyConfig
 from crowdsource.simulate.survey.files import write_survey
 
-FOLDER = Path(__file__).parent.parent/"benchmarks"
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the source is not beside the tests")
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(not (ROOT/"benchmarks").is_dir(), reason="the source is not beside the tests")
 
 
 @pytest.fixture(scope="module")
 def scores():
-    sys.path.insert(0, str(FOLDER))
+    sys.path.insert(0, str(ROOT))
     try:
-        import survey
-        import survey_matchers
-        yield survey, survey_matchers
+        yield import_module("benchmarks.studies.survey"), import_module("benchmarks.studies.survey_matchers")
     finally:
-        sys.path.remove(str(FOLDER))
-        sys.modules.pop("survey", None)
-        sys.modules.pop("survey_matchers", None)
+        sys.path.remove(str(ROOT))
 
 
 @pytest.fixture

@@ -254,7 +254,7 @@ def _sampled(spline, x, y):
 
 
 def built_in(band):
-    """The built-in model of a band: Moffat profiles and spikes fitted to the base model by `benchmarks/fit_wise_psf.py`.
+    """The built-in model of a band: Moffat profiles and spikes fitted to the base model by `benchmarks/calibrate/fit_wise_psf.py`.
 
     Parameters
     ----------

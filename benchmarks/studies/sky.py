@@ -1,7 +1,7 @@
 """The whole way from catalogs to a release that others open: what it costs, and whether kills change it; prints Markdown.
 
-    python benchmarks/sky.py chain [FOLDER] [--stars N ...]     cost of each command on simulated surveys, 40 exposures each
-    python benchmarks/sky.py killed [FOLDER] [--kills N]        ingest, assemble and export killed at random moments
+    python -m benchmarks.studies.sky chain [FOLDER] [--stars N ...]  cost of each command on simulated surveys of 40 exposures
+    python -m benchmarks.studies.sky killed [FOLDER] [--kills N]     ingest, assemble and export killed at random moments
 
 Surveys are simulated into FOLDER, build/sky when not given, where they are not there. Each command is a process of its own; CPU
 seconds, with those of the system, and memory are the process's.
@@ -16,9 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from decam import COMMAND, ONE_THREAD, run
-from run import ROOT, table
-
+from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, run, table
 from crowdsource.survey.objects.release import open_release
 from crowdsource.survey.store.store import open_store
 

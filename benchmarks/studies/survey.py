@@ -1,8 +1,8 @@
 """Score what a matcher makes of a simulated survey's detections; prints Markdown.
 
     crowdsource simulate-survey FOLDER
-    python benchmarks/survey.py FOLDER                    the matchers of survey_matchers.py
-    python benchmarks/survey.py FOLDER --objects FILE     objects of others: any table of detection_id and object_id
+    python -m benchmarks.studies.survey FOLDER                    the matchers of survey_matchers.py
+    python -m benchmarks.studies.survey FOLDER --objects FILE     objects of others: any table of detection_id and object_id
 
 A detection is its main star's, the one that gave most of its flux; an object is the star's that most of its detections are of.
 A star can be found where it is the main star of some detection.
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 from scipy.spatial import cKDTree
-from survey_matchers import MATCHERS, averaged, read_survey, vectors
 
+from benchmarks.studies.survey_matchers import MATCHERS, averaged, read_survey, vectors
 from crowdsource.simulate.survey import true_places
 
 PURE = 0.8

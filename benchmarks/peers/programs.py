@@ -1,6 +1,6 @@
 """Other programs on a simulated field, each as a process of its own, for the comparison that `run.py` makes.
 
-    PYTHON benchmarks/peers.py NAME IMAGE[:HDU] IVAR[:HDU] OUT.fits FWHM
+    PYTHON benchmarks/peers/programs.py NAME IMAGE[:HDU] IVAR[:HDU] OUT.fits FWHM
 
 It imports nothing of this project, so that it runs in any environment which has the other program, numpy and astropy. OUT gets a
 table with x, y, flux, dflux. All programs are told the width of the stars.

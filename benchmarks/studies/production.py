@@ -1,8 +1,8 @@
 """What runs of manifests give and cost; prints Markdown.
 
-    python benchmarks/production.py same [FOLDER]      200 exposures run in five ways, 5 % of them damaged: the same catalogs?
-    python benchmarks/production.py killed [FOLDER]    workers, run and scheduler killed at random moments, and begun again
-    python benchmarks/production.py overhead [FOLDER]  cost beside the fits, scaling, and manifests of 100,000 tasks
+    python -m benchmarks.studies.production same [FOLDER]      200 exposures run in five ways, 5 % damaged: the same catalogs?
+    python -m benchmarks.studies.production killed [FOLDER]    workers, run and scheduler killed at random, and begun again
+    python -m benchmarks.studies.production overhead [FOLDER]  cost beside the fits, scaling, and manifests of 100,000 tasks
 
 Exposures are simulated into FOLDER, build/production when not given. Dask's scheduler and workers are processes of this machine.
 """
@@ -19,8 +19,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from decam import ONE_THREAD, run
-from run import COMMAND, ROOT, table
+from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, run, table
 
 sys.path.insert(0, str(ROOT/"tests"))
 from small_survey import catalogs, leftovers, make_manifest, make_survey

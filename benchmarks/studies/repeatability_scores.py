@@ -2,8 +2,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from run import table
 
+from benchmarks.shared import table
 from crowdsource.psf.model import FieldPSF
 from crowdsource.survey.objects.average import USES
 from crowdsource.survey.objects.release import open_release

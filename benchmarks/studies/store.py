@@ -1,8 +1,8 @@
 """The store of detections: how fast catalogs come in, and whether a killed command loses or doubles anything; prints Markdown.
 
-    python benchmarks/store.py ingest [catalogs [rows]]
-    python benchmarks/store.py open [commits]
-    python benchmarks/store.py killed [kills]
+    python -m benchmarks.studies.store ingest [catalogs [rows]]
+    python -m benchmarks.studies.store open [commits]
+    python -m benchmarks.studies.store killed [kills]
 
 CPU seconds and memory are those of the command's process.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from run import table
 
+from benchmarks.shared import table
 from crowdsource.engine.schema import columns_of
 from crowdsource.survey.healpix import INDEX
 from crowdsource.survey.store import ledger, records

@@ -2,18 +2,18 @@
 
 Filaments and clumps of known light are added to simulated fields, between 3 and 12 FWHM wide.
 
-    python benchmarks/nebulosity.py
+    python -m benchmarks.studies.nebulosity
 """
 import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
-from run import table
 
+from benchmarks.shared import table
 from crowdsource.config import FitConfig, NebulosityConfig
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
-from crowdsource.engine import loop as fit
+from crowdsource.engine.loop import fit
 from crowdsource.simulate import Cluster, SimulationConfig, draw_sky, pipeline_ivar, simulate_field
 from crowdsource.validate.evaluate import compare
 

@@ -1,13 +1,13 @@
 """How well saturated stars are measured on their unsaturated pixels; prints Markdown.
 
-    python benchmarks/saturated.py
+    python -m benchmarks.studies.saturated
 """
 import sys
 
 import numpy as np
-from run import table
 
-from crowdsource.engine import loop as fit
+from benchmarks.shared import table
+from crowdsource.engine.loop import fit
 from crowdsource.simulate import SimulationConfig, simulate_field
 
 PEAKS, DENSITIES, STARS, SEEDS = (1., 3., 10.), (1000., 6000.), 30, (21, 22)

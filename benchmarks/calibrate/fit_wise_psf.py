@@ -1,6 +1,6 @@
 """Fit the built-in PSF models of W1 and W2 to the published ones; prints the residuals as Markdown.
 
-    python benchmarks/fit_wise_psf.py FOLDER [--out data/wise_psf.toml]
+    python -m benchmarks.calibrate.fit_wise_psf FOLDER [--out data/wise_psf.toml]
 
 FOLDER holds psf_model_w1.fits and psf_model_w2.fits. The scans come from both directions, so that the model is fitted to the
 mean of the published one and itself turned by 180 degrees: three elliptical and three wide circular Moffat profiles, two pairs
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from crowdsource.instruments.wise.psf import SIDE, Orientation, PolarModel, core_of, model_of, read_model
-from fit_wings import radius
-from run import table
 from scipy.optimize import least_squares
 
+from benchmarks.calibrate.fit_wings import radius
+from benchmarks.shared import table
 from crowdsource.psf.profiles.halo import Halo
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ WIDE = [[(0.05, *POSITIVE), (9., 5., 30.), (2., 1.1, 10.)], [(0.03, *POSITIVE), 
 SPIKE = [[(2e-3, *POSITIVE), (0., -5., 5.), (2., 1., 6.), (0.02, 1e-4, 0.1), (2., 1., 5.), (8., 3., 30.), (2.5, 1.1, 20.)],
          [(1e-3, *POSITIVE), (0., -5., 5.), (2., 1., 6.), (0.01, 1e-4, 0.1), (2., 1., 5.), (60., 20., 300.), (4., 1.1, 20.)]]
 GROUPS = dict(core=CORE, lobes=LOBES, moffats=WIDE, spikes=SPIKE)
-HEAD = ("Built-in PSFs of W1 and W2, ecliptic north up, fitted by benchmarks/fit_wise_psf.py. Rows of core: share, FWHM",
+HEAD = ("Built-in PSFs of W1 and W2, ecliptic north up, fitted by benchmarks/calibrate/fit_wise_psf.py. Rows of core: share, FWHM",
         "(pixels), e1, e2, beta; of lobes, on both sides of the centre: share, distance (pixels), angle (degrees from x towards",
         "y), FWHM; of moffats: share, FWHM, beta; of spikes as crowdsource.psf.profiles.halo has them.")
 NEAR = 25

@@ -1,6 +1,6 @@
 """What static wings are worth: fluxes of saturated stars and what is left around them; prints Markdown.
 
-    python benchmarks/wings.py FOLDER
+    python -m benchmarks.studies.wings FOLDER
 
 Stars of a simulated field are Moffat profiles convolved with the published pictures of FOLDER, not with the model that was
 fitted to them. The field is fitted with the adapter's prior, and once more with a plain Moffat profile.
@@ -10,14 +10,14 @@ import sys
 
 import numpy as np
 from crowdsource.instruments.decam.adapter import Decam
-from fit_wings import NORM, SIDE, middle, published
-from run import table
 from scipy.signal import fftconvolve
 
+from benchmarks.calibrate.fit_wings import NORM, SIDE, middle, published
+from benchmarks.shared import table
 from crowdsource.config import FitConfig
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
-from crowdsource.engine import loop as fit
+from crowdsource.engine.loop import fit
 from crowdsource.exposure.instrument import complete
 from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.model import area_width

@@ -1,11 +1,11 @@
 """Time and score the command on fields whose truth is known; prints Markdown.
 
-    python benchmarks/run.py                          fields of our own, and the reference fields where they can be had
-    python benchmarks/run.py sharp crowded --profile  some of them, with CPU seconds by stage
-    python benchmarks/run.py --save                   also write ours.csv and own.csv here, from which `make docs` makes tables
+    python -m benchmarks.peers.run                          fields of our own, and the reference fields where they can be had
+    python -m benchmarks.peers.run sharp crowded --profile  some of them, with CPU seconds by stage
+    python -m benchmarks.peers.run --save                   also write ours.csv and own.csv, for `make docs`
 
 Each field is one run of `crowdsource generic` as a whole process, given image, inverse variance and flags, on one core. Other
-programs run next to it on the same field, those of `peers.py` that are there: photutils and sep in this environment or in one
+programs run next to it on the same field, those of `programs.py` that are there: photutils and sep in this environment or in one
 that `make peers` makes, version 0.5.9 of the published code in another of those, SExtractor and PSFEx where the commands are.
 Reference fields are made by the scripts of a folder (fields.py, bounds.py, score.py) into the folder of fields; those
 already there are taken as they are.
@@ -13,7 +13,6 @@ already there are taken as they are.
 import argparse
 import csv
 import importlib.util
-import os
 import platform
 import re
 import shutil
@@ -26,20 +25,18 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from fields import FIELDS, field_file
-from peers import PEERS
 
+from benchmarks.peers.own_fields import FIELDS, field_file
+from benchmarks.peers.programs import PEERS
+from benchmarks.shared import COMMAND, ROOT, table, timed
 from crowdsource.simulate import SIMULATED
 from crowdsource.simulate.files import read_simulation
 from crowdsource.validate.evaluate import compare, match_stars
 
-ROOT = Path(__file__).parent.parent
-OURS, OWN = ROOT/"benchmarks"/"ours.csv", ROOT/"benchmarks"/"own.csv"
+HERE = Path(__file__).parent
+OURS, OWN = HERE/"ours.csv", HERE/"own.csv"
 REFERENCE = ("sparse", "medium", "crowded")
-COMMAND = Path(sys.executable).parent/"crowdsource"
-ONE_THREAD = {n: "1" for n in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 ENVIRONMENTS = ROOT/"build"
-MEBIBYTE = 1024 if sys.platform != "darwin" else 1024**2
 
 
 @dataclass(frozen=True)
@@ -80,14 +77,6 @@ def run(image, ivar, dq, out, options=(), repeat=1):
         cpu.append(used[0])
         peak.append(used[1])
     return Run(min(cpu), max(peak), Table.read(out, hdu="CAT"), Table.read(out, hdu="HIST"), stages)
-
-
-def timed(command, told=subprocess.DEVNULL):
-    """CPU seconds of a command with all that it starts, and its largest resident memory in MiB; None when it fails."""
-    process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stdout=told)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return None if process.returncode else (usage.ru_utime+usage.ru_stime, usage.ru_maxrss/MEBIBYTE)
 
 
 def interpreters():
@@ -140,7 +129,7 @@ def other_runs(name, planes, fwhm, folder, others):
     """Title, CPU time and memory, and catalog of each other program on a field; one that fails is told and left out."""
     for peer, python in others.items():
         out = folder/f"{name}.{peer}.fits"
-        used = timed([str(python), str(ROOT/"benchmarks"/"peers.py"), peer, *planes, str(out), str(fwhm)])
+        used = timed([str(python), str(HERE/"programs.py"), peer, *planes, str(out), str(fwhm)])
         if used is None:
             print(f"{name}: {peer} failed", file=sys.stderr)
         else:
@@ -226,11 +215,6 @@ def profile(names, runs):
     return table(["CPU s of", *stages, "start-up, files", "all", "passes"], rows)
 
 
-def table(head, rows):
-    """A Markdown table."""
-    return "\n".join("| "+" | ".join(map(str, line))+" |" for line in [head, ["---"]*len(head), *rows])
-
-
 def machine():
     """What the figures were measured on, and when."""
     model = platform.processor() or platform.machine()
@@ -295,7 +279,7 @@ def main():
     parts = [table(OWN_HEAD, own)]*bool(own)+[table(REFERENCE_HEAD, reference)]*bool(reference)
     print("\n\n".join(parts+[profile(ran, runs)]*(arguments.profile and bool(runs))))
     if arguments.save:
-        (ROOT/"benchmarks"/"machine.txt").write_text(machine()+"\n", encoding="utf-8")
+        (HERE/"machine.txt").write_text(machine()+"\n", encoding="utf-8")
         save(OURS, REFERENCE_HEAD, reference)
         save(OWN, OWN_HEAD, own)
 

@@ -1,6 +1,6 @@
 """Damaged FITS files given to the command: how many are fitted, and how the others are refused; prints Markdown.
 
-    python benchmarks/fuzz.py [--cases 10000] [--first SEED] [--folder FOLDER]
+    python -m benchmarks.regression.fuzz [--cases 10000] [--first SEED] [--folder FOLDER]
 
 A case follows from its seed alone; the folders of those at fault stay in FOLDER, build/fuzz when not given. Seeds that were at
 fault once are kept in tests/fuzzed.py and are run first.
@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from run import ROOT, table
+from benchmarks.shared import ROOT, table
 
 sys.path.insert(0, str(ROOT/"tests"))
 from fuzzed import CATALOG, ERROR, FAULT, KEPT, Runner, verdict_of

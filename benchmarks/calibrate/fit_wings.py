@@ -1,6 +1,6 @@
 """Fit the parameters of DECam's static wings to the published pictures of them; prints the residuals as Markdown.
 
-    python benchmarks/fit_wings.py FOLDER [--out data/decam_wings.toml]
+    python -m benchmarks.calibrate.fit_wings FOLDER [--out data/decam_wings.toml]
 
 FOLDER holds psf_{u,g,r,i,z,Y}_deconv_mod.fits.gz. A model has a narrow core of two and a halo of four circular Moffat
 profiles, and eight diffraction spikes: three alike and a brighter one along the diagonals, a pair along each axis. Its
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from run import table
 from scipy.optimize import least_squares
 from scipy.signal import fftconvolve
 
+from benchmarks.shared import table
 from crowdsource.psf.base import MODEL_ERROR
 from crowdsource.psf.model import area_width
 from crowdsource.psf.profiles.halo import Halo
@@ -151,7 +151,7 @@ def residuals(model, data):
 
 def toml(found):
     """The file's text."""
-    lines = ["# DECam's static wings by filter, fitted by benchmarks/fit_wings.py. Rows of core and moffats: share of all light,",
+    lines = ["# DECam's static wings by filter, fitted by benchmarks/calibrate/fit_wings.py. Rows of core and moffats: share of all light,",
              "# FWHM (pixels), beta. Rows of spikes: share, angle (degrees from x towards y), width (pixels), opening, power,",
              "# scale (pixels), slope; see crowdsource.psf.profiles.halo."]
     for band, rows in found.items():

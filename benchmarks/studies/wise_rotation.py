@@ -1,6 +1,6 @@
 """The PSF over unWISE tiles against brute force: means of turned copies of the model; prints Markdown.
 
-    python benchmarks/wise_rotation.py FOLDER
+    python -m benchmarks.studies.wise_rotation FOLDER
 
 FOLDER holds the models of the unWISE team. Five places of the tile nearest the ecliptic pole and one of a tile on the ecliptic.
 """
@@ -12,10 +12,10 @@ from astropy.wcs import WCS
 from crowdsource.instruments.wise.atlas import SIDE
 from crowdsource.instruments.wise.planes import tile_header
 from crowdsource.instruments.wise.psf import centroid, field_psf, orientation, read_model
-from fit_wings import middle, radius
-from run import table
 from scipy import ndimage
 
+from benchmarks.calibrate.fit_wings import middle, radius
+from benchmarks.shared import table
 from crowdsource.core.image import Image
 
 POLE, ECLIPTIC = "2709p666", "0000p000"

@@ -1,9 +1,9 @@
 """What the WISE command gives on simulated tiles; prints Markdown.
 
-    python benchmarks/wise.py tiles [FOLDER] [--psf-dir DIR] [--only DENSITY]   cost and scores at three densities, W1 and W2
-    python benchmarks/wise.py forced [FOLDER] [--psf-dir DIR] [--only DENSITY]  W2 at W1's positions
-    python benchmarks/wise.py many [FOLDER] [--psf-dir DIR]                     memory for 500,000 sources in the plane
-    python benchmarks/wise.py render [--psf-dir DIR]             how far the fit's rendering is off the true PSF between pixels
+    python -m benchmarks.studies.wise tiles [FOLDER] [--psf-dir DIR] [--only DENSITY]   cost and scores at three densities
+    python -m benchmarks.studies.wise forced [FOLDER] [--psf-dir DIR] [--only DENSITY]  W2 at W1's positions
+    python -m benchmarks.studies.wise many [FOLDER] [--psf-dir DIR]                     memory for 500,000 sources in the plane
+    python -m benchmarks.studies.wise render [--psf-dir DIR]    error of the rendered PSF between pixels
 
 Tiles are simulated into FOLDER, build/wise when not given, where they are not there. Each fit is a process of its own.
 """
@@ -21,10 +21,9 @@ from crowdsource.instruments.wise.planes import TRUTH, tile_header
 from crowdsource.instruments.wise.psf import SAMPLES, polar_model, wings_over
 from crowdsource.instruments.wise.simulation import BANDS, DENSITIES, FINER, NORM, Place
 from crowdsource.instruments.wise.simulation import SAMPLES as TRUE_SAMPLES
-from decam import run
-from run import ROOT, table
 from scipy.spatial import cKDTree
 
+from benchmarks.shared import ROOT, run, table
 from crowdsource.psf.model import FieldPSF
 from crowdsource.validate.evaluate import compare, robust_scatter
 

@@ -1,7 +1,7 @@
 """Objects of a simulated sky through the pixels: images, fits, store, release, scores; prints Markdown.
 
-    python benchmarks/repeatability.py [FOLDER]     build/repeatability when not given; what is there is not made again
-    python benchmarks/repeatability.py --why r1     fits of an image that know more and more of the truth, and what errors remain
+    python -m benchmarks.studies.repeatability [FOLDER]   FOLDER: build/repeatability by default; files that exist are kept
+    python -m benchmarks.studies.repeatability --why r1   fits that know more and more of the truth, and which errors remain
 
 Twelve images of the same stars, four in each of g, r and i, dithered and turned, of different seeing, sky and transparency. Half
 of the field is crowded, half sparse. `crowdsource generic` fits each, `crowdsource healpix` brings the catalogs together.
@@ -17,11 +17,11 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from repeatability_scores import Sky, bright_row, floors, mean_tables, repeatability, uses_table
-from run import COMMAND, ROOT, table, timed
 
+from benchmarks.shared import COMMAND, ROOT, table, timed
+from benchmarks.studies.repeatability_scores import Sky, bright_row, floors, mean_tables, repeatability, uses_table
 from crowdsource import FitConfig
-from crowdsource.engine import loop as fit
+from crowdsource.engine.loop import fit
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SimulationConfig, simulate_field, star_stamps
 from crowdsource.simulate.files import write_simulation

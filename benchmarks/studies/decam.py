@@ -1,9 +1,9 @@
 """What the DECam command gives; prints Markdown.
 
-    python benchmarks/decam.py planes FOLDER       every exposure of a folder of real planes: what was read and fitted
-    python benchmarks/decam.py exposure [FOLDER]   a simulated exposure of eight CCDs: cost, scores, the unstable amplifier
-    python benchmarks/decam.py killed [FOLDER]     the same exposure, killed ten times at random and resumed
-    python benchmarks/decam.py damaged [FOLDER]    the same exposure with two CCDs damaged
+    python -m benchmarks.studies.decam planes FOLDER       every exposure of a folder of real planes: what was read and fitted
+    python -m benchmarks.studies.decam exposure [FOLDER]   a simulated exposure of eight CCDs: cost, scores, unstable amplifier
+    python -m benchmarks.studies.decam killed [FOLDER]     the same exposure, killed ten times at random and resumed
+    python -m benchmarks.studies.decam damaged [FOLDER]    the same exposure with two CCDs damaged
 
 The exposure is simulated into FOLDER, build/decam when not given, if it is not there.
 """
@@ -21,9 +21,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from crowdsource.instruments.decam.adapter import FLAGS, Decam, seam_step
-from run import COMMAND, MEBIBYTE, ONE_THREAD, ROOT, table
 
-from crowdsource.engine import loop as fit
+from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, run, table
+from crowdsource.engine.loop import fit
 from crowdsource.exposure.run import configuration
 from crowdsource.validate.evaluate import compare, match_stars
 
@@ -34,18 +34,6 @@ KILLS, SEED = 10, 7
 NEBULOUS = 30.
 """Counts per pixel of local nebulosity from which a place is inside it: about the noise of a pixel."""
 BINS = (5., 10., 20., 50., np.inf)
-
-
-def run(*words, check=True):
-    """A command as a process of its own: CPU seconds, peak MiB, status, and what it printed, errors after the rest."""
-    with subprocess.Popen([COMMAND, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, **ONE_THREAD}) as child:
-        text = child.stdout.read()
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if check and child.returncode:
-        raise RuntimeError(f"{' '.join(map(str, words))}: {text}")
-    return used.ru_utime+used.ru_stime, used.ru_maxrss/MEBIBYTE, child.returncode, text
 
 
 def exposure(folder):

@@ -1,7 +1,7 @@
 """What can be told of sources once they are fitted: trees taught on some fields, tried on others.
 
-    python benchmarks/limits.py spurious sparse sparse-1 sparse-2 ... --fields /tmp/fields --reference FOLDER
-    python benchmarks/limits.py errors crowded crowded-1 extreme ... --fields /tmp/fields --reference FOLDER
+    python -m benchmarks.studies.limits spurious sparse sparse-1 sparse-2 ... --fields /tmp/fields --reference FOLDER
+    python -m benchmarks.studies.limits errors crowded crowded-1 extreme ... --fields /tmp/fields --reference FOLDER
 
 `spurious`: the share of false rows, and of stars found, when rows go by how likely trees think them to be false. `errors`: the
 scatter of (flux - truth)/dflux, in thirds by blending, when trees say how large its size is to be expected. They see every
@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from crowdsource.instruments.generic import Generic
-from run import have_reference, scorer
 from scipy.spatial import cKDTree
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
+from benchmarks.peers.run import have_reference, scorer
 from crowdsource import FitConfig
 from crowdsource.core.noise import MAD_TO_SIGMA
-from crowdsource.engine import loop as fit
+from crowdsource.engine.loop import fit
 from crowdsource.engine.measure import boxes
 from crowdsource.validate.evaluate import robust_scatter
 
