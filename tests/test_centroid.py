@@ -5,7 +5,7 @@ import pytest
 from crowdsource.config import SolveConfig
 from crowdsource.engine.centroid import moment_centroids
 from crowdsource.engine.design import model_image, render_stamps
-from crowdsource.engine.solvers import normal_step, prior_precision
+from crowdsource.engine.solvers import LinearProblem, normal_step, prior_precision
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.stamp import StampWings
 
@@ -119,7 +119,8 @@ def test_both_methods_agree_on_stars_with_noise():
     data += np.random.default_rng(5).normal(0, noise, SHAPE).astype(np.float32)
     stamps = render_stamps(MOFFAT, *told.T, np.full(20, 31))
     residual = data-model_image(MOFFAT, *told.T, flux, np.full(20, 31), SHAPE)
-    step = normal_step(stamps, np.full(SHAPE, 0.25, np.float32), residual, prior_precision(flux, flux*0.01, 1.), SolveConfig())
+    step = normal_step(LinearProblem(stamps=stamps, ivar=np.full(SHAPE, 0.25, np.float32), residual=residual,
+                                     precision=prior_precision(flux, flux*0.01, 1.)), SolveConfig())
     derivative = step.parameters[:, 1:]/(flux+step.parameters[:, 0])[:, None]
     # errors: fwhm/2.35/(S/N of 250) is 0.007 px for the best method; the offsets themselves scatter by 0.1
     assert np.std(derivative-(true-told)) < 0.015

@@ -6,7 +6,16 @@ import pytest
 
 from crowdsource.config import SolveConfig
 from crowdsource.engine.design import model_image, render_stamps, sky_basis, sparse_matrix
-from crowdsource.engine.solvers import STEPS, build_normal, covariances, gains, lsqr_step, normal_step, prior_precision
+from crowdsource.engine.solvers import (
+    SOLVERS,
+    LinearProblem,
+    build_normal,
+    candidate_significance,
+    covariances,
+    lsqr_step,
+    normal_step,
+    prior_precision,
+)
 from crowdsource.psf.model import FieldPSF
 
 SHAPE = (80, 90)
@@ -30,6 +39,12 @@ def crowd(n=60, seed=1, noise=2., sky=0.):
     return render_stamps(PSF, x, y, size), ivar, data.astype(np.float32), flux, shift
 
 
+def linear(stamps, ivar, residual, precision=None):
+    """The problem of some stamps; without a prior when no precision is given."""
+    return LinearProblem(stamps=stamps, ivar=ivar, residual=residual,
+                         precision=np.zeros(len(stamps)) if precision is None else precision)
+
+
 def precision_of(flux, width=0.3):
     return prior_precision(flux, np.full(len(flux), 10.), width)
 
@@ -40,9 +55,9 @@ def precision_of(flux, width=0.3):
 def test_normal_equations_and_lsqr_agree(planes, spacing, seed):
     stamps, ivar, data, flux, _ = crowd(seed=seed, sky=5.*(spacing > 0))
     config = replace(EXACT, sky_spacing=spacing)
-    one, two = (STEPS[m](stamps, ivar, data, precision_of(flux), config, planes) for m in ("normal", "lsqr"))
+    one, two = (SOLVERS[m](linear(stamps, ivar, data, precision_of(flux)), config, planes) for m in ("normal", "lsqr"))
     # blocks are float32, and close pairs know little of each other: a hundredth of the errors
-    covariance = covariances(build_normal(stamps, ivar, data), precision_of(flux), 0., 64)
+    covariance = covariances(build_normal(linear(stamps, ivar, data)), precision_of(flux), 0., 64)
     sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))[:, :planes]
     known = np.isfinite(sigma[:, 0])
     assert known.sum() > 50
@@ -55,7 +70,7 @@ def test_normal_equations_and_lsqr_agree(planes, spacing, seed):
     assert planes == 3 or (two.parameters[:, 1:] == 0).all()
 
 
-@pytest.mark.parametrize("method", STEPS)
+@pytest.mark.parametrize("method", SOLVERS)
 @pytest.mark.parametrize("planes", [1, 3])
 def test_the_answer_is_the_dense_least_squares_solution(method, planes):
     stamps, ivar, data, flux, _ = crowd(25)
@@ -66,15 +81,15 @@ def test_the_answer_is_the_dense_least_squares_solution(method, planes):
     known = np.diag(normal) > 0
     solution = np.zeros(25*planes)
     solution[known] = np.linalg.solve(normal[np.ix_(known, known)], (matrix.T@(data*np.sqrt(ivar)).ravel())[known])
-    answer = STEPS[method](stamps, ivar, data, precision, EXACT, planes)
+    answer = SOLVERS[method](linear(stamps, ivar, data, precision), EXACT, planes)
     assert np.abs(answer.parameters[:, :planes].ravel()-solution).max() < 0.05
 
 
-@pytest.mark.parametrize("method", STEPS)
+@pytest.mark.parametrize("method", SOLVERS)
 def test_fluxes_and_positions_come_back(method):
     stamps, ivar, data, flux, shift = crowd(40, seed=5, noise=2.)
-    answer = STEPS[method](stamps, ivar, data, precision_of(flux), SolveConfig(), 3)
-    covariance = covariances(build_normal(stamps, ivar, data), precision_of(flux, 1.))
+    answer = SOLVERS[method](linear(stamps, ivar, data, precision_of(flux)), SolveConfig(), 3)
+    covariance = covariances(build_normal(linear(stamps, ivar, data)), precision_of(flux, 1.))
     sigma = np.sqrt(covariance[:, 0, 0])
     pull = (answer.parameters[:, 0]-flux)/sigma
     known = sigma < 0.3*flux
@@ -90,26 +105,26 @@ def test_sky_fitted_along_takes_the_sky():
     slope = 20+0.1*xx-0.05*yy
     stamps, ivar, data, flux, _ = crowd(40, seed=6, sky=slope)
     config = replace(SolveConfig(), sky_spacing=40., tolerance=1e-5)
-    with_sky, without = (normal_step(stamps, ivar, data, precision_of(flux), c, 3) for c in (config, SolveConfig()))
+    with_sky, without = (normal_step(linear(stamps, ivar, data, precision_of(flux)), c, 3) for c in (config, SolveConfig()))
     fitted = (sky_basis(SHAPE, 40.)@with_sky.sky).reshape(SHAPE)
     assert np.abs(fitted-slope).max() < 2.
     assert np.median(with_sky.parameters[:, 0]-flux) < 60 < np.median(without.parameters[:, 0]-flux)
 
 
-@pytest.mark.parametrize("method", STEPS)
+@pytest.mark.parametrize("method", SOLVERS)
 def test_a_source_without_a_good_pixel_stays(method):
     stamps, ivar, data, flux, _ = crowd(10)
     offset, size, stride, x0, y0 = stamps.layout[3]
     ivar[max(0, y0):y0+size, max(0, x0):x0+size] = 0
-    answer = STEPS[method](stamps, ivar, data, precision_of(flux), EXACT, 3)
+    answer = SOLVERS[method](linear(stamps, ivar, data, precision_of(flux)), EXACT, 3)
     assert answer.parameters[3] == pytest.approx([0, 0, 0], abs=1e-6)
     assert np.isfinite(answer.parameters).all()
 
 
-@pytest.mark.parametrize("method", STEPS)
+@pytest.mark.parametrize("method", SOLVERS)
 def test_prior_holds_positions(method):
     stamps, ivar, data, flux, shift = crowd(30, seed=7, noise=0.5)
-    loose, tight = (STEPS[method](stamps, ivar, data, precision_of(flux, w), EXACT, 3).parameters for w in (0.3, 1e-5))
+    loose, tight = (SOLVERS[method](linear(stamps, ivar, data, precision_of(flux, w)), EXACT, 3).parameters for w in (0.3, 1e-5))
     assert np.abs(tight[:, 1:]/flux[:, None]).max() < 1e-4
     assert np.abs(loose[:, 1:]/flux[:, None]).max() > 0.03
 
@@ -120,9 +135,9 @@ def test_prior_precision_knows_the_flux_and_its_error():
 
 def test_covariance_is_that_of_the_whole_inverse_where_neighbours_are_few():
     stamps, ivar, data, flux, _ = crowd(12, seed=8)
-    normal = build_normal(stamps, ivar, data)
+    normal = build_normal(linear(stamps, ivar, data))
     precision = precision_of(flux, 1.)
-    covariance = covariances(normal, precision, least=0., most=64)
+    covariance = covariances(normal, precision, min_correlation=0., max_neighbours=64)
     matrix = sparse_matrix(stamps, np.sqrt(ivar), 3).toarray().astype(float)
     inverse = np.linalg.inv(matrix.T@matrix+np.diag((np.tile([0., 1., 1.], (12, 1))*precision[:, None]).ravel()))
     for k in range(12):
@@ -133,7 +148,7 @@ def test_covariance_is_that_of_the_whole_inverse_where_neighbours_are_few():
 
 def test_default_neighbourhood_is_enough_in_a_crowd():
     stamps, ivar, data, flux, _ = crowd(150, seed=9)
-    normal = build_normal(stamps, ivar, data)
+    normal = build_normal(linear(stamps, ivar, data))
     precision = precision_of(flux, 1.)
     near = np.sqrt(covariances(normal, precision)[:, 0, 0])
     matrix = sparse_matrix(stamps, np.sqrt(ivar), 3).toarray().astype(float)
@@ -153,8 +168,8 @@ def test_errors_are_the_scatter_of_repeated_fits():
     ivar = np.full(SHAPE, 0.25, np.float32)
     rng = np.random.default_rng(10)
     images = ((clean+rng.normal(0, 2, SHAPE)).astype(np.float32) for _ in range(300))
-    answers = np.array([normal_step(stamps, ivar, data, precision_of(flux, 100.), EXACT).parameters for data in images])
-    sigma = np.sqrt(np.diagonal(covariances(build_normal(stamps, ivar, clean), precision_of(flux, 100.)), axis1=1, axis2=2))
+    answers = np.array([normal_step(linear(stamps, ivar, data, precision_of(flux, 100.)), EXACT).parameters for data in images])
+    sigma = np.sqrt(np.diagonal(covariances(build_normal(linear(stamps, ivar, clean)), precision_of(flux, 100.)), axis1=1, axis2=2))
     # a standard deviation of 300 values is known to 4 %
     assert np.allclose(answers.std(axis=0), sigma, rtol=0.14)
     assert sigma[0, 0] > 1.2*sigma[2, 0]
@@ -163,12 +178,12 @@ def test_errors_are_the_scatter_of_repeated_fits():
 def test_equations_of_a_subset_are_those_of_its_own_stamps():
     stamps, ivar, data, flux, _ = crowd(40)
     keep = np.random.default_rng(3).random(40) > 0.4
-    part, own = build_normal(stamps, ivar, data).subset(keep), build_normal(stamps.subset(keep), ivar, data)
+    part, own = build_normal(linear(stamps, ivar, data)).subset(keep), build_normal(linear(stamps.subset(keep), ivar, data))
     assert np.array_equal(part.diagonal, own.diagonal) and np.array_equal(part.rhs, own.rhs)
-    first, second = (normal_step(stamps.subset(keep), ivar, data, precision_of(flux[keep]), EXACT, 3, n) for n in (part, own))
+    first, second = (normal_step(linear(stamps.subset(keep), ivar, data, precision_of(flux[keep])), EXACT, 3, n) for n in (part, own))
     # blocks may come in another order
     assert np.allclose(first.parameters, second.parameters, atol=1e-3)
-    assert normal_step(stamps.subset(keep), ivar, data, precision_of(flux[keep]), EXACT, 3, part).normal is part
+    assert normal_step(linear(stamps.subset(keep), ivar, data, precision_of(flux[keep])), EXACT, 3, part).normal is part
 
 
 def chi2_of(stamps, ivar, data, precision, planes):
@@ -188,7 +203,7 @@ def test_gain_of_a_candidate_is_the_root_of_the_improvement_in_chi2():
     data = (model_image(PSF, x, y, flux, size, SHAPE)+rng.normal(0, 2, SHAPE)).astype(np.float32)
     ivar = np.full(SHAPE, 0.25, np.float32)
     precision = precision_of(np.array([3000., 1000., 300., 300.]))
-    gain = gains(build_normal(stamps, ivar, data), precision, 2)
+    gain = candidate_significance(build_normal(linear(stamps, ivar, data)), precision, 2)
     alone = chi2_of(stamps, ivar, data, precision, np.arange(6))
     for k in (2, 3):
         with_it = chi2_of(stamps, ivar, data, precision, np.r_[np.arange(6), 3*k])
@@ -200,8 +215,8 @@ def test_no_sources():
     stamps = render_stamps(PSF, np.zeros(0), np.zeros(0), np.zeros(0, int))
     ivar, data = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
     for step in (normal_step, lsqr_step):
-        assert step(stamps, ivar, data, np.zeros(0), SolveConfig(), 3).parameters.shape == (0, 3)
-    assert covariances(build_normal(stamps, ivar, data), np.zeros(0)).shape == (0, 3, 3)
+        assert step(linear(stamps, ivar, data), SolveConfig(), 3).parameters.shape == (0, 3)
+    assert covariances(build_normal(linear(stamps, ivar, data)), np.zeros(0)).shape == (0, 3, 3)
 
 
 def test_pairs_left_out_come_back_where_the_matrix_needs_them():
@@ -212,10 +227,10 @@ def test_pairs_left_out_come_back_where_the_matrix_needs_them():
     flux, size, ivar = rng.uniform(300, 3000, len(x)), np.full(len(x), 19), np.full(shape, 0.25, np.float32)
     data = model_image(psf, x, y, flux*rng.uniform(-0.5, 0.5, len(x)), size, shape)+rng.normal(0, 2, shape).astype(np.float32)
     stamps, precision, config = render_stamps(psf, x, y, size), precision_of(flux), SolveConfig(tolerance=0.03)
-    few, every = (build_normal(stamps, ivar, data, least) for least in (config.min_overlap, 1))
+    few, every = (build_normal(linear(stamps, ivar, data), least) for least in (config.min_overlap, 1))
     assert len(few.blocks) < 0.7*len(every.blocks)
-    alone = normal_step(stamps, ivar, data, precision, replace(config, min_overlap=1), 3, few)
+    alone = normal_step(linear(stamps, ivar, data, precision), replace(config, min_overlap=1), 3, few)
     assert alone.reduction > 10*config.tolerance
-    step, wanted = (normal_step(stamps, ivar, data, precision, config, 3, normal) for normal in (few, every))
+    step, wanted = (normal_step(linear(stamps, ivar, data, precision), config, 3, normal) for normal in (few, every))
     assert step.reduction < config.tolerance and len(step.normal.blocks) == len(every.blocks)
     assert np.array_equal(step.parameters, wanted.parameters)

@@ -1,12 +1,57 @@
-"""The weighted-moment centroid of the published description."""
+"""How positions move in a pass: by the fit's own derivative terms, or by weighted moments.
+
+A centroid method is a callable ``method(state, sources, parameters, size)`` that gives shifts in x and y, shape (n, 2), pixels.
+"""
 import numpy as np
 
 from ..cython_ext import centroid as kernel
 from ..psf.base import pixel
+from .design import add_stamps, chunks_by_size
 
 MULTIPLICATIVE = 2.
-"""Weighting with the PSF halves a small offset of any profile: the integral of x p(x) p'(x) is half of that of p(x)^2."""
+"""A centroid weighted with the PSF sees half of a small offset, for any profile: the integral of x p(x) p'(x) is half that of p(x)^2."""
 APERTURE = 3
+"""Half width of the aperture for the barycentre of the first pass, pixels."""
+
+
+def derivative_shifts(state, sources, parameters, size):
+    """Shifts by the derivative terms of the fit.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+        Before the fit.
+    sources : crowdsource.engine.sources.Sources
+        With their new fluxes, at their old positions.
+    parameters : ndarray, shape (n, 3)
+        The fit's changes of flux, and flux times shift in x and y.
+    size : ndarray of int, shape (n,)
+        Stamp sizes, pixels.
+
+    Returns
+    -------
+    ndarray, shape (n, 2), float64
+        Pixels; 0 for sources without positive flux.
+    """
+    positive = sources.flux > 0
+    return np.where(positive[:, None], parameters[:, 1:]/np.where(positive, sources.flux, 1)[:, None], 0)
+
+
+def moment_shifts(state, sources, parameters, size):
+    """Shifts by weighted moments on the image with the other sources removed. Parameters and result as `derivative_shifts`."""
+    full = np.c_[sources.flux, parameters[:, 1:]]
+    residual = state.residual
+    shifts = np.zeros((len(sources), 2))
+    for m in chunks_by_size(size):
+        planes = state.psf.render(sources.x[m], sources.y[m], int(size[m[0]]), derivatives=True)
+        for plane, factor in zip(planes, -parameters[m].T):
+            add_stamps(residual, plane, sources.x[m], sources.y[m], factor)
+    core = state.config.solve.stamp_sizes[0]
+    for m in chunks_by_size(np.full(len(sources), core)):
+        planes = state.psf.render(sources.x[m], sources.y[m], core, derivatives=True)
+        shifts[m] = moment_centroids(residual, state.image.ivar, planes, sources.x[m], sources.y[m], full[m],
+                                     use_psf_weight=state.passno > 0)
+    return shifts
 
 
 def moment_centroids(residual, ivar, planes, x, y, parameters, use_psf_weight=True):
@@ -46,3 +91,6 @@ def moment_centroids(residual, ivar, planes, x, y, parameters, use_psf_weight=Tr
         light += plane*factor[:, None, None].astype(np.float32)
     measured, expected = kernel.centroids(planes[0], light, weight, use_psf_weight, APERTURE)
     return (MULTIPLICATIVE if use_psf_weight else 1.)*(measured-expected)
+
+
+CENTROIDS = {"derivative": derivative_shifts, "moment": moment_shifts}

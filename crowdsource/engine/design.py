@@ -151,7 +151,7 @@ def model_image(psf, x, y, flux, size, shape, out=None, run=map):
     return out
 
 
-def spread(stamps, parameters, shape, planes=3):
+def spread(stamps, parameters, shape, n_parameters=3):
     """The image that changes of the parameters make: the design matrix times them.
 
     Parameters
@@ -161,7 +161,7 @@ def spread(stamps, parameters, shape, planes=3):
         Factors of the PSF and its derivatives.
     shape : tuple of int
         (ny, nx).
-    planes : int
+    n_parameters : int
         So many of the three are used.
 
     Returns
@@ -170,7 +170,7 @@ def spread(stamps, parameters, shape, planes=3):
     """
     # written at once, as in `model_image`
     out = np.full(shape, 0, np.float32)
-    kernel.spread(stamps.buffer, stamps.layout, np.ascontiguousarray(parameters, dtype=np.float64), planes, out)
+    kernel.spread(stamps.buffer, stamps.layout, np.ascontiguousarray(parameters, dtype=np.float64), n_parameters, out)
     return out
 
 
@@ -239,7 +239,7 @@ def stamp_sizes(flux, psf, noise, config, bright=None):
     return chosen if bright is None else np.where(bright, config.bright_size, chosen)
 
 
-def sparse_matrix(stamps, inverse_sigma, planes):
+def sparse_matrix(stamps, inverse_sigma, n_parameters):
     """The explicit design matrix.
 
     Parameters
@@ -247,14 +247,14 @@ def sparse_matrix(stamps, inverse_sigma, planes):
     stamps : StampSet
     inverse_sigma : ndarray, shape (ny, nx), float32
         Root of the inverse variance.
-    planes : int
+    n_parameters : int
         3 for PSF and derivatives, 1 for the PSF alone.
 
     Returns
     -------
-    scipy.sparse.csc_array, shape (ny*nx, n*planes)
+    scipy.sparse.csc_array, shape (ny*nx, n*n_parameters)
     """
-    values, rows, indptr = kernel.sparse_columns(stamps.buffer, stamps.layout, inverse_sigma, planes)
+    values, rows, indptr = kernel.sparse_columns(stamps.buffer, stamps.layout, inverse_sigma, n_parameters)
     return sparse.csc_array((values, rows, indptr), shape=(inverse_sigma.size, len(indptr)-1))
 
 

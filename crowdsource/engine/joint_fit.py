@@ -1,163 +1,105 @@
-"""The stage that fits: one solve in each tile improves all parameters, and candidates become sources or are turned down."""
+"""The stage that fits: one solve in each tile improves all parameters, and candidates are accepted as sources or rejected."""
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .centroid import moment_centroids
-from .design import add_stamps, chunks_by_size, render_stamps, sky_basis
-from .solvers import STEPS, build_normal, confused_step, covariances, gains, prior_precision
+from .centroid import CENTROIDS
+from .design import render_stamps, sky_basis
+from .solvers import (
+    SOLVERS,
+    LinearProblem,
+    build_normal,
+    candidate_significance,
+    confused_step,
+    covariances,
+    prior_precision,
+)
 from .sources import Sources
 from .stages import sizes, undetected_light
 from .state import LAST, SEARCH
 
-KNOWN_POSITION, LARGEST_WISH = 1e-4, 2.
-"""Uncertainty of a given position, and the largest offset that is still told, pixels."""
-BAND = 64
-"""Height of the bands in which a tile's sources are ordered, pixels."""
+KNOWN_POSITION = 1e-4
+"""Uncertainty of a given position, pixels."""
+LARGEST_PREFERRED_SHIFT = 2.
+"""Largest offset of a given position that is reported, pixels."""
+ROWS = 64
+"""Height of the ranges of rows in which a tile's sources are ordered, pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TileFit:
     """A tile's solution.
 
     Attributes
     ----------
-    own : ndarray of int
-        Sources that the tile's core owns, candidates that it turned down left out.
+    own : ndarray of int, shape (n,)
+        Sources that the tile's core owns, without rejected candidates.
     parameters : ndarray, shape (n, 3)
         Their changes of flux, and flux times shift in x and y.
     error : ndarray, shape (n,)
         Isolated flux errors.
     covariance : ndarray, shape (n, 3, 3), or None
-    wish : ndarray, shape (n, 2)
-        Shifts that a forced fit would prefer, pixels.
-    step : crowdsource.engine.solvers.normal.Step
+    preferred_shift : ndarray, shape (n, 2)
+        Shifts that a fit of given positions would make, pixels.
+    iterations : int
+        Of the solver.
+    reduction : float
+        Final over initial residual norm of the solver.
+    sky : ndarray or None
+        Changes of the sky at the knots, where a sky is fitted.
     """
     own: np.ndarray
     parameters: np.ndarray
     error: np.ndarray
     covariance: np.ndarray
-    wish: np.ndarray
-    step: object
+    preferred_shift: np.ndarray
+    iterations: int
+    reduction: float
+    sky: np.ndarray
 
 
-def fit_tile(state, tile, sources, size, planes, with_errors, faint):
-    """Solve one tile.
+@dataclass(frozen=True, eq=False)
+class TileProblem:
+    """The linear problem of a tile, and its sources.
 
-    Parameters
+    Attributes
     ----------
-    state : PassState
-    tile : crowdsource.core.tiles.Tile
+    linear : LinearProblem
+    normal : NormalEquations
+        Those of the problem, without pairs that hardly overlap.
     sources : crowdsource.engine.sources.Sources
-        The state's sources and, behind them, its candidates.
-    size : ndarray of int
-        Their stamp sizes.
-    planes, with_errors
-        As `fitted`.
-    faint : crowdsource.engine.undetected.UndetectedLight or None
-        The light that should count as noise, once the search has ended.
-
-    Returns
-    -------
-    TileFit
+    members : ndarray of int, shape (n,)
+        Numbers of these sources among all.
+    owned : ndarray of bool, shape (n,)
+        Whether the tile's core owns them.
     """
-    c, box = state.config.solve, tile.padded
-    members, core = tile_members(state.image.shape, tile, sources, size, len(state.sources))
-    s = sources.subset(members)
-    stamps = render_stamps(state.psf, s.x, s.y, size[members], (box.x0, box.y0), state.workspace)
-    ivar = np.ascontiguousarray(state.image.ivar[box.slices])
-    residual = state.residual_in(box.slices)
-    normal = build_normal(stamps, ivar, residual, c.min_overlap)
-    precision = prior_precision(s.flux, s.error, c.position_prior)
-    first = int((members < len(state.sources)).sum())
-    if first < len(members):
-        keep = accepted(normal, precision, first, state.config.detect)
-        members, core, precision = members[keep], core[keep], precision[keep]
-        s, stamps, normal = s.subset(keep), stamps.subset(keep), normal.subset(keep)
-    if state.kind == SEARCH:
-        c = replace(c, tolerance=c.search_tolerance)
-    step = STEPS[c.method](stamps, ivar, residual, precision, c, planes, normal)
-    normal, parameters = step.normal, step.parameters
-    if faint is not None:
-        left = residual if step.sky is None else residual-sky_of_knots(box, step.sky, c.sky_spacing)
-        whole = confused_step(stamps, ivar, left, precision, c, planes, step, faint)
-        # while sources may still go, what they are worth is judged by fluxes for photons alone
-        parameters = whole if planes == 1 else np.c_[parameters[:, :1], whole[:, 1:]]
-    information = normal.diagonal[:, 0, 0]
-    error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
-    covariance = errors_of(normal, s.flux, error, state)[core] if with_errors else None
-    wish = preferred_shifts(step, s.flux, (stamps, ivar, residual, precision, c), state)
-    state.workspace.give(stamps.buffer)
-    return TileFit(members[core], parameters[core], error[core], covariance, wish[core],
-                   replace(step, parameters=None, normal=None))
+    linear: LinearProblem
+    normal: object
+    sources: Sources
+    members: np.ndarray
+    owned: np.ndarray
+
+    def subset(self, keep):
+        """The same problem with some of the sources only.
+
+        Parameters
+        ----------
+        keep : ndarray of bool, shape (n,)
+        """
+        return TileProblem(self.linear.subset(keep), self.normal.subset(keep), self.sources.subset(keep), self.members[keep],
+                           self.owned[keep])
 
 
-def errors_of(normal, flux, error, state):
-    """Covariances of all sources; in a forced fit the flux's with the positions known. Shape (n, 3, 3)."""
-    covariance = covariances(normal, prior_precision(flux, error, state.config.solve.error_prior))
-    if state.forced:
-        covariance[:, 0, 0] = covariances(normal, prior_precision(flux, error, KNOWN_POSITION))[:, 0, 0]
-    return covariance
-
-
-def preferred_shifts(step, flux, problem, state):
-    """Shifts of given sources that a fit of their positions would make, shape (n, 2), pixels; 0 but at a forced fit's end."""
-    if not (state.forced and state.kind == LAST):
-        return np.zeros((len(flux), 2))
-    stamps, ivar, residual, precision, config = problem
-    free = STEPS[config.method](stamps, ivar, residual, precision, config, 3, step.normal).parameters
-    total = flux+free[:, 0]
-    shift = np.where(total[:, None] > 0, free[:, 1:]/np.where(total > 0, total, 1)[:, None], 0)
-    return np.clip(shift, -LARGEST_WISH, LARGEST_WISH)
-
-
-def accepted(normal, precision, first, config):
-    """Which sources stay: all, and the candidates that improve chi2 enough.
+def fitted(state, n_parameters, with_errors=False):
+    """All parameters improved by one solve in each tile, and candidates accepted as sources or rejected.
 
     Parameters
     ----------
-    normal : crowdsource.engine.solvers.normal.NormalEquations
-        Of sources and, behind them, candidates.
-    precision : ndarray, shape (n,)
-        Prior precision of the derivative terms.
-    first : int
-        Number of the first candidate.
-    config : crowdsource.config.DetectConfig
-
-    Returns
-    -------
-    ndarray of bool
-    """
-    keep = np.ones(len(precision), bool)
-    if config.split == "chi2":
-        keep[first:] = gains(normal, precision, first) > config.threshold
-    return keep
-
-
-def tile_members(shape, tile, sources, size, first):
-    """Sources whose stamps reach into a tile's padded box, and which of them its core owns.
-
-    The nearest core owns a source off the image, also one whose stamp misses it: nothing is known of it, but it has a row.
-    They come in bands across the tile, so that stamps which overlap lie close in memory; candidates stay behind.
-    """
-    px, py = sources.pixels
-    ny, nx = shape
-    owned = tile.core.holds(np.clip(px, 0, nx-1), np.clip(py, 0, ny-1))
-    members = np.flatnonzero(owned | tile.padded.touches(px, py, size))
-    members = members[np.lexsort((px[members], py[members]//BAND, members >= first))]
-    return members, owned[members]
-
-
-def fitted(state, planes, with_errors=False):
-    """All parameters improved by one solve in each tile, and candidates made sources or turned down.
-
-    Parameters
-    ----------
-    state : PassState
-    planes : int
+    state : crowdsource.engine.state.PassState
+    n_parameters : int
         3 to let positions move, 1 for fluxes alone.
     with_errors : bool
-        Also give the covariances.
+        Also compute the covariances.
 
     Returns
     -------
@@ -169,8 +111,8 @@ def fitted(state, planes, with_errors=False):
     size = sizes(state, every)
     for one in np.unique(size):
         state.psf.prepare(int(one))
-    faint = undetected_light(state)
-    fits = list(state.run(lambda tile: fit_tile(state, tile, every, size, planes, with_errors, faint), state.tiles))
+    undetected = undetected_light(state)
+    fits = list(state.run(lambda tile: fit_tile(state, tile, every, size, n_parameters, with_errors, undetected), state.tiles))
     own = np.concatenate([f.own for f in fits])
     order = np.argsort(own)
     own = own[order]
@@ -179,23 +121,139 @@ def fitted(state, planes, with_errors=False):
         return np.concatenate([getattr(f, name) for f in fits]).take(order, axis=0)
 
     parameters, error = gathered("parameters"), gathered("error")
-    covariance = gathered("covariance") if with_errors else None
-    sky, tilted = state.sky, [(tile, f.step.sky) for tile, f in zip(state.tiles, fits) if f.step.sky is not None]
-    if tilted:
-        sky = sky.copy()
-    for tile, knots in tilted:
-        _add_sky(sky, tile, knots, state.config.solve.sky_spacing)
     start = np.where(own < len(state.sources), every.flux[own], 0)
     sources = every.subset(own).with_values(flux=start+parameters[:, 0], error=error)
-    moved = replace(state, sources=sources, candidates=Sources.new([], []), sky=sky, covariance=covariance,
+    moved = replace(state, sources=sources, candidates=Sources.new([], []), sky=_with_fitted_skies(state, fits),
+                    covariance=gathered("covariance") if with_errors else None,
                     new=int((own >= len(state.sources)).sum()))
     if state.forced:
-        moved = replace(moved, sources=moved.sources.with_values(shift=gathered("wish")))
-    if planes == 3:
+        moved = replace(moved, sources=moved.sources.with_values(shift=gathered("preferred_shift")))
+    if n_parameters == 3:
         moved = replace(moved, sources=_moved(state, moved.sources, parameters, size[own]))
-    figures = dict(iterations=max((f.step.iterations for f in fits), default=0),
-                   reduction=float(max((f.step.reduction for f in fits), default=0.)))
+    figures = dict(iterations=max((f.iterations for f in fits), default=0),
+                   reduction=float(max((f.reduction for f in fits), default=0.)))
     return moved, figures
+
+
+def fit_tile(state, tile, sources, size, n_parameters, with_errors, undetected):
+    """Solve one tile.
+
+    Parameters
+    ----------
+    state : PassState
+    tile : crowdsource.core.tiles.Tile
+    sources : crowdsource.engine.sources.Sources
+        The state's sources followed by its candidates.
+    size : ndarray of int
+        Their stamp sizes.
+    n_parameters, with_errors
+        As `fitted`.
+    undetected : crowdsource.engine.undetected.UndetectedLight or None
+        Light of undetected stars that counts as noise, once the search has ended.
+
+    Returns
+    -------
+    TileFit
+    """
+    c = state.config.solve
+    problem = tile_problem(state, tile, sources, size)
+    if state.kind == SEARCH:
+        c = replace(c, tolerance=c.search_tolerance)
+    solve, linear, s = SOLVERS[c.method], problem.linear, problem.sources
+    step = solve(linear, c, n_parameters, problem.normal)
+    parameters = step.parameters
+    if undetected is not None:
+        if step.sky is not None:
+            linear = replace(linear, residual=linear.residual-sky_of_knots(tile.padded, step.sky, c.sky_spacing))
+        whole = confused_step(linear, c, n_parameters, step, undetected)
+        # while sources may still be removed, their significance is judged by fluxes for photon noise alone
+        parameters = whole if n_parameters == 1 else np.c_[parameters[:, :1], whole[:, 1:]]
+    information = step.normal.diagonal[:, 0, 0]
+    error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
+    covariance = errors_of(step.normal, s.flux, error, state)[problem.owned] if with_errors else None
+    preferred = preferred_shifts(linear, c, step, s.flux) if state.forced and state.kind == LAST else np.zeros((len(s), 2))
+    state.workspace.give(linear.stamps.buffer)
+    return TileFit(own=problem.members[problem.owned], parameters=parameters[problem.owned], error=error[problem.owned],
+                   covariance=covariance, preferred_shift=preferred[problem.owned], iterations=step.iterations,
+                   reduction=step.reduction, sky=step.sky)
+
+
+def tile_problem(state, tile, sources, size):
+    """The problem of a tile, with the candidates that improve the fit enough. Parameters as `fit_tile`; returns a `TileProblem`."""
+    c, box = state.config.solve, tile.padded
+    members, owned = tile_members(state.image.shape, tile, sources, size, len(state.sources))
+    s = sources.subset(members)
+    stamps = render_stamps(state.psf, s.x, s.y, size[members], (box.x0, box.y0), state.workspace)
+    linear = LinearProblem(stamps=stamps, ivar=np.ascontiguousarray(state.image.ivar[box.slices]),
+                           residual=state.residual_in(box.slices), precision=prior_precision(s.flux, s.error, c.position_prior))
+    problem = TileProblem(linear, build_normal(linear, c.min_overlap), s, members, owned)
+    first = int((members < len(state.sources)).sum())
+    if first == len(members):
+        return problem
+    return problem.subset(accepted(problem.normal, linear.precision, first, state.config.detect))
+
+
+def errors_of(normal, flux, error, state):
+    """Covariances of all sources; in a forced fit the flux's with the positions known. Shape (n, 3, 3)."""
+    covariance = covariances(normal, prior_precision(flux, error, state.config.solve.error_prior))
+    if state.forced:
+        covariance[:, 0, 0] = covariances(normal, prior_precision(flux, error, KNOWN_POSITION))[:, 0, 0]
+    return covariance
+
+
+def preferred_shifts(linear, config, step, flux):
+    """Shifts that a fit of given positions would make, shape (n, 2), pixels.
+
+    Parameters
+    ----------
+    linear : LinearProblem
+    config : crowdsource.config.SolveConfig
+    step : Step
+        The solution with positions as given.
+    flux : ndarray, shape (n,)
+        Before the step.
+    """
+    free = SOLVERS[config.method](linear, config, 3, step.normal).parameters
+    total = flux+free[:, 0]
+    shift = np.where(total[:, None] > 0, free[:, 1:]/np.where(total > 0, total, 1)[:, None], 0)
+    return np.clip(shift, -LARGEST_PREFERRED_SHIFT, LARGEST_PREFERRED_SHIFT)
+
+
+def accepted(normal, precision, first, config):
+    """Which sources stay: all, and the candidates that improve chi2 enough.
+
+    Parameters
+    ----------
+    normal : crowdsource.engine.solvers.NormalEquations
+        Of sources followed by candidates.
+    precision : ndarray, shape (n,)
+        Prior precision of the derivative terms.
+    first : int
+        Number of the first candidate.
+    config : crowdsource.config.DetectConfig
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    keep = np.ones(len(precision), bool)
+    if config.split == "chi2":
+        keep[first:] = candidate_significance(normal, precision, first) > config.threshold
+    return keep
+
+
+def tile_members(shape, tile, sources, size, first):
+    """Sources whose stamps reach into a tile's padded box, and which of them its core owns.
+
+    The nearest core owns a source off the image, also one whose stamp misses it: nothing is known of it, but it has a row.
+    They are ordered by ranges of rows across the tile, so that stamps which overlap lie close in memory; candidates come last.
+    """
+    px, py = sources.pixels
+    ny, nx = shape
+    owned = tile.core.holds(np.clip(px, 0, nx-1), np.clip(py, 0, ny-1))
+    members = np.flatnonzero(owned | tile.padded.touches(px, py, size))
+    members = members[np.lexsort((px[members], py[members]//ROWS, members >= first))]
+    return members, owned[members]
 
 
 def sky_of_knots(box, knots, spacing):
@@ -203,37 +261,19 @@ def sky_of_knots(box, knots, spacing):
     return (sky_basis(box.shape, spacing)@knots).reshape(box.shape).astype(np.float32)
 
 
-def _add_sky(sky, tile, knots, spacing):
-    """Add a tile's fitted sky to its core, in place."""
-    core, padded = tile.core, tile.padded
-    inner = np.s_[core.y0-padded.y0:core.y1-padded.y0, core.x0-padded.x0:core.x1-padded.x0]
-    sky[core.slices] += sky_of_knots(padded, knots, spacing)[inner]
+def _with_fitted_skies(state, fits):
+    """The sky with what the tiles have fitted to it on their cores; the sky itself where none is fitted."""
+    fitted_skies = [(tile, f.sky) for tile, f in zip(state.tiles, fits) if f.sky is not None]
+    sky = state.sky.copy() if fitted_skies else state.sky
+    for tile, knots in fitted_skies:
+        core, padded = tile.core, tile.padded
+        inner = np.s_[core.y0-padded.y0:core.y1-padded.y0, core.x0-padded.x0:core.x1-padded.x0]
+        sky[core.slices] += sky_of_knots(padded, knots, state.config.solve.sky_spacing)[inner]
+    return sky
 
 
 def _moved(state, sources, parameters, size):
     """Sources at their new positions, by the method of the config and within its largest step."""
     c = state.config.centroid
-    if c.method == "moment":
-        shift = _moment_shifts(state, sources, parameters, size)
-    else:
-        positive = sources.flux > 0
-        shift = np.where(positive[:, None], parameters[:, 1:]/np.where(positive, sources.flux, 1)[:, None], 0)
-    shift = np.clip(shift, -c.max_step, c.max_step)
+    shift = np.clip(CENTROIDS[c.method](state, sources, parameters, size), -c.max_step, c.max_step)
     return sources.with_values(x=sources.x+shift[:, 0], y=sources.y+shift[:, 1], shift=shift)
-
-
-def _moment_shifts(state, sources, parameters, size):
-    """Weighted-moment centroids on the image with the other sources removed, relative to the positions."""
-    full = np.c_[sources.flux, parameters[:, 1:]]
-    left = state.residual
-    shifts = np.zeros((len(sources), 2))
-    for m in chunks_by_size(size):
-        planes = state.psf.render(sources.x[m], sources.y[m], int(size[m[0]]), derivatives=True)
-        for plane, factor in zip(planes, -parameters[m].T):
-            add_stamps(left, plane, sources.x[m], sources.y[m], factor)
-    core = state.config.solve.stamp_sizes[0]
-    for m in chunks_by_size(np.full(len(sources), core)):
-        planes = state.psf.render(sources.x[m], sources.y[m], core, derivatives=True)
-        shifts[m] = moment_centroids(left, state.image.ivar, planes, sources.x[m], sources.y[m], full[m],
-                                     use_psf_weight=state.passno > 0)
-    return shifts

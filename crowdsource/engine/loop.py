@@ -130,9 +130,9 @@ def single_pass(state, start_sky=None):
     if kind == SEARCH and not state.forced:
         state = stages.with_peaks(state)
         clock("peaks")
-    planes = 1 if kind == LAST or state.forced else 3
+    n_parameters = 1 if kind == LAST or state.forced else 3
     before = len(state.sources)
-    state, figures = fitted(state, planes, with_errors=kind == LAST or pruning_share(state) > 0)
+    state, figures = fitted(state, n_parameters, with_errors=kind == LAST or pruning_share(state) > 0)
     clock("fit")
     if kind != LAST and not state.forced:
         state = culled(state)

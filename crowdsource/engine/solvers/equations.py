@@ -1,4 +1,4 @@
-"""The normal equations of a set of stamps, and what follows from them: covariances, and what candidates would bring."""
+"""The normal equations of a linear problem, and what follows from them: covariances, and the significance of candidates."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,10 +7,10 @@ from ...cython_ext import design as design_kernel
 from ...cython_ext import solve as kernel
 
 UNKNOWN = 1e-15
-"""Stands for a flux of 0 in the prior: far below any noise."""
+"""Flux that stands for 0 in the prior: far below any noise."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NormalEquations:
     """The normal matrix in 3x3 blocks, without any prior.
 
@@ -30,7 +30,7 @@ class NormalEquations:
     rhs: np.ndarray
 
     def with_prior(self, precision):
-        """Diagonal blocks, shape (n, 9), with a precision added to the two derivative terms of each source."""
+        """Diagonal blocks, shape (n, 9), with a prior precision added to the two derivative terms of each source."""
         diagonal = self.diagonal.copy()
         diagonal[:, 1, 1] += precision
         diagonal[:, 2, 2] += precision
@@ -67,69 +67,55 @@ class NormalEquations:
         return self.blocks.reshape(-1, 9) if len(self.blocks) else np.zeros((1, 9), np.float32)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A solver's answer.
-
-    Attributes
-    ----------
-    parameters : ndarray, shape (n, 3), float64
-        Changes of flux, and flux times shift in x and y.
-    iterations : int
-    reduction : float
-        Final over initial residual norm of the solver.
-    sky : ndarray or None
-        Changes of the sky at the knots, where a sky is fitted.
-    normal : NormalEquations or None
-    """
-    parameters: np.ndarray
-    iterations: int
-    reduction: float
-    sky: np.ndarray = None
-    normal: NormalEquations = None
-
-
 def prior_precision(flux, error, width):
-    """Precision of the prior on flux times shift: 1/(flux width)^2.
+    """Precision of the prior on flux times shift: 1/(flux width)^2, shape (n,).
 
-    Where a flux is fainter than its error the error stands in for it, so that a faint source is neither frozen nor free.
-    """
-    # a given source has neither before its first solve: it stays where it is
-    return 1/(np.maximum(np.maximum(np.abs(flux), error), UNKNOWN)*width)**2
-
-
-def build_normal(stamps, ivar, residual, least=1):
-    """The normal equations of a set of stamps.
+    Where a flux is smaller than its error the error is used in its place, so that a faint source is neither fixed nor free.
 
     Parameters
     ----------
-    stamps : crowdsource.engine.design.StampSet
-    ivar, residual : ndarray, shape (ny, nx), float32
-    least : int
-        Pairs whose stamps share fewer pixels along an axis are left out.
+    flux, error : ndarray, shape (n,)
+    width : float
+        Of the prior on a shift, pixels.
+    """
+    # a given source has neither before its first solve: it keeps its position
+    return 1/(np.maximum(np.maximum(np.abs(flux), error), UNKNOWN)*width)**2
+
+
+def build_normal(problem, min_overlap=1):
+    """The normal equations of a linear problem.
+
+    Parameters
+    ----------
+    problem : LinearProblem
+    min_overlap : int
+        Pairs whose stamps share fewer pixels than this along an axis are left out.
 
     Returns
     -------
     NormalEquations
     """
-    indptr, indices = design_kernel.overlaps(stamps.layout, least)
-    diagonal, blocks, rhs = design_kernel.normal_equations(stamps.buffer, stamps.layout, ivar, residual, indptr, indices)
+    stamps = problem.stamps
+    indptr, indices = design_kernel.overlaps(stamps.layout, min_overlap)
+    diagonal, blocks, rhs = design_kernel.normal_equations(stamps.buffer, stamps.layout, problem.ivar, problem.residual, indptr,
+                                                           indices)
     return NormalEquations(diagonal, blocks, indptr, indices, rhs)
 
 
-def covariances(normal, precision, least=0.03, most=12):
-    """Covariance of flux, and flux times shift in x and y, of each source with its neighbours marginalised.
+def covariances(normal, precision, min_correlation=0.03, max_neighbours=12):
+    """Covariance of flux, and flux times shift in x and y, of each source, marginalised over its neighbours.
 
-    Diagonal blocks of the inverse of the normal matrix, inverted locally with the strongest neighbours.
+    These are the diagonal blocks of the inverse of the normal matrix; each is computed from the block of the source and its
+    strongest neighbours.
 
     Parameters
     ----------
     normal : NormalEquations
     precision : ndarray, shape (n,)
         Prior precision of the derivative terms.
-    least : float
-        Neighbours with a smaller flux correlation are taken as known.
-    most : int
+    min_correlation : float
+        Neighbours whose flux is correlated less than this with the source's count as known.
+    max_neighbours : int
         Largest number of neighbours.
 
     Returns
@@ -137,12 +123,13 @@ def covariances(normal, precision, least=0.03, most=12):
     ndarray, shape (n, 3, 3)
         Infinite where a source has no good pixel.
     """
-    covariance = kernel.local_covariance(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), least, most)
+    covariance = kernel.local_covariance(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), min_correlation,
+                                         max_neighbours)
     return covariance.reshape(-1, 3, 3)
 
 
-def gains(normal, precision, first, least=0.03, most=8):
-    """What each candidate would bring to the fit, its neighbours giving way.
+def candidate_significance(normal, precision, first, min_correlation=0.03, max_neighbours=8):
+    """Significance of candidates: the improvement in chi2 when one is added and its neighbours are refitted.
 
     Parameters
     ----------
@@ -152,14 +139,14 @@ def gains(normal, precision, first, least=0.03, most=8):
         Prior precision of the derivative terms.
     first : int
         Number of the first candidate.
-    least, most
+    min_correlation, max_neighbours
         As `covariances`.
 
     Returns
     -------
     ndarray, shape (n-first,)
-        Flux over its error: the root of the improvement in chi2, with the flux's sign.
+        Flux over its error, which is the square root of the improvement in chi2 with the sign of the flux.
     """
     flux, variance = kernel.trial_fluxes(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), normal.rhs,
-                                         first, least, most).T
+                                         first, min_correlation, max_neighbours).T
     return flux/np.sqrt(variance)
