@@ -11,7 +11,6 @@ import warnings
 from pathlib import Path
 
 from crowdsource.cli.main import main
-
 from crowdsource.engine import loop as fit  # noqa: F401
 
 ROOM = 6 << 30

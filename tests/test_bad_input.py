@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.cli.main import main
 from scipy import ndimage
 from small_fields import NOISE, SKY, star_image, tan_wcs, write_fits
 
+from crowdsource.cli.main import main
 from crowdsource.config import from_mapping
 from crowdsource.core.errors import OutputError
 from crowdsource.core.flags import ENGINE, MASK_SHIFT

@@ -7,15 +7,15 @@ import pytest
 from crowdsource.config import FitConfig
 from crowdsource.engine.confusion import (
     CELL,
-    EXTENTS,
-    SLOPE,
+    EXTENT_RANGE,
+    TYPICAL_SLOPE,
     confusion_noise,
+    extent_factor,
     local_density,
     local_mean,
     power_law_slope,
     response,
     undetected_power,
-    widening,
 )
 from crowdsource.engine.sources import Sources
 from crowdsource.engine.undetected import UndetectedLight
@@ -25,7 +25,7 @@ SHAPE = (512, 640)
 REPLY = response(FieldPSF.moffat(SHAPE, 4.).stamp(19))
 
 
-def crowd(count, seed=1, slope=SLOPE, shape=SHAPE):
+def crowd(count, seed=1, slope=TYPICAL_SLOPE, shape=SHAPE):
     """Sources above 15 sigma whose counts follow a power law, with errors of 1."""
     rng = np.random.default_rng(seed)
     flux = 15*rng.random(count)**(-1/(slope-1))
@@ -44,14 +44,14 @@ def test_response_is_the_psf_against_itself():
     products = np.array([(padded*s).sum() for s in shifted])/(p**2).sum()
     assert REPLY.area == pytest.approx((products**2).sum(), rel=0.02)
     # a source is moved by light on the scale of its own width
-    assert 0.5 < REPLY.arm < 2
+    assert 0.5 < REPLY.lever < 2
 
 
 def test_a_fit_in_confusion_answers_less_to_it_and_more_to_photons():
     stamp = FieldPSF.moffat(SHAPE, 4.).stamp(19)
     assert REPLY.photons == pytest.approx(np.ones(3))
     replies = [response(stamp, UndetectedLight(stamp, power, 2.)) for power in (1e-6, 10., 60.)]
-    assert replies[0].area == pytest.approx(REPLY.area, rel=1e-4) and replies[0].arm == pytest.approx(REPLY.arm, rel=1e-4)
+    assert replies[0].area == pytest.approx(REPLY.area, rel=1e-4) and replies[0].lever == pytest.approx(REPLY.lever, rel=1e-4)
     areas, photons = np.array([r.area for r in replies]), np.array([r.photons for r in replies])
     assert (np.diff(areas) < -0.1*areas[:-1]).all() and (np.diff(photons, axis=0) > 0.01).all()
     # what a filter gains in confusion it must not lose in photons: with the power of 60 the sum of both is least for its own
@@ -62,7 +62,7 @@ def test_a_fit_in_confusion_answers_less_to_it_and_more_to_photons():
 def test_power_of_undetected_stars_is_the_integral_of_their_counts():
     s, density = crowd(4000), 4000/np.prod(SHAPE)
     flux = np.linspace(1e-3, 3., 100_000)
-    wanted = np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
+    wanted = np.trapezoid(density*(TYPICAL_SLOPE-1)/15*(flux/15)**-TYPICAL_SLOPE*flux**2, flux)
     assert undetected_power(s, np.ones(SHAPE, bool), 3.) == pytest.approx(wanted, rel=0.1)
     # half of the pixels hold all of them
     half = np.ones(SHAPE, bool)
@@ -78,14 +78,14 @@ def test_noise_grows_with_the_crowd_and_is_that_of_a_power_law():
     # by hand: stars below the limit of 0.85 * 4.5 sigma, dN/dF = N (s-1) / 15 (F/15)^-s
     limit, density = 0.85*4.5, 4000/np.prod(SHAPE)
     flux = np.linspace(1e-3, limit, 200_000)
-    variance = REPLY.area*np.trapezoid(density*(SLOPE-1)/15*(flux/15)**-SLOPE*flux**2, flux)
+    variance = REPLY.area*np.trapezoid(density*(TYPICAL_SLOPE-1)/15*(flux/15)**-TYPICAL_SLOPE*flux**2, flux)
     assert many == pytest.approx(np.sqrt(variance), rel=0.1)
 
 
 def test_noise_grows_with_the_error_that_a_hidden_star_must_overcome():
     s = crowd(4000)
     # twice the limit: variance times 2^(3-s); bright stars hide by their own light
-    assert np.median(noise(s, 2.)/noise(s, 1.)) == pytest.approx(2**((3-SLOPE)/2), rel=0.03)
+    assert np.median(noise(s, 2.)/noise(s, 1.)) == pytest.approx(2**((3-TYPICAL_SLOPE)/2), rel=0.03)
     careless = replace(FitConfig(), detect=replace(FitConfig().detect, threshold=9.))
     assert (noise(s, 1., careless) >= noise(s, 1.)).all() and np.median(noise(s, 1., careless)) > 1.3*np.median(noise(s, 1.))
 
@@ -139,14 +139,14 @@ def test_density_follows_the_stars_and_the_good_pixels():
 def test_slope_is_found_and_few_sources_keep_the_common_one():
     for slope in (1.5, 2.2):
         assert power_law_slope(crowd(5000, slope=slope).flux/15) == pytest.approx(slope, abs=0.05)
-    assert power_law_slope(np.array([])) == pytest.approx(SLOPE)
+    assert power_law_slope(np.array([])) == pytest.approx(TYPICAL_SLOPE)
 
 
 def test_wide_sources_have_more_noise_and_thin_ones_less():
-    assert widening(0.) == 1
-    values = widening(np.linspace(-5, 8, 50))
+    assert extent_factor(0.) == 1
+    values = extent_factor(np.linspace(-5, 8, 50))
     assert (np.diff(values) >= 0).all() and values[0] < 1 < values[-1]
-    assert widening(np.inf) == widening(EXTENTS[1])
+    assert extent_factor(np.inf) == extent_factor(EXTENT_RANGE[1])
 
 
 def test_no_sources_no_noise():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from crowdsource.config import CullConfig
-from crowdsource.engine.cull import ENTANGLED, OUTSIDE, marginal_error, needed, removal_error, worthy
+from crowdsource.engine.cull import MARGIN, MAX_POSITION_INFLATION, acceptable, marginal_error, removal_error, significant
 from crowdsource.engine.sources import Sources
 
 SHAPE = (50, 60)
@@ -17,11 +17,11 @@ def sources(rows, error=1., bright=()):
 
 
 def cull(s, config, shape):
-    return s.subset(worthy(s, config, shape))
+    return s.subset(acceptable(s, config, shape))
 
 
 def prune(s, significance, least, reach):
-    return s.subset(needed(s, significance, least, reach))
+    return s.subset(significant(s, significance, least, reach))
 
 
 def test_faint_sources_go_and_negative_ones():
@@ -37,9 +37,9 @@ def test_sources_whose_error_is_not_known_go(least):
 
 
 def test_sources_far_off_the_image_go():
-    far = OUTSIDE+0.1
+    far = MARGIN+0.1
     rows = [(-far, 10, 100), (59+far, 10, 100), (10, -far, 100), (10, 49+far, 100)]
-    rows += [(-OUTSIDE+0.1, 20, 101), (20, 49+OUTSIDE-0.1, 102)]
+    rows += [(-MARGIN+0.1, 20, 101), (20, 49+MARGIN-0.1, 102)]
     assert cull(sources(rows), CONFIG, SHAPE).flux.tolist() == [101, 102]
 
 
@@ -103,4 +103,4 @@ def test_what_goes_takes_its_position_with_it():
     c = np.concatenate([np.linalg.inv(inverse), np.full((1, 3, 3), np.inf)])
     error = removal_error(c)
     assert error[:2] == pytest.approx([1, 1]) and marginal_error(c)[0] == pytest.approx(1.25)
-    assert error[2] == pytest.approx(marginal_error(c)[2]/ENTANGLED) and error[2] > 5 and error[3] == np.inf
+    assert error[2] == pytest.approx(marginal_error(c)[2]/MAX_POSITION_INFLATION) and error[2] > 5 and error[3] == np.inf

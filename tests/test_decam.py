@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.cli.main import main
 from crowdsource.instruments.decam.adapter import FLAGS, Decam, band, decoded, image_of, names, seam_step, version
 from small_fields import NOISE, star_image, tan_wcs
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import DataFileError, InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.io.fits import read_image

@@ -6,12 +6,12 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
-from crowdsource.cli.main import main
 from crowdsource.instruments.decam.adapter import FLAGS, Decam
 from crowdsource.instruments.skymasks import bright_boxes, ellipses, galaxies, tangent_offsets
 from small_fields import NOISE, tan_wcs
 from test_decam import SHAPE, read, write_exposure
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import DataFileError, InputError, InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image

@@ -7,12 +7,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.cli.main import main
 from crowdsource.instruments.decam.adapter import FLAGS, SHAPE, Decam, decoded, seam_step
 from crowdsource.instruments.decam.layout import layout, place_of, wcs_cards
 from crowdsource.instruments.decam.planes import codes_of, write_images
 from crowdsource.instruments.decam.simulation import DEFAULTS, S7_STEP, configured, simulate_exposure
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, InputError, InstrumentError, OutputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image

@@ -7,12 +7,12 @@ import pytest
 from astropy.io import fits
 from crowdsource.instruments.decam.adapter import Decam
 from crowdsource.instruments.decam.wings import halos
-from crowdsource.psf.refit.profile import affordable_order
 
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import InstrumentError
 from crowdsource.core.image import Image
 from crowdsource.exposure.instrument import complete
+from crowdsource.psf.refit.profile import affordable_order
 
 PICTURES = Path(__file__).resolve().parents[2]/"shared"/"data"/"decam"/"psf"
 

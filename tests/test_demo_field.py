@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from crowdsource.cli.demo import demo_field
 from crowdsource.cli.main import main
-
 from crowdsource.simulate import SIMULATED
 from crowdsource.simulate.files import read_simulation
 

@@ -7,8 +7,8 @@ from crowdsource.cython_ext import detect as kernel
 
 from crowdsource.config import DetectConfig
 from crowdsource.core.flags import ENGINE
-from crowdsource.engine.design import model_image
 from crowdsource.core.matched_filter import MatchedFilter, correlated, local_maxima
+from crowdsource.engine.design import model_image
 from crowdsource.engine.detection import Peaks, apart, as_sharp, curvature, find_peaks
 from crowdsource.psf.model import FieldPSF
 

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from crowdsource.cli.main import build_parser
 
 ROOT = Path(__file__).parent.parent

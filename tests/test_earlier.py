@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.cli.main import main
 from small_fields import NOISE, SKY, star_image, write_fits
 from test_cli import FLUX, SHAPE, X, Y
 from test_decam import write_exposure
 
+from crowdsource.cli.main import main
 from crowdsource.config import FitConfig, from_mapping
 from crowdsource.core.errors import ConfigError, InputError
 from crowdsource.core.image import Image

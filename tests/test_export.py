@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from crowdsource.cli.commands.healpix import cone, export
-from crowdsource.cli.main import main
 from small_release import CENTRE, small_survey
 
+from crowdsource.cli.commands.healpix import cone, export
+from crowdsource.cli.main import main
 from crowdsource.io.tables import read_table
 
 pytest.importorskip("pyarrow", reason="needs pyarrow")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.cli.main import main
 from small_catalogs import SCALE, image_header, rows, write_catalog
 from small_fields import star_image, tan_wcs, write_fits
 from test_decam import write_exposure
 from test_store import everything
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError
 from crowdsource.survey.store.columns import Given
 from crowdsource.survey.store.ingest import catalog_files, ingest, ingest_zero_points

@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from crowdsource.cli.main import main
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 from test_cli import FLUX, SHAPE, X, Y
 
+from crowdsource.cli.main import main
 from crowdsource.exposure.products import rounded
 from crowdsource.io.tables import read_table
 

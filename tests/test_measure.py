@@ -5,7 +5,7 @@ from crowdsource.cython_ext.measure import COLUMNS
 
 from crowdsource.core.image import Image
 from crowdsource.engine.design import model_image
-from crowdsource.engine.measure import SPREAD_SCALE, extent_significance, heart_side, measure
+from crowdsource.engine.measure import SPREAD_SCALE, extent_significance, inner_side, measure
 from crowdsource.engine.sources import Sources
 from crowdsource.psf.base import pixel
 from crowdsource.psf.model import FieldPSF
@@ -153,7 +153,7 @@ def test_spread_model_is_zero_for_stars_and_signed_for_what_is_wider_or_thinner(
 
 
 def test_the_heart_of_a_star_shows_its_own_width_and_not_the_light_around_it():
-    side, extents = heart_side(PSF), {}
+    side, extents = inner_side(PSF), {}
     assert side == 7
     for name, distance in (("companion", 2.), ("neighbour", 6.)):
         residual = stars([50.+distance], [40.], [100.])

@@ -7,8 +7,8 @@ from crowdsource.config import CullConfig, FitConfig, PSFConfig
 from crowdsource.core.image import Image
 from crowdsource.engine.joint_fit import fitted
 from crowdsource.engine.loop import initialize
-from crowdsource.engine.prune import culled
 from crowdsource.engine.merge import merged
+from crowdsource.engine.prune import pruned
 from crowdsource.engine.sources import Sources
 from crowdsource.engine.stages import with_model
 from crowdsource.engine.state import PRUNE, SEARCH
@@ -98,7 +98,7 @@ def test_a_pruning_pass_does_so_where_it_is_asked_to():
     for least in (0., 3.):
         state = started(image, *between(x, y, flux), merge=least)
         # sources of the pass itself are spared
-        left[least] = len(culled(replace(state, kind=PRUNE, passno=3)).sources)
+        left[least] = len(pruned(replace(state, kind=PRUNE, passno=3)).sources)
     assert left[0.] > 2.5*COUNT and left[3.] <= 2*COUNT+4
 
 
@@ -112,18 +112,18 @@ def test_of_two_sources_on_one_star_the_one_that_stays_moves_to_its_place():
     distance = {}
     for least in (0., 3.):
         state = replace(started(image, *halves(x, y, flux), merge=least), kind=PRUNE, passno=3)
-        s = culled(state).sources
+        s = pruned(state).sources
         assert len(s) <= COUNT+1
         distance[least] = np.median(np.hypot(s.x[:, None]-x[0], s.y[:, None]-y[0]).min(axis=0))
     # a lone star of this flux is known to 0.14 pixels along each axis
     assert distance[3.] < 0.25 < 1.5*distance[3.] < distance[0.]
 
 
-def test_doomed_sources_stay_where_no_neighbour_could_take_their_place():
+def test_insignificant_sources_stay_where_no_neighbour_could_replace_them():
     x, y, flux, image = groups((4000., 2700.), (-1.1, 1.1))
     state = started(image, x, y, flux)
-    doomed = np.full(2*COUNT, 3.), 6., np.ones(2*COUNT, bool)
-    assert len(merged(state, *doomed).sources) == 2*COUNT
+    insignificant = np.full(2*COUNT, 3.), 6., np.ones(2*COUNT, bool)
+    assert len(merged(state, *insignificant).sources) == 2*COUNT
     # neighbours out of reach take no place: the linear significance counts
     alone = started(image, x[:1], y[:1], flux[:1])
     assert len(merged(alone, np.full(COUNT, 3.), 6., np.ones(COUNT, bool)).sources) == 0
@@ -136,7 +136,7 @@ def test_a_source_stays_while_what_was_found_beside_it_settles():
     left = {}
     for passno in (3, 4):
         sources = state.sources.with_values(passno=np.where(old, 0, 3))
-        left[passno] = len(culled(replace(state, sources=sources, passno=passno)).sources)
+        left[passno] = len(pruned(replace(state, sources=sources, passno=passno)).sources)
     assert left[3] > 1.8*COUNT and left[4] < 1.2*COUNT
 
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.cli.main import main
 from crowdsource.instruments.decam.adapter import FLAGS
 from small_fields import GAIN, NOISE, SKY, star_image, write_fits
 from test_decam import SHAPE as CCD_SHAPE
 from test_decam import write_exposure
 from tiny_network import write_network
 
+from crowdsource.cli.main import main
 from crowdsource.config import FitConfig, NebulosityConfig, from_mapping
 from crowdsource.core.errors import ConfigError
 from crowdsource.core.flags import ENGINE

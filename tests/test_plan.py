@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
-from crowdsource.cli.main import main
 from small_survey import CCDS, WISH, damage, make_survey
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError
 from crowdsource.io.names import distinct_name, is_safe, safe_name
 from crowdsource.io.tables import read_table

@@ -11,9 +11,9 @@ from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
-from crowdsource.cli.main import main
 from small_survey import CCDS, catalogs, damage, leftovers, make_manifest, make_survey
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError
 from crowdsource.production import executors
 from crowdsource.production.executors import Workers, workers_of

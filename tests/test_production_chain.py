@@ -3,9 +3,9 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from crowdsource.cli.main import main
 from small_survey import make_manifest, make_survey
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError
 from crowdsource.production import run as running
 from crowdsource.production.executors import workers_of

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from crowdsource.cli.main import main
 from small_survey import catalogs, leftovers, make_manifest, make_survey
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError
 
 pytest.importorskip("distributed", reason="Dask's scheduler is not installed")

@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from crowdsource.psf.refit.profile import refit
 from scipy.signal import fftconvolve
 
 from crowdsource.config import PSFConfig
@@ -13,6 +12,7 @@ from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.halo import Halo, spike
 from crowdsource.psf.profiles.moffat import MoffatWings, moffat, moffat_transform, pixel_moffat
+from crowdsource.psf.refit.profile import refit
 
 SHAPE = 400, 500
 HALO = Halo.of([(0.12, 9., 3.), (0.03, 40., 2.2)], [(0.004, 45., 4., 0.01, 2., 8., 2.2)])

@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
-from crowdsource.psf.refit.narrow import core_templates, fit_narrow_core
 from test_psf_refit import SHAPE, stars
 
 from crowdsource.config import PSFConfig
@@ -12,6 +11,7 @@ from crowdsource.psf.formats.native import read_hdus
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.gridded import GridWings
 from crowdsource.psf.profiles.stamp import StampWings
+from crowdsource.psf.refit.narrow import core_templates, fit_narrow_core
 
 CONFIG = PSFConfig(order=0, core=9, min_stars=200)
 PHASES = np.array([(0, 0), (0.25, 0), (0.49, 0), (0.49, 0.49), (-0.25, 0.25), (0.4, -0.1)])

@@ -6,11 +6,11 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from astropy.table import Table
-from crowdsource.cli.main import main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_sky import detections
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError, OutputError, StoreError
 from crowdsource.survey.healpix import INDEX, Pixel, cells_around
 from crowdsource.survey.objects import release as module

@@ -12,7 +12,7 @@ from small_fields import NOISE, star_image
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.core.image import Image
-from crowdsource.exposure.instrument import Exposure, Instrument, DetectorTask
+from crowdsource.exposure.instrument import DetectorTask, Exposure, Instrument
 from crowdsource.exposure.run import Settings, configuration, plan, run, status
 from crowdsource.io.tables import read_table
 

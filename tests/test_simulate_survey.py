@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
-from crowdsource.cli.main import main
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError, OutputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.engine.schema import columns_of

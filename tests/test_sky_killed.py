@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from crowdsource.cli.main import main
 from small_catalogs import image_header, rows, write_catalog
 
+from crowdsource.cli.main import main
 from crowdsource.survey.objects.release import open_release, releases
 from crowdsource.survey.store.ingest import ingest
 from crowdsource.survey.store.store import create_store

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from crowdsource.cli.main import main
 
+from crowdsource.cli.main import main
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.simulate.files import write_simulation
 from crowdsource.survey.objects.release import open_release

@@ -2,9 +2,9 @@
 import hashlib
 
 import pytest
-from crowdsource.cli.main import main
 from small_catalogs import image_header, rows, write_catalog
 
+from crowdsource.cli.main import main
 from crowdsource.survey.store import ledger
 from crowdsource.survey.store.ingest import ingest, ingest_zero_points
 from crowdsource.survey.store.store import LOCKS, create_store, open_store

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.cli.main import main
 from crowdsource.instruments.wise.adapter import FLAGS, MASK_BITS, Wise, crowd_saturated, files_of, flags_of, full_ivar
 from crowdsource.instruments.wise.psf import Orientation, PolarModel, built_in, orientation
 
+from crowdsource.cli.main import main
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import CrowdsourceError, DataFileError, InputError, InstrumentError
 from crowdsource.core.flags import ENGINE

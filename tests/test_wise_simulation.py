@@ -7,7 +7,6 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.cli.main import main
 from crowdsource.instruments.wise.adapter import FLAGS, MASK_BITS, PSF_VARIABLE, SATURATED, Wise, flags_of, full_ivar
 from crowdsource.instruments.wise.atlas import atlas
 from crowdsource.instruments.wise.planes import bits_of, invvar_of, tile_header, write_images
@@ -16,6 +15,7 @@ from crowdsource.instruments.wise.shapes import BRIGHT, GHOST, GHOSTLY, LATENTS,
 from crowdsource.instruments.wise.simulation import BANDS, FINER, NORM, Place, add_stars, configured, sight, simulate_tile
 from crowdsource.instruments.wise.simulation import SAMPLES as TRUE_SAMPLES
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, InputError, InstrumentError, OutputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image

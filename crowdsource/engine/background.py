@@ -104,7 +104,7 @@ def _edges(n, block):
     return np.linspace(0, n, blocks+1).astype(np.intp)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Spline:
     """From block values to the pixels of an axis: cubic between block centres, constant outside them.
 

@@ -3,15 +3,16 @@ import numpy as np
 
 from ..core.flags import combine
 from ..psf.base import MODEL_ERROR, pixel
-from .confusion import widening
-from .measure import extent_significance, heart_side, measured
+from .confusion import extent_factor
+from .measure import extent_significance, inner_side, measured
 from .psf_stars import select
 from .schema import PROBABILITY, magnitudes, make_catalog
-from .stages import confused, undetected_light
+from .stages import confusion_of, undetected_light
 
 HUGE_ERROR = 1e30
-LARGEST_GAIN = 0.1
-"""Of a flux by its position: where that is hardly known the second order says no more."""
+"""Error of what is not known at all."""
+LARGEST_BIAS = 0.1
+"""Largest relative bias that is corrected: where a position is hardly known the second-order formula does not hold."""
 
 
 def image_catalog(state):
@@ -46,7 +47,7 @@ def image_catalog(state):
 
 
 def flux_unit(name):
-    """The image's unit as astropy writes it; counts where the header's word is none that it knows."""
+    """The image's unit as astropy writes it; counts where astropy does not know the header's."""
     from astropy import units
     known = {"count": "ct", "counts": "ct", "adu": "adu", "dn": "adu", "electrons": "electron", "e-": "electron"}
     unit = units.Unit(known.get(str(name).lower(), name), parse_strict="silent")
@@ -54,10 +55,10 @@ def flux_unit(name):
 
 
 def _unbiased(state):
-    """Fluxes less what they gain by positions that were fitted to the same noise, which moves them to where the flux is largest.
+    """Fluxes corrected for the bias that fitted positions cause: noise moves them to where the flux is largest.
 
-    To second order the relative gain is half of each coordinate's variance times the curvature of the PSF's match with itself
-    (Portillo, Speagle and Finkbeiner 2020, AJ 159, 165); for a lone star on the sky that is the square of the relative error.
+    To second order the relative bias is half of each coordinate's variance times the curvature of the PSF's autocorrelation
+    (Portillo, Speagle and Finkbeiner 2020, AJ 159, 165); for an isolated star on the sky it is the square of the relative error.
     """
     if state.forced or not len(state.sources):
         return state.flux
@@ -65,16 +66,16 @@ def _unbiased(state):
     light, *slopes = (plane.astype(np.float64)
                       for plane in state.psf.render(*middle, state.config.solve.stamp_sizes[0], derivatives=True))
     # the covariance is that of flux times shift
-    gain = sum((slope**2).sum()/(light**2).sum()*state.covariance[:, k, k] for k, slope in enumerate(slopes, start=1))/2
+    bias = sum((slope**2).sum()/(light**2).sum()*state.covariance[:, k, k] for k, slope in enumerate(slopes, start=1))/2
     positive = state.flux > 0
-    gain = np.where(positive & np.isfinite(gain), gain, 0)/np.where(positive, state.flux, 1)**2
-    return state.flux*(1-np.minimum(gain, LARGEST_GAIN))
+    bias = np.where(positive & np.isfinite(bias), bias, 0)/np.where(positive, state.flux, 1)**2
+    return state.flux*(1-np.minimum(bias, LARGEST_BIAS))
 
 
-def _errors(state, seen):
+def _errors(state, visible):
     """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known.
 
-    Of a star's light that lies on masked pixels, all but the part `seen`, only the PSF tells, as well as it is known.
+    Light of a star on masked pixels, all but the fraction `visible`, is known only as accurately as the PSF is.
     """
     variance = np.diagonal(state.covariance, axis1=1, axis2=2)
     known = np.isfinite(variance) & (variance > 0)
@@ -82,18 +83,18 @@ def _errors(state, seen):
     flux = np.maximum(np.abs(state.flux), sigma[:, 0]*1e-3)
     flux = np.where(flux > 0, flux, 1)
     isolated = np.where(np.isfinite(state.sources.error), state.sources.error, HUGE_ERROR)
-    confusion, reply = confused(state, sigma[:, 0], undetected_light(state))
+    confusion, response = confusion_of(state, sigma[:, 0], undetected_light(state))
     if confusion.any():
-        confusion = confusion*widening(extent_significance(measured(state, side=heart_side(state.psf))))
-    sigma = np.minimum(sigma*np.sqrt(reply.photons), HUGE_ERROR)
-    shift = [np.hypot(sigma[:, k], reply.arm*confusion)/flux for k in (1, 2)]
-    hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-seen)*flux, 0)
+        confusion = confusion*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
+    sigma = np.minimum(sigma*np.sqrt(response.photons), HUGE_ERROR)
+    shift = [np.hypot(sigma[:, k], response.lever*confusion)/flux for k in (1, 2)]
+    hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-visible)*flux, 0)
     return dict(dflux=np.hypot(np.hypot(sigma[:, 0], confusion), hidden), dflux_joint=sigma[:, 0],
                 dx=np.minimum(shift[0], HUGE_ERROR), dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
 
 
 def _at_centre(state):
-    """Planes' values at the pixel that holds each source; sources off the image take the nearest pixel's."""
+    """Values of the planes at the pixel that holds each source, for sources off the image at the nearest pixel."""
     at = state.sources.inside(state.image.shape)
     here = dict(flags=combine(state.image.dq[at], state.image.mask[at]), sky=state.sky[at])
     if state.probabilities is not None:

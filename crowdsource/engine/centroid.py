@@ -9,7 +9,8 @@ from ..psf.base import pixel
 from .design import add_stamps, chunks_by_size
 
 MULTIPLICATIVE = 2.
-"""A centroid weighted with the PSF sees half of a small offset, for any profile: the integral of x p(x) p'(x) is half that of p(x)^2."""
+"""A centroid weighted with the PSF sees half of a small offset, for any profile: the integral of x p(x) p'(x) is half that of
+p(x)^2."""
 APERTURE = 3
 """Half width of the aperture for the barycentre of the first pass, pixels."""
 

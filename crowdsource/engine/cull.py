@@ -1,16 +1,17 @@
-"""Removal of sources that are too faint, too close to a brighter one, or have left the image."""
+"""Rules for removing sources: too faint, too close to a brighter one, off the image, or not significant."""
 import numpy as np
 
 from ..core.neighbours import pairs
 
-OUTSIDE = 8.
-ENTANGLED = 2.5
-"""Largest ratio of a flux error with the source's own position unknown to one with it known that speaks for two sources: where it
-is larger they stand in places that the image hardly tells apart from others."""
+MARGIN = 8.
+"""Sources farther off the image than this are removed, pixels."""
+MAX_POSITION_INFLATION = 2.5
+"""Largest ratio of a flux error with the position free to the one with the position known that counts for pruning; where the
+ratio is larger, the image hardly separates the source from its neighbours."""
 
 
-def worthy(sources, config, shape):
-    """Which sources are bright enough, apart enough and on the image.
+def acceptable(sources, config, shape):
+    """Which sources are bright enough, far enough from each other, and on the image.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def worthy(sources, config, shape):
     ny, nx = shape
     known = np.isfinite(sources.error)
     keep = known & (sources.flux > config.min_significance*np.where(known, sources.error, 0))
-    keep &= (sources.x > -OUTSIDE) & (sources.x < nx-1+OUTSIDE) & (sources.y > -OUTSIDE) & (sources.y < ny-1+OUTSIDE)
+    keep &= (sources.x > -MARGIN) & (sources.x < nx-1+MARGIN) & (sources.y > -MARGIN) & (sources.y < ny-1+MARGIN)
     keep |= sources.bright
     if config.min_separation > 0 and keep.sum() > 1:
         keep[keep] = ~_fainter_of_close(sources.subset(keep), config)
@@ -34,16 +35,22 @@ def worthy(sources, config, shape):
 
 
 def marginal_error(covariance):
-    """Flux errors with position and neighbours marginalised, shape (n,)."""
+    """Flux errors marginalised over the source's position and its neighbours, shape (n,).
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (n, 3, 3)
+        Of flux, and flux times shift in x and y, marginalised over the neighbours.
+    """
     return np.sqrt(np.maximum(covariance[:, 0, 0], 1e-300))
 
 
 def removal_error(covariance):
-    """Flux errors in units of which a flux is the root of the chi2 that the model loses without the source, shape (n,).
+    """Flux errors for which flux over error is the square root of the chi2 that the model loses without the source, shape (n,).
 
-    A source that goes takes its position with it, which therefore counts as known; its neighbours' fluxes and positions give way.
-    For a source on its own that is no different from the marginal error; one on the flank of another differs from it in little
-    but what a shift of its own would do as well.
+    When a source is removed its position goes as well, which therefore counts as known, while the fluxes and positions of its
+    neighbours are free. For an isolated source this equals the marginal error; for one on the flank of another the marginal error
+    is larger, since a shift of the source changes the image almost as a change of its flux does.
 
     Parameters
     ----------
@@ -57,40 +64,40 @@ def removal_error(covariance):
         # the Schur complement of the position's block is the inverse of the flux's own element of the inverse
         known = flux-(x**2*yy-2*x*y*xy+y**2*xx)/np.where(position > 0, position, np.inf)
         known = np.where(np.isfinite(known) & (position > 0), known, flux)
-    return np.sqrt(np.maximum(np.maximum(known, flux/ENTANGLED**2), 1e-300))
+    return np.sqrt(np.maximum(np.maximum(known, flux/MAX_POSITION_INFLATION**2), 1e-300))
 
 
-def needed(sources, significance, least, reach):
-    """Which sources the model needs: those whose fluxes are significant.
+def significant(sources, significance, bound, radius):
+    """Which sources are significant enough to stay.
 
-    Two sources on one star rob each other of significance, so that of sources close together only the least significant goes at
-    a time.
+    Two sources on one star make each other insignificant, so that of several close together only the least significant is removed
+    at a time.
 
     Parameters
     ----------
     sources : crowdsource.engine.sources.Sources
     significance : ndarray, shape (n,)
-        Flux over `removal_error`, less what speaks against a source.
-    least : float
+        Flux over `removal_error`, or what stands for it.
+    bound : float
         Smallest significance.
-    reach : float
-        Sources nearer than this compete, pixels.
+    radius : float
+        Sources nearer to each other than this compete, pixels.
 
     Returns
     -------
     ndarray of bool, shape (n,)
     """
-    doomed = np.flatnonzero((significance < least) & ~sources.bright)
-    first, second = pairs(sources.x[doomed], sources.y[doomed], reach).T
-    spared = np.zeros(len(doomed), bool)
-    spared[np.where(significance[doomed][first] < significance[doomed][second], second, first)] = True
+    insignificant = np.flatnonzero((significance < bound) & ~sources.bright)
+    first, second = pairs(sources.x[insignificant], sources.y[insignificant], radius).T
+    spared = np.zeros(len(insignificant), bool)
+    spared[np.where(significance[insignificant][first] < significance[insignificant][second], second, first)] = True
     keep = np.ones(len(sources), bool)
-    keep[doomed[~spared]] = False
+    keep[insignificant[~spared]] = False
     return keep
 
 
 def _fainter_of_close(sources, config):
-    """The fainter of each pair closer than allowed, brightest first; exempt ones stay."""
+    """Which sources are the fainter of a pair closer than allowed, starting from the brightest; exempt ones stay."""
     first, second = pairs(sources.x, sources.y, config.min_separation).T
     drop = np.zeros(len(sources), bool)
     flux = sources.flux

@@ -1,4 +1,4 @@
-"""The design matrix: stamps of all sources of a box, and what is computed from them pixel by pixel."""
+"""The design matrix: stamps of all sources of a box, and the images and matrices computed from them."""
 import logging
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from ..psf.base import pixel
 
 log = logging.getLogger(__name__)
 CHUNK_PIXELS = 400_000
-RESERVE, MOST_RESERVE = 4, 1 << 26
-"""How much longer than needed a buffer for stamps is, in its own length, and the most values that this comes to."""
-BAND = 512
-"""Height of the bands in which a model is rendered, pixels; stars that reach into two are rendered twice."""
+RESERVE, MAX_RESERVE = 4, 1 << 26
+"""Spare length of a buffer for stamps in units of the length that is needed, and its largest number of values."""
+ROWS = 512
+"""Height of the ranges of rows in which a model is rendered, pixels; stars that reach into two are rendered twice."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StampSet:
     """Rendered stamps of sources, in the layout of the design kernels.
 
@@ -63,22 +63,22 @@ def chunks_by_size(size):
 
 
 class Workspace:
-    """Buffers for stamps that are handed out and taken back, so that each pass need not ask the system for fresh memory."""
+    """Buffers for stamps that are lent and returned, so that each pass need not allocate new memory."""
 
     def __init__(self):
         self._free = []
 
     def take(self, length):
-        """A float32 buffer of at least so many values, whatever they are."""
+        """A float32 buffer of at least so many values, not initialised."""
         try:
             buffer = self._free.pop()
         except IndexError:
             buffer = np.empty(0, np.float32)
-        # the next pass has more sources; what is not written to takes no memory, and new memory takes time
-        return buffer if len(buffer) >= length else np.empty(length+min(RESERVE*length, MOST_RESERVE), np.float32)
+        # the next pass has more sources; pages that are not written to take no memory, and allocating takes time
+        return buffer if len(buffer) >= length else np.empty(length+min(RESERVE*length, MAX_RESERVE), np.float32)
 
     def give(self, buffer):
-        """Take a buffer back; nobody may use it any more."""
+        """Return a buffer, which must not be used any more."""
         self._free.append(buffer)
 
 
@@ -141,18 +141,18 @@ def model_image(psf, x, y, flux, size, shape, out=None, run=map):
 
     def band(rows):
         if fresh:
-            # written before it is read: new pages of zeros cost twice, and several threads wait for each other's
+            # written before it is read: the kernel would otherwise map pages of zeros twice, while other threads wait
             out[rows] = 0
         for gx, gy, gf, s in groups:
             near = (gy > rows.start-s//2-1) & (gy < rows.stop+s//2)
             psf.add_to(out[rows], gx[near], gy[near], gf[near], s, top=rows.start)
 
-    list(run(band, bands(shape[0], BAND)))
+    list(run(band, bands(shape[0], ROWS)))
     return out
 
 
 def spread(stamps, parameters, shape, n_parameters=3):
-    """The image that changes of the parameters make: the design matrix times them.
+    """The design matrix times changes of the parameters, as an image.
 
     Parameters
     ----------
@@ -168,14 +168,14 @@ def spread(stamps, parameters, shape, n_parameters=3):
     -------
     ndarray, shape (ny, nx), float32
     """
-    # written at once, as in `model_image`
+    # initialised by writing, as in `model_image`
     out = np.full(shape, 0, np.float32)
     kernel.spread(stamps.buffer, stamps.layout, np.ascontiguousarray(parameters, dtype=np.float64), n_parameters, out)
     return out
 
 
 def add_stamps(image, stamps, x, y, factor):
-    """Add stamps around positions to an image, in place, each times a factor; what leaves the image is cut.
+    """Add stamps around positions to an image, in place, each times a factor; parts off the image are ignored.
 
     Parameters
     ----------

@@ -179,7 +179,8 @@ def fit_tile(state, tile, sources, size, n_parameters, with_errors, undetected):
 
 
 def tile_problem(state, tile, sources, size):
-    """The problem of a tile, with the candidates that improve the fit enough. Parameters as `fit_tile`; returns a `TileProblem`."""
+    """The problem of a tile, with the candidates that improve the fit enough. Parameters as `fit_tile`; returns a
+    `TileProblem`."""
     c, box = state.config.solve, tile.padded
     members, owned = tile_members(state.image.shape, tile, sources, size, len(state.sources))
     s = sources.subset(members)

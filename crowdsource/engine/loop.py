@@ -17,7 +17,7 @@ from . import stages
 from .catalog import image_catalog
 from .joint_fit import fitted
 from .measure import mean_chi2
-from .prune import culled
+from .prune import pruned
 from .schedule import next_kind, pruning_share, psf_is_due
 from .sources import Sources
 from .state import LAST, SEARCH, FitResult, PassState
@@ -25,7 +25,7 @@ from .state import LAST, SEARCH, FitResult, PassState
 log = logging.getLogger(__name__)
 
 SKY_SAMPLE = 8
-"""The sky is smooth: its median is taken over one in so many pixels along each axis."""
+"""The median of the sky, which is smooth, is taken over one in so many pixels along each axis."""
 
 
 def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, threads=1, progress=None, observer=None):
@@ -61,16 +61,16 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     ConfigError
         When a value of the config is out of range.
     """
-    tell = progress or (lambda *_: None)
+    report = progress or (lambda *_: None)
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
         state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky, run)
         while state.kind != LAST:
-            tell("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
+            report("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
             state = single_pass(replace(state, kind=next_kind(state)), start_sky=sky)
             if observer:
                 observer(state)
-        tell("measure", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=0))
+        report("measure", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=0))
         return finish(state)
 
 
@@ -89,8 +89,8 @@ def initialize(image, psf, config, sources, bright, sky, run=map):
         if table is not None:
             rows = rows.joined(_given(table, image, listed, config.solve.bright_size//2))
     zeros = np.zeros(image.shape, np.float32)
-    return PassState(image, config, psf, rows, Sources.new([], []), zeros, zeros, 0, 0, sources is not None, (), tiles,
-                     image.noise, run=run)
+    return PassState(image=image, config=config, psf=psf, sources=rows, candidates=Sources.new([], []), sky=zeros, model=zeros,
+                     passno=0, new=0, forced=sources is not None, history=(), tiles=tiles, noise=image.noise, run=run)
 
 
 def _given(table, image, listed, half):
@@ -135,7 +135,7 @@ def single_pass(state, start_sky=None):
     state, figures = fitted(state, n_parameters, with_errors=kind == LAST or pruning_share(state) > 0)
     clock("fit")
     if kind != LAST and not state.forced:
-        state = culled(state)
+        state = pruned(state)
         clock("cull")
     state = stages.with_model(state)
     clock("model")
@@ -148,8 +148,8 @@ def single_pass(state, start_sky=None):
     record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=mean_chi2(state),
                   fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky[::SKY_SAMPLE, ::SKY_SAMPLE])), **figures,
                   **clock.seconds)
-    told = ("passno", "sources", "new", "chi2", "fwhm")
-    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in told))
+    logged = ("passno", "sources", "new", "chi2", "fwhm")
+    log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in logged))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
 
 
@@ -171,4 +171,5 @@ def finish(state):
     catalog = image_catalog(state)
     history = [dict(h) for h in state.history]
     history[-1]["cpu_measure"] = time.process_time()-start
-    return FitResult(catalog, state.model, state.sky, state.psf, history, state.config, state.image, state.probabilities)
+    return FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=history, config=state.config,
+                     image=state.image, probabilities=state.probabilities)

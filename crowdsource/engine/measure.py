@@ -9,9 +9,8 @@ from .design import chunks_by_size
 SPREAD_SCALE = 1/16
 """Scale length of the disc that spread_model compares with, in FWHM (Desai et al. 2012)."""
 
-
-HEART = 0.75
-"""Half side of the box in which a source's own width shows, in FWHM: farther out it is the light of others that widens it."""
+INNER_HALF_SIDE = 0.75
+"""Half side of the inner box in which the extent of a source is its own, FWHM: farther out the light of others increases it."""
 
 
 def measure(image, residual, model, psf, sources, run=map, side=CENTROID_SIZE):
@@ -88,7 +87,7 @@ def boxes(state, x, y, side):
 
 
 def mean_chi2(state):
-    """Mean square of the residual over its error, of the good pixels."""
+    """Mean of (residual/sigma)^2 over the good pixels."""
     planes = state.image.data, state.sky, state.model, state.image.ivar
     parts = state.run(lambda rows: kernel.chi2(*(plane[rows] for plane in planes)), bands(len(state.model)))
     total, count = (sum(part) for part in zip(*parts))
@@ -96,11 +95,11 @@ def mean_chi2(state):
 
 
 def extent_significance(columns):
-    """How many sigma wider than the PSF each source is, from `measure`; 0 where nothing is known."""
+    """Extent of each source beyond the PSF in sigma, from the columns of `measure`; 0 where nothing is known."""
     error = columns["dspread_model"]
     return np.where(error > 0, columns["spread_model"]/np.where(error > 0, error, 1), 0.)
 
 
-def heart_side(psf):
-    """Odd side of the stamps in which a source's own width shows, pixels."""
-    return 2*min(max(2, round(HEART*float(psf.fwhm()))), CENTROID_SIZE//2)+1
+def inner_side(psf):
+    """Odd side of the inner box in which the extent of a source is its own, pixels."""
+    return 2*min(max(2, round(INNER_HALF_SIDE*float(psf.fwhm()))), CENTROID_SIZE//2)+1

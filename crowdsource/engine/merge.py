@@ -1,9 +1,9 @@
-"""Sources whose place their neighbours would take, were they free to move.
+"""Merging: sources that their neighbours could replace if these were free to move.
 
-The covariances of the fit tell what the model loses without a source as long as all is linear. Where a third source stands
-between two stars that have been put too far from each other, each of the two would have to move by a good part of the PSF's
-width; only a fit of these few, again and again rendered anew, shows that two are enough. It also tells where they belong:
-of two sources on one star the one that stays would otherwise keep its place beside it.
+The covariances of the fit tell what the model loses without a source as long as everything is linear. Where a third source stands
+between two stars whose positions are too far apart, both would have to move by a large part of the PSF's width; only an iterated
+fit of these few sources shows that two are enough. It also gives their positions: of two sources on one star, the one that stays
+would otherwise keep its position beside the star.
 """
 from dataclasses import dataclass, replace
 
@@ -13,63 +13,66 @@ from ..core.neighbours import neighbours
 from ..core.tiles import bands
 from ..cython_ext import merge as kernel
 from ..psf.base import pixel
-from .cull import marginal_error, needed
+from .cull import marginal_error, significant
 from .measure import boxes
 
-CROWDED = 2.5
-"""Ratio of the flux's error with neighbours and positions free to that of the source alone from which it is looked at."""
-SURE = 12.
-"""Linear significance of sources that are not looked at."""
-REACH, BOX = 1.3, 3.
-"""How far neighbours may be, and side of the box of pixels that is fitted, in FWHM."""
-NEIGHBOURS = 3
-"""So many at most are free."""
-STEPS, LARGEST_STEP = 4, 0.6
-"""Steps of the fit, and the largest shift of one of them, pixels."""
+MIN_BLENDING = 2.5
+"""A source is tried where its marginal flux error exceeds its isolated one by this factor."""
+SAFE_SIGNIFICANCE = 12.
+"""Sources of this significance, from the covariances, are not tried."""
+NEIGHBOUR_RADIUS = 1.3
+"""Largest distance of the neighbours that are refitted, FWHM."""
+BOX_SIDE = 3.
+"""Side of the box of pixels that is fitted, FWHM."""
+MAX_NEIGHBOURS = 3
+"""Largest number of neighbours that are refitted."""
+N_STEPS, LARGEST_STEP = 4, 0.6
+"""Steps of the fit, and the largest shift in one of them, pixels."""
 CHUNK = 250
+"""Number of sources that are one piece of work."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trial:
-    """Fits of sources' neighbours in their place.
+    """Fits without some sources, one at a time, in which their neighbours move.
 
     Attributes
     ----------
     source : ndarray of int, shape (n,)
         The sources that are left out.
-    members : ndarray of int, shape (n, k)
+    neighbours : ndarray of int, shape (n, k)
         Their neighbours; -1 for none.
-    loss : ndarray, shape (n,)
-        Root of the chi2 that is lost.
+    significance : ndarray, shape (n,)
+        Square root of the chi2 that is lost without the source.
     flux, x, y : ndarray, shape (n, k)
         The neighbours, refitted.
     """
     source: np.ndarray
-    members: np.ndarray
-    loss: np.ndarray
+    neighbours: np.ndarray
+    significance: np.ndarray
     flux: np.ndarray
     x: np.ndarray
     y: np.ndarray
 
 
 def entangled(state):
-    """Which sources the image hardly tells apart from their neighbours; the state has covariances."""
-    return marginal_error(state.covariance) > CROWDED*state.sources.error
+    """Which sources the image hardly separates from their neighbours; the state has covariances."""
+    return marginal_error(state.covariance) > MIN_BLENDING*state.sources.error
 
 
-def merged(state, significance, competing, doomed=False):
-    """The state without sources whose neighbours would take their place, and the neighbours there.
+def merged(state, significance, radius, insignificant=False):
+    """The state without sources that their neighbours replace, and with these at their refitted positions.
 
     Parameters
     ----------
     state : crowdsource.engine.state.PassState
         With covariances, and the model of all sources.
     significance : ndarray, shape (n,)
-        Linear one of each source; sources that have not settled are infinitely significant.
-    competing : float
-        Of sources nearer to each other than this, pixels, only one goes.
-    doomed : ndarray of bool, shape (n,), optional
-        Sources that are not significant: they go, but for those without which the model loses ``cull.prune`` nevertheless.
+        From the covariances; infinite for sources that have not settled.
+    radius : float
+        Of sources nearer to each other than this, pixels, only one is removed.
+    insignificant : ndarray of bool, shape (n,), optional
+        Sources below the bound of pruning: they are removed unless the model loses ``cull.prune`` without them nevertheless.
 
     Returns
     -------
@@ -77,83 +80,85 @@ def merged(state, significance, competing, doomed=False):
         With the model as it was.
     """
     s, fwhm = state.sources, float(state.psf.fwhm())
-    # of a star on masked pixels its wings tell, far beyond a box
+    # a star on masked pixels is measured by its wings, far beyond a box
     fixed = s.bright | (state.image.ivar[s.inside(state.image.shape)] == 0)
-    chosen, members = _companies(s, fixed, np.flatnonzero(entangled(state) & (significance < SURE) & ~fixed), fwhm)
-    c, side = state.config.cull, 2*round(BOX*fwhm/2)+1
-    loss, bound = np.where(doomed, significance, np.inf), np.where(doomed, c.prune, c.merge)
-    trials = list(state.run(lambda part: attempt(state, chosen[part], members[part], side), bands(len(chosen), CHUNK)))
+    candidates = np.flatnonzero(entangled(state) & (significance < SAFE_SIGNIFICANCE) & ~fixed)
+    tried, around = _with_neighbours(s, fixed, candidates, fwhm)
+    c, side = state.config.cull, 2*round(BOX_SIDE*fwhm/2)+1
+    loss, bound = np.where(insignificant, significance, np.inf), np.where(insignificant, c.prune, c.merge)
+    trials = list(state.run(lambda part: trial_fits(state, tried[part], around[part], side), bands(len(tried), CHUNK)))
     for trial in trials:
-        loss[trial.source] = trial.loss
-    keep = needed(s, loss/bound, 1., competing)
+        loss[trial.source] = trial.significance
+    keep = significant(s, loss/bound, 1., radius)
     flux, x, y = s.flux.copy(), s.x.copy(), s.y.copy()
     for trial in trials:
-        rows, columns = np.nonzero(~keep[trial.source][:, None] & (trial.members >= 0))
-        which = trial.members[rows, columns]
+        rows, columns = np.nonzero(~keep[trial.source][:, None] & (trial.neighbours >= 0))
+        which = trial.neighbours[rows, columns]
         for values, fitted in ((flux, trial.flux), (x, trial.x), (y, trial.y)):
             values[which] = fitted[rows, columns]
     return replace(state, sources=s.with_values(flux=flux, x=x, y=y).subset(keep), covariance=state.covariance[keep])
 
 
-def attempt(state, chosen, members, side):
-    """Fit the neighbours of some sources in their place.
+def trial_fits(state, tried, around, side):
+    """Fit the neighbours of some sources, each time without the source itself.
 
     Parameters
     ----------
     state : crowdsource.engine.state.PassState
-    chosen : ndarray of int, shape (n,)
+    tried : ndarray of int, shape (n,)
         The sources.
-    members : ndarray of int, shape (n, k)
+    around : ndarray of int, shape (n, k)
         Their neighbours; -1 for none.
     side : int
-        Of the boxes that are fitted, odd, pixels.
+        Side of the boxes that are fitted, odd, pixels.
 
     Returns
     -------
     Trial
     """
     s = state.sources
-    box = _Boxes.around(state, s.x[chosen], s.y[chosen], side)
-    group = np.concatenate([members, chosen[:, None]], axis=1)
+    box = _Boxes.centred(state, s.x[tried], s.y[tried], side)
+    group = np.concatenate([around, tried[:, None]], axis=1)
     flux, x, y = (np.where(group >= 0, values[group], other) for values, other in
-                  ((s.flux, 0.), (s.x, s.x[chosen][:, None]), (s.y, s.y[chosen][:, None])))
+                  ((s.flux, 0.), (s.x, s.x[tried][:, None]), (s.y, s.y[tried][:, None])))
     planes = box.planes(x, y, flux)
-    target = box.left+kernel.group_models(planes[0], *box.corners(x, y), flux, box.side)
-    _, whole, gain = kernel.group_steps(box.left, box.weight, planes, *box.corners(x, y))
+    target = box.residual+kernel.group_models(planes[0], *box.corners(x, y), flux, box.side)
+    _, whole, gain = kernel.group_steps(box.residual, box.ivar, planes, *box.corners(x, y))
     flux, x, y = (np.ascontiguousarray(v[:, :-1]) for v in (flux, x, y))
-    best = np.full(len(chosen), np.inf), flux, x, y
-    for _ in range(STEPS+1):
+    best = np.full(len(tried), np.inf), flux, x, y
+    for _ in range(N_STEPS+1):
         planes, corners = box.planes(x, y, flux), box.corners(x, y)
-        left = target-kernel.group_models(planes[0], *corners, flux, box.side)
-        change, chi2, _ = kernel.group_steps(left, box.weight, planes, *corners)
+        residual = target-kernel.group_models(planes[0], *corners, flux, box.side)
+        change, chi2, _ = kernel.group_steps(residual, box.ivar, planes, *corners)
         better = chi2 < best[0]
         best = [np.where(better if now.ndim == 1 else better[:, None], now, old) for now, old in zip((chi2, flux, x, y), best)]
         total = flux+change[:, :, 0]
         shift = np.where(flux[:, :, None] > 0, change[:, :, 1:]/np.where(flux > 0, flux, 1)[:, :, None], 0)
         shift = np.clip(shift, -LARGEST_STEP, LARGEST_STEP)
         flux, x, y = total, x+shift[:, :, 0], y+shift[:, :, 1]
-    return Trial(chosen, members, np.sqrt(np.maximum(best[0]-(whole-gain), 0)), *best[1:])
+    chi2, flux, x, y = best
+    return Trial(source=tried, neighbours=around, significance=np.sqrt(np.maximum(chi2-(whole-gain), 0)), flux=flux, x=x, y=y)
 
 
-def _companies(s, fixed, chosen, fwhm):
-    """Those of the chosen sources that have neighbours, and the neighbours whose light matters most at their place."""
-    indptr, near = neighbours(s.x, s.y, s.x[chosen], s.y[chosen], REACH*fwhm)
-    row = np.repeat(np.arange(len(chosen)), np.diff(indptr))
-    free = (near != chosen[row]) & ~fixed[near]
+def _with_neighbours(s, fixed, candidates, fwhm):
+    """Those of the candidates that have neighbours, and the neighbours that give most light at their positions."""
+    indptr, near = neighbours(s.x, s.y, s.x[candidates], s.y[candidates], NEIGHBOUR_RADIUS*fwhm)
+    row = np.repeat(np.arange(len(candidates)), np.diff(indptr))
+    free = (near != candidates[row]) & ~fixed[near]
     row, near = row[free], near[free]
-    # of Gaussians as wide as the PSF, the overlap
-    distance = np.hypot(s.x[near]-s.x[chosen[row]], s.y[near]-s.y[chosen[row]])/fwhm
+    # the overlap of Gaussians as wide as the PSF
+    distance = np.hypot(s.x[near]-s.x[candidates[row]], s.y[near]-s.y[candidates[row]])/fwhm
     order = np.lexsort((-s.flux[near]*np.exp2(-2*distance**2), row))
     row, near = row[order], near[order]
-    place = np.arange(len(row))-np.searchsorted(row, row)
-    members = np.full((len(chosen), NEIGHBOURS), -1)
-    first = place < NEIGHBOURS
-    members[row[first], place[first]] = near[first]
-    company = members[:, 0] >= 0
-    return chosen[company], members[company]
+    rank = np.arange(len(row))-np.searchsorted(row, row)
+    around = np.full((len(candidates), MAX_NEIGHBOURS), -1)
+    first = rank < MAX_NEIGHBOURS
+    around[row[first], rank[first]] = near[first]
+    some = around[:, 0] >= 0
+    return candidates[some], around[some]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Boxes:
     """Boxes of pixels around sources.
 
@@ -164,7 +169,7 @@ class _Boxes:
         Of stamps and boxes, pixels.
     x0, y0 : ndarray of int, shape (n, 1)
         Lower left pixels of the boxes.
-    left, weight : ndarray, shape (n, side, side), float32
+    residual, ivar : ndarray, shape (n, side, side), float32
         Data less sky and model; inverse variance, 0 off the image.
     """
     psf: object
@@ -172,14 +177,15 @@ class _Boxes:
     side: int
     x0: np.ndarray
     y0: np.ndarray
-    left: np.ndarray
-    weight: np.ndarray
+    residual: np.ndarray
+    ivar: np.ndarray
 
     @classmethod
-    def around(cls, state, x, y, side):
+    def centred(cls, state, x, y, side):
         """Boxes around positions."""
         x0, y0 = pixel(x)[:, None]-side//2, pixel(y)[:, None]-side//2
-        return cls(state.psf, state.config.solve.stamp_sizes[0], side, x0, y0, *boxes(state, x, y, side))
+        residual, ivar = boxes(state, x, y, side)
+        return cls(psf=state.psf, size=state.config.solve.stamp_sizes[0], side=side, x0=x0, y0=y0, residual=residual, ivar=ivar)
 
     def corners(self, x, y):
         """Lower left pixels, in the boxes, of the stamps of stars; shapes (n, k)."""

@@ -5,73 +5,106 @@ import numpy as np
 
 from ..core.neighbours import neighbours
 from . import stages
-from .confusion import widening
-from .cull import marginal_error, needed, removal_error, worthy
+from .confusion import extent_factor
+from .cull import acceptable, marginal_error, removal_error, significant
 from .measure import extent_significance, measured
 from .merge import entangled, merged
 from .schedule import pruning_share
 from .state import PRUNE
 
-MOST_DOUBT = 2.
-"""A source so many times as significant as the bound stays, however wide: without it the residual would show it."""
-USUAL_EXTENT = -0.45
-"""Of a single star, in sigma: what is wider is rather several of them."""
-DOUBT = 0.8
-"""So much of an extent over a whole stamp, where other stars' light adds to it, counts like one of a star's heart."""
-PRUNE_REACH = 1.5
-"""Sources within so many FWHM of each other compete when some have to go."""
+SAFE_SIGNIFICANCE = 2.
+"""Sources this many times as significant as the bound stay, however extended: without them the residual would show them."""
+TYPICAL_EXTENT = -0.45
+"""Typical extent of an isolated star (sigma); larger values suggest an unresolved blend."""
+EXTENT_SHARE = 0.8
+"""Extent measured over a whole stamp, which other stars' light increases, counts this much of one measured in the inner box."""
+COMPETITION_RADIUS = 1.5
+"""Sources within so many FWHM of each other compete: only the least significant of them is removed at a time."""
 
 
-def culled(state):
-    """The state without the sources that are too faint, too close, or not needed by the model, which is not rendered anew."""
-    c = state.config.cull
-    sources, share = state.sources, pruning_share(state)
-    keep = np.ones(len(sources), bool)
-    if share > 0:
-        error = removal_error(state.covariance)
-        significance = sources.flux/error
-        if state.kind == PRUNE:
-            state = stages.with_model(state)
-            confusion, _ = stages.confused(state, marginal_error(state.covariance))
-            doubtful = significance < share*c.prune*MOST_DOUBT
-            significance = significance/widened(state, error, confusion, doubtful)
-        competing = PRUNE_REACH*float(state.psf.fwhm())
-        # what was found in this pass has not settled yet, nor has what stands next to it
-        new = sources.passno == state.passno
-        significance[neighbours(sources.x, sources.y, sources.x[new], sources.y[new], competing)[1]] = np.inf
-        keep = needed(sources, significance, share*c.prune, competing)
-    merging = state.kind == PRUNE and share > 0 and c.merge > 0
-    if merging:
-        # of sources that are hardly told apart from their neighbours a fit without them tells more
-        retried = ~keep & entangled(state)
-        keep |= retried
-    keep[keep] = worthy(sources.subset(keep), c, state.image.shape)
-    if not merging:
-        return replace(state, sources=sources.subset(keep), covariance=None)
-    left = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
-    return replace(merged(left, significance[keep], competing, retried[keep]), covariance=None)
-
-
-def widened(state, error, confusion, which):
-    """How much more noise than single stars those sources have that are wider, or less, shape (n,).
-
-    Unresolved light widens a source: what is faint and wide is more often several stars that cannot be told apart than one.
+def pruned(state):
+    """The state without the sources that are too faint, too close to another, or not needed by the model.
 
     Parameters
     ----------
+    state : crowdsource.engine.state.PassState
+        With covariances, where this pass prunes.
+
+    Returns
+    -------
+    PassState
+        Its model is not rendered anew, and its covariances are no longer known.
+    """
+    c, sources, share = state.config.cull, state.sources, pruning_share(state)
+    if share == 0:
+        return replace(state, sources=sources.subset(acceptable(sources, c, state.image.shape)), covariance=None)
+    radius = COMPETITION_RADIUS*float(state.psf.fwhm())
+    state, significance = judged(state, share*c.prune, radius)
+    keep = significant(sources, significance, share*c.prune, radius)
+    merging = state.kind == PRUNE and c.merge > 0
+    if merging:
+        # a fit without them tells more about sources that are hardly separated from their neighbours
+        retried = ~keep & entangled(state)
+        keep |= retried
+    keep[keep] = acceptable(sources.subset(keep), c, state.image.shape)
+    if not merging:
+        return replace(state, sources=sources.subset(keep), covariance=None)
+    kept = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
+    return replace(merged(kept, significance[keep], radius, retried[keep]), covariance=None)
+
+
+def judged(state, bound, radius):
+    """Significance of the sources for pruning: the square root of the chi2 that the model loses without them.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    bound : float
+        Significance that a source must reach.
+    radius : float
+        Sources nearer than this to a new one are not judged, pixels.
+
+    Returns
+    -------
     state : PassState
+        With the model of its sources, where that was needed.
+    significance : ndarray, shape (n,)
+        Infinite for sources that are not judged.
+    """
+    sources, error = state.sources, removal_error(state.covariance)
+    significance = sources.flux/error
+    if state.kind == PRUNE:
+        state = stages.with_model(state)
+        confusion, _ = stages.confusion_of(state, marginal_error(state.covariance))
+        doubtful = significance < bound*SAFE_SIGNIFICANCE
+        significance = significance/blend_factor(state, error, confusion, doubtful)
+    # a source found in this pass has not settled yet, nor have its neighbours
+    new = sources.passno == state.passno
+    significance[neighbours(sources.x, sources.y, sources.x[new], sources.y[new], radius)[1]] = np.inf
+    return state, significance
+
+
+def blend_factor(state, error, confusion, which):
+    """Ratio of a source's noise, given its extent, to the noise of an isolated star, shape (n,).
+
+    Unresolved light makes a source extended: a faint and extended source is more often several unresolved stars than one.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
         With covariances.
     error, confusion : ndarray, shape (n,)
-        Flux errors that the noise of width adds to, and the noise of confusion of single stars.
+        Flux errors, and the noise of confusion of sources as wide as the PSF.
     which : ndarray of bool, shape (n,)
-        The sources to look at; 1 for the others.
+        Sources for which it is wanted; 1 for the others.
     """
-    # of a flux that is not known at all, nothing more can be said
+    # nothing more can be said of a flux that is not known at all
     which = np.flatnonzero(which & np.isfinite(error))
     error, confusion = error[which], confusion[which]
     factor = np.ones(len(state.sources))
-    # neighbours that may give way make a width as uncertain as they make a flux
+    # neighbours that may move or change make an extent as uncertain as they make a flux
     blending = marginal_error(state.covariance)[which]/state.sources.error[which]
-    wide = confusion*widening(DOUBT*extent_significance(measured(state, which))/blending)
-    factor[which] = np.minimum(np.hypot(error, wide)/np.hypot(error, confusion*widening(DOUBT*USUAL_EXTENT)), MOST_DOUBT)
+    extended = confusion*extent_factor(EXTENT_SHARE*extent_significance(measured(state, which))/blending)
+    typical = np.hypot(error, confusion*extent_factor(EXTENT_SHARE*TYPICAL_EXTENT))
+    factor[which] = np.minimum(np.hypot(error, extended)/typical, SAFE_SIGNIFICANCE)
     return factor

@@ -5,18 +5,21 @@ from ..psf.base import StarStamps
 from .measure import boxes, measured
 
 CANDIDATES = 2
+"""So many times the wanted number of stars are measured."""
 FEW = 10
+"""Fewer stars than this are not compared with each other."""
 MISFIT, MISFIT_FLOOR = 5., 0.03
-"""PSF stars leave no more than so many times the median residual, in parts of their light, or than the floor: clipped ones do."""
+"""Largest relative residual of a PSF star, in units of the median one, and a value below which it is always accepted; saturated
+stars exceed it."""
 SPREAD_FLOOR = 5e-4
-"""Spreads closer to the median than this tell nothing: it is what the PSF's own error makes of bright stars."""
+"""Differences of `spread_model` from the median below this are not significant: errors of the PSF cause them in bright stars."""
 
 
 def psf_stars(state):
     """Stamps of the sources that pass every test for a PSF star.
 
-    Rejected are sources with any masked pixel near, faint ones, those whose position still moves, whose light is mostly
-    their neighbours', or whose flux a local sky would take away.
+    Rejected are sources near any masked pixel, faint ones, those whose position still moves, those dominated by the light of
+    their neighbours, and those whose flux a local sky would take away.
 
     Parameters
     ----------
@@ -52,12 +55,12 @@ def select(state):
 
 
 def fitting(misfit):
-    """Which stars the PSF fits about as well as most: the misfit is the residual in parts of a star's light."""
+    """Which stars the PSF fits about as well as most others; the misfit is the residual relative to the flux, shape (n,)."""
     return misfit <= max(MISFIT_FLOOR, MISFIT*np.median(misfit)) if len(misfit) >= FEW else np.ones(len(misfit), bool)
 
 
 def alike(spread, most):
-    """Which sources are as wide as most are: within so many robust sigma of the median; all where they are few."""
+    """Which sources are as extended as most: within so many robust sigma of the median; all where they are few."""
     if len(spread) < FEW:
         return np.ones(len(spread), bool)
     off = np.abs(spread-np.median(spread))
@@ -65,7 +68,7 @@ def alike(spread, most):
 
 
 def stamps_of(state, index, size):
-    """Stamps of stars with everything else removed.
+    """Stamps of stars with sky and neighbours removed.
 
     Parameters
     ----------

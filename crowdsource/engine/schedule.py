@@ -3,16 +3,20 @@ from ..nebulosity.options import DETECT
 from .state import LAST, PRUNE, SEARCH
 
 SETTLED_SKY = 0.01
-"""A sky that moves by less than this, in units of a pixel's noise, has settled."""
-SETTLED_CHI2 = 0.05
-"""A search goes on after a pass that removes more than it adds and yet lowers the mean chi2 by more than this part."""
+"""A sky that changes by less than this, in units of a pixel's noise, has settled."""
+FALLING_CHI2 = 0.05
+"""A search goes on after a pass that removes more sources than it adds, if the mean chi2 fell by more than this fraction."""
 
 
 def next_kind(state):
-    """What the next pass does: search, prune, or close the fit.
+    """Kind of the next pass: `SEARCH`, `PRUNE` or `LAST`.
 
-    The search ends when it finds too few new sources to go on and explains no more of the image, a forced fit when its sky has
-    settled; all passes together are as many as allowed.
+    A search ends when it finds too few new sources and the model does not improve any more, a forced fit when its sky has
+    settled. The number of passes never exceeds the configured maximum.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
     """
     c = state.config
     prunes = 0 if state.forced else min(c.prune_passes, c.max_passes-2)
@@ -21,28 +25,40 @@ def next_kind(state):
         return LAST
     if done or state.passno >= c.max_passes-1-prunes:
         return PRUNE if done < prunes else LAST
-    # stars in structured background are searched for by its own rules
-    structure = c.nebulosity.passno+1 if c.nebulosity.method == DETECT and not state.forced else 0
-    if state.passno < max(2 if state.forced else 1, c.min_passes-1-prunes, structure):
+    if state.passno < least_passes(state, prunes):
         return SEARCH
-    if state.forced:
-        # sky and fluxes give light to each other, part of it in each pass
-        before, now = (h["sky"] for h in state.history[-2:])
-        return LAST if abs(now-before) < SETTLED_SKY*state.noise else SEARCH
-    area = state.image.good.sum()/1e6
+    finished = sky_has_settled(state) if state.forced else search_has_ended(state)
+    return SEARCH if not finished else PRUNE if prunes else LAST
+
+
+def least_passes(state, prunes):
+    """Smallest number of passes before a search may end, `prunes` being the number of pruning passes that follow."""
+    c = state.config
+    # a search in structured background, with its own rules, comes after that has been looked for
+    structure = c.nebulosity.passno+1 if c.nebulosity.method == DETECT and not state.forced else 0
+    return max(2 if state.forced else 1, c.min_passes-1-prunes, structure)
+
+
+def sky_has_settled(state):
+    """Whether the sky of a forced fit has settled: sky and fluxes exchange light, a part of it in each pass."""
+    before, now = (h["sky"] for h in state.history[-2:])
+    return abs(now-before) < SETTLED_SKY*state.noise
+
+
+def search_has_ended(state):
+    """Whether the last pass added few sources, and did not make room for better ones."""
+    c, area = state.config, state.image.good.sum()/1e6
     few = state.grown < max(c.stop_new*area, c.stop_fraction*len(state.sources))
-    if few and not (state.grown < 0 and still_falling([h["chi2"] for h in state.history])):
-        return PRUNE if prunes else LAST
-    return SEARCH
+    return few and not (state.grown < 0 and still_falling([h["chi2"] for h in state.history]))
 
 
 def still_falling(chi2):
-    """Whether the last pass lowered the mean chi2 by much: what it removed, if that was more than it added, made room."""
-    return len(chi2) > 1 and chi2[-1] < (1-SETTLED_CHI2)*chi2[-2]
+    """Whether the last pass lowered the mean chi2 substantially; `chi2` lists that of each pass."""
+    return len(chi2) > 1 and chi2[-1] < (1-FALLING_CHI2)*chi2[-2]
 
 
 def psf_is_due(state):
-    """Whether this pass refits the PSF: in turn while the sources change by much, and when the search has ended."""
+    """Whether this pass refits the PSF: in turn while the sources change much, and once when the search has ended."""
     c = state.config.psf
     if state.kind == LAST or not c.refit:
         return False
@@ -53,7 +69,7 @@ def psf_is_due(state):
 
 
 def pruning_share(state):
-    """How much of the bounds on significance a source must reach to outlive this pass; 0 where nothing is pruned."""
+    """Fraction of the bound on significance that a source must reach to stay after this pass; 0 where nothing is pruned."""
     c = state.config.cull
     if state.forced or state.kind == LAST or c.prune <= 0 or (state.kind == SEARCH and state.passno < c.prune_from):
         return 0.

@@ -1,4 +1,4 @@
-"""Sources: the rows being fitted, as a value; every change makes a new one."""
+"""Sources: the rows being fitted, as a value; a change gives a new one."""
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from ..psf.base import pixel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sources:
     """Rows being fitted.
 

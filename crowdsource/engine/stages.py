@@ -19,15 +19,17 @@ from .undetected import UndetectedLight
 
 log = logging.getLogger(__name__)
 FORCED_SKY_STEP = 1.6
-"""Step of the sky in a forced fit, in units of what its pixels ask for: shortens the exchange of light with the sources."""
-LISTED_REACH = 5.
-"""A peak so near to a listed bright star, in pixels, is that star."""
-SMALLEST_SKY = 4
-"""Smallest blocks of the sky in structured background, pixels."""
+"""Step of the sky in a forced fit, in units of the change that its pixels suggest: over-relaxation of the exchange of light with
+the sources."""
+LISTED_RADIUS = 5.
+"""A peak within this distance of a listed bright star is that star, pixels."""
+SMALLEST_SKY_BLOCK = 4
+"""Smallest block of the sky in structured background, pixels."""
 
 
 def with_structure(state):
-    """The image marked where its background has structure, in the one pass that is due to look; sources that are not sharp go."""
+    """The image marked where its background has structure, in the one pass that looks for it; sources there that are not sharp
+    are removed."""
     c = state.config.nebulosity
     if state.structure is not None or not is_due(c, state.passno, state.kind == LAST):
         return state
@@ -38,7 +40,7 @@ def with_structure(state):
 
 
 def blurred(state):
-    """Which sources in structured background the search would not find there: without neighbours they are not sharp enough."""
+    """Which sources in structured background the search would not accept: without their neighbours they are not sharp enough."""
     py, px = state.sources.inside(state.image.shape)
     inside = np.flatnonzero(state.structure.where[py, px] & ~state.sources.bright)
     matched = matched_filter(state)
@@ -48,14 +50,14 @@ def blurred(state):
 
 
 def matched_filter(state):
-    """That of the present PSF."""
+    """The matched filter of the present PSF."""
     if state.matched is not None:
         return state.matched
     return MatchedFilter(state.psf.stamp(state.config.solve.stamp_sizes[0]), state.image.ivar, state.run)
 
 
 def with_sky(state, start_sky=None):
-    """A new sky from what the model leaves.
+    """A new sky, estimated on the data less the model.
 
     Parameters
     ----------
@@ -70,25 +72,25 @@ def with_sky(state, start_sky=None):
     block = max(c.block, round(c.block_fwhm*fwhm))
     if state.passno < c.global_passes:
         block = round(c.first_block_fwhm*fwhm)
-    sky = _sky_of(state, light_left(state), block)
+    sky = _sky_of(state, light_for_sky(state), block)
     if state.forced and state.passno > c.global_passes:
-        # given sources take part of what is wrong in the sky into their fluxes, and would give it back but slowly
+        # given sources absorb part of an error of the sky in their fluxes, and would release it only slowly
         sky = state.sky+np.float32(FORCED_SKY_STEP)*(sky-state.sky)
     return replace(state, sky=sky)
 
 
-def _sky_of(state, left, block):
-    """Sky of what the model leaves; where the detector has found structure in finer blocks, of which the others know nothing."""
+def _sky_of(state, residual, block):
+    """Sky of data less model; in finer blocks, which do not affect the others, where the detector has found structure."""
     image, c, fine = state.image, state.config.sky, state.config.nebulosity.sky_fwhm
     detected = state.structure is not None and state.probabilities is None and state.structure.where.any()
     if not detected or fine <= 0:
-        return estimate_sky(left, image.ivar, c, block, state.run)
-    where, block_there = state.structure.where, max(SMALLEST_SKY, round(fine*float(state.psf.fwhm())))
-    there, rest = estimate_sky(left, image.ivar, c, block_there, state.run), np.where(where, np.float32(0), image.ivar)
-    return np.where(where, there, estimate_sky(left, rest, c, block, state.run)) if rest.any() else there
+        return estimate_sky(residual, image.ivar, c, block, state.run)
+    where, block_there = state.structure.where, max(SMALLEST_SKY_BLOCK, round(fine*float(state.psf.fwhm())))
+    there, ivar = estimate_sky(residual, image.ivar, c, block_there, state.run), np.where(where, np.float32(0), image.ivar)
+    return np.where(where, there, estimate_sky(residual, ivar, c, block, state.run)) if ivar.any() else there
 
 
-def light_left(state):
+def light_for_sky(state):
     """Data less the model of the sources that are certain to be stars, shape (ny, nx)."""
     s, least = state.sources, state.config.sky.min_significance
     left = banded(np.subtract, (state.image.data, state.model), state.run)
@@ -98,7 +100,7 @@ def light_left(state):
 
 
 def with_peaks(state):
-    """Candidates at the residual's peaks, with matched-filter fluxes; the fit decides which become sources."""
+    """Candidates at the peaks of the residual, with matched-filter fluxes; the fit decides which of them become sources."""
     image, c, residual = state.image, state.config.detect, state.residual
     matched = matched_filter(state)
     peaks = detection.find_peaks(residual, state.model, image.mask, matched, c, state.passno)
@@ -116,7 +118,7 @@ def with_peaks(state):
 
 
 def onto_peaks(state, peaks):
-    """Listed bright stars at the brightest peaks near them, where there are some, and the other peaks.
+    """Listed bright stars moved onto the brightest peaks near them, where there are some, and the other peaks.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ def onto_peaks(state, peaks):
     """
     x, y, free = state.x.copy(), state.y.copy(), np.ones(len(peaks), bool)
     listed = np.flatnonzero(state.sources.bright)
-    for k, near in zip(listed, detection.around(peaks, np.c_[y[listed], x[listed]], LISTED_REACH)):
+    for k, near in zip(listed, detection.around(peaks, np.c_[y[listed], x[listed]], LISTED_RADIUS)):
         brightest = min((p for p in near if free[p]), default=None)
         if brightest is not None:
             x[k], y[k], free[brightest] = peaks.x[brightest], peaks.y[brightest], False
@@ -139,7 +141,7 @@ def onto_peaks(state, peaks):
 
 
 def sizes(state, sources):
-    """Stamp sizes of sources; the guard on memory counts what one tile holds."""
+    """Stamp sizes of sources; the limit on memory is for the stamps of one tile."""
     solve = state.config.solve
     guarded = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(state.tiles))
     return stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
@@ -150,31 +152,31 @@ def with_model(state):
     return replace(state, model=rendered(state, state.sources))
 
 
-def confused(state, joint, faint=None):
-    """Noise of confusion in each source's flux, and how the fit answers to the light that makes it.
+def confusion_of(state, joint, undetected=None):
+    """Noise of confusion in each source's flux, and the response of the fit to the light that causes it.
 
     Parameters
     ----------
     state : PassState
     joint : ndarray, shape (n,)
-        Flux errors with neighbours and positions marginalised.
-    faint : crowdsource.engine.undetected.UndetectedLight, optional
-        What the fit has counted as noise.
+        Flux errors marginalised over neighbours and positions.
+    undetected : crowdsource.engine.undetected.UndetectedLight, optional
+        Light that the fit has counted as noise.
 
     Returns
     -------
     noise : ndarray, shape (n,), float64
-    reply : crowdsource.engine.confusion.Response
+    of_fit : crowdsource.engine.confusion.Response
     """
-    reply = response(state.psf.stamp(state.config.solve.stamp_sizes[0]), faint)
+    of_fit = response(state.psf.stamp(state.config.solve.stamp_sizes[0]), undetected)
     if state.forced:
-        # a given list is taken to be complete
-        return np.zeros(len(joint)), reply
-    return confusion_noise(state.sources, joint, state.image.good, reply, state.config), reply
+        # a given list is assumed to be complete
+        return np.zeros(len(joint)), of_fit
+    return confusion_noise(state.sources, joint, state.image.good, of_fit, state.config), of_fit
 
 
 def undetected_light(state):
-    """The light of stars too faint to be sources, where it counts as noise: once the search has ended; None before."""
+    """The light of undetected stars, which counts as noise once the search has ended; None before."""
     c = state.config
     if state.forced or state.kind == SEARCH or not c.solve.undetected:
         return None
@@ -183,17 +185,17 @@ def undetected_light(state):
 
 
 def without(state, which):
-    """The state with some of its sources taken out of the list and the model; their covariances are no longer known.
+    """The state with some of its sources removed from the list and from the model; covariances are no longer known.
 
     Parameters
     ----------
     state : PassState
     which : ndarray of bool, shape (n,)
     """
-    gone = state.sources.subset(which)
+    removed = state.sources.subset(which)
     model = state.model
-    if len(gone):
-        model = rendered(state, gone.with_values(flux=-gone.flux), out=banded(np.positive, (model,), state.run))
+    if len(removed):
+        model = rendered(state, removed.with_values(flux=-removed.flux), out=banded(np.positive, (model,), state.run))
     return replace(state, sources=state.sources.subset(~which), model=model, covariance=None)
 
 

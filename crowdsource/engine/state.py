@@ -1,4 +1,4 @@
-"""What the passes of the loop hand on, and what a fit gives."""
+"""The state that passes of the loop hand on, and the result of a fit."""
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,12 +9,12 @@ from .design import Workspace
 from .sources import Sources
 
 SEARCH, PRUNE, LAST = "search", "prune", "last"
-"""What a pass does."""
+"""Kinds of passes: a search for sources, the removal of those that are not needed, and the final one with fixed positions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FitResult:
-    """What a fit gives.
+    """The result of a fit.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class FitResult:
     image : crowdsource.core.image.Image
         The one that was fitted, with the engine bits that the fit has set in its mask.
     probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
-        Of nebulosity, light, normal sky and perhaps errors, when a network was asked.
+        Of nebulosity, scattered light, normal sky and perhaps errors, where a network was used.
     """
     catalog: object
     model: np.ndarray
@@ -42,9 +42,9 @@ class FitResult:
     probabilities: np.ndarray = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PassState:
-    """Everything that a pass starts from, and leaves for the next one; arrays are not changed in place.
+    """Everything that a pass starts from and hands on to the next; its arrays are never changed in place.
 
     Attributes
     ----------
@@ -53,32 +53,32 @@ class PassState:
     psf : crowdsource.psf.base.PSF
     sources : crowdsource.engine.sources.Sources
     candidates : crowdsource.engine.sources.Sources
-        Peaks that wait for the fit to accept them; in the model they are not.
+        Peaks that the next fit accepts or rejects; they are not in the model.
     sky, model : ndarray, shape (ny, nx), float32
     passno : int
         Passes done.
     new : int
         Sources found in the last pass.
     grown : int
-        Sources that the last pass found, less those that it removed.
+        Number of sources that the last pass found, minus the number that it removed.
     forced : bool
-        Positions are given and stay.
+        Positions are given and fixed.
     history : tuple of dict
     tiles : tuple of crowdsource.core.tiles.Tile
     noise : float
         Typical sky noise of a pixel, image units.
     kind : str
-        What this pass does: `SEARCH`, `PRUNE` or `LAST`.
+        Kind of this pass: `SEARCH`, `PRUNE` or `LAST`.
     matched : crowdsource.core.matched_filter.MatchedFilter or None
-        That of the present PSF, once a search has made it.
+        Matched filter of the present PSF, once a search has made it.
     run : callable
-        ``map`` or an executor's: runs the parts of a stage.
+        ``map``, or that of an executor: runs the pieces of work of a stage.
     workspace : crowdsource.engine.design.Workspace
-        Memory that passes hand on; holds nothing that matters.
+        Memory that passes reuse; its content does not matter.
     covariance : ndarray, shape (n, 3, 3), or None
-        After the last pass: of flux, and flux times shift in x and y, neighbours marginalised.
+        After a fit with errors: of flux, and flux times shift in x and y, marginalised over neighbours.
     structure : crowdsource.nebulosity.find.Structure or None
-        Of the background, once it has been looked for.
+        Structure of the background, once it has been looked for.
     """
     image: object
     config: FitConfig
@@ -112,7 +112,7 @@ class PassState:
 
     @property
     def probabilities(self):
-        """What a network says of the background, shape (3 or 4, ny, nx), or None."""
+        """Probabilities of classes of background from a network, shape (3 or 4, ny, nx), or None."""
         return None if self.structure is None else self.structure.probabilities
 
     @property

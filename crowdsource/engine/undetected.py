@@ -1,13 +1,13 @@
 """Light of undetected stars as noise of the pixels.
 
-Stars too faint to be sources leave light behind that is shaped like the PSF: noise of every fit, but not white, and
-in a crowd larger than that of photons. A fit that weighs pixels by photons alone listens most to the wide scales,
-where this light is; weighed by the inverse of the whole covariance, of photons and of stars that may stand anywhere,
-fluxes and positions are the best that can be had (generalised least squares, Aitken 1935).
+The light of stars too faint to be detected is noise in every fit. It is shaped like the PSF and therefore correlated, and in
+crowded fields it exceeds the photon noise. A fit weighted by photon noise alone relies most on large scales, where this light has
+its power. With the inverse of the whole covariance as weight, of photons and of undetected stars at unknown positions, fluxes and
+positions are optimal (generalised least squares, Aitken 1935).
 
-The inverse is not made. With white noise N and undetected stars of squared flux c per pixel it is, at each spatial
-frequency of a PSF p, 1/(N + c |p|^2): the photons' weight 1/N less a small filter, c |p|^2/(N + c |p|^2) of it, which
-is Wiener's for the undetected light. Where noise differs from pixel to pixel the filter acts between two factors of
+The inverse is never computed as a matrix. For white noise N and undetected stars with squared flux c per pixel it is
+1/(N + c |p|^2) at each spatial frequency of the PSF p: the photons' weight 1/N minus a filter of it, c |p|^2/(N + c |p|^2), the
+Wiener filter for the undetected light. Where the noise differs from pixel to pixel, the filter is applied between two factors of
 the pixels' own weights.
 """
 import numpy as np
@@ -16,7 +16,7 @@ from ..core.matched_filter import correlated
 
 
 class UndetectedLight:
-    """The covariance that undetected stars and photons make.
+    """The covariance of pixels due to undetected stars and photons.
 
     Parameters
     ----------
@@ -33,21 +33,21 @@ class UndetectedLight:
         size = len(stamp)
         # twice as wide, so that the filter does not wrap onto itself
         ratio = power/noise**2*np.abs(np.fft.fft2(stamp, s=(2*size, 2*size)))**2
-        reply = np.fft.fftshift(np.fft.ifft2(ratio/(1+ratio)).real)
-        self.kernel = np.ascontiguousarray(reply[size-size//2:size+size//2+1, size-size//2:size+size//2+1], dtype=np.float32)
+        answer = np.fft.fftshift(np.fft.ifft2(ratio/(1+ratio)).real)
+        self.kernel = np.ascontiguousarray(answer[size-size//2:size+size//2+1, size-size//2:size+size//2+1], dtype=np.float32)
 
     def amplitude(self, ivar):
-        """What `weighed` needs of the pixels' inverse variance, float32.
+        """Factor of the pixels that `weighed` needs, from their inverse variance, float32.
 
         Parameters
         ----------
         ivar : ndarray, shape (ny, nx), float32
         """
-        # in noise that is larger than usual the light counts for less; where it is smaller, it must not exceed the data
+        # where the noise is larger than typical the light matters less; where it is smaller, the weights must stay positive
         return ivar/np.maximum(np.sqrt(ivar), 1/self.noise)
 
     def weighed(self, image, ivar, amplitude):
-        """An image times the inverse of the covariance of its pixels, float32; masked pixels, without weight, stay out.
+        """An image times the inverse of the covariance of its pixels, float32; masked pixels do not contribute.
 
         Parameters
         ----------

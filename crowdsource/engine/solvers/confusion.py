@@ -8,7 +8,8 @@ from .normal import gradient_step
 SETTLED = 0.1
 """Iteration stops when the changes that are still expected are smaller than this, in units of the errors."""
 MAX_ITERATIONS = {1: 8, 3: 1}
-"""Largest number of iterations, by the number of fitted parameters: where positions move, fluxes are fitted once more afterwards."""
+"""Largest number of iterations, by the number of fitted parameters: where positions move, fluxes are fitted once more
+afterwards."""
 
 
 def confused_step(problem, config, n_parameters, step, undetected):

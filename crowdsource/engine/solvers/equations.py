@@ -123,8 +123,8 @@ def covariances(normal, precision, min_correlation=0.03, max_neighbours=12):
     ndarray, shape (n, 3, 3)
         Infinite where a source has no good pixel.
     """
-    covariance = kernel.local_covariance(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), min_correlation,
-                                         max_neighbours)
+    covariance = kernel.local_covariance(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(),
+                                         min_correlation, max_neighbours)
     return covariance.reshape(-1, 3, 3)
 
 

@@ -30,5 +30,5 @@ def lsqr_step(problem, config, n_parameters=3, normal=None):
     parameters = np.zeros((n, 3))
     parameters[:, :n_parameters] = x[:n*n_parameters].reshape(n, n_parameters)
     sky = x[n*n_parameters:] if config.sky_spacing > 0 else None
-    return Step(parameters=parameters, iterations=answer[2], reduction=answer[7]/max(np.linalg.norm(matrix.T@rhs), 1e-300), sky=sky,
-                normal=normal or build_normal(problem))
+    reduction = answer[7]/max(np.linalg.norm(matrix.T@rhs), 1e-300)
+    return Step(parameters=parameters, iterations=answer[2], reduction=reduction, sky=sky, normal=normal or build_normal(problem))

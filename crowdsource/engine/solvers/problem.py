@@ -1,8 +1,8 @@
 """What a solver is given, and what it answers: the contract of solvers.
 
-A solver is a callable ``solver(problem, config, n_parameters=3, normal=None)`` that gives a `Step`. Parameters of a source are its
-flux, and its flux times the shift in x and in y; a Gaussian prior keeps the shifts of one step small. The residual is what the model
-of the last pass left of the data, so that a step of zero is the warm start.
+A solver is a callable ``solver(problem, config, n_parameters=3, normal=None)`` that gives a `Step`. Parameters of a source are
+its flux, and its flux times the shift in x and in y; a Gaussian prior keeps the shifts of one step small. The residual is what
+the model of the last pass left of the data, so that a step of zero is the warm start.
 """
 from dataclasses import dataclass, replace
 

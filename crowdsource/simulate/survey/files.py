@@ -140,7 +140,7 @@ def as_result(config, exposure, table):
     history = [dict(passno=0, kind="search", sources=len(table), new=len(table), chi2=1., fwhm=float(psf.fwhm()), sky=SKY)]
     # headers take the band and the date from the image, which has no pixels of its own here
     image = Image.from_arrays(np.zeros((1, 1)), np.ones((1, 1)), band=exposure.band, mjd=exposure.mjd)
-    return FitResult(table, None, None, psf, history, FitConfig(), image)
+    return FitResult(catalog=table, model=None, sky=None, psf=psf, history=history, config=FitConfig(), image=image)
 
 
 def image_header(config, exposure, detector):
