@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.instruments.decam.adapter import FLAGS, Decam, band, decoded, image_of, names, seam_step, version
+from crowdsource.instruments.decam import Decam
+from crowdsource.instruments.decam.bits import FLAGS, decoded, version
+from crowdsource.instruments.decam.exposure import band_of
+from crowdsource.instruments.decam.names import ccd_names, image_of
+from crowdsource.instruments.decam.seam import seam_step
 from small_fields import NOISE, star_image, tan_wcs
 
 from crowdsource.cli.main import main
@@ -97,12 +101,60 @@ def test_missing_planes_and_ccds_are_named(tmp_path):
         Decam().open(path, ccds="N9")
     with pytest.raises(InstrumentError, match="N4 S7"):
         Decam().open(path, ccds="north")
-    assert names("n4, S7") == names(["n4", "S7"]) == ("N4", "S7")
+    assert ccd_names("n4, S7") == ccd_names(["n4", "S7"]) == ("N4", "S7")
     elsewhere = tmp_path/"elsewhere.fits"
     (tmp_path/STEM.format("ood")).rename(elsewhere)
     with pytest.raises(DataFileError, match="--dq-plane FILE"):
         Decam().open(path)
     assert read(path, dq_plane=str(elsewhere)).good.all()
+
+
+@pytest.mark.parametrize("hdu", ["S7", "2", "s7"])
+@pytest.mark.parametrize("plane", "iwd")
+def test_an_hdu_of_any_plane_is_that_ccd_only(tmp_path, hdu, plane):
+    write_exposure(tmp_path)
+    exposure = Decam().open(f"{tmp_path/STEM.format('oo'+plane)}:{hdu}")
+    assert [t.detector for t in exposure.tasks()] == ["S7"] and dict(exposure.options)["ccds"] == ("S7",)
+    assert exposure.read(exposure.tasks()[0]).meta["ccdnum"] == 8
+    assert [t.detector for t in Decam().open(f"{tmp_path/'c4d_170316_062107'}:{hdu}").tasks()] == ["S7"]
+    assert exposure.image.name == STEM.format("ooi") and exposure.identity == "decam-630780"
+
+
+@pytest.mark.parametrize("hdu, message", [
+    ("N9", "has no HDU N9"), ("7", "has no HDU 7"), ("0", "holds no image"), ("N4:0", "name the HDU only"),
+    (":0", "name the HDU only"), ("N4:0:1", "cannot be read as FILE"), ("GUIDE", "is no CCD of the image's; it has N4, S7")])
+def test_hdus_that_are_no_ccd_are_refused(tmp_path, hdu, message):
+    path = write_exposure(tmp_path)
+    fits.append(path, np.zeros(SHAPE, np.float32), fits.Header(dict(EXTNAME="GUIDE")))
+    with pytest.raises(DataFileError, match=message):
+        Decam().open(f"{path}:{hdu}")
+    with pytest.raises(InstrumentError, match="name them once"):
+        Decam().open(f"{path}:N4", ccds="N4")
+
+
+def test_an_hdu_of_another_plane_is_for_one_ccd(tmp_path):
+    path = write_exposure(tmp_path)
+    good = np.zeros(SHAPE, np.int16)
+    bad = good.copy()
+    bad[7, 9] = 1
+    fits.HDUList([fits.PrimaryHDU(good), fits.ImageHDU(bad, name="MINE")]).writeto(tmp_path/"dq.fits")
+    for hdu, spoiled in (("0", False), ("1", True), ("MINE", True)):
+        image = read(path, dq_plane=f"{tmp_path/'dq.fits'}:{hdu}", ccds="N4")
+        assert image.good[7, 9] != spoiled and image.good.sum() == image.good.size-spoiled
+    assert read(f"{path}:N4", weight_plane=f"{tmp_path/STEM.format('oow')}:S7").good.all()
+    with pytest.raises(DataFileError, match="has no HDU YOURS"):
+        read(path, dq_plane=f"{tmp_path/'dq.fits'}:YOURS", ccds="N4")
+    with pytest.raises(InstrumentError, match="given for 2 CCDs; name one"):
+        Decam().open(path, dq_plane=f"{tmp_path/'dq.fits'}:MINE")
+
+
+def test_the_command_takes_an_hdu(tmp_path, capsys):
+    path = write_exposure(tmp_path)
+    assert main(["decam", f"{path}:S7", "--out", str(tmp_path/"out.fits"), "--quiet"]) == 0
+    with fits.open(tmp_path/"out.fits") as hdus:
+        assert "S7_CAT" in hdus and "N4_CAT" not in hdus
+    assert main(["decam", f"{path}:N9", "--out", str(tmp_path/"other.fits")]) == 2
+    assert "it has no HDU N9; it has images in HDU 1 (N4), 2 (S7)" in capsys.readouterr().err
 
 
 def test_pixels_that_may_not_be_used(tmp_path):
@@ -141,7 +193,18 @@ def test_facts_of_the_headers(tmp_path):
     assert (exposure.fwhm("N4"), exposure.fwhm("S7")) == (3.9, 4.9)
     assert Decam().psf_prior(image).fwhm() == pytest.approx(3.9, rel=0.05)
     assert Decam().claims(path, fits.getheader(path)) and not Decam().claims("x.fits", fits.getheader(path))
-    assert band(read_image(path)) == "z"
+    assert band_of(read_image(path)) == "z"
+
+
+def test_the_fwhm_of_a_ccd_does_not_depend_on_which_are_fitted(tmp_path):
+    path = write_exposure(tmp_path, ccds=("N4", "S7", "N5", "N6"))
+    with fits.open(path, mode="update") as hdus:
+        hdus["N5"].header["FWHM"] = 40.
+        del hdus["N6"].header["FWHM"]
+    # 40 is more than 1.5 times the median of 3.9, 4.9 and 40
+    for chosen in (None, "N5 N6", "N5"):
+        assert Decam().open(path, ccds=chosen).fwhm("N5") == 4.9
+    assert read(path, "N6", ccds="N6").meta["fwhm"] == 4.9
 
 
 def test_the_unstable_half_is_brought_to_the_stable_one(tmp_path):

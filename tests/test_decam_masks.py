@@ -6,7 +6,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
-from crowdsource.instruments.decam.adapter import FLAGS, Decam
+from crowdsource.instruments.decam import Decam
+from crowdsource.instruments.decam.bits import FLAGS
 from crowdsource.instruments.skymasks import bright_boxes, ellipses, galaxies, tangent_offsets
 from small_fields import NOISE, tan_wcs
 from test_decam import SHAPE, read, write_exposure

@@ -7,10 +7,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.instruments.decam.adapter import FLAGS, SHAPE, Decam, decoded, seam_step
-from crowdsource.instruments.decam.layout import layout, place_of, wcs_cards
-from crowdsource.instruments.decam.planes import codes_of, write_images
+from crowdsource.instruments.decam import Decam
+from crowdsource.instruments.decam.bits import FLAGS, codes_of, decoded
+from crowdsource.instruments.decam.layout import SHAPE, all_ccds, ccd_of, wcs_cards
+from crowdsource.instruments.decam.seam import seam_step
 from crowdsource.instruments.decam.simulation import DEFAULTS, S7_STEP, configured, simulate_exposure
+from crowdsource.instruments.decam.writing import write_images
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, InputError, InstrumentError, OutputError
@@ -40,20 +42,20 @@ def truth_of(folder, ccd):
     return Table.read(folder/NAME.replace(".fits", "_truth.fits"), hdu=ccd)
 
 
-def test_places_are_those_of_real_headers():
-    places = layout()
-    assert len(places) == 62 and [p.number for p in places.values()] == list(range(1, 63))
+def test_ccds_lie_where_real_headers_say():
+    ccds = all_ccds()
+    assert len(ccds) == 62 and [c.number for c in ccds.values()] == list(range(1, 63))
     # CCDNUM and DETSEC less its margin of 4 pixels, from headers of the pipeline
     for name, number, corner in (("S4", 28, (12288, 12288)), ("N2", 33, (14336, 4096)), ("N12", 43, (16384, 18432)),
                                  ("N15", 46, (18432, 6144)), ("S29", 1, (2048, 8192)), ("S7", 31, (12288, 24576))):
-        assert (places[name].number, places[name].corner) == (number, corner)
+        assert (ccds[name].number, ccds[name].corner) == (number, corner)
     # CENRA1, CENDEC1 of N2 less CRVAL in a real exposure: -0.622 and -0.083 degrees; the pointing differs by some arcseconds
-    assert np.array([places["N2"].y, -places["N2"].x])*0.2623/3600 == pytest.approx([-0.622, -0.083], abs=0.003)
+    assert np.array([ccds["N2"].y, -ccds["N2"].x])*0.2623/3600 == pytest.approx([-0.622, -0.083], abs=0.003)
 
 
 def test_ccds_do_not_overlap_on_the_sky():
-    places = list(layout().values())
-    centres = np.array([(p.x, p.y) for p in places])
+    ccds = list(all_ccds().values())
+    centres = np.array([(c.x, c.y) for c in ccds])
     for k, centre in enumerate(centres):
         apart = np.abs(np.delete(centres, k, 0)-centre)
         assert ((apart[:, 0] > SHAPE[1]) | (apart[:, 1] > SHAPE[0])).all()
@@ -61,7 +63,7 @@ def test_ccds_do_not_overlap_on_the_sky():
 
 @pytest.mark.parametrize("name", ["N4", "S7", "S29", "N31"])
 def test_world_coordinates_go_to_and_fro(name):
-    wcs = WCS(wcs_cards(place_of(name), SHAPE, (266.4, -29.), 0.2623))
+    wcs = WCS(wcs_cards(ccd_of(name), SHAPE, (266.4, -29.), 0.2623))
     x, y = np.meshgrid([0, 1022.3, 2045], [0, 2047.7, 4093])
     again = wcs.all_world2pix(*wcs.all_pix2world(x, y, 0), 0)
     assert np.allclose(again, [x, y], atol=0.01)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from crowdsource.instruments.decam.adapter import Decam
+from crowdsource.instruments.decam import Decam
 from crowdsource.instruments.decam.wings import halos
 
 from crowdsource.config import FitConfig

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.instruments.decam.adapter import FLAGS
+from crowdsource.instruments.decam.bits import FLAGS
 from small_fields import GAIN, NOISE, SKY, star_image, write_fits
 from test_decam import SHAPE as CCD_SHAPE
 from test_decam import write_exposure

@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.instruments.decam.adapter import FLAGS, Decam, seam_step
+from crowdsource.instruments.decam import Decam
+from crowdsource.instruments.decam.bits import FLAGS
+from crowdsource.instruments.decam.seam import seam_step
 
 from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, run, table
 from crowdsource.engine.loop import fit

@@ -9,7 +9,7 @@ import argparse
 import sys
 
 import numpy as np
-from crowdsource.instruments.decam.adapter import Decam
+from crowdsource.instruments.decam import Decam
 from scipy.signal import fftconvolve
 
 from benchmarks.calibrate.fit_wings import NORM, SIDE, middle, published

@@ -224,6 +224,12 @@ def image_names(path):
         return [(h.name, parsed(h.header)) for h in hdus if _has_pixels(h) and h.name]
 
 
+def hdu_label(name):
+    """EXTNAME of the HDU that an `ImageName` asks for, its number where it has none; no pixels are read. Errors as `read_image`."""
+    with opened(name.path) as hdus:
+        return _label(hdus, _find(hdus, name))
+
+
 def read_image(name):
     """Read an image.
 
@@ -245,7 +251,7 @@ def read_image(name):
     with opened(name.path) as hdus:
         number = _find(hdus, name)
         hdu = hdus[number]
-        label = hdu.name if number and hdu.name else number
+        label = _label(hdus, number)
         data = _plane(_pixels(hdu, name.path, number, label), name, label)
         return FitsImage(name.path, label, _in_native_order(data), parsed(hdu.header), parsed(hdus[0].header))
 
@@ -273,6 +279,11 @@ def _find(hdus, name):
         what = "is a table" if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) else "holds no image"
         raise DataFileError(name.path, f"{what}; the file {_offer(hdus)}", name.hdu)
     return number
+
+
+def _label(hdus, number):
+    """EXTNAME of an HDU, its number where it has none or is the first."""
+    return hdus[number].name if number and hdus[number].name else number
 
 
 def _has_pixels(hdu):

@@ -1,10 +1,12 @@
-"""Where the CCDs of DECam lie in the focal plane, and the world coordinates that follow."""
+"""The CCDs of DECam: their pixels, where they lie in the focal plane, and the world coordinates that follow."""
 from dataclasses import dataclass
 
 from astropy.io import fits
 
 from crowdsource.core.errors import InstrumentError
 
+SHAPE = 4094, 2046
+"""(ny, nx) of a CCD, pixels."""
 ROWS = 3, 4, 5, 6, 6, 7, 7, 6, 6, 5, 4, 3
 """CCDs in each row across the focal plane, in the order of CCDNUM."""
 PITCH = 2254.4, 4259.3
@@ -16,8 +18,8 @@ TERMS = 11
 
 
 @dataclass(frozen=True)
-class Place:
-    """A CCD's place.
+class Ccd:
+    """A CCD and where it lies in the focal plane.
 
     Attributes
     ----------
@@ -36,42 +38,42 @@ class Place:
     corner: tuple
 
 
-def layout():
-    """All CCDs by name, in the order of CCDNUM: from S29 to S31, the row before it, ..., S1 to S7, then N1 to N31."""
+def all_ccds():
+    """Each `Ccd` by name, in the order of CCDNUM: from S29 to S31, the row before it, ..., S1 to S7, then N1 to N31."""
     half = len(ROWS)//2
-    places = {}
+    ccds = {}
     for row, n in enumerate(ROWS):
         side, before = ("S", sum(ROWS[row+1:half])) if row < half else ("N", sum(ROWS[half:row]))
         for k in range(n):
             x, y = (row-half+0.5)*PITCH[0], (k-(n-1)/2)*PITCH[1]
             corner = (2048*(row+1), 2048*(7-n)+4096*k)
             name = f"{side}{before+k+1}"
-            places[name] = Place(name, len(places)+1, x, y, corner)
-    return places
+            ccds[name] = Ccd(name, len(ccds)+1, x, y, corner)
+    return ccds
 
 
-def place_of(name):
-    """The `Place` of a CCD.
+def ccd_of(name):
+    """The `Ccd` of a name.
 
     Raises
     ------
     InstrumentError
         When DECam has no CCD of that name.
     """
-    places = layout()
-    if name not in places:
+    ccds = all_ccds()
+    if name not in ccds:
         raise InstrumentError(f"DECam has no CCD {name!r}: it has S1 to S31 and N1 to N31")
-    return places[name]
+    return ccds[name]
 
 
-def wcs_cards(place, shape, position, scale):
+def wcs_cards(ccd, shape, position, scale):
     """World coordinates of a CCD: a tangential projection at the optical axis with the distortion of the optics.
 
     x runs south and y east, as on the telescope.
 
     Parameters
     ----------
-    place : Place
+    ccd : Ccd
     shape : tuple of int
         (ny, nx); the CCD's centre stays where it is.
     position : tuple of float
@@ -87,9 +89,9 @@ def wcs_cards(place, shape, position, scale):
     step = scale/3600
     header = fits.Header(dict(
         WCSAXES=2, CTYPE1="RA---TPV", CTYPE2="DEC--TPV", CUNIT1="deg", CUNIT2="deg", CRVAL1=position[0], CRVAL2=position[1],
-        CRPIX1=(nx+1)/2-place.x, CRPIX2=(ny+1)/2-place.y, CD1_1=0., CD1_2=step, CD2_1=-step, CD2_2=0.))
+        CRPIX1=(nx+1)/2-ccd.x, CRPIX2=(ny+1)/2-ccd.y, CD1_1=0., CD1_2=step, CD2_1=-step, CD2_2=0.))
     for axis in (1, 2):
-        # 1 is the axis itself, 7 its cube and 9 it times the other's square: together the distance squared
+        # term 1 is the axis itself, 7 its cube and 9 it times the square of the other axis: together distance cubed
         terms = {1: 1., 7: DISTORTION, 9: DISTORTION}
         header.update({f"PV{axis}_{k}": terms.get(k, 0.) for k in range(TERMS)})
     header.update(dict(RADESYS="ICRS", EQUINOX=2000.))

@@ -19,36 +19,41 @@ from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field
 from crowdsource.simulate.config import by_area, checked
 from crowdsource.simulate.stars import HALO_REACH, blurred
 
-from .adapter import FLAGS, SHAPE, UNSTABLE, stem
-from .layout import place_of, wcs_cards
-from .planes import FILTERS, PLVER, Planes, band_of, codes_of, exposure_files, paths_of
+from .bits import FLAGS, codes_of
+from .layout import SHAPE, ccd_of, wcs_cards
+from .names import FILTERS, filter_of, paths_of, stem
+from .seam import UNSTABLE
 from .wings import halos
+from .writing import PLVER, CcdPlanes, exposure_files
 
 log = logging.getLogger(__name__)
 DEFAULTS = SimulationConfig(
     shape=SHAPE, stars=60000., brightest=1e5, saturated_stars=10, saturated_peaks=(60., 5.), fwhm=3.2, gain=3.9, readnoise=6.,
     sky=3170., sky_gradient=(0.02, -0.015), nebulosity=30., nebulosity_scale=400., saturation=45800., bad_columns=4,
     nebula_area=0.25, nebula_peak=400., bleeding=1., cosmic_rays=150., rim=10, zeropoint=29.9, pixel_scale=0.2623)
-"""A CCD in z band, 107 s in the Galactic plane: sky, noise, saturation and zero point of real headers."""
+"""A CCD in z band, 107 s in the Galactic plane: sky, noise, saturation and zero point are those of real headers."""
 PER_CCD = "stars", "saturated_stars", "bad_columns", "cosmic_rays"
-"""Numbers of a whole CCD, of which a smaller one has its part."""
+"""Numbers of things on a whole CCD; an image of part of a CCD has that part of them."""
 CCDS = "N4", "S7"
+"""Made when none is named."""
 S7_STEP = 40., 15.
-"""What the right half of S7 is higher by in its middle row, and how much more in its last one, counts."""
+"""By how much the right half of S7 is higher in its middle row, and how much more so in its last row, counts."""
 BITS = {"saturated": FLAGS.saturated, "bleed": FLAGS.bleed, "cosmic_ray": FLAGS.cosmic, "bad_column": FLAGS.bad, "rim": FLAGS.bad}
-"""What the pipeline calls what the simulation flags."""
+"""The pipeline's bit for each that the simulation sets."""
 BOX = 59
-"""The truth's headers tell the share of a star's light in a box of so many pixels, in which a fit's PSF sums to 1."""
+"""Side of the box in which a fit's PSF sums to 1, pixels; the truth's headers tell a star's share of light in it."""
 EXPTIME = 107.
+"""Seconds."""
 FIRST_EXPNUM = 10_000_000
 """Beyond the numbers of real exposures."""
-SOME_NIGHT = datetime(2017, 3, 16, 6, 21, 7)
+START = datetime(2017, 3, 16, 6, 21, 7)
+"""Of an exposure whose name tells no date."""
 
 
 def simulate_exposure(path, ccds=(), overwrite=False, **changes):
     """Write a simulated exposure CCD by CCD: ooi, oow and ood files, and the truth.
 
-    A CCD depends on the seed and its name, not on the others.
+    What a CCD holds depends on the seed and its name, not on the other CCDs.
 
     Parameters
     ----------
@@ -70,55 +75,55 @@ def simulate_exposure(path, ccds=(), overwrite=False, **changes):
     ConfigError, InstrumentError, OutputError
         When a value is out of range, a CCD unknown, the name none of DECam's or a file exists.
     """
-    band = band_of(path)
+    band = filter_of(path)
     config = configured(changes)
-    places = [place_of(name) for name in ccds or CCDS]
-    twice = [p.name for k, p in enumerate(places) if p in places[:k]]
+    wanted = [ccd_of(name) for name in ccds or CCDS]
+    twice = [ccd.name for k, ccd in enumerate(wanted) if ccd in wanted[:k]]
     if twice:
         raise InstrumentError(f"CCD {twice[0]} is named twice: name each once")
-    with exposure_files(path, primary_header(config, band, Path(path).name, len(places)), overwrite, truth=True) as add:
-        for place in places:
-            log.info("CCD %s", place.name)
-            add(simulated_ccd(config, place, halos().get(band)))
+    with exposure_files(path, primary_header(config, band, Path(path).name, len(wanted)), overwrite, truth=True) as add:
+        for ccd in wanted:
+            log.info("CCD %s", ccd.name)
+            add(simulated_ccd(config, ccd, halos().get(band)))
     return tuple(paths_of(path).values())
 
 
 def configured(changes):
-    """DECam's configuration with a user's changes; numbers of a whole CCD go with the area where they are not given."""
+    """DECam's configuration with a user's changes; of `PER_CCD`, those that are not given are in proportion to the area."""
     return by_area(checked(replace(DEFAULTS, **changes)), DEFAULTS, PER_CCD, changes)
 
 
-def simulated_ccd(config, place, halo=None):
-    """The `crowdsource.instruments.decam.planes.Planes` of a CCD, whose stars have a `crowdsource.psf.profiles.halo.Halo`."""
-    seed = int(np.random.SeedSequence((config.seed, place.number)).generate_state(1)[0])
+def simulated_ccd(config, ccd, halo=None):
+    """The `CcdPlanes` of a `Ccd` whose stars have a `crowdsource.psf.profiles.halo.Halo`."""
+    seed = int(np.random.SeedSequence((config.seed, ccd.number)).generate_state(1)[0])
     c = replace(config, seed=seed)
-    world = wcs_cards(place, c.shape, c.position, c.pixel_scale)
+    world = wcs_cards(ccd, c.shape, c.position, c.pixel_scale)
     sim = simulate_field(c, WCS(world), halo)
     bits = np.zeros(c.shape, np.uint32)
     for name, bit in BITS.items():
         bits[sim.dq & getattr(SIMULATED, name) > 0] |= np.uint32(bit)
     data, truth = sim.data, sim.truth.copy()
-    truth.meta.update({"CCDNUM": place.number, "SIMSEED": c.seed})
+    truth.meta.update({"CCDNUM": ccd.number, "SIMSEED": c.seed})
     if "nebulosity" not in truth.colnames:
         truth["nebulosity"] = np.float32(0)
-    if place.name == UNSTABLE:
+    if ccd.name == UNSTABLE:
         data = with_step(data)
         truth.meta.update({"STEPLOW": S7_STEP[0]-S7_STEP[1], "STEPHIGH": S7_STEP[0]+S7_STEP[1]})
-    star = seen_star(c.fwhm, c.beta, halo)
+    star = star_picture(c.fwhm, c.beta, halo)
     truth.meta["BOXSHARE"] = float(middle(star, BOX).sum())
-    header = ccd_header(sim, place, world, bits, round(area_width(star), 3))
-    return Planes(place.name, header, data, sim.ivar, codes_of(bits), truth)
+    header = ccd_header(sim, ccd, world, bits, round(area_width(star), 3))
+    return CcdPlanes(name=ccd.name, header=header, data=data, ivar=sim.ivar, codes=codes_of(bits), truth=truth)
 
 
 @lru_cache(maxsize=1)
-def seen_star(fwhm, beta, halo):
-    """A star of unit flux in the middle of a CCD, (801, 801), the same on all of an exposure."""
+def star_picture(fwhm, beta, halo):
+    """A star of unit flux in the middle of a CCD, (801, 801), the same on all CCDs of an exposure."""
     star = pixel_moffat(2*HALO_REACH+1, (fwhm, 0., 0., beta))
     return star if halo is None else blurred(star, halo.picture(HALO_REACH))
 
 
 def with_step(data):
-    """Data whose right half is higher by `S7_STEP`, (ny, nx), float32."""
+    """Data with the right half raised by `S7_STEP`, (ny, nx), float32."""
     ny, nx = data.shape
     step = S7_STEP[0]+S7_STEP[1]*np.linspace(-1, 1, ny)
     out = data.copy()
@@ -127,7 +132,7 @@ def with_step(data):
 
 
 def primary_header(config, band, name, ccds):
-    """First header of the files: the exposure."""
+    """First header of the files, which describes the exposure."""
     ra, dec = (Angle(v, "deg").to_string(unit, sep=":", precision=2, pad=True)
                for v, unit in zip(config.position, ("hour", "deg")))
     start = _start(name)
@@ -159,22 +164,22 @@ def primary_header(config, band, name, ccds):
 
 
 def _start(name):
-    """When an exposure was begun, by its file's name; some night where that tells none."""
+    """When an exposure was begun, by its file's name; `START` where that tells no date."""
     found = re.match(r"c4d_(\d{6}_\d{6})_", name)
     try:
-        return datetime.strptime(found[1], "%y%m%d_%H%M%S") if found else SOME_NIGHT
+        return datetime.strptime(found[1], "%y%m%d_%H%M%S") if found else START
     except ValueError:
-        return SOME_NIGHT
+        return START
 
 
-def ccd_header(sim, place, world, bits, fwhm):
-    """Header of a CCD: its amplifiers, its place on the sky, what the pipeline measured; `fwhm` in pixels."""
+def ccd_header(sim, ccd, world, bits, fwhm):
+    """Header of a CCD: its amplifiers, its world coordinates, what the pipeline measured; `fwhm` in pixels."""
     c = sim.config
-    x, y = (v+5 for v in place.corner)
+    x, y = (v+5 for v in ccd.corner)
     header = fits.Header()
     for keyword, value, comment in (
             ("INHERIT", True, "Inherits global header"), ("DETSEC", f"[{x}:{x+2039},{y}:{y+4087}]", "Location on Focal Plane"),
-            ("CCDNUM", place.number, "CCD number"), ("DETPOS", place.name, "detector position ID"),
+            ("CCDNUM", ccd.number, "CCD number"), ("DETPOS", ccd.name, "detector position ID"),
             *((f"{word}{amplifier}", value, f"{what} for amp {amplifier}") for amplifier in "AB" for word, value, what in (
                 ("GAIN", c.gain, "[electrons/adu] Gain"), ("RDNOISE", c.readnoise, "[electrons] Read noise"),
                 ("SATURAT", c.saturation, "[adu] Saturation")))):

@@ -1,41 +1,33 @@
 """Writing exposures of DECam: the three planes as the Community Pipeline lays them out, one CCD in memory at a time."""
-import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from crowdsource.core.errors import InputError, OutputError
+from crowdsource.core.errors import InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.io.atomic import atomic_path
 from crowdsource.io.fits import to_cutout
 from crowdsource.io.timeless import without_times
 
-from .adapter import CODES, CORRECTED, FIRST_WITH_CODES, PLANE, TRUTH, UNSTABLE, stem, version
-from .layout import place_of
+from .bits import FIRST_WITH_CODES, codes_of, version
+from .layout import ccd_of
+from .names import FILTERS, filter_of, paths_of
+from .seam import CORRECTED, UNSTABLE
 
-NAME = re.compile(r"_ooi_(?P<band>[A-Za-z]+)_.*\.fits(\.fz)?$")
 PLVER = "V4.8.2"
-GRAVEST_FIRST = "saturated", "bleed", "cosmic", "bad", "novalue", "lowweight", "streak", "difference"
-"""A pixel has one code: what says most of it."""
+"""Version of the pipeline whose files these resemble."""
 QUANTIZE, DITHER_SEED = 4, 1
 """Compressed values are rounded to this part of the noise, as the pipeline's are; the seed makes files repeatable."""
-FILTERS = {
-    "u": "u DECam c0006 3500.0 1000.0", "g": "g DECam SDSS c0001 4720.0 1520.0", "r": "r DECam SDSS c0002 6415.0 1480.0",
-    "i": "i DECam SDSS c0003 7835.0 1470.0", "z": "z DECam SDSS c0004 9260.0 1520.0", "Y": "Y DECam c0005 10095.0 1130.0",
-    "VR": "VR DECam c0007 6300.0 2600.0",
-}
-"""FILTER of the headers, by the filter's short name."""
 CHECKSUMS = "CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM"
 
 
-@dataclass(frozen=True)
-class Planes:
-    """What the files hold of a CCD.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CcdPlanes:
+    """The planes of a CCD as the files hold them.
 
     Attributes
     ----------
@@ -54,49 +46,9 @@ class Planes:
     truth: Table = None
 
 
-def codes_of(bits):
-    """Codes of the data-quality plane from bits ``1 << code``, of which a pixel keeps the gravest; other bits are left out.
-
-    Parameters
-    ----------
-    bits : ndarray of uint32, shape (ny, nx)
-
-    Returns
-    -------
-    ndarray of int32, shape (ny, nx)
-    """
-    numbers = {name: code for code, name in CODES.items()}
-    out = np.zeros(bits.shape, np.int32)
-    for name in reversed(GRAVEST_FIRST):
-        out[bits >> np.uint32(numbers[name]) & 1 > 0] = numbers[name]
-    return out
-
-
-def band_of(path):
-    """The filter's short name in an image's file name, as z in ``c4d_170316_062107_ooi_z_v1.fits.fz``.
-
-    Raises
-    ------
-    OutputError
-        When it is no such name.
-    """
-    found = NAME.search(Path(path).name)
-    if not found or found["band"] not in FILTERS:
-        raise OutputError(f"{path}: is no image's name as DECam's pipeline gives it; name it as c4d_170316_062107_ooi_z_v1.fits "
-                          f"or .fits.fz, with one of the filters {', '.join(FILTERS)}")
-    return found["band"]
-
-
-def paths_of(path):
-    """Files of an exposure that is written, by what they hold: i, w, d and truth; the truth is not compressed."""
-    path = Path(path)
-    planes = {letter: path.with_name(PLANE.sub(f"_oo{letter}_", path.name)) for letter in "iwd"}
-    return {**planes, "truth": path.with_name(stem(path)+TRUTH)}
-
-
 @contextmanager
 def exposure_files(path, primary, overwrite=False, truth=False):
-    """Files of an exposure that take their places when the block ends well, the image last.
+    """Files of an exposure, which get their names only when the block ends without an error, the image last.
 
     Parameters
     ----------
@@ -106,19 +58,19 @@ def exposure_files(path, primary, overwrite=False, truth=False):
         First header of each.
     overwrite : bool
     truth : bool
-        There is a truth too, a table for each CCD.
+        Write a file of the true stars too, a table for each CCD.
 
     Yields
     ------
     callable
-        Adds the `Planes` of a CCD to the files.
+        Adds the `CcdPlanes` of a CCD to the files.
 
     Raises
     ------
     OutputError
-        When the name is none of DECam's, or a file exists or cannot be written.
+        When the image is not named as DECam's are, or a file exists or cannot be written.
     """
-    band_of(path)
+    filter_of(path)
     paths = paths_of(path)
     compressed = str(path).endswith(".fz")
     with ExitStack() as stack:
@@ -139,14 +91,14 @@ def exposure_files(path, primary, overwrite=False, truth=False):
 
 
 def _append(path, hdu):
-    """Add an HDU to a file without reading the others' pixels."""
+    """Add an HDU to a file without reading the pixels of its other HDUs."""
     with fits.open(path, mode="append", memmap=False) as hdus:
         hdus.append(hdu)
         hdus.flush(output_verify="silentfix")
 
 
 def _hdu(plane, header, name, compressed):
-    """An image HDU; compressed by Rice's method, zeros kept as they are."""
+    """An image HDU; compressed by Rice's method, with zeros kept exactly."""
     if not compressed:
         return fits.ImageHDU(plane, header, name)
     options = dict(quantize_level=QUANTIZE, quantize_method=2, dither_seed=DITHER_SEED) if plane.dtype.kind == "f" else {}
@@ -156,8 +108,8 @@ def _hdu(plane, header, name, compressed):
 def write_images(images, path, overwrite=False):
     """Write Images as the planes of an exposure, with their own headers where they have some.
 
-    Flags that come from a user's masks and catalogs, and from the engine, have no code: reading with the same options sets
-    them again. Their pixels' inverse variance stays 0 in any case.
+    The pipeline has no code for flags from a user's masks and catalogs, and from the engine: reading with the same options
+    sets them again. An inverse variance of 0 is written as it is.
 
     Parameters
     ----------
@@ -170,7 +122,9 @@ def write_images(images, path, overwrite=False):
     Raises
     ------
     InputError
-        When there is no image, or one of no CCD.
+        When there is no image.
+    InstrumentError
+        When an image's detector is no CCD.
     OutputError
         As `exposure_files`.
     """
@@ -181,11 +135,12 @@ def write_images(images, path, overwrite=False):
     with exposure_files(path, _primary(first), overwrite) as add:
         for image in chain([first], images):
             data = np.where(image.mask & ENGINE.nonfinite, np.float32(np.nan), image.data)
-            add(Planes(image.detector, _header(image), data, image.ivar, codes_of(image.dq)))
+            add(CcdPlanes(name=image.detector, header=_header(image), data=data, ivar=image.ivar,
+                          codes=codes_of(image.dq)))
 
 
 def _primary(image):
-    """First header of the files of an image: its own, or what it knows."""
+    """First header of the files of an image: its own, or what the image's attributes tell."""
     if image.meta.get("primary") is not None:
         header = image.meta["primary"].copy()
         if (version(header.get("PLVER")) or FIRST_WITH_CODES) < FIRST_WITH_CODES:
@@ -200,8 +155,8 @@ def _primary(image):
 
 
 def _header(image):
-    """Header of a CCD: its own, or what the image knows; shifted where it is a cut-out."""
-    number = place_of(image.detector).number
+    """Header of a CCD: its own, or what the image's attributes tell; shifted where it is a cut-out."""
+    number = ccd_of(image.detector).number
     header = image.meta["header"].copy() if "header" in image.meta else fits.Header() if image.wcs is None else \
         image.wcs.to_header(relax=True)
     for keyword in CHECKSUMS:

@@ -1,0 +1,26 @@
+"""Functions whose modules are imported when they are first called.
+
+`crowdsource --help` loads every adapter to show its summary. What an adapter needs for simulations and for writing only, which
+takes longer to import than everything else of it, is named here by text instead of an import at the top.
+"""
+from importlib import import_module
+
+
+def deferred(target):
+    """A function that imports another one when it is called, and calls it.
+
+    Parameters
+    ----------
+    target : str
+        ``module:function``, the module by its full name.
+
+    Returns
+    -------
+    callable
+    """
+    module, _, name = target.partition(":")
+
+    def call(*args, **kwargs):
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return call
