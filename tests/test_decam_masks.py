@@ -17,7 +17,7 @@ from crowdsource.core.errors import DataFileError, InputError, InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
 from crowdsource.exposure.instrument import TakesGalaxies, load, require
-from crowdsource.io.tables import star_positions
+from crowdsource.io.positions import star_positions
 
 SCALE = 0.26
 

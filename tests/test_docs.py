@@ -107,7 +107,7 @@ def commands_of_runs():
 @pytest.mark.parametrize("line", commands_of_runs())
 def test_commands_of_runs_are_accepted(line):
     words = ["1" if w in ("$SLURM_ARRAY_TASK_ID", "{}") else w for w in shlex.split(line, comments=True)[1:]]
-    assert build_parser(words).parse_args(words).command
+    assert build_parser(words).parse_args(words).run
 
 
 def test_promises_name_tests_that_exist():

@@ -12,7 +12,8 @@ from crowdsource.core.image import Image
 from crowdsource.engine.loop import fit
 from crowdsource.exposure.products import model_hdus
 from crowdsource.exposure.results import Provenance, config_lines, read_config, write_result
-from crowdsource.io.tables import check_ending, positions, read_table, write_catalog
+from crowdsource.io.positions import positions
+from crowdsource.io.tables import check_ending, read_table, write_catalog
 
 SHAPE = (60, 80)
 X, Y = np.array([10.25, 40.5]), np.array([20.75, 30.])

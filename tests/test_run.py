@@ -51,7 +51,7 @@ class Camera(Instrument):
     def tiling(self, image):
         return 500, 40
 
-    def finish(self, image, result):
+    def extra_columns(self, image, result):
         return dict(detector_number=np.full(len(result.catalog), image.meta["k"]))
 
 

@@ -1,4 +1,4 @@
-"""What is shown while a command runs: log lines and bars of progress."""
+"""What a command shows while it runs: log lines and a progress bar on stderr, results on stdout."""
 import contextlib
 import logging
 import os
@@ -6,11 +6,11 @@ import sys
 import threading
 from multiprocessing import parent_process
 
-NAME = "crowdsource"
+from ..core.logs import CURRENT_DETECTOR, LOGGER
 
 
-class Talk:
-    """How much is shown: a bar on a terminal, log lines elsewhere.
+class Console:
+    """A progress bar where stderr is a terminal, log lines elsewhere.
 
     Parameters
     ----------
@@ -20,16 +20,21 @@ class Talk:
     def __init__(self, log):
         self.log = log
         self.bar = False
-        self.set(False, False)
+        self.configure(False, False)
 
-    def set(self, verbose, quiet):
-        """Choose by the user's wish and by whether there is a terminal."""
+    def configure(self, verbose, quiet):
+        """Choose how much is shown, by the user's options and by whether there is a terminal."""
         self.bar = sys.stderr.isatty() and not quiet and not verbose
         self.log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING if self.bar else logging.INFO)
 
+    def print(self, *lines):
+        """Print lines on stdout."""
+        for line in lines:
+            print(line)
+
     @contextlib.contextmanager
     def progress(self):
-        """A callback for `crowdsource.exposure.run.run`, or None where log lines tell enough."""
+        """A callback for `crowdsource.exposure.run.run` that draws the bar; None where log lines show the progress."""
         if not self.bar:
             yield None
             return
@@ -42,10 +47,9 @@ class Talk:
                 bar.set_postfix(info)
             yield show
 
-
     @contextlib.contextmanager
     def processes(self, workers):
-        """A pool of so many processes that talk as this one does; None for one."""
+        """An executor with so many processes, which log as this one does; None for one."""
         if workers == 1:
             yield None
             return
@@ -60,43 +64,42 @@ class Talk:
                 raise
 
 
-class Named(logging.Formatter):
-    """Log lines after the name of the detector that is worked on."""
+class DetectorFormatter(logging.Formatter):
+    """Log lines that begin with the name of the detector that is being fitted."""
 
     def format(self, record):
         """The line; see `logging.Formatter`."""
-        from ..exposure.run import CURRENT
-        return f"{CURRENT.get()}: "*bool(CURRENT.get())+super().format(record)
+        return f"{CURRENT_DETECTOR.get()}: "*bool(CURRENT_DETECTOR.get())+super().format(record)
 
 
 def _handler():
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Named("%(message)s"))
+    handler.setFormatter(DetectorFormatter("%(message)s"))
     return handler
 
 
 @contextlib.contextmanager
-def talking():
-    """The package's log on stderr while a command runs; gives the `Talk`."""
-    log = logging.getLogger(NAME)
+def open_console():
+    """A `Console`; while it is open, the package's log goes to stderr."""
+    log = logging.getLogger(LOGGER)
     level, handler = log.level, _handler()
     log.addHandler(handler)
     try:
-        yield Talk(log)
+        yield Console(log)
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
 
 
 def start_worker(level):
-    """Let the process of a worker talk as the command does, and end with it; `level` is the log's."""
-    log = logging.getLogger(NAME)
+    """Let a worker process log as the command does, at a logging level, and end when the command ends."""
+    log = logging.getLogger(LOGGER)
     log.addHandler(_handler())
     log.setLevel(level)
     threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
 
 
 def _end_with(parent):
-    """End this process when its parent has: one that was killed tells nobody, and a worker would wait for work for ever."""
+    """End this process when its parent has ended: a killed parent cannot tell its workers, which would wait for ever."""
     parent.join()
     os._exit(1)

@@ -4,7 +4,8 @@ import logging
 import numpy as np
 
 from ..core.errors import DataFileError, InputError
-from ..io.tables import positions, read_table
+from ..io.positions import positions
+from ..io.tables import read_table
 from .instrument import TakesGalaxies, require
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ import numpy as np
 from ..core.errors import CrowdsourceError, InstrumentError
 from ..core.flags import FlagTable, combine
 from ..io.names import safe_name
-from ..io.tables import star_positions
+from ..io.positions import star_positions
 
 GROUP = "crowdsource.instruments"
 

@@ -9,7 +9,6 @@ import json
 import logging
 import time
 from concurrent.futures import BrokenExecutor, as_completed
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +16,7 @@ from threading import Thread
 
 from ..config import from_mapping, preset_config
 from ..core.errors import CrowdsourceError
+from ..core.logs import CURRENT_DETECTOR
 from .earlier import earlier_psf, earlier_sky
 from .given_catalogs import bright_stars, given_rows, identifiers, with_galaxies
 from .parts import INFO, MODEL, Parts
@@ -25,8 +25,7 @@ from .results import Provenance, checksums, detector_header, result_hdus, run_he
 from .settings import Settings
 
 log = logging.getLogger(__name__)
-CURRENT = ContextVar("detector", default="")
-"""The detector that is being worked on, for log lines."""
+
 ENGINE_MODULES = "crowdsource.engine.loop", "astropy.table"
 """Modules that are not loaded before a fit asks for them."""
 
@@ -172,7 +171,7 @@ def attempt(work, task, progress=None):
     -------
     Done
     """
-    token = CURRENT.set(task.detector)
+    token = CURRENT_DETECTOR.set(task.detector)
     try:
         return fit_task(work, task, progress)
     except CrowdsourceError as problem:
@@ -184,7 +183,7 @@ def attempt(work, task, progress=None):
         # as it is it may not travel between processes
         return Done(task, error=CrowdsourceError(f"{type(problem).__name__}: {problem}"))
     finally:
-        CURRENT.reset(token)
+        CURRENT_DETECTOR.reset(token)
 
 
 def fit_task(work, task, progress=None):

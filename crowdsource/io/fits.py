@@ -1,7 +1,6 @@
 """FITS images: read in whatever form they come, or refused with the file, the HDU and a remedy.
 
-An image is named ``FILE[:HDU[:PLANE]]``: the HDU by number from 0, by EXTNAME or by ``EXTNAME,EXTVER``, the first with
-pixels when not given; the plane of a cube from 0, needed when it has several.
+How an image is named is described in `crowdsource.io.image_name`.
 """
 import warnings
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ..core.errors import DataFileError
 from .apart import decompressed
 from .atomic import atomic_path
 from .hdus import UNREADABLE, one_line, opened, parsed
+from .image_name import ImageName
 
 SHORT = "the file is truncated or damaged; fetch it again"
 BLOCK = 2880
@@ -35,43 +35,6 @@ KEYWORDS = {
 """Header keywords by what they tell, the most trusted first."""
 LARGEST_FACT = 1e30
 MJD_ZERO = datetime(1858, 11, 17)
-
-
-@dataclass(frozen=True)
-class ImageName:
-    """``FILE[:HDU[:PLANE]]`` in its parts.
-
-    Attributes
-    ----------
-    path : Path
-    hdu : int, str or None
-    plane : int or None
-    """
-    path: Path
-    hdu: object = None
-    plane: int = None
-
-    @classmethod
-    def parse(cls, text):
-        """Split a name; colons that belong to the file's own name are kept when such a file exists.
-
-        Raises
-        ------
-        DataFileError
-            When more than HDU and plane follow the file, or the plane is no number.
-        """
-        parts = str(text).split(":")
-        for k in range(len(parts), 0, -1):
-            path = Path(":".join(parts[:k]))
-            if path.exists() or k == 1:
-                break
-        rest = parts[k:]
-        if len(rest) > 2:
-            raise DataFileError(text, "cannot be read as FILE[:HDU[:PLANE]]")
-        if len(rest) == 2 and not rest[1].isdigit():
-            raise DataFileError(path, f"plane {rest[1]!r} is no number; planes count from 0", rest[0])
-        hdu = None if not rest or rest[0] == "" else int(rest[0]) if rest[0].isdigit() else rest[0]
-        return cls(path, hdu, int(rest[1]) if len(rest) == 2 else None)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import threading
 import time
 from importlib import import_module
 
+from ..core.logs import LOGGER
 from .jobs import failure, outcome_of, perform, recorded
 from .records import FAILED
 
@@ -190,12 +191,11 @@ def _ready():
     """Load what fits need, so that the first job takes as long as the others, and has memory for its work alone."""
     import logging
 
-    from ..cli.console import NAME
     from ..exposure.run import ENGINE_MODULES
     for name in ENGINE_MODULES:
         import_module(name)
-    logging.getLogger(NAME).setLevel(logging.INFO)
-    logging.getLogger(NAME).addHandler(logging.NullHandler())
+    logging.getLogger(LOGGER).setLevel(logging.INFO)
+    logging.getLogger(LOGGER).addHandler(logging.NullHandler())
     logging.captureWarnings(True)
 
 

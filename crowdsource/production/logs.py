@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..cli.console import NAME
+from ..core.logs import LOGGER
 
 
 class Lines(logging.Formatter):
@@ -27,7 +27,7 @@ def logged(path, own):
     if path is None:
         yield
         return
-    logger, thread = logging.getLogger(NAME), threading.get_ident()
+    logger, thread = logging.getLogger(LOGGER), threading.get_ident()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         handler = logging.StreamHandler(file)

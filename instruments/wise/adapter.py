@@ -22,7 +22,7 @@ from crowdsource.exposure.instrument import (
     flag,
 )
 from crowdsource.io.fits import ImageName, covers, number, read_image
-from crowdsource.io.tables import numbers
+from crowdsource.io.positions import numbers
 
 from .atlas import SIDE, atlas
 

@@ -1,1 +1,36 @@
-"""The commands."""
+"""The commands, one module each.
+
+A command module has
+
+``add_arguments(parser)``
+    adds the command's arguments to its parser;
+``run(args, console)``
+    does the work and returns (lines, status): the lines to print unless the user wants ``--quiet``, and the exit status, 0 when
+    all went well, 1 when some of it failed. `console` is a `crowdsource.cli.console.Console`: its ``progress`` shows a bar, its
+    ``processes`` gives an executor, its ``print`` prints an answer that ``--quiet`` does not suppress.
+
+What the commands do is said here, so that ``crowdsource --help`` needs none of the modules. A module is imported by its name when
+its command is asked for: this is the only place where modules of the project are imported later than at the top of a file for the
+sake of the command's start. A group of commands, such as ``healpix``, is a package of the same kind whose ``add_arguments`` adds a
+parser for each command of the group, and whose ``run`` runs the chosen one.
+
+``fit`` is the module of all instruments' commands; its parser's default ``instrument`` is set before ``add_arguments``.
+"""
+from importlib import import_module
+
+COMMANDS = {
+    "plan": "look for exposures in folders and write a manifest of what is to be fitted",
+    "run": "fit what a manifest lists, here or on a cluster; goes on where an earlier run ended",
+    "status": "how far a run of a manifest is",
+    "healpix": "bring catalogs together by HEALPix, as objects and releases",
+    "simulate": "make a field of stars whose truth is known",
+    "simulate-survey": "make catalogs of many exposures of stars whose truth is known",
+    "demo": "fit the packaged field and compare with its truth",
+    "flags": "names of the bits in a catalog's flags",
+}
+"""Summaries of the commands, in the order of the help."""
+
+
+def command_module(name):
+    """The module of a command, imported now."""
+    return import_module(f"{__name__}.{name.replace('-', '_')}")

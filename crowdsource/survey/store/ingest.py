@@ -8,7 +8,8 @@ import numpy as np
 from ...core.errors import DataFileError, MissingExtraError, StoreError
 from ...io.hdus import UNREADABLE
 from ...io.rows import write_rows
-from ...io.tables import numbers, read_table
+from ...io.positions import numbers
+from ...io.tables import read_table
 from .batch import NEW, REFUSED, REPLACED, UNCHANGED, Index, Outcome, write_batch
 from .catalogs import Facts, read_catalogs
 from .columns import Given, as_labels, plain

@@ -35,11 +35,11 @@ def add_arguments(parser):
             group.add_argument("--"+f.name.replace("_", "-"), dest=f"{section}.{f.name}", help=text, **spelled)
 
 
-def run(args, talk):
+def run(args, console):
     """Lines that tell what was made, and the exit status."""
     check_workers(args.workers)
     store = open_store(args.store)
-    with talk.progress() as progress, talk.processes(args.workers) as executor:
+    with console.progress() as progress, console.processes(args.workers) as executor:
         release = assemble(store, args.release, configured(args), previous=args.previous, zero_points=args.zero_points,
                            executor=executor, progress=progress)
     return told(release), 0

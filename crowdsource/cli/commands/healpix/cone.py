@@ -26,7 +26,7 @@ def add_arguments(parser):
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
-def run(args, talk):
+def run(args, console):
     """Lines of a table, or what was written, and the exit status."""
     from ....survey.objects.release import open_release
     from ....survey.store.store import open_store

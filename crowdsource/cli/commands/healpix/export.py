@@ -38,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument("--overwrite", action="store_true", help="replace what exists")
 
 
-def run(args, talk):
+def run(args, console):
     """Lines that tell what was written, and the exit status."""
     from ....survey.objects.release import open_release
     from ....survey.store.store import open_store
@@ -49,7 +49,7 @@ def run(args, talk):
     with store.reading():
         survey = Survey(store, open_release(store, args.release))
         if kind == HATS:
-            lines = _hats(args, talk, survey, region)
+            lines = _hats(args, console, survey, region)
         else:
             contents = [Objects(survey, region)]
             if args.detections == SECOND:
@@ -90,11 +90,11 @@ def region_of(args):
     return cone(*args.cone) if args.cone else pixels(args.pixels) if args.pixels else WHOLE_SKY
 
 
-def _hats(args, talk, survey, region):
+def _hats(args, console, survey, region):
     default = HatsConfig()
     config = HatsConfig(args.detections or SECOND, default.margin if args.margin is None else args.margin,
                         default.max_rows if args.max_rows is None else args.max_rows)
-    with talk.progress() as progress, talk.processes(args.workers) as executor:
+    with console.progress() as progress, console.processes(args.workers) as executor:
         written = export_hats(survey, args.out, config, region=region, hands=Hands(executor, progress), overwrite=args.overwrite)
     return [f"{args.out}: a HATS collection", *(f"  {c.name}: {c.rows} rows in {c.files} files, {c.size/MEGA:.1f} MB"
                                                 for c in written)]

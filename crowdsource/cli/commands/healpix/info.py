@@ -14,7 +14,7 @@ def add_arguments(parser):
     parser.add_argument("--verify", action="store_true", help="check every file against its checksum, and the chain of commits")
 
 
-def run(args, talk):
+def run(args, console):
     """Tell. Returns lines and exit status."""
     from ....survey.store.store import open_store
     from ....survey.store.verify import verify
@@ -26,7 +26,7 @@ def run(args, talk):
         return [f"problem: {problem}"], 1
     if not args.verify:
         return told(store), 0
-    with talk.progress() as progress:
+    with console.progress() as progress:
         findings = verify(store, progress)
     lines = [f"{findings.checked} files checked, {len(findings.problems)} problems, {len(findings.orphans)} that nothing knows"]
     lines += [f"problem: {p}" for p in findings.problems]

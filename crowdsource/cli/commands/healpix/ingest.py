@@ -20,7 +20,7 @@ def add_arguments(parser):
         own.add_argument("--"+name, type=float, help=told)
 
 
-def run(args, talk):
+def run(args, console):
     """Ingest. Returns lines and exit status."""
     from ....core.errors import ConfigError
     from ....survey.store.ingest import catalog_files, ingest, ingest_zero_points
@@ -30,10 +30,10 @@ def run(args, talk):
     store, lines, status = open_store(args.store), [], 0
     files, given = catalog_files(args.files), _given(args)
     if files:
-        with talk.progress() as progress:
+        with console.progress() as progress:
             report = ingest(store, files, given, progress=progress)
         for _, problem in report.failed:
-            talk.log.error("%s", problem)
+            console.log.error("%s", problem)
         lines, status = told(report), report.status
     if args.zero_points is not None:
         lines.append(f"zero points: version {ingest_zero_points(store, args.zero_points)}")

@@ -15,7 +15,7 @@ def add_arguments(parser):
                         help="those that may come, in order; any when not given")
 
 
-def run(args, talk):
+def run(args, console):
     """Make the store. Returns lines and exit status."""
     from ....survey.store.store import create_store
     store = create_store(args.store, args.order, args.max_rows, args.margin, args.bands)

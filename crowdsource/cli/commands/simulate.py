@@ -1,8 +1,14 @@
-"""The configuration of a simulation on the command line."""
+"""``crowdsource simulate``: make a field of stars whose truth is known."""
 from dataclasses import fields
 
 from ...core.docstrings import attributes
+from ...core.errors import ConfigError
+from ...exposure.instrument import SimulatesExposures, load, require
+from ...io.atomic import check_output
+from ...simulate import simulate_field
 from ...simulate.config import Cluster, SimulationConfig
+from ...simulate.files import write_simulation
+from ..arguments import add_verbosity
 
 
 def add_arguments(parser):
@@ -25,6 +31,7 @@ def add_arguments(parser):
         else:
             parser.add_argument(option, type=type(f.default), help=text, metavar=f.name.upper())
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    add_verbosity(parser)
 
 
 def given_values(args):
@@ -34,3 +41,19 @@ def given_values(args):
     if "clusters" in values:
         values["clusters"] = tuple(Cluster(*c) for c in values["clusters"])
     return values
+
+
+def run(args, console):
+    """Simulate; see `crowdsource.cli.commands`."""
+    values = given_values(args)
+    if args.instrument is not None:
+        instrument = load(args.instrument)
+        require(instrument, SimulatesExposures)
+        return [str(file) for file in instrument.simulate(args.out, args.ccds, args.overwrite, **values)], 0
+    if args.ccds:
+        raise ConfigError("--ccds needs --instrument, whose detectors they are")
+    check_output(args.out, args.overwrite)
+    sim = simulate_field(SimulationConfig(**values))
+    write_simulation(sim, args.out, overwrite=args.overwrite)
+    ny, nx = sim.data.shape
+    return [f"{args.out}: {nx} x {ny} pixels, {len(sim.truth)} stars, 5 sigma at {sim.truth.meta['FLUX5']:.1f} counts"], 0

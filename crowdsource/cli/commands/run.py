@@ -1,11 +1,17 @@
-"""``crowdsource run``."""
+"""``crowdsource run``: fit what a manifest lists, here or on a cluster."""
 import signal
 from contextlib import contextmanager
 from math import inf
 
-from . import add_manifest, out_of
-
-SUMMARY = "fit what a manifest lists, here or on a cluster; goes on where an earlier run ended"
+from ...core.errors import ConfigError
+from ...io.toml import read_toml
+from ...production.executors import workers_of
+from ...production.manifest import read_manifest
+from ...production.options import RunOptions
+from ...production.run import Run
+from ...production.state import Policy, Stop, Then, chosen
+from ...survey.store.store import open_store
+from ..arguments import add_manifest, add_verbosity, check_workers, run_folder
 
 
 def add_arguments(parser):
@@ -38,16 +44,11 @@ def add_arguments(parser):
     then.add_argument("--then", choices=("healpix",), help="ingest finished catalogs as they appear, and assemble at the end")
     then.add_argument("--store", metavar="STORE", help="store that they are ingested into, from crowdsource healpix init")
     then.add_argument("--release", metavar="NAME", help="of what is in the store at the end; none is made when not given")
+    add_verbosity(parser)
 
 
-def run(args, talk):
-    """Run. Returns lines and exit status."""
-    from ....core.errors import ConfigError
-    from ....production.executors import workers_of
-    from ....production.manifest import read_manifest
-    from ....production.run import Run
-    from ....production.state import Policy, Stop, Then, chosen
-    from ..healpix import check_workers
+def run(args, console):
+    """Run; see `crowdsource.cli.commands`."""
     check_workers(args.workers)
     for name in ("memory", "time_limit", "task_memory"):
         if getattr(args, name) is not None and not getattr(args, name) > 0:
@@ -56,16 +57,15 @@ def run(args, talk):
         raise ConfigError("--then healpix, --store and --release belong together")
     then = None if args.then is None else Then(args.store, args.release, assemble=args.of == 1)
     if then is not None:
-        from ....survey.store.store import open_store
         open_store(then.store)
     options = _options(args)
     entries = chosen(read_manifest(args.manifest, args.root), args.task, args.of)
-    out = out_of(args)
+    out = run_folder(args)
     workers = workers_of(args.executor, args.workers, args.time_limit, args.scheduler)
     policy = Policy(inf if args.memory is None else args.memory, args.retries, args.retry_failed)
     work = Run(entries, out, options, workers, policy, then)
     stop = Stop()
-    with talk.progress() as progress, _signals(stop, talk) as received:
+    with console.progress() as progress, _signals(stop, console) as received:
         report = work(stop, progress)
     lines = [f"{out}: {report.done} of {report.total} detectors are done ({report.before} were before), {len(report.failed)} "
              f"failed, {report.left} left", *report.lines]
@@ -77,15 +77,13 @@ def run(args, talk):
 
 
 def _options(args):
-    from ....io.toml import read_toml
-    from ....production.options import RunOptions
     config = {} if args.config is None else read_toml(args.config)
     return RunOptions(config, args.force, args.bright_stars, args.galaxies, args.models, args.infos, args.pictures, args.threads,
                       args.task_memory)
 
 
 @contextmanager
-def _signals(stop, talk):
+def _signals(stop, console):
     """Let SIGINT and SIGTERM stop the run: the first gives no more tasks, the second abandons those that run."""
     received = []
 
@@ -93,7 +91,7 @@ def _signals(stop, talk):
         received.append(number)
         stop.level += 1
         if stop.level == 1:
-            talk.log.warning("no more tasks are given; those that run are finished. Once more abandons them")
+            console.log.warning("no more tasks are given; those that run are finished. Once more abandons them")
 
     before = {s: signal.signal(s, take) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

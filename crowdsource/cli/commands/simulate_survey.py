@@ -1,8 +1,10 @@
-"""The configuration of a simulated survey on the command line."""
+"""``crowdsource simulate-survey``: make catalogs of many exposures of stars whose truth is known."""
 from dataclasses import fields
 
 from ...core.docstrings import attributes
 from ...simulate.survey.config import SurveyConfig
+from ...simulate.survey.files import write_survey
+from ..arguments import add_verbosity
 
 
 def add_arguments(parser):
@@ -16,9 +18,18 @@ def add_arguments(parser):
         parser.add_argument("--"+f.name.replace("_", "-"), type=kind, metavar=f.name.upper(),
                             help=described[f.name][1].rstrip(".").replace("%", "%%"), **number)
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    add_verbosity(parser)
 
 
 def given_values(args):
     """The fields of `SurveyConfig` that the command line gives, by name."""
     values = {f.name: getattr(args, f.name) for f in fields(SurveyConfig)}
     return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if v is not None}
+
+
+def run(args, console):
+    """Simulate; see `crowdsource.cli.commands`."""
+    config = SurveyConfig(**given_values(args))
+    with console.progress() as progress:
+        written = write_survey(config, args.out, args.overwrite, progress)
+    return [f"{args.out}: {config.stars} stars, {len(written)} exposures, {sum(rows for _, rows in written)} detections"], 0

@@ -1,7 +1,8 @@
-"""``crowdsource status``."""
-from . import add_manifest, out_of
-
-SUMMARY = "how far a run of a manifest is"
+"""``crowdsource status``: how far a run of a manifest is."""
+from ...production.manifest import exposures, read_manifest
+from ...production.records import Place, problems
+from ...production.status import status_of, write_page
+from ..arguments import add_manifest, add_verbosity, run_folder
 
 
 def add_arguments(parser):
@@ -9,14 +10,12 @@ def add_arguments(parser):
     add_manifest(parser)
     parser.add_argument("--html", metavar="FILE", help="write a page with the same and a picture of each task")
     parser.add_argument("--verify", action="store_true", help="compare all outputs with the checksums of their records")
+    add_verbosity(parser)
 
 
-def run(args, talk):
-    """Tell. Returns lines and exit status: 0 when all is done, 1 otherwise."""
-    from ....production.manifest import exposures, read_manifest
-    from ....production.records import Place, problems
-    from ....production.status import status_of, write_page
-    entries, out = read_manifest(args.manifest, args.root), out_of(args)
+def run(args, console):
+    """Show the status; the exit status is 0 when all is done, 1 otherwise. See `crowdsource.cli.commands`."""
+    entries, out = read_manifest(args.manifest, args.root), run_folder(args)
     state = status_of(entries, out, pictures=args.html is not None)
     lines, wrong = state.lines(), []
     if args.verify:

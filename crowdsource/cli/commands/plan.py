@@ -1,6 +1,9 @@
-"""``crowdsource plan``."""
-
-SUMMARY = "look for exposures in folders and write a manifest of what is to be fitted"
+"""``crowdsource plan``: look for exposures in folders and write a manifest of what is to be fitted."""
+from ...core.errors import ConfigError, DataFileError
+from ...io.atomic import check_output
+from ...production.manifest import check_manifest_name, write_manifest
+from ...production.plan import Wish, plan
+from ..arguments import add_verbosity, check_workers
 
 
 def add_arguments(parser):
@@ -14,15 +17,11 @@ def add_arguments(parser):
     parser.add_argument("--no-count", action="store_true", help="estimate without reading an image of each exposure")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="files read at a time; default 1")
     parser.add_argument("--overwrite", action="store_true", help="replace a manifest that exists")
+    add_verbosity(parser)
 
 
-def run(args, talk):
-    """Plan. Returns lines and exit status."""
-    from ....core.errors import ConfigError, DataFileError
-    from ....io.atomic import check_output
-    from ....production.manifest import check_manifest_name, write_manifest
-    from ....production.plan import Wish, plan
-    from ..healpix import check_workers
+def run(args, console):
+    """Plan; see `crowdsource.cli.commands`."""
     check_workers(args.workers)
     check_manifest_name(args.out)
     check_output(args.out, args.overwrite)
@@ -32,12 +31,12 @@ def run(args, talk):
     if args.option and not args.instrument:
         raise ConfigError("--option is of one adapter: name it (--instrument)")
     wish = Wish(args.instrument, tuple(tuple(o.split("=", 1)) for o in args.option), args.pattern, not args.no_count)
-    with talk.progress() as progress:
+    with console.progress() as progress:
         found = plan(args.names, wish, args.workers, progress)
     for path in found.unclaimed:
-        talk.log.info("%s: no instrument claims it", path)
+        console.log.info("%s: no instrument claims it", path)
     for e in found.problems:
-        talk.log.error("%s", e.problem)
+        console.log.error("%s", e.problem)
     if not found.entries:
         raise DataFileError(args.names[0], f"holds no exposure; {len(found.unclaimed)} files are no instrument's: name one, as "
                             "--instrument generic")

@@ -1,0 +1,52 @@
+"""Arguments and checks that several commands share."""
+import argparse
+import re
+from pathlib import Path
+
+from ..core.errors import ConfigError
+
+
+def add_verbosity(group):
+    """Add ``--verbose`` and ``--quiet`` to a parser or a group of arguments."""
+    choice = group.add_mutually_exclusive_group()
+    choice.add_argument("--verbose", action="store_true", help="log more")
+    choice.add_argument("--quiet", action="store_true", help="only errors")
+
+
+def add_manifest(parser):
+    """Add the arguments that name a manifest and the folder of its run."""
+    parser.add_argument("manifest", metavar="MANIFEST", help="from crowdsource plan")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results; the manifest without its ending when not given")
+    parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
+                        help="folders in which the manifest's files may lie, beside its own")
+
+
+def run_folder(args):
+    """The folder of a run, from the arguments of `add_manifest`."""
+    return Path(args.out) if args.out else Path(args.manifest).with_suffix("")
+
+
+def converter(convert):
+    """A type for argparse from a function that raises ValueError: argparse shows the message of ArgumentTypeError only."""
+    def converted(text):
+        try:
+            return convert(text)
+        except ValueError as problem:
+            raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {problem}") from problem
+    return converted
+
+
+def _count(text):
+    if not re.fullmatch("[1-9][0-9]*", text):
+        raise ValueError("a whole number of at least 1 is needed")
+    return int(text)
+
+
+count = converter(_count)
+"""A whole number of at least 1."""
+
+
+def check_workers(number):
+    """Raise `ConfigError` for a number of processes below one."""
+    if number < 1:
+        raise ConfigError(f"--workers is {number}: it must be at least 1")

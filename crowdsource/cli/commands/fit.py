@@ -1,0 +1,159 @@
+"""The command of each instrument: fit an exposure and write its catalog."""
+import time
+from pathlib import Path
+
+from ...config import from_mapping
+from ...core.errors import ConfigError, CrowdsourceError
+from ...core.memory import keep_memory
+from ...exposure.instrument import complete, flag
+from ...exposure.run import Settings, plan, run as run_exposure, status
+from ...io.atomic import check_folder
+from ...io.toml import read_toml
+from ..arguments import add_verbosity, converter, count
+
+
+def add_arguments(parser):
+    """Arguments of an instrument's command: its own options, then those of all. The parser has a default ``instrument``."""
+    instrument = parser.get_default("instrument")
+    parser.add_argument("image", metavar=instrument.image_metavar, help=instrument.image_help)
+    _add_instrument_options(parser, instrument)
+    _add_fit_options(parser.add_argument_group("the fit"))
+    _add_output_options(parser.add_argument_group("what is written"))
+
+
+def _add_instrument_options(parser, instrument):
+    for o in (o for o in instrument.options if o.positional):
+        parser.add_argument(f"option_{o.name}", nargs="?", type=converter(o.type), metavar=o.metavar or o.name.upper(), help=o.help)
+    own = parser.add_argument_group("the image")
+    for o in (o for o in instrument.options if not o.positional):
+        unit = f" ({o.unit})" if o.unit else ""
+        form = dict(action="store_true") if o.type is flag else dict(
+            type=str if o.several else converter(o.type), nargs="+" if o.several else None, metavar=o.metavar or o.name.upper())
+        own.add_argument("--"+o.name.replace("_", "-"), dest=f"option_{o.name}", default=None,
+                         help=(o.help+unit).replace("%", "%%"), **form)
+
+
+def _add_fit_options(fit):
+    fit.add_argument("--force", metavar="CATALOG", help="measure at its positions (ra, dec, or x, y from 0), find none")
+    fit.add_argument("--bright-stars", metavar="CATALOG",
+                     help="stars to give very large stamps (ra, dec and perhaps pmra, pmdec, epoch, mag; or x, y from 0)")
+    fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
+    fit.add_argument("--sky-from", metavar="FILE", help="model file of an earlier run, whose sky is that of the first pass")
+    fit.add_argument("--keep-sky", action="store_true", help="keep that sky in all passes")
+    fit.add_argument("--psf-from", metavar="FILE", help="catalog of an earlier run, whose PSF is taken and not refitted")
+    fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
+    fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="mark structured background, where blends are not split "
+                     "and only sharp peaks are sources: by a detector, or a network's .json or .h5; off when not given")
+    fit.add_argument("--nebulosity-mode", metavar="hard|continuous|mean",
+                     help="a network's windows one by one (default), or overlapping, smoothed; mean is how WISE's are used")
+    fit.add_argument("--preset", metavar="NAME", help="default, described or released")
+    fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line goes before it")
+    fit.add_argument("--threads", type=count, default=1, metavar="N",
+                     help="for each detector; default 1; results do not depend on it")
+    fit.add_argument("--workers", type=count, default=1, metavar="N",
+                     help="detectors fitted at a time, each in a process; default 1")
+
+
+def _add_output_options(out):
+    out.add_argument("--out", metavar="FILE", help="catalog: .cat.fits, .ecsv or .parquet; <image>.cat.fits here when not given")
+    out.add_argument("--out-dir", metavar="DIR", help="folder of outputs whose names have none; made when it is not there")
+    out.add_argument("--model-out", metavar="FILE", help="model of the stars, sky and flags, compressed FITS")
+    out.add_argument("--info-out", metavar="FILE",
+                     help="inverse variance of a star's flux at each pixel, flags, and PSF in the middle, compressed FITS")
+    out.add_argument("--no-model-image", action="store_true", help="sky and flags only in the model file")
+    out.add_argument("--plot", metavar="FILE", help="picture of image, model, residual and PSF (PNG)")
+    out.add_argument("--debug-plots", metavar="DIR", help="pictures of the residual and the PSF of each pass")
+    out.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    out.add_argument("--resume", action="store_true", help="go on with a run that was cut off, but for what it finished")
+    out.add_argument("--dry-run", action="store_true", help="check the input, tell what would be done, write nothing")
+    add_verbosity(out)
+    out.add_argument("--profile", action="store_true", help="print CPU seconds by stage")
+
+
+def run(args, console):
+    """Fit and write, or show what would be done. See `crowdsource.cli.commands`."""
+    own, config = _configured(args)
+    exposure = args.instrument.open(args.image, **own)
+    settings = _settings(args, exposure, config)
+    if args.dry_run:
+        console.print(*plan(args.instrument, exposure, settings))
+        return [], 0
+    if settings.threads > 1:
+        keep_memory()
+    start = time.process_time()
+    with console.progress() as progress, console.processes(min(args.workers, len(exposure.tasks()))) as executor:
+        outcomes = run_exposure(args.instrument, exposure, settings, executor, progress)
+    done = [o for o in outcomes if o.error is None]
+    if not args.quiet:
+        console.print(*_summary(done, settings))
+    if args.profile:
+        console.print(*_profile(done, time.process_time()-start))
+    return [], status(outcomes)
+
+
+def _settings(args, exposure, config):
+    """What the run is to do; outputs whose names have no folder lie in the one that is asked for."""
+    folder = Path(args.out_dir or "")
+    if args.out_dir:
+        check_folder(folder, overwrite=True)
+        if not args.dry_run:
+            folder.mkdir(parents=True, exist_ok=True)
+    out, model, info, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
+        args.out or f"{exposure.label}.cat.fits", args.model_out, args.info_out, args.plot, args.debug_plots))
+    return Settings(out, model, plot, debug, args.overwrite, args.threads, config, args.force, args.bright_stars, args.galaxies,
+                    args.resume, not args.no_model_image, args.sky_from, args.psf_from, info)
+
+
+def _configured(args):
+    """The instrument's options and the fit's configuration: from the file, replaced where the command line gives them."""
+    own, config = _from_file(args.config, args.instrument) if args.config else ({}, {})
+    given = {o.name: getattr(args, f"option_{o.name}") for o in args.instrument.options}
+    own.update({n: v for n, v in given.items() if v is not None})
+    if args.preset is not None:
+        config["preset"] = args.preset
+    if args.threshold is not None:
+        config["detect"] = {**config.get("detect", {}), "threshold": args.threshold}
+    if args.keep_sky:
+        config["sky"] = {**config.get("sky", {}), "keep": True}
+    nebulosity = {n: v for n, v in (("method", args.nebulosity), ("mode", args.nebulosity_mode)) if v is not None}
+    if nebulosity:
+        config["nebulosity"] = {**config.get("nebulosity", {}), **nebulosity}
+    return own, config
+
+
+def _from_file(path, instrument):
+    """The instrument's options, which stand under its name, and the fit's values of a TOML file, each checked."""
+    config = read_toml(path)
+    own = config.pop(instrument.name, {})
+    try:
+        if not isinstance(own, dict):
+            raise ConfigError(f"{instrument.name} must be a table of the instrument's options")
+        complete(instrument.options, own)
+        from_mapping(config)
+    except CrowdsourceError as problem:
+        raise ConfigError(f"{path}: {problem}") from problem
+    return own, config
+
+
+def _summary(done, settings):
+    """A line for each detector that was fitted and for each other file."""
+    lines = []
+    for o in done:
+        h = o.header
+        lines.append(f"{settings.out}{f' {o.task.detector}' if o.task.detector else ''}: {h['NSOURCES']} sources, {h['NPASS']} "
+                     f"passes, FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
+    for path, what in ((settings.model_out, "model, sky and flags" if settings.model_image else "sky and flags"),
+                       (settings.info_out, "inverse variance of fluxes, flags and PSF"), (settings.plot, "picture"),
+                       (settings.debug_plots, "pictures of each pass")):
+        if path is not None and done:
+            lines.append(f"{path}: {what}")
+    return lines
+
+
+def _profile(done, total):
+    """CPU seconds by stage over all passes and the detectors that this run fitted, in lines."""
+    stages = {}
+    for name, seconds in (item for o in done for item in o.cpu.items()):
+        stages[name] = stages.get(name, 0.)+seconds
+    return ["CPU seconds by stage", *(f"  {name:30s} {seconds:8.3f}" for name, seconds in (
+        *stages.items(), ("the run, but workers", total), ("the process", time.process_time())))]

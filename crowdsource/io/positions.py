@@ -1,0 +1,111 @@
+"""Positions in an image's pixels of the rows of a user's catalog."""
+import numpy as np
+
+from ..core.errors import InputError
+
+MARGIN = 0.2
+"""Part of the image's size around it in which positions are put through distortions."""
+MJD_2000, JULIAN_YEAR = 51544.5, 365.25
+MAS_PER_DEGREE = 3.6e6
+
+
+def positions(table, image):
+    """Positions in an image's pixels.
+
+    Parameters
+    ----------
+    table : Table
+        With ra and dec in degrees, which are used where the image has a WCS, or x and y: 0-based pixels of the whole image.
+        Names in any case.
+    image : crowdsource.core.image.Image
+
+    Returns
+    -------
+    astropy.table.Table
+        x, y in pixels of the parent image; NaN where there is none or the position is far from the image.
+
+    Raises
+    ------
+    InputError
+        When the table lacks the columns, or they hold no numbers.
+    """
+    from astropy.table import Table
+    names = {n.lower(): n for n in reversed(table.colnames)}
+    if image.wcs is not None and {"ra", "dec"} <= names.keys():
+        x, y = _projected(numbers(table, names["ra"], "deg"), numbers(table, names["dec"], "deg"), image)
+    elif {"x", "y"} <= names.keys():
+        x, y = numbers(table, names["x"], "pix"), numbers(table, names["y"], "pix")
+    else:
+        wanted = "x and y, or ra and dec" if image.wcs is not None else "x and y (ra and dec serve an image with a WCS only)"
+        raise InputError(f"the catalog has no columns {wanted}; it has {', '.join(table.colnames)}")
+    return Table(dict(x=x, y=y))
+
+
+def star_positions(table, image):
+    """Positions and magnitudes of a user's stars in an image, moved to its date.
+
+    Parameters
+    ----------
+    table : Table
+        As `positions`, and perhaps pmra, which includes the cosine of dec, and pmdec in mas/yr, epoch (or ref_epoch; 2000 when
+        not given) in Julian years, mag (or magnitude, phot_g_mean_mag).
+    image : crowdsource.core.image.Image
+        Where its date is not known, stars stay where the catalog has them.
+
+    Returns
+    -------
+    astropy.table.Table
+        x, y in pixels of the parent image, NaN as in `positions`; mag, NaN where not known.
+
+    Raises
+    ------
+    InputError
+        As `positions`.
+    """
+    from astropy.table import Table
+    names = {n.lower(): n for n in reversed(table.colnames)}
+
+    def column(options, unit, default):
+        name = next((names[o] for o in options if o in names), None)
+        values = np.full(len(table), default) if name is None else numbers(table, name, unit)
+        return np.where(np.isfinite(values), values, default)
+
+    mag = column(("mag", "magnitude", "phot_g_mean_mag"), "mag", np.nan)
+    if {"ra", "dec", "pmra", "pmdec"} <= names.keys() and np.isfinite(image.mjd):
+        years = (image.mjd-MJD_2000)/JULIAN_YEAR-(column(("epoch", "ref_epoch"), "yr", 2000.)-2000)
+        dec = numbers(table, names["dec"], "deg")
+        moved = dec+column(("pmdec",), "mas/yr", 0.)*years/MAS_PER_DEGREE
+        ra = numbers(table, names["ra"], "deg")+column(("pmra",), "mas/yr", 0.)*years/MAS_PER_DEGREE/np.cos(np.radians(dec))
+        table = Table(dict(ra=ra, dec=moved))
+    rows = positions(table, image)
+    rows["mag"] = mag
+    return rows
+
+
+def numbers(table, name, unit):
+    """A column as float64 in a unit, NaN where masked."""
+    column = table[name]
+    try:
+        if getattr(column, "unit", None) not in (None, ""):
+            from astropy import units
+            wanted = units.Unit(unit)
+            column = column.quantity if not hasattr(column, "to_value") else column
+            column = column.to_value(wanted) if column.unit.is_equivalent(wanted) else column.value
+        return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
+    except (ValueError, TypeError) as problem:
+        raise InputError(f"column {name} of the catalog holds no numbers; give it in {unit}") from problem
+
+
+def _projected(ra, dec, image):
+    """Pixels of sky positions; NaN away from the image, where distortions lead anywhere."""
+    ny, nx = image.shape
+    out = np.full((2, len(ra)), np.nan)
+    known = np.isfinite(ra) & np.isfinite(dec)
+    rough = np.full((2, len(ra)), np.nan)
+    rough[:, known] = image.wcs.wcs_world2pix(ra[known], dec[known], 0)
+    x, y = rough[0]-image.origin[0], rough[1]-image.origin[1]
+    mx, my = 100+MARGIN*nx, 100+MARGIN*ny
+    near = (x > -mx) & (x < nx+mx) & (y > -my) & (y < ny+my)
+    if near.any():
+        out[:, near] = image.wcs.all_world2pix(ra[near], dec[near], 0, quiet=True)
+    return out
