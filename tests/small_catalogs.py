@@ -36,12 +36,15 @@ def image_header(band="r", zeropoint=25., system="AB", mjd=57000.5, **cards):
     return header
 
 
-def write_catalog(path, tables, exposure="exp1", instrument="generic", header=None):
-    """A FITS catalog; `tables` is one table, or one by detector. Returns the path."""
+def write_catalog(path, tables, exposure="exp1", instrument="generic", header=None, **stated):
+    """A FITS catalog; `tables` is one table, or one by detector; `stated` are more cards of the primary header.
+
+    Without ``MAGSYS`` among these it is one as earlier versions wrote them. Returns the path.
+    """
     tables = tables if isinstance(tables, dict) else {"": tables}
     header = image_header() if header is None else header
     primary = fits.PrimaryHDU()
-    primary.header.update(dict(ORIGIN="crowdsource", INSTRUME=instrument, EXPOSURE=exposure))
+    primary.header.update(dict(ORIGIN="crowdsource", INSTRUME=instrument, EXPOSURE=exposure, **stated))
     hdus = [primary]
     for detector, table in tables.items():
         before = detector+"_" if detector else ""

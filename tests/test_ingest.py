@@ -14,6 +14,7 @@ from test_store import everything
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError
+from crowdsource.io.tables import write_catalog as write_table
 from crowdsource.survey.store.columns import Given
 from crowdsource.survey.store.ingest import catalog_files, ingest, ingest_zero_points
 from crowdsource.survey.store.store import create_store, open_store
@@ -85,6 +86,33 @@ def test_an_exposure_of_several_detectors(store, tmp_path):
     tables["S7"] = rows(21, 3, image=5 << 7 | 8)
     write_catalog(path, tables, "c4d_x", "decam", header)
     assert ingest(store, [path]).counts == {"unchanged": 1, "replaced": 1}
+
+
+def test_band_and_system_are_what_the_catalog_states(store, tmp_path):
+    header = image_header("clear filter", system="AB")
+    files = [write_catalog(tmp_path/f"{k}.cat.fits", rows(30, k, image=k), f"e{k}w1", name, header, BAND=band, MAGSYS=system)
+             for k, (name, band, system) in enumerate([("wise", "W9", "AB"), ("decam", "N 964", ""), ("other", "J", "Vega")])]
+    files.append(write_catalog(tmp_path/"3.cat.fits", rows(30, 3, image=3), "e3", "decam", header, MAGSYS=""))
+    report = ingest(store, files)
+    assert report.counts == {"new": 4} and report.rejects == {"no band is known": 30}
+    sources = store.snapshot().sources
+    assert sources.band.tolist() == ["W9", "N 964", "J", ""] and sources.system.tolist() == ["AB", "", "Vega", ""]
+
+
+def test_an_unknown_magnitude_system_is_told(store, tmp_path):
+    path = write_catalog(tmp_path/"a.cat.fits", rows(30), BAND="g", MAGSYS="STMAG")
+    assert "system STMAG, which is unknown" in ingest(store, [path]).failed[0][1]
+
+
+@pytest.mark.parametrize("ending", ["ecsv", "parquet"])
+@pytest.mark.parametrize("system", [dict(system="AB"), {}])
+def test_tables_that_crowdsource_wrote_state_band_and_system(store, tmp_path, ending, system):
+    table = rows(30, image=9, columns=dict(band=np.full(30, 2, np.int16)))
+    record = dict(version="1", instrument="wise", exposure="1866p257w2", band="W2", mjd=57000., config="", inputs="", **system)
+    write_table(table, tmp_path/f"a.{ending}", record)
+    assert ingest(store, [tmp_path/f"a.{ending}"]).counts == {"new": 1}
+    sources = store.snapshot().sources
+    assert (sources.band[0], sources.system[0]) == ("W2", "AB" if system else "Vega")
 
 
 def test_wise(store, tmp_path):

@@ -171,7 +171,8 @@ def test_flags_reach_the_catalog(tmp_path, capsys):
     write_tile(tmp_path, msk=masked)
     out = tmp_path/"o.cat.fits"
     assert main(["wise", COADD, "1", "--dir", str(tmp_path), "--out", str(out), "--quiet"]) == 0
-    rows = Table.read(out, hdu="CAT")
+    rows, header = Table.read(out, hdu="CAT"), fits.getheader(out)
+    assert (header["BAND"], header["MAGSYS"]) == ("W1", "Vega")
     assert (rows["flags_unwise"] == 1 << 1).all() and (rows["flags_info"] == (1 << 1 | 1 << 6)).all()
     assert main(["flags", "514", "--instrument", "wise"]) == 0
     assert capsys.readouterr().out == "psf_spike resolved_galaxy\n"

@@ -28,6 +28,8 @@ from ..io.tables import check_ending, write_catalog
 DISTRIBUTION = "crowdsourcephoto"
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 FITS_ENDINGS = ".fits", ".fit"
+MAGNITUDE_SYSTEM = "MAGSYS"
+"""Keyword of the primary header. A catalog that has it states its photometric band there too, as ``BAND``, where it is known."""
 PIECE = 1 << 23
 """Bytes of a file that are read at once to take its checksum."""
 OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
@@ -192,6 +194,7 @@ def run_header(result, provenance, detector=""):
     header["EXPOSURE"] = printable(provenance.exposure)
     if result.image.band:
         header["BAND"] = (result.image.band, "of the image")
+    header[MAGNITUDE_SYSTEM] = (result.image.magnitude_system, "of magnitudes: AB, Vega, or empty if not known")
     if np.isfinite(result.image.mjd):
         header["MJD-MID"] = (result.image.mjd, "of mid-exposure")
     header["NSOURCES"] = (len(result.catalog), "rows of all catalogs")
@@ -309,4 +312,5 @@ def plain_record(header):
     config = [header[k] for k in header if k.startswith("CFG")]
     inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
     return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
-                band=header.get("BAND", ""), mjd=header.get("MJD-MID", ""), config="\n".join(config), inputs="\n".join(inputs))
+                band=header.get("BAND", ""), system=header.get(MAGNITUDE_SYSTEM, ""), mjd=header.get("MJD-MID", ""),
+                config="\n".join(config), inputs="\n".join(inputs))

@@ -138,8 +138,8 @@ def as_result(config, exposure, table):
     fwhm = exposure.seeing/config.pixel_scale
     psf = FieldPSF.moffat(widths(config)[:2], fwhm, 3.)
     history = [dict(passno=0, kind="search", sources=len(table), new=len(table), chi2=1., fwhm=float(psf.fwhm()), sky=SKY)]
-    # headers take the band and the date from the image, which has no pixels of its own here
-    image = Image.from_arrays(np.zeros((1, 1)), np.ones((1, 1)), band=exposure.band, mjd=exposure.mjd)
+    # headers take band, magnitude system and date from the image, which has no pixels of its own here
+    image = Image.from_arrays(np.zeros((1, 1)), np.ones((1, 1)), band=exposure.band, mjd=exposure.mjd, magnitude_system="AB")
     return FitResult(catalog=table, model=None, sky=None, psf=psf, history=history, config=FitConfig(), image=image)
 
 

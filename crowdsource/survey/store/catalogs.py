@@ -1,19 +1,20 @@
 """Catalog files as sources: what is known of each image's detections, and their rows."""
 import hashlib
 import logging
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import DataFileError, StoreError
+from ...core.errors import DataFileError, StoreError, need
+from ...exposure.results import MAGNITUDE_SYSTEM
 from ...io.fits import FitsImage
 from ...io.fits_rows import digest, fields, read_fields, scan
 from ...io.tables import PREFERRED, read_table
 from ..healpix import INDEX, index_of
 from ..sorting import order_by
 from .columns import IDENTITY, PER_ROW, as_labels, plain, row_type, stored_names
+from .older_catalogs import corrections, system_in_comment
 
 log = logging.getLogger(__name__)
 FITS_ENDINGS = ".fits", ".fit", ".fts"
@@ -23,6 +24,8 @@ NAN_POSITION, OUT_OF_RANGE = "position is not a number", "declination beyond a p
 FITTED = 2000
 """Rows to which pixels are fitted, at most."""
 HASH_BITS = 31
+RECORD = {"instrument", "exposure", "band", "system", "config"}
+"""Metadata of a table that crowdsource wrote for one image; older ones lack the system."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +180,11 @@ def _from_table(path, given, known):
                   _number(meta.get("zeropoint")), np.nan, str(meta.get("instrument", "")), "", str(path))
     if facts.instrument and not np.isfinite(facts.zeropoint):
         facts = replace(facts, zeropoint=zeropoint_of(rows))
-    facts = _overridden(replace(facts, **_by_instrument(facts)), given)
-    yield from _pieces(facts, rows, "detection_id" in columns, {n: columns[n] for n in _per_row(columns, given)},
+    stated = RECORD <= meta.keys()
+    if not stated:
+        facts = replace(facts, **corrections(facts.instrument, facts.exposure, facts.band))
+    several = () if stated else _per_row(columns, given)
+    yield from _pieces(_overridden(facts, given), rows, "detection_id" in columns, {n: columns[n] for n in several},
                        (given, known))
 
 
@@ -186,7 +192,6 @@ def _parquet_meta(path):
     """Metadata of a Parquet file's schema, as text."""
     if path.suffix.lower() != ".parquet":
         return {}
-    from ...core.errors import need
     found = need("pyarrow.parquet", "parquet", "reading a Parquet file").read_schema(path).metadata or {}
     return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items()}
 
@@ -226,23 +231,18 @@ def facts_of(path, primary, header, name, given):
     own = primary.get("ORIGIN") == "crowdsource"
     image = FitsImage(path, None, None, header, primary)
     detector = name[:-len(CATALOG)-1] if name.endswith("_"+CATALOG) else ""
-    system = str(header.comments["ZPCRWD"]).split()[-1:] if "ZPCRWD" in header else []
-    facts = Facts(str(own and primary.get("EXPOSURE") or path.name.partition(".")[0]), detector,
-                  image.value("band", str) or "",
-                  system[0] if system and system[0] in ("AB", "Vega") else "",
-                  image.mjd(), _number(header.get("ZPCRWD")), scale_of(header),
-                  str(primary.get("INSTRUME", "")).strip() if own else "", "", str(path))
-    return _overridden(replace(facts, **_by_instrument(facts)), given)
-
-
-def _by_instrument(facts):
-    """What an adapter's name says more of a source."""
-    if facts.instrument == "wise":
-        found = re.search(r"w([12])(e\d+)?$", facts.exposure)
-        return dict(system="Vega", band=f"W{found.group(1)}" if found else facts.band)
-    if facts.instrument == "decam":
-        return dict(band=(facts.band.split() or [""])[0])
-    return {}
+    instrument = str(primary.get("INSTRUME", "")).strip() if own else ""
+    exposure = str(own and primary.get("EXPOSURE") or path.name.partition(".")[0])
+    stated = own and MAGNITUDE_SYSTEM in primary
+    if stated:
+        band, system = str(primary.get("BAND", "")).strip(), system_of(path, primary[MAGNITUDE_SYSTEM])
+    else:
+        band, system = image.value("band", str) or "", system_in_comment(header)
+    facts = Facts(exposure, detector, band, system, image.mjd(), _number(header.get("ZPCRWD")), scale_of(header), instrument,
+                  "", str(path))
+    if not stated:
+        facts = replace(facts, **corrections(instrument, exposure, band))
+    return _overridden(facts, given)
 
 
 def _overridden(facts, given):
@@ -307,7 +307,7 @@ def _pieces(facts, rows, has_ids, labels, asked):
         if "system" in said:
             said["system"] = system_of(facts.file, said["system"])
         own = replace(facts, **{n: str(identity[n]) for n in IDENTITY}, **said)
-        own = _overridden(replace(own, **_by_instrument(own)), given)
+        own = _overridden(replace(own, **corrections(own.instrument, own.exposure, own.band)), given)
         own = replace(own, checksum=_content(own, rows[at], given))
         yield own if known(own) else replace(finished(own, rows[at], at, None if has_ids else ranks[at]),
                                              shared=len(identities) > 1)
