@@ -9,7 +9,7 @@ from crowdsource.config import DetectConfig
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.matched_filter import MatchedFilter, correlated, local_maxima
 from crowdsource.engine.design import model_image
-from crowdsource.engine.detection import Peaks, apart, as_sharp, curvature, find_peaks
+from crowdsource.engine.detection import Peaks, Scene, apart, as_sharp, curvature, find_peaks
 from crowdsource.psf.model import FieldPSF
 
 SHAPE = (60, 70)
@@ -33,7 +33,8 @@ def stars(*rows):
 def found(residual, config=OPEN, model=EMPTY, mask=None, ivar=None, passno=5):
     ivar = np.ones(SHAPE, np.float32) if ivar is None else ivar
     mask = np.where(ivar > 0, 0, ENGINE.bad).astype(np.uint16) if mask is None else mask
-    peaks = find_peaks(np.ascontiguousarray(residual, dtype=np.float32), model, mask, MatchedFilter(STAMP, ivar), config, passno)
+    peaks = find_peaks(Scene(residual=np.ascontiguousarray(residual, dtype=np.float32), model=model, mask=mask,
+                             matched=MatchedFilter(STAMP, ivar), config=config, passno=passno))
     return {(round(x), round(y)) for x, y in zip(peaks.x, peaks.y)}, peaks
 
 
@@ -247,7 +248,8 @@ def test_empty_image_and_small_images():
     ivar = np.ones((5, 5), np.float32)
     image = np.zeros((5, 5), np.float32)
     image[0, 4] = 100
-    peaks = find_peaks(image, np.zeros_like(image), np.zeros((5, 5), np.uint16), MatchedFilter(STAMP, ivar), OPEN, 0)
+    peaks = find_peaks(Scene(residual=image, model=np.zeros_like(image), mask=np.zeros((5, 5), np.uint16),
+                             matched=MatchedFilter(STAMP, ivar), config=OPEN, passno=0))
     assert len(peaks) == 1 and (peaks.x[0], peaks.y[0]) == pytest.approx((4, 0), abs=0.51)
 
 

@@ -1,9 +1,10 @@
 """The sky: estimators against distributions that are known, filling and interpolation of blocks."""
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 from crowdsource.config import SkyConfig
-from crowdsource.engine.background import estimate_sky, fill_from_neighbours, mode
+from crowdsource.engine.background import estimate_sky, fill_from_neighbours, interpolated, mode
 
 SHAPE = (200, 240)
 YY, XX = np.mgrid[:SHAPE[0], :SHAPE[1]]
@@ -127,3 +128,14 @@ def test_mode_of_symmetric_and_stretched_distributions():
     assert mode(np.array([[-1., 0., 1., 9.]])) == 0
     assert mode(np.array([[-1., 0., 2., 9.]])) == -0.5
     assert mode(np.array([[-2., 0., 1., 9.]])) == 0
+
+
+@pytest.mark.parametrize("block", [12, 20, 31])
+def test_blocks_are_interpolated_by_cubic_splines(block):
+    level = np.random.default_rng(block).normal(50, 5, tuple(round(n/block) for n in SHAPE))
+    edges = [np.linspace(0, n, k+1).astype(int) for n, k in zip(SHAPE, level.shape)]
+    centres = [(e[:-1]+e[1:]-1)/2 for e in edges]
+    inside = [np.clip(np.arange(n), c[0], c[-1]) for n, c in zip(SHAPE, centres)]
+    wanted = CubicSpline(centres[1], CubicSpline(centres[0], level)(inside[0]), axis=1)(inside[1])
+    # rows of float32, and weights of float32
+    assert np.abs(interpolated(level, SHAPE, block)-wanted).max() < 2e-5*wanted.max()

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from crowdsource.config import SolveConfig
+from crowdsource.config.extensions import SOLVERS
 from crowdsource.engine.design import model_image, render_stamps, sky_basis, sparse_matrix
 from crowdsource.engine.solvers import (
-    SOLVERS,
     LinearProblem,
     build_normal,
     candidate_significance,
@@ -55,7 +55,7 @@ def precision_of(flux, width=0.3):
 def test_normal_equations_and_lsqr_agree(planes, spacing, seed):
     stamps, ivar, data, flux, _ = crowd(seed=seed, sky=5.*(spacing > 0))
     config = replace(EXACT, sky_spacing=spacing)
-    one, two = (SOLVERS[m](linear(stamps, ivar, data, precision_of(flux)), config, planes) for m in ("normal", "lsqr"))
+    one, two = (SOLVERS.load(m)(linear(stamps, ivar, data, precision_of(flux)), config, planes) for m in ("normal", "lsqr"))
     # blocks are float32, and close pairs know little of each other: a hundredth of the errors
     covariance = covariances(build_normal(linear(stamps, ivar, data)), precision_of(flux), 0., 64)
     sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))[:, :planes]
@@ -70,7 +70,7 @@ def test_normal_equations_and_lsqr_agree(planes, spacing, seed):
     assert planes == 3 or (two.parameters[:, 1:] == 0).all()
 
 
-@pytest.mark.parametrize("method", SOLVERS)
+@pytest.mark.parametrize("method", SOLVERS.names())
 @pytest.mark.parametrize("planes", [1, 3])
 def test_the_answer_is_the_dense_least_squares_solution(method, planes):
     stamps, ivar, data, flux, _ = crowd(25)
@@ -81,14 +81,14 @@ def test_the_answer_is_the_dense_least_squares_solution(method, planes):
     known = np.diag(normal) > 0
     solution = np.zeros(25*planes)
     solution[known] = np.linalg.solve(normal[np.ix_(known, known)], (matrix.T@(data*np.sqrt(ivar)).ravel())[known])
-    answer = SOLVERS[method](linear(stamps, ivar, data, precision), EXACT, planes)
+    answer = SOLVERS.load(method)(linear(stamps, ivar, data, precision), EXACT, planes)
     assert np.abs(answer.parameters[:, :planes].ravel()-solution).max() < 0.05
 
 
-@pytest.mark.parametrize("method", SOLVERS)
+@pytest.mark.parametrize("method", SOLVERS.names())
 def test_fluxes_and_positions_come_back(method):
     stamps, ivar, data, flux, shift = crowd(40, seed=5, noise=2.)
-    answer = SOLVERS[method](linear(stamps, ivar, data, precision_of(flux)), SolveConfig(), 3)
+    answer = SOLVERS.load(method)(linear(stamps, ivar, data, precision_of(flux)), SolveConfig(), 3)
     covariance = covariances(build_normal(linear(stamps, ivar, data)), precision_of(flux, 1.))
     sigma = np.sqrt(covariance[:, 0, 0])
     pull = (answer.parameters[:, 0]-flux)/sigma
@@ -111,20 +111,20 @@ def test_sky_fitted_along_takes_the_sky():
     assert np.median(with_sky.parameters[:, 0]-flux) < 60 < np.median(without.parameters[:, 0]-flux)
 
 
-@pytest.mark.parametrize("method", SOLVERS)
+@pytest.mark.parametrize("method", SOLVERS.names())
 def test_a_source_without_a_good_pixel_stays(method):
     stamps, ivar, data, flux, _ = crowd(10)
     offset, size, stride, x0, y0 = stamps.layout[3]
     ivar[max(0, y0):y0+size, max(0, x0):x0+size] = 0
-    answer = SOLVERS[method](linear(stamps, ivar, data, precision_of(flux)), EXACT, 3)
+    answer = SOLVERS.load(method)(linear(stamps, ivar, data, precision_of(flux)), EXACT, 3)
     assert answer.parameters[3] == pytest.approx([0, 0, 0], abs=1e-6)
     assert np.isfinite(answer.parameters).all()
 
 
-@pytest.mark.parametrize("method", SOLVERS)
+@pytest.mark.parametrize("method", SOLVERS.names())
 def test_prior_holds_positions(method):
     stamps, ivar, data, flux, shift = crowd(30, seed=7, noise=0.5)
-    loose, tight = (SOLVERS[method](linear(stamps, ivar, data, precision_of(flux, w)), EXACT, 3).parameters for w in (0.3, 1e-5))
+    loose, tight = (SOLVERS.load(method)(linear(stamps, ivar, data, precision_of(flux, w)), EXACT, 3).parameters for w in (0.3, 1e-5))
     assert np.abs(tight[:, 1:]/flux[:, None]).max() < 1e-4
     assert np.abs(loose[:, 1:]/flux[:, None]).max() > 0.03
 

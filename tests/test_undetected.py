@@ -6,9 +6,10 @@ import pytest
 from test_solve import EXACT, PSF, SHAPE, crowd, linear, precision_of
 
 from crowdsource.config import FitConfig
+from crowdsource.config.extensions import SOLVERS
 from crowdsource.engine.design import sparse_matrix
 from crowdsource.engine.loop import fit
-from crowdsource.engine.solvers import SOLVERS, confused_step
+from crowdsource.engine.solvers import confused_step
 from crowdsource.engine.stages import undetected_light
 from crowdsource.engine.state import LAST, PRUNE, SEARCH
 from crowdsource.engine.undetected import UndetectedLight
@@ -61,14 +62,14 @@ def test_masked_and_noisy_pixels_count_for_less():
 
 
 @pytest.mark.parametrize("planes", [1, 3])
-@pytest.mark.parametrize("method", SOLVERS)
+@pytest.mark.parametrize("method", SOLVERS.names())
 def test_fit_in_confusion_is_generalised_least_squares(planes, method, monkeypatch):
     monkeypatch.setattr("crowdsource.engine.solvers.confusion.MAX_ITERATIONS", {1: 60, 3: 60})
     monkeypatch.setattr("crowdsource.engine.solvers.confusion.SETTLED", 1e-4)
     stamps, ivar, data, flux, _ = crowd(25)
     faint, precision = UndetectedLight(STAMP, POWER, NOISE), precision_of(flux)
     problem = linear(stamps, ivar, data, precision)
-    step = SOLVERS[method](problem, EXACT, planes)
+    step = SOLVERS.load(method)(problem, EXACT, planes)
     answer = confused_step(problem, EXACT, planes, step, faint)
     # the same by hand, with the weights as a matrix
     design = sparse_matrix(stamps, np.ones(SHAPE, np.float32), planes).toarray().astype(float)

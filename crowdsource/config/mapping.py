@@ -1,8 +1,9 @@
 """Configurations from nested mappings, as a TOML file gives them, and back."""
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from math import isfinite
 
 from ..core.errors import ConfigError
+from .extensions import PARTS
 from .presets import preset_config
 from .sections import FitConfig, checked
 
@@ -30,8 +31,13 @@ def from_mapping(mapping, base=None):
 
 
 def as_mapping(config):
-    """Nested dicts of plain values, for TOML or a FITS header."""
-    return asdict(config)
+    """Nested dicts of plain values, for TOML or a FITS header; an object that was given for a part of the fit becomes its
+    name."""
+    mapping = {f.name: getattr(config, f.name) for f in fields(config)}
+    mapping = {name: dict(vars(value)) if is_dataclass(value) else value for name, value in mapping.items()}
+    for (section, option), registry in PARTS.items():
+        mapping[section][option] = registry.name_of(mapping[section][option])
+    return mapping
 
 
 def merged(config, mapping, prefix=""):
@@ -67,6 +73,8 @@ def _converted(name, value, old):
         if not numbers or (name.endswith("stamp_sizes") and not all(isinstance(v, int) for v in value)):
             raise ConfigError(f"option {name} is {value!r}: a list of numbers is needed, whole ones for sizes")
         return tuple(value)
+    if callable(old) and isinstance(value, str):
+        return value
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not type(old):

@@ -1,10 +1,11 @@
 """The sections of a configuration, one per stage, and what their values must hold."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from math import inf
 
 from ..core.errors import ConfigError
 from ..nebulosity.options import NebulosityConfig
 from ..nebulosity.options import rules as nebulosity_rules
+from .extensions import PARTS
 
 
 @dataclass(frozen=True)
@@ -13,9 +14,10 @@ class SkyConfig:
 
     Attributes
     ----------
-    estimator : str
-        Of a block's pixels: "mean" (weighted by inverse variance, clipped; it takes the light of undetected stars into
-        the sky), "median", or "mode" (an estimate of the peak of their distribution, which undetected stars pull least).
+    estimator : str or callable
+        How the sky is estimated, from the pixels of blocks: "mean" (weighted by inverse variance, clipped; it includes the light
+        of undetected stars), "median", or "mode" (an estimate of the peak of their distribution, which undetected stars affect
+        least).
     clip : float
         Clipping of the mean, in sigma.
     block : int
@@ -36,7 +38,7 @@ class SkyConfig:
     keep : bool
         A given sky stays as it is through all passes.
     """
-    estimator: str = "mean"
+    estimator: object = "mean"
     clip: float = 3.
     block: int = 20
     block_fwhm: float = 6.
@@ -54,6 +56,8 @@ class DetectConfig:
 
     Attributes
     ----------
+    detector : str or callable
+        What proposes new sources: "peaks" (local maxima of the residual's significance that keep the rules below).
     threshold : float
         Significance of a new source, in sigma: the PSF-convolved one of a faint peak and, where `split` is "chi2", the
         root of the improvement in chi2 with its neighbours giving way.
@@ -87,6 +91,7 @@ class DetectConfig:
     edge_of : str
         Beside which pixels: "masked" (any without weight) or "saturated" (their rims are steep; a dead column's are not).
     """
+    detector: object = "peaks"
     threshold: float = 2.8
     split: str = "chi2"
     candidate: float = 2.
@@ -111,8 +116,8 @@ class SolveConfig:
 
     Attributes
     ----------
-    method : str
-        "normal" (normal equations, preconditioned conjugate gradients) or "lsqr" (explicit sparse matrix).
+    method : str or callable
+        The solver: "normal" (normal equations, preconditioned conjugate gradients) or "lsqr" (explicit sparse matrix).
     stamp_sizes : tuple of int
         Odd sizes of the stamps in pixels, smallest first.
     stamp_levels : tuple of float
@@ -146,7 +151,7 @@ class SolveConfig:
     overlap : int
         How far a tile is padded on each side, pixels.
     """
-    method: str = "normal"
+    method: object = "normal"
     stamp_sizes: tuple = (19, 31, 59, 149)
     stamp_levels: tuple = ()
     cut_off: float = 0.1
@@ -170,12 +175,13 @@ class CentroidConfig:
 
     Attributes
     ----------
-    method : str
-        "derivative" (the fit's own derivative terms) or "moment" (weighted moments of the neighbour-subtracted stamp).
+    method : str or callable
+        How positions are improved: "derivative" (the derivative terms of the fit) or "moment" (weighted moments of the
+        neighbour-subtracted stamp).
     max_step : float
         Largest step in one pass, pixels.
     """
-    method: str = "derivative"
+    method: object = "derivative"
     max_step: float = 1.
 
 
@@ -296,7 +302,8 @@ class FitConfig:
     max_sources : int
         Guard: detection stops adding sources at this number.
     sky, detect, solve, centroid, cull, psf, nebulosity
-        The stages.
+        The stages. For `sky`, `detect`, `solve` and `centroid` an estimator, detector, solver or centroid method may be given in
+        place of a section, the other options of which are then the default ones.
     """
     min_passes: int = 4
     max_passes: int = 12
@@ -312,6 +319,13 @@ class FitConfig:
     psf: PSFConfig = field(default_factory=PSFConfig)
     nebulosity: NebulosityConfig = field(default_factory=NebulosityConfig)
 
+    def __post_init__(self):
+        sections = dict(sky=SkyConfig, detect=DetectConfig, solve=SolveConfig, centroid=CentroidConfig)
+        for (section, option), _ in PARTS.items():
+            part = getattr(self, section)
+            if not is_dataclass(part):
+                object.__setattr__(self, section, replace(sections[section](), **{option: part}))
+
 
 def checked(config):
     """The same config, or an error that names the first value out of range.
@@ -325,14 +339,12 @@ def checked(config):
     rules = [
         (1 <= config.min_passes <= config.max_passes, "min_passes must be at least 1 and at most max_passes"),
         (config.prune_passes >= 0, "prune_passes must not be negative"),
-        (config.sky.estimator in ("mean", "median", "mode"), "sky.estimator must be mean, median or mode"),
         (not config.sky.keep or s.sky_spacing == 0, "sky.keep keeps the sky and solve.sky_spacing fits it: choose one"),
         (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
         (0 < d.threshold < inf, "detect.threshold must be positive and finite"),
         (d.edge_of in ("masked", "saturated"), "detect.edge_of must be masked or saturated"),
         (d.split in ("chi2", "ratio"), "detect.split must be chi2 or ratio"),
         (0 < d.candidate <= d.threshold, "detect.candidate must be positive and at most detect.threshold"),
-        (s.method in ("normal", "lsqr"), "solve.method must be normal or lsqr"),
         (not s.stamp_levels or len(s.stamp_levels) == len(s.stamp_sizes)-1,
          "solve.stamp_levels must be empty or have one value fewer than stamp_sizes"),
         (s.cut_off > 0, "solve.cut_off must be positive"),
@@ -340,7 +352,6 @@ def checked(config):
         (all(n % 2 and n >= 5 for n in (*s.stamp_sizes, s.bright_size)), "solve.stamp_sizes must be odd and at least 5"),
         (list(s.stamp_sizes) == sorted(s.stamp_sizes), "solve.stamp_sizes must grow"),
         (s.position_prior > 0, "solve.position_prior must be positive"),
-        (config.centroid.method in ("derivative", "moment"), "centroid.method must be derivative or moment"),
         (p.method in ("fit", "median"), "psf.method must be fit or median"),
         (p.order in (0, 1, 2), "psf.order must be 0, 1 or 2"),
         (0 <= p.expected_fwhm < inf and p.fwhm_factor > 1, "psf.expected_fwhm must not be negative, psf.fwhm_factor above 1"),
@@ -351,4 +362,9 @@ def checked(config):
     for holds, message in rules:
         if not holds:
             raise ConfigError(message)
+    for (section, option), registry in PARTS.items():
+        try:
+            registry.check(getattr(getattr(config, section), option))
+        except ConfigError as problem:
+            raise ConfigError(f"{section}.{option}: {problem}") from problem
     return config

@@ -1,7 +1,7 @@
 """Registries: what can be chosen by name, from this project and from others.
 
-Each kind of exchangeable part, such as sky estimators or PSF file formats, has one `Registry`. The project's own parts stand in a table
-of it, and keep their names; a third party adds one through the entry-point group of the same name::
+Each kind of exchangeable part, such as sky estimators or PSF file formats, has one `Registry`. The project's own parts stand in a
+table of it, and keep their names; a third party adds one through the entry-point group of the same name::
 
     [project.entry-points."crowdsource.sky_estimators"]
     tilted = "mypackage:tilted_plane"
@@ -48,8 +48,8 @@ class Registry:
         Raises
         ------
         CrowdsourceError
-            Of the registry's type, when there is none, several distributions register the name, or it cannot be loaded or does not
-            keep the contract.
+            Of the registry's type, when there is none, several distributions register the name, or it cannot be loaded or does
+            not keep the contract.
         """
         if name not in self._loaded:
             self._loaded[name] = self._load(name)

@@ -1,19 +1,27 @@
-"""The sky: order statistics of blocks of the model-subtracted image, smoothly interpolated."""
+"""The sky: statistics of blocks of the model-subtracted image, smoothly interpolated.
+
+A sky estimator is a callable ``estimator(image, ivar, config, block, run)`` that gives the sky of a model-subtracted image,
+finite and of its shape; parameters as those of `estimate_sky`.
+"""
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import ndimage
 
+from ..config.extensions import SKY_ESTIMATORS
+from ..core.errors import InputError
 from ..core.tiles import bands
 from ..cython_ext import sky as kernel
 
 BLOCK_ROWS = 8
-"""So many rows of blocks are one piece of work."""
+"""Number of rows of blocks that are one piece of work."""
+SAMPLE = 8
+"""One in so many pixels along each axis of a sky is checked to be finite."""
 
 
 def estimate_sky(image, ivar, config, block, run=map):
-    """Sky of a model-subtracted image.
+    """Sky of a model-subtracted image, by the estimator of the configuration.
 
     Parameters
     ----------
@@ -30,32 +38,93 @@ def estimate_sky(image, ivar, config, block, run=map):
     Returns
     -------
     ndarray, shape (ny, nx), float32
+
+    Raises
+    ------
+    InputError
+        When an estimator gives a sky of another shape, or one that is not finite.
     """
-    ny, nx = image.shape
-    edges = [_edges(n, block) for n in (ny, nx)]
+    sky = np.asarray(SKY_ESTIMATORS.resolve(config.estimator)(image, ivar, config, block, run), dtype=np.float32)
+    # a sample is enough to find an estimator that leaves holes, and costs nothing
+    if sky.shape != image.shape or not np.isfinite(sky[::SAMPLE, ::SAMPLE]).all():
+        raise InputError(f"the sky estimator {SKY_ESTIMATORS.name_of(config.estimator)} gave a sky of shape {sky.shape}, or one "
+                         f"that is not finite, for an image of {image.shape}: mend the estimator or choose another")
+    return sky
+
+
+def mean_sky(image, ivar, config, block, run=map):
+    """Sky from means of blocks, weighted and clipped. Parameters and result as `estimate_sky`."""
+    return block_sky(image, ivar, config, block, run, lambda values: values[..., 3])
+
+
+def median_sky(image, ivar, config, block, run=map):
+    """Sky from medians of blocks. Parameters and result as `estimate_sky`."""
+    return block_sky(image, ivar, config, block, run, lambda values: values[..., 1])
+
+
+def mode_sky(image, ivar, config, block, run=map):
+    """Sky from the most frequent values of blocks. Parameters and result as `estimate_sky`."""
+    return block_sky(image, ivar, config, block, run, mode)
+
+
+def block_sky(image, ivar, config, block, run, statistic):
+    """Sky from a statistic of blocks, interpolated by cubic splines between their centres.
+
+    Parameters
+    ----------
+    image, ivar, config, block, run
+        As `estimate_sky`.
+    statistic : callable
+        From the low quantile, median, high quantile and clipped mean of each block, shape (..., 4), to its sky, shape (...).
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
+    edges = [_edges(n, block) for n in image.shape]
     strips = [edges[0][k:k+BLOCK_ROWS+1] for k in range(0, len(edges[0])-1, BLOCK_ROWS)]
     parts = list(run(lambda strip: kernel.block_statistics(image, ivar, strip, edges[1], config.clip), strips))
     values, count = (np.concatenate(plane) for plane in zip(*parts))
-    level = ESTIMATORS[config.estimator](values)
     area = np.multiply.outer(*(np.diff(e) for e in edges))
-    level = fill_from_neighbours(np.where(count >= np.maximum(1, config.min_good*area), level, np.nan))
+    level = fill_from_neighbours(np.where(count >= np.maximum(1, config.min_good*area), statistic(values), np.nan))
     if np.isnan(level).all():
         level = np.full(level.shape, np.median(image[ivar > 0]))
     if config.smooth > 1:
         level = ndimage.median_filter(level, config.smooth, mode="nearest")
+    return interpolated(level, image.shape, block, run)
+
+
+def interpolated(level, shape, block, run=map):
+    """Values of blocks interpolated to pixels by cubic splines, constant outside the outer centres.
+
+    Parameters
+    ----------
+    level : ndarray, shape (blocks_y, blocks_x)
+    shape : tuple of int
+        (ny, nx) of the image.
+    block : int
+        Block size, pixels; 0 for one block of the whole image.
+    run : callable
+        ``map`` or an executor's.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
     level = np.repeat(np.repeat(level, 1+(len(level) == 1), axis=0), 1+(level.shape[1] == 1), axis=1)
-    down, across = (_spline(n, block) for n in (ny, nx))
+    down, across = (_spline(n, block) for n in shape)
     rows_of = down.matrix@level
     planes = [np.ascontiguousarray(v, dtype=np.float32) for v in (rows_of, rows_of@across.bend.T)]
-    out = np.empty((ny, nx), np.float32)
-    list(run(lambda rows: kernel.spline_rows(*(v[rows] for v in planes), across.start, across.weights, out[rows]), bands(ny)))
+    out = np.empty(shape, np.float32)
+    list(run(lambda rows: kernel.spline_rows(*(v[rows] for v in planes), across.start, across.weights, out[rows]),
+             bands(shape[0])))
     return out
 
 
 def mode(values):
     """Estimate of the most frequent value of each block.
 
-    Undetected stars stretch the upper half of the distribution of a block's pixels, and the median moves by part of that.
+    Undetected stars stretch the upper half of the distribution of a block's pixels, which shifts the median by a part of that.
 
     Parameters
     ----------
@@ -68,13 +137,6 @@ def mode(values):
     """
     low, middle, high, _ = np.moveaxis(values, -1, 0)
     return middle-0.5*np.maximum((high-middle)-(middle-low), 0)
-
-
-ESTIMATORS = {
-    "median": lambda values: values[..., 1],
-    "mean": lambda values: values[..., 3],
-    "mode": mode,
-}
 
 
 def fill_from_neighbours(level):

@@ -92,6 +92,3 @@ def moment_centroids(residual, ivar, planes, x, y, parameters, use_psf_weight=Tr
         light += plane*factor[:, None, None].astype(np.float32)
     measured, expected = kernel.centroids(planes[0], light, weight, use_psf_weight, APERTURE)
     return (MULTIPLICATIVE if use_psf_weight else 1.)*(measured-expected)
-
-
-CENTROIDS = {"derivative": derivative_shifts, "moment": moment_shifts}

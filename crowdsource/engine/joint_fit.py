@@ -3,10 +3,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .centroid import CENTROIDS
+from ..config.extensions import CENTROIDS, SOLVERS
 from .design import render_stamps, sky_basis
 from .solvers import (
-    SOLVERS,
     LinearProblem,
     build_normal,
     candidate_significance,
@@ -159,7 +158,7 @@ def fit_tile(state, tile, sources, size, n_parameters, with_errors, undetected):
     problem = tile_problem(state, tile, sources, size)
     if state.kind == SEARCH:
         c = replace(c, tolerance=c.search_tolerance)
-    solve, linear, s = SOLVERS[c.method], problem.linear, problem.sources
+    solve, linear, s = SOLVERS.resolve(c.method), problem.linear, problem.sources
     step = solve(linear, c, n_parameters, problem.normal)
     parameters = step.parameters
     if undetected is not None:
@@ -214,7 +213,7 @@ def preferred_shifts(linear, config, step, flux):
     flux : ndarray, shape (n,)
         Before the step.
     """
-    free = SOLVERS[config.method](linear, config, 3, step.normal).parameters
+    free = SOLVERS.resolve(config.method)(linear, config, 3, step.normal).parameters
     total = flux+free[:, 0]
     shift = np.where(total[:, None] > 0, free[:, 1:]/np.where(total > 0, total, 1)[:, None], 0)
     return np.clip(shift, -LARGEST_PREFERRED_SHIFT, LARGEST_PREFERRED_SHIFT)
@@ -276,5 +275,5 @@ def _with_fitted_skies(state, fits):
 def _moved(state, sources, parameters, size):
     """Sources at their new positions, by the method of the config and within its largest step."""
     c = state.config.centroid
-    shift = np.clip(CENTROIDS[c.method](state, sources, parameters, size), -c.max_step, c.max_step)
+    shift = np.clip(CENTROIDS.resolve(c.method)(state, sources, parameters, size), -c.max_step, c.max_step)
     return sources.with_values(x=sources.x+shift[:, 0], y=sources.y+shift[:, 1], shift=shift)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..config.extensions import DETECTORS
 from ..core.flags import ENGINE
 from ..core.matched_filter import MatchedFilter
 from ..core.tiles import banded
@@ -101,9 +102,10 @@ def light_for_sky(state):
 
 def with_peaks(state):
     """Candidates at the peaks of the residual, with matched-filter fluxes; the fit decides which of them become sources."""
-    image, c, residual = state.image, state.config.detect, state.residual
-    matched = matched_filter(state)
-    peaks = detection.find_peaks(residual, state.model, image.mask, matched, c, state.passno)
+    image, c, matched = state.image, state.config.detect, matched_filter(state)
+    scene = detection.Scene(residual=state.residual, model=state.model, mask=image.mask, matched=matched, config=c,
+                            passno=state.passno)
+    peaks = DETECTORS.resolve(c.detector)(scene)
     if state.passno == 0 and state.sources.bright.any():
         state, peaks = onto_peaks(state, peaks)
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))

@@ -10,7 +10,5 @@ from .lsqr import lsqr_step
 from .normal import normal_step
 from .problem import LinearProblem, Step
 
-SOLVERS = {"normal": normal_step, "lsqr": lsqr_step}
-
-__all__ = ("SOLVERS", "LinearProblem", "NormalEquations", "Step", "build_normal", "candidate_significance", "confused_step",
+__all__ = ("LinearProblem", "NormalEquations", "Step", "build_normal", "candidate_significance", "confused_step",
            "covariances", "lsqr_step", "normal_step", "prior_precision")
