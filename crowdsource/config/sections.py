@@ -1,5 +1,5 @@
 """The sections of a configuration, one per stage, and what their values must hold."""
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from ..core.errors import ConfigError
@@ -321,9 +321,9 @@ class FitConfig:
 
     def __post_init__(self):
         sections = dict(sky=SkyConfig, detect=DetectConfig, solve=SolveConfig, centroid=CentroidConfig)
-        for (section, option), _ in PARTS.items():
+        for section, option in PARTS:
             part = getattr(self, section)
-            if not is_dataclass(part):
+            if not isinstance(part, sections[section]):
                 object.__setattr__(self, section, replace(sections[section](), **{option: part}))
 
 
