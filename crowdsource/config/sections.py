@@ -1,4 +1,4 @@
-"""The sections of a configuration, one per stage, and what their values must hold."""
+"""The sections of a configuration, one per stage, and the rules for their values."""
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -23,20 +23,20 @@ class SkyConfig:
     block : int
         Size of a block in pixels, from the pass `global_passes` on.
     block_fwhm : float
-        A block is at least so many FWHM wide: smaller ones take stars for sky.
+        Smallest width of a block, FWHM: in smaller ones stars would count as sky.
     global_passes : int
-        So many passes at the start use one block for the whole image.
+        Number of passes at the start that use one block for the whole image.
     first_block_fwhm : float
-        When not 0, the passes at the start use blocks of so many FWHM instead of one for the whole image.
+        When not 0, the passes at the start use blocks of this width, FWHM, instead of one for the whole image.
     min_significance : float
-        Sources with a flux below so many times their isolated error are not taken off before the sky is estimated: half of
-        their light is chance, and the sky would fall short of it.
+        Sources whose flux over isolated error is below this are not subtracted before the sky is estimated: half of their light
+        is noise, and the sky would be too low by it.
     min_good : float
-        Smallest fraction of good pixels for a block to be used; others are filled from neighbours.
+        Smallest fraction of good pixels for a block to be used; others are filled from adjacent ones.
     smooth : int
-        Size in blocks of the median filter run over the blocks; 1 for none.
+        Size of the median filter that is applied to the blocks, in blocks; 1 for none.
     keep : bool
-        A given sky stays as it is through all passes.
+        Keep a given sky through all passes.
     """
     estimator: object = "mean"
     clip: float = 3.
@@ -59,37 +59,37 @@ class DetectConfig:
     detector : str or callable
         What proposes new sources: "peaks" (local maxima of the residual's significance that keep the rules below).
     threshold : float
-        Significance of a new source, in sigma: the PSF-convolved one of a faint peak and, where `split` is "chi2", the
-        root of the improvement in chi2 with its neighbours giving way.
+        Smallest significance of a new source (sigma): after convolution with the PSF and, where `split` is "chi2", as the square
+        root of the improvement in chi2 when its neighbours are refitted.
     split : str
         How a peak near a source is judged: "chi2" (one star against two by the improvement in chi2) or "ratio" (by the
         ratios below alone, as the published description does).
     candidate : float
-        PSF-convolved significance of a peak near a source from which "chi2" judges it, in sigma.
+        Smallest significance, after convolution with the PSF, of a peak near a source that "chi2" judges (sigma).
     bright_pixel : float
-        Single-pixel significance of a bright peak, in sigma.
+        Significance in a single pixel from which a peak counts as bright (sigma).
     blend_ratio_first, blend_ratio : float
-        A peak's significance must exceed this times the convolved significance of the model there: in the first
-        `blend_passes` passes, and afterwards.
+        Smallest ratio of a peak's significance to that of the model at the same position: in the first `blend_passes` passes, and
+        afterwards.
     pixel_flux_ratio : float
-        The residual's pixel value must exceed this times the model's; 0 asks nothing.
+        Smallest ratio of the residual's pixel value to the model's; 0 for no limit.
     pixel_significance_ratio : float
-        The residual's pixel significance must exceed this times the model's convolved significance; 0 asks nothing.
+        Smallest ratio of the significance of the residual's pixel to the model's significance after convolution; 0 for no limit.
     blend_passes : int
-        So many passes at the start do not split blends.
+        Number of passes at the start that do not split blends.
     nodeblend_ratio : float
         The blend ratio where the mask says nodeblend.
     saturated_ratio, saturated_reach : float, int
-        The blend ratio near saturated pixels, and how far from them it holds, in steps along the axes: the model of so bright
-        a star is never good enough for less.
+        The blend ratio near saturated pixels, and how many pixels from them it holds: the model of so bright a star is not
+        accurate enough for a smaller one.
     sharpness : float
-        Where the mask says sharp, a peak's curvature must be at least this times that of the PSF's autocorrelation.
+        Where the mask says sharp, smallest ratio of a peak's curvature to that of the PSF's autocorrelation.
     min_separation : float
         Smallest distance of a new peak from a known source, pixels.
     edge : int
-        Bright peaks within so many pixels of a masked or saturated one are not accepted, pixels.
+        Bright peaks nearer than this to a masked or saturated pixel are rejected, pixels.
     edge_of : str
-        Beside which pixels: "masked" (any without weight) or "saturated" (their rims are steep; a dead column's are not).
+        Which pixels these are: "masked" (any with inverse variance 0) or "saturated" (only these have steep edges).
     """
     detector: object = "peaks"
     threshold: float = 2.8
@@ -121,35 +121,35 @@ class SolveConfig:
     stamp_sizes : tuple of int
         Odd sizes of the stamps in pixels, smallest first.
     stamp_levels : tuple of float
-        Peak value, in units of the sky noise, from which each further size is used; one fewer than sizes. Empty: from
-        the PSF, where what is cut off comes to `cut_off`.
+        Peak value, in units of the sky noise, from which each further size is used; one fewer than sizes. Empty: computed from
+        the PSF such that stamps end where it falls to `cut_off`.
     cut_off : float
-        Largest value at the edge of a stamp of given size, in units of the sky noise.
+        Largest value of a star's model at the edge of its stamp, in units of the sky noise.
     bright_size : int
         Stamp size of listed bright stars, pixels.
     max_stamp_pixels : int
-        Guard on memory: when all stamps of one tile hold more pixels, bright stars get the next smaller size.
+        Limit on memory: when all stamps of one tile hold more pixels, bright stars get the next smaller size.
     position_prior : float
-        Width of the Gaussian prior on a position's step in one pass, pixels.
+        Width of the Gaussian prior on the change of a position in one pass, pixels.
     error_prior : float
-        Width of the prior on a position that the reported errors assume, pixels.
+        Width of the Gaussian prior on positions that the reported errors assume, pixels.
     tolerance : float
-        Solver stops when the preconditioned residual fell by this factor ...
+        The solver stops when the preconditioned residual has fallen by this factor ...
     search_tolerance : float
-        ... and in a search, after which all is solved again, when it fell by this one.
+        ... or by this one in a search, after which everything is solved again.
     max_iterations : int
-        Solver iterations in one solve.
+        Largest number of solver iterations in one solve.
     min_overlap : int
-        The normal equations leave out pairs whose stamps share fewer pixels than this along an axis: one pass then moves
-        them as if they were alone, and the next sees what that left.
+        The normal equations leave out pairs whose stamps share fewer pixels than this along an axis: a pass then treats them as
+        independent, and the next corrects for it.
     undetected : bool
-        Once the search has ended, the light of stars too faint to be sources counts as noise that is shaped like the PSF.
+        Once the search has ended, the light of stars too faint to be detected counts as noise that is shaped like the PSF.
     sky_spacing : float
-        Spacing in pixels of the knots of a smooth sky fitted together with the sources; 0 for none.
+        Spacing of the knots of a smooth sky that is fitted together with the sources, pixels; 0 for none.
     tile : int
-        Core size of a tile in pixels; the image is one tile when it is not larger than 1.5 times this.
+        Size of the core of a tile, pixels; an image not larger than 1.5 times this is one tile.
     overlap : int
-        How far a tile is padded on each side, pixels.
+        Padding of a tile on each side, pixels.
     """
     method: object = "normal"
     stamp_sizes: tuple = (19, 31, 59, 149)
@@ -179,7 +179,7 @@ class CentroidConfig:
         How positions are improved: "derivative" (the derivative terms of the fit) or "moment" (weighted moments of the
         neighbour-subtracted stamp).
     max_step : float
-        Largest step in one pass, pixels.
+        Largest change of a position in one pass along each axis, pixels.
     """
     method: object = "derivative"
     max_step: float = 1.
@@ -192,23 +192,23 @@ class CullConfig:
     Attributes
     ----------
     min_significance : float
-        Sources with flux below so many times their isolated error are removed.
+        Sources whose flux over isolated error is below this are removed.
     prune : float
-        After the last search, sources without which chi2 would grow by less than the square of this, neighbours giving way, are
-        removed, the least significant of each crowd first: the model does not need them. The flux of a source wider than
-        single stars counts for less, by as much as its noise of confusion is larger: it is more often several stars too faint
-        to be told apart than one.
+        After the last search, sources are removed without which chi2 would increase by less than the square of this when their
+        neighbours are refitted, the least significant of several close ones first: the model does not need them. The significance
+        of an extended source is reduced, by as much as its noise of confusion is larger than an isolated star's: it is more often
+        an unresolved blend of faint stars.
     prune_from, search_share : int, float
-        From this pass on a search, too, removes sources, below this share of that bound: what stood in a false place gives
-        room for better ones.
+        From this pass on searches remove sources as well, below this fraction of that bound: removing a source at a wrong
+        position makes room for better ones.
     merge : float
-        Sources that are entangled with neighbours are removed with the last of the others when chi2 grows by less than the
-        square of this once the neighbours have moved to where they fit best; those below `prune`, by less than the square of
+        Sources that are hardly separated from their neighbours are removed in the pruning pass when chi2 increases by less than
+        the square of this once the neighbours have moved to their best positions; those below `prune`, by less than the square of
         that. 0 to try none.
     min_separation : float
         The fainter of two sources closer than this is removed, pixels.
     keep_flux : float
-        Sources brighter than this are never removed for being close; image units.
+        Sources brighter than this are never removed for being close to another; image units.
     """
     min_significance: float = 2.
     prune: float = 4.5
@@ -228,11 +228,10 @@ class PSFConfig:
     refit : bool
         Refit the PSF from the image's stars.
     settle_passes, settle_fraction : int, float
-        After so many passes it is refitted only where new sources are more than this fraction of all, and once when the
+        After this number of passes it is refitted only while new sources are more than this fraction of all, and once when the
         search has ended.
     every : int
-        A search refits it in every so many-th pass, from the first on: the stars settle on a new PSF before they tell of the
-        next.
+        A search refits it in every n-th pass, starting from the first: the sources adapt to a new PSF before the next is fitted.
     method : str
         "fit" (least squares with robust weights over the image) or "median" (median of the shifted stamps).
     order : int
@@ -240,27 +239,27 @@ class PSFConfig:
     core : int
         Size of the pixel core, odd, pixels.
     stamp : int
-        Size of the stamps that the wings are fitted on, odd, pixels.
+        Size of the stamps on which the profile is fitted, odd, pixels.
     norm_size : int
         The PSF sums to 1 over this box, odd, pixels.
     max_stars : int
-        At most so many stars, the brightest.
+        Largest number of PSF stars; the brightest are taken.
     min_stars : int
         With fewer stars the PSF is not refitted.
     stars_per_term : float
-        Stars needed for each term of the polynomial.
+        Number of stars needed for each term of the polynomial.
     expected_fwhm, fwhm_factor : float
-        Where the first is not 0: full width at half maximum that the PSF is expected to have, pixels, and the factor by which a
-        refit may lie off it; one that lies farther was made on what are no stars, and is not taken.
+        Where the first is not 0: expected full width at half maximum of the PSF, pixels, and the largest factor by which that of
+        a refit may differ from it; a refit that differs more was not made on stars, and is rejected.
     min_snr : float
         Smallest flux over error of a PSF star.
     max_shift : float
-        Largest centroid shift of a PSF star in the pass, pixels.
+        Largest change of the position of a PSF star in the pass, pixels.
     min_fracflux : float
-        Smallest PSF-weighted fraction of the flux that is the star's own.
+        Smallest PSF-weighted fraction of the light in a PSF star's stamp that is its own.
     max_spread : float
-        Largest distance of a PSF star's `spread_model` from the median of all, in robust sigma: galaxies and close pairs
-        lie farther. Where it is finite, stars that leave much more of their light than most, clipped ones, are turned down too.
+        Largest deviation of a PSF star's `spread_model` from the median of all, in robust sigma: galaxies and close pairs deviate
+        more. Where it is finite, stars with a much larger relative residual than most, such as saturated ones, are rejected too.
     min_lbs_ratio : float
         Smallest ratio of the flux with a local sky removed to the flux.
     """
@@ -292,15 +291,16 @@ class FitConfig:
     Attributes
     ----------
     min_passes, max_passes : int
-        Bounds on the number of passes, the last forced one included.
+        Smallest and largest number of passes, including the last one with fixed positions.
     prune_passes : int
-        So many passes between the last search and the forced pass remove sources that the model does not need.
+        Number of passes between the last search and the last pass that remove sources which the model does not need.
     stop_new : float
-        The search ends when a pass adds fewer sources, less those that it removes, than this per million good pixels ...
+        The search ends when the net number of sources added by a pass is below this per million good pixels ...
     stop_fraction : float
-        ... or fewer than this fraction of all sources; not yet when it removes more than it adds and lowers the mean chi2 by 5 %.
+        ... or below this fraction of all sources; it goes on when a pass removes more than it adds and lowers the mean chi2 by 5
+        %.
     max_sources : int
-        Guard: detection stops adding sources at this number.
+        Limit on the number of sources, at which detection stops adding.
     sky, detect, solve, centroid, cull, psf, nebulosity
         The stages. For `sky`, `detect`, `solve` and `centroid` an estimator, detector, solver or centroid method may be given in
         place of a section, the other options of which are then the default ones.
