@@ -1,10 +1,10 @@
-"""The columns of one image's catalog: the only place where names, types, units and definitions stand."""
+"""The columns of one image's catalog: the single definition of their names, types, units and meanings."""
 from dataclasses import dataclass
 
 import numpy as np
 
 FLUX = "flux"
-"""Stands for the image's unit in a column's unit."""
+"""Placeholder in a column's unit for the unit of the image."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,33 @@ class Column:
 
 
 DETECTION = (
-    Column("x", "f8", "pix", "position along FITS axis 1, 0-based, pixel centres whole"),
-    Column("y", "f8", "pix", "position along FITS axis 2, 0-based, pixel centres whole"),
-    Column("flux", "f8", FLUX, "flux from the joint fit of all sources, less what a position fitted to the same noise adds"),
-    Column("dflux", "f4", FLUX, "error of flux: position and neighbours marginalised, confusion, and light that masks hide"),
-    Column("dflux_joint", "f4", FLUX, "error of flux from photon noise alone, with the position and the neighbours marginalised"),
-    Column("dx", "f4", "pix", "error of x: neighbours marginalised, and the confusion of undetected stars"),
-    Column("dy", "f4", "pix", "error of y: neighbours marginalised, and the confusion of undetected stars"),
+    Column("x", "f8", "pix", "position along FITS axis 1, 0-based, pixel centres at integers"),
+    Column("y", "f8", "pix", "position along FITS axis 2, 0-based, pixel centres at integers"),
+    Column("flux", "f8", FLUX, "flux from the joint fit of all sources, corrected for the bias of a fitted position"),
+    Column("dflux", "f4", FLUX, "error of flux, marginalised over position and neighbours, with confusion and masked light"),
+    Column("dflux_joint", "f4", FLUX, "error of flux from photon noise alone, marginalised over position and neighbours"),
+    Column("dx", "f4", "pix", "error of x, marginalised over neighbours, with confusion by undetected stars"),
+    Column("dy", "f4", "pix", "error of y, marginalised over neighbours, with confusion by undetected stars"),
     Column("dflux_iso", "f4", FLUX, "error of flux for an isolated star at a known position"),
     Column("passno", "i2", "", "pass in which the source was found, from 0"),
     Column("qf", "f4", "", "PSF-weighted fraction of good pixels"),
     Column("rchi2", "f4", "", "PSF-weighted reduced chi2 of the residual"),
-    Column("fracflux", "f4", "", "PSF-weighted fraction of the flux at the star that is its own"),
-    Column("fluxlbs", "f4", FLUX, "flux from the neighbour-subtracted stamp with a local constant sky fitted along"),
+    Column("fracflux", "f4", "", "PSF-weighted fraction of the light at the source that is its own"),
+    Column("fluxlbs", "f4", FLUX, "flux from the neighbour-subtracted stamp, fitted together with a constant local sky"),
     Column("dfluxlbs", "f4", FLUX, "error of fluxlbs"),
-    Column("fwhm", "f4", "pix", "width of the PSF at the star, 1.18/sqrt(pi sum p^2)"),
-    Column("spread_model", "f4", "", "extent after SExtractor: against the PSF convolved with a disc of FWHM/16"),
+    Column("fwhm", "f4", "pix", "FWHM of the PSF at the source, 1.18/sqrt(pi sum p^2)"),
+    Column("spread_model", "f4", "", "extent as defined by SExtractor: PSF against PSF convolved with a disc of FWHM/16"),
     Column("dspread_model", "f4", "", "error of spread_model"),
-    Column("fluxiso", "f4", FLUX, "flux from a fit of flux and position to the neighbour-subtracted stamp alone"),
+    Column("fluxiso", "f4", FLUX, "flux from a fit of flux and position to the neighbour-subtracted stamp"),
     Column("xiso", "f4", "pix", "offset of that fit's position from x"),
     Column("yiso", "f4", "pix", "offset of that fit's position from y"),
-    Column("flags", "i8", "", "centre pixel: instrument bits, and engine bits from bit 32"),
-    Column("sky", "f4", FLUX, "sky at the star, per pixel"),
-    Column("psf_star", "?", "", "the star helped to make the PSF"),
+    Column("flags", "i8", "", "flags of the central pixel: instrument bits, and engine bits from bit 32"),
+    Column("sky", "f4", FLUX, "sky at the source, per pixel"),
+    Column("psf_star", "?", "", "whether the source was used to fit the PSF"),
 )
 FORCED = (
-    Column("deltx", "f4", "pix", "offset in x that a joint fit of all positions would prefer, dx its error"),
-    Column("delty", "f4", "pix", "offset in y that a joint fit of all positions would prefer, dy its error"),
+    Column("deltx", "f4", "pix", "offset in x that a joint fit of all positions prefers; its error is dx"),
+    Column("delty", "f4", "pix", "offset in y that a joint fit of all positions prefers; its error is dy"),
 )
 WORLD = (
     Column("ra", "f8", "deg", "right ascension"),
@@ -62,14 +62,14 @@ WORLD = (
     Column("detection_id", "i8", "", "identifier of the detection"),
 )
 MAGNITUDE = (
-    Column("mag", "f4", "mag", "magnitude with the image's zero point, NaN for fluxes not positive"),
+    Column("mag", "f4", "mag", "magnitude with the zero point of the image; NaN for non-positive flux"),
     Column("dmag", "f4", "mag", "error of mag, from dflux"),
 )
 PROBABILITY = (
-    Column("prob_nebulosity", "f4", "", "probability that the sky at the star is nebulous, from a network"),
-    Column("prob_light", "f4", "", "probability that it has light nebulosity"),
-    Column("prob_normal", "f4", "", "probability that it is normal"),
-    Column("prob_error", "f4", "", "probability that the image has an error there"),
+    Column("prob_nebulosity", "f4", "", "probability, from a network, that the sky at the source is nebulous"),
+    Column("prob_light", "f4", "", "probability that the sky has faint nebulosity"),
+    Column("prob_normal", "f4", "", "probability that the sky is normal"),
+    Column("prob_error", "f4", "", "probability that the image is defective at the source"),
 )
 
 
@@ -81,7 +81,7 @@ def columns_of(forced=False, world=False, magnitude=False, probabilities=0):
     forced, world, magnitude : bool
         A forced fit; an image with a WCS; one with a zero point.
     probabilities : int
-        So many a network gave of the background.
+        Number of classes of background for which a network gave a probability.
     """
     return DETECTION+FORCED*forced+WORLD*world+MAGNITUDE*magnitude+PROBABILITY[:probabilities]
 
