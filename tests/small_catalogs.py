@@ -4,7 +4,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from crowdsource.engine.schema import columns_of, make_catalog
-from crowdsource.exposure.results import table_hdu
+from crowdsource.io.fits_tables import table_hdu
 
 SCALE = 0.26
 

@@ -171,21 +171,21 @@ def test_full_disk_leaves_nothing(folder, capsys, monkeypatch):
 
 
 def test_second_output_that_fails_leaves_the_first_whole(folder, capsys, monkeypatch):
-    from crowdsource.exposure import parts
-    joined = parts.joined
+    from crowdsource.exposure import finished
+    joined = finished.joined
 
     def full(paths, header, out, overwrite):
         if out.name == "m.fits":
             raise OutputError("m.fits: full")
         joined(paths, header, out, overwrite)
 
-    monkeypatch.setattr(parts, "joined", full)
+    monkeypatch.setattr(finished, "joined", full)
     wanted = ["generic", "im.fits", "--ivar", "ivar.fits", "--out", "a.cat.fits", "--model-out", "m.fits"]
     assert main(wanted) == 2
     with fits.open("a.cat.fits") as hdus:
         assert len(hdus["CAT"].data) == 2
     # what was fitted is not lost: only the gathering is done again
-    monkeypatch.setattr(parts, "joined", joined)
+    monkeypatch.setattr(finished, "joined", joined)
     monkeypatch.setattr("crowdsource.exposure.run.attempt", None)
     assert main([*wanted, "--resume"]) == 0
     assert {"a.cat.fits", "m.fits"} <= {p.name for p in folder.iterdir()} and not list(folder.glob("*.parts"))

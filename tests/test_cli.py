@@ -18,7 +18,8 @@ from crowdsource.cli import main as cli
 from crowdsource.cli.main import main, main_generic
 from crowdsource.engine.catalog import flux_unit
 from crowdsource.exposure.results import read_config
-from crowdsource.exposure.run import Done, status
+from crowdsource.exposure.run import status
+from crowdsource.exposure.tasks import TaskOutcome
 from crowdsource.io.tables import read_table
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.simulate.files import read_simulation
@@ -278,11 +279,11 @@ def test_progress_bar_on_a_terminal(folder, monkeypatch):
 
 
 def test_interrupted(folder, capsys, monkeypatch):
-    from crowdsource.exposure import run as runs
+    from crowdsource.exposure import fit_detector
 
     def stopped(*_):
         raise KeyboardInterrupt
-    monkeypatch.setattr(runs, "fit_task", stopped)
+    monkeypatch.setattr(fit_detector, "fit_detector", stopped)
     before = names(folder)
     assert main(["generic", "im.fits"]) == 130
     assert "interrupted" in capsys.readouterr().err
@@ -290,7 +291,7 @@ def test_interrupted(folder, capsys, monkeypatch):
 
 
 def test_exit_status_of_many_detectors():
-    good, bad = Done("a"), Done("b", error=ValueError())
+    good, bad = TaskOutcome("a"), TaskOutcome("b", error=ValueError())
     assert (status([good, good]), status([good, bad]), status([bad, bad])) == (0, 1, 2)
 
 

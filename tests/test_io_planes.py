@@ -6,7 +6,7 @@ from small_fields import NOISE, star_image, tan_wcs, write_fits
 from test_cli import FLUX, SHAPE, X, Y
 
 from crowdsource.cli.main import main
-from crowdsource.exposure.products import rounded
+from crowdsource.exposure.model_files import rounded_to_bits
 from crowdsource.io.tables import read_table
 
 
@@ -47,9 +47,9 @@ def test_flags_and_psf(info):
 
 def test_bits_of_inverse_variances():
     values = np.random.default_rng(1).lognormal(0, 8, 1000).astype(np.float32)
-    short = rounded(values)
-    assert np.abs(short/values-1).max() < 2**-12 and (rounded(np.zeros(3, np.float32)) == 0).all()
-    assert (rounded(short) == short).all() and (short.view(np.uint32) & 0xfff == 0).all()
+    short = rounded_to_bits(values)
+    assert np.abs(short/values-1).max() < 2**-12 and (rounded_to_bits(np.zeros(3, np.float32)) == 0).all()
+    assert (rounded_to_bits(short) == short).all() and (short.view(np.uint32) & 0xfff == 0).all()
 
 
 def test_names_are_told_and_nothing_is_replaced(info, capsys):

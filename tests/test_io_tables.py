@@ -10,7 +10,7 @@ from crowdsource.config import FitConfig, from_mapping
 from crowdsource.core.errors import DataFileError, InputError, OutputError
 from crowdsource.core.image import Image
 from crowdsource.engine.loop import fit
-from crowdsource.exposure.products import model_hdus
+from crowdsource.exposure.model_files import model_hdus
 from crowdsource.exposure.results import Provenance, config_lines, read_config, write_result
 from crowdsource.io.positions import positions
 from crowdsource.io.tables import check_ending, read_table, write_catalog
@@ -129,7 +129,7 @@ def test_catalog_file(fitted, tmp_path):
     source.write_bytes(b"abc")
     path = tmp_path/"a.cat.fits"
     options = dict(gain=GAIN, ivar='odd "name"\\', dq=None)
-    write_result(result, path, provenance=Provenance("generic", (source,), options, "field"))
+    write_result(result, path, provenance=Provenance(instrument="generic", inputs=(source,), options=options, exposure="field"))
     with fits.open(path) as hdus:
         names = [h.name for h in hdus]
         assert names[:2] == ["PRIMARY", "PSF"] and names[-2:] == ["CAT", "HIST"]
@@ -167,7 +167,7 @@ def test_psf_comes_back_from_the_catalog(fitted, tmp_path):
 @pytest.mark.parametrize("name", ["a.ecsv", "a.parquet"])
 def test_other_catalogs(fitted, tmp_path, name):
     _, result = fitted
-    write_result(result, tmp_path/name, provenance=Provenance("generic"))
+    write_result(result, tmp_path/name, provenance=Provenance(instrument="generic"))
     again = read_table(tmp_path/name)
     assert again.colnames == result.catalog.colnames
     for column in again.colnames:
@@ -178,7 +178,7 @@ def test_other_catalogs(fitted, tmp_path, name):
 def test_parquet_records_units_and_configuration(fitted, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     _, result = fitted
-    write_result(result, tmp_path/"a.parquet", provenance=Provenance("generic"))
+    write_result(result, tmp_path/"a.parquet", provenance=Provenance(instrument="generic"))
     schema = parquet.read_schema(tmp_path/"a.parquet")
     assert schema.field("x").metadata[b"unit"] == b"pix"
     assert b"sky.block = 20" in schema.metadata[b"config"]

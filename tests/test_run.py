@@ -13,7 +13,9 @@ from crowdsource.config import FitConfig
 from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.core.image import Image
 from crowdsource.exposure.instrument import DetectorTask, Exposure, Instrument
-from crowdsource.exposure.run import Settings, configuration, plan, run, status
+from crowdsource.exposure.fit_inputs import configuration
+from crowdsource.exposure.run import describe_run, run, status
+from crowdsource.exposure.settings import OutputFiles, RunSettings
 from crowdsource.io.tables import read_table
 
 SHAPE = (40, 50)
@@ -55,6 +57,12 @@ class Camera(Instrument):
         return dict(detector_number=np.full(len(result.catalog), image.meta["k"]))
 
 
+def settings_of(catalog, model=None, info=None, plot=None, debug_plots=None, model_image=True, **settings):
+    """Settings of a run that writes these files."""
+    return RunSettings(outputs=OutputFiles(catalog=catalog, model=model, info=info, plot=plot, debug_plots=debug_plots,
+                                           model_image=model_image), **settings)
+
+
 @pytest.fixture
 def out(tmp_path):
     return tmp_path/"a.cat.fits"
@@ -62,7 +70,7 @@ def out(tmp_path):
 
 @pytest.mark.parametrize("executor", [None, ThreadPoolExecutor, ProcessPoolExecutor])
 def test_detectors_are_gathered_in_order(out, executor):
-    settings = Settings(out, model_out=out.with_name("a.mod.fits"))
+    settings = settings_of(out, model=out.with_name("a.mod.fits"))
     if executor is None:
         outcomes = run(Camera(), Three(), settings)
     else:
@@ -88,7 +96,7 @@ def test_detectors_are_gathered_in_order(out, executor):
 
 @pytest.mark.parametrize("broken", ["n2", "n2!"])
 def test_one_bad_detector_does_not_cost_the_others(out, caplog, broken):
-    outcomes = run(Camera(), Three((broken,)), Settings(out))
+    outcomes = run(Camera(), Three((broken,)), settings_of(out))
     assert status(outcomes) == 1 and [o.error is None for o in outcomes] == [True, False, True]
     assert "n2: " in caplog.text
     with fits.open(out) as hdus:
@@ -96,31 +104,31 @@ def test_one_bad_detector_does_not_cost_the_others(out, caplog, broken):
 
 
 def test_nothing_is_written_when_all_fail(out):
-    outcomes = run(Camera(), Three(("n1", "n2", "n3!")), Settings(out))
+    outcomes = run(Camera(), Three(("n1", "n2", "n3!")), settings_of(out))
     assert status(outcomes) == 2
     assert list(out.parent.iterdir()) == []
 
 
 def test_rows_of_all_detectors_in_one_table(out):
     path = out.with_name("a.ecsv")
-    run(Camera(), Three(), Settings(path))
+    run(Camera(), Three(), settings_of(path))
     table = read_table(path)
     assert list(dict.fromkeys(table["detector"])) == ["n1", "n2", "n3"]
 
 
 def test_pictures_carry_the_detector_s_name(out):
-    run(Camera(), Three(("n2", "n3")), Settings(out, plot=out.with_name("p.png")))
+    run(Camera(), Three(("n2", "n3")), settings_of(out, plot=out.with_name("p.png")))
     assert {p.name for p in out.parent.iterdir()} == {"a.cat.fits", "a.cat.fits.parts", "p-n1.png"}
 
 
 def test_outputs_are_checked_before_any_work(out):
     out.touch()
     with pytest.raises(OutputError, match="exists already"):
-        run(Camera(), Three(("n1", "n2", "n3")), Settings(out))
+        run(Camera(), Three(("n1", "n2", "n3")), settings_of(out))
 
 
 def test_plan_reads_and_writes_nothing(out):
-    lines = plan(Camera(), Three(), Settings(out))
+    lines = describe_run(Camera(), Three(), settings_of(out))
     assert sum("50 x 40 pixels" in line for line in lines) == 3 and f"would write {out}" in lines
     assert not out.exists()
 
@@ -157,7 +165,7 @@ def test_errors_come_back_from_other_processes_whole(error):
 
 
 def test_a_run_goes_on_where_it_failed(out, caplog):
-    settings = Settings(out, model_out=out.with_name("a.mod.fits"), info_out=out.with_name("a.info.fits"))
+    settings = settings_of(out, model=out.with_name("a.mod.fits"), info=out.with_name("a.info.fits"))
     assert status(run(Camera(), Three(("n2",)), settings)) == 1
     with pytest.raises(OutputError, match="exists already"):
         run(Camera(), Three(), settings)
@@ -166,38 +174,38 @@ def test_a_run_goes_on_where_it_failed(out, caplog):
     assert [bool(o.cpu) for o in outcomes] == [False, True, False] and [o.header["NSOURCES"] for o in outcomes] == [1, 1, 1]
     assert before and not out.with_name("a.cat.fits.parts").exists()
     # the same as at one go, and there is nothing to do any more
-    whole = replace(settings, **{n: out.with_name(f"b.{n}.fits") for n in ("out", "model_out", "info_out")})
+    whole = settings_of(**{n: out.with_name(f"b.{n}.fits") for n in ("catalog", "model", "info")})
     run(Camera(), Three(), whole)
-    assert all(getattr(settings, n).read_bytes() == getattr(whole, n).read_bytes() for n in ("out", "model_out", "info_out"))
+    assert all(one.read_bytes() == two.read_bytes() for one, two in zip(settings.outputs.files, whole.outputs.files))
     assert run(Camera(), Three(), replace(settings, resume=True)) == [] and "finished already" in caplog.text
 
 
 def test_parts_without_planes_that_are_wanted_are_not_taken(out):
-    run(Camera(), Three(("n2",)), Settings(out))
-    outcomes = run(Camera(), Three(), Settings(out, resume=True, info_out=out.with_name("a.info.fits")))
+    run(Camera(), Three(("n2",)), settings_of(out))
+    outcomes = run(Camera(), Three(), settings_of(out, resume=True, info=out.with_name("a.info.fits")))
     assert all(o.cpu for o in outcomes)
     with fits.open(out.with_name("a.info.fits")) as hdus:
         assert [h.name for h in hdus[1:]] == [f"N{k}_{n}" for k in (1, 2, 3) for n in ("IVF", "MSK", "PSF")]
 
 
 def test_parts_of_other_settings_are_not_taken(out, caplog):
-    run(Camera(), Three(("n2",)), Settings(out))
-    outcomes = run(Camera(), Three(), Settings(out, resume=True, config=dict(max_passes=4)))
+    run(Camera(), Three(("n2",)), settings_of(out))
+    outcomes = run(Camera(), Three(), settings_of(out, resume=True, config=dict(max_passes=4)))
     assert all(o.cpu for o in outcomes) and caplog.text.count("of other inputs or settings") == 2
     with fits.open(out) as hdus:
         assert len(hdus["N1_HIST"].data) == 4
 
 
 def test_parts_that_were_left_are_told_of(out):
-    run(Camera(), Three(("n2",)), Settings(out))
+    run(Camera(), Three(("n2",)), settings_of(out))
     out.unlink()
     with pytest.raises(OutputError, match="go on with it .--resume. or start anew"):
-        run(Camera(), Three(), Settings(out))
-    assert all(o.cpu for o in run(Camera(), Three(), Settings(out, overwrite=True)))
+        run(Camera(), Three(), settings_of(out))
+    assert all(o.cpu for o in run(Camera(), Three(), settings_of(out, overwrite=True)))
 
 
 def test_sky_and_flags_alone(out):
-    run(Camera(), Three(), Settings(out, model_out=out.with_name("a.mod.fits"), model_image=False))
+    run(Camera(), Three(), settings_of(out, model=out.with_name("a.mod.fits"), model_image=False))
     with fits.open(out.with_name("a.mod.fits")) as hdus:
         assert [h.name for h in hdus[1:3]] == ["N1_SKY", "N1_MSK"]
     with fits.open(out) as hdus:
@@ -212,7 +220,7 @@ def test_a_killed_worker_costs_its_detector_only(out, caplog):
             return super().submit(lambda: (_ for _ in ()).throw(BrokenExecutor()))
 
     with Broken(2) as pool:
-        assert status(run(Camera(), Three(), Settings(out), executor=pool)) == 1
+        assert status(run(Camera(), Three(), settings_of(out), executor=pool)) == 1
     assert "a worker was killed" in caplog.text
 
 
@@ -226,11 +234,11 @@ def test_errors_of_any_kind_travel_between_processes(out):
                 raise Odd("a strange thing")
             return super().read(task)
 
-    outcomes = run(Camera(), Failing(), Settings(out))
+    outcomes = run(Camera(), Failing(), settings_of(out))
     error = next(o.error for o in outcomes if o.error is not None)
     assert "Odd: a strange thing" in str(pickle.loads(pickle.dumps(error)))
 
 
 def test_folders_of_pass_pictures(out):
-    run(Camera(), Three(("n2", "n3")), Settings(out, debug_plots=out.with_name("plots")))
+    run(Camera(), Three(("n2", "n3")), settings_of(out, debug_plots=out.with_name("plots")))
     assert len(list(Path(out.with_name("plots")/"n1").glob("pass-*-psf.png"))) >= 4

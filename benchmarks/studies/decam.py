@@ -26,7 +26,7 @@ from crowdsource.instruments.decam.seam import seam_step
 
 from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, run, table
 from crowdsource.engine.loop import fit
-from crowdsource.exposure.run import configuration
+from crowdsource.exposure.fit_inputs import configuration
 from crowdsource.validate.evaluate import compare, match_stars
 
 CCDS = "N4", "N5", "N15", "N22", "S4", "S7", "S14", "S22"

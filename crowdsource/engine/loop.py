@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..config import FitConfig, checked
+from ..core.clock import StageClock
 from ..core.errors import InputError
 from ..core.tiles import make_tiles
 from ..psf.initial import initial_psf
@@ -121,48 +122,36 @@ def single_pass(state, start_sky=None):
     -------
     PassState
     """
-    clock, kind = _Clock(), state.kind
+    clock, kind = StageClock(), state.kind
     state = stages.with_structure(state)
-    clock("nebulosity")
+    clock.stop("nebulosity")
     state = stages.with_sky(state, start_sky)
-    clock("sky")
+    clock.stop("sky")
     state = replace(state, new=0)
     if kind == SEARCH and not state.forced:
         state = stages.with_peaks(state)
-        clock("peaks")
+        clock.stop("peaks")
     n_parameters = 1 if kind == LAST or state.forced else 3
     before = len(state.sources)
     state, figures = fitted(state, n_parameters, with_errors=kind == LAST or pruning_share(state) > 0)
-    clock("fit")
+    clock.stop("fit")
     if kind != LAST and not state.forced:
         state = pruned(state)
-        clock("cull")
+        clock.stop("cull")
     state = stages.with_model(state)
-    clock("model")
+    clock.stop("model")
     state = replace(state, grown=len(state.sources)-before)
     if psf_is_due(state):
         state = stages.with_psf(state)
-        clock("psf")
+        clock.stop("psf")
         state = stages.with_model(state)
-        clock("model")
+        clock.stop("model")
     record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=mean_chi2(state),
                   fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky[::SKY_SAMPLE, ::SKY_SAMPLE])), **figures,
-                  **clock.seconds)
+                  **{f"cpu_{stage}": seconds for stage, seconds in clock.seconds.items()})
     logged = ("passno", "sources", "new", "chi2", "fwhm")
     log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in logged))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
-
-
-class _Clock:
-    """CPU seconds of this process, by stage."""
-
-    def __init__(self):
-        self.seconds, self.last = {}, time.process_time()
-
-    def __call__(self, stage):
-        now = time.process_time()
-        self.seconds[f"cpu_{stage}"] = self.seconds.get(f"cpu_{stage}", 0.)+now-self.last
-        self.last = now
 
 
 def finish(state):

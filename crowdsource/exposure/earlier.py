@@ -4,8 +4,9 @@ from pathlib import Path
 from ..core.errors import DataFileError
 from ..io.fits import ImageName, read_image
 from ..io.hdus import opened
-from .products import plane_header
-from .results import prefix
+from ..psf.formats.native import read_hdus
+from .model_files import plane_header
+from .results import hdu_prefix
 
 SKY, PSF = "SKY", "PSF"
 
@@ -23,7 +24,7 @@ def check_earlier(detectors, sky_from=None, psf_from=None):
         if path is None:
             continue
         with opened(path) as hdus:
-            lacking = [prefix(d)+name for d in detectors if prefix(d)+name not in hdus]
+            lacking = [hdu_prefix(d)+name for d in detectors if hdu_prefix(d)+name not in hdus]
         if lacking:
             raise DataFileError(path, f"has no HDU {', '.join(lacking)}; give {kind} of an earlier run of the same detectors")
 
@@ -47,7 +48,7 @@ def earlier_sky(path, detector, image):
     DataFileError
         When the file lacks it, or it is of other pixels.
     """
-    found = read_image(ImageName(Path(path), prefix(detector)+SKY))
+    found = read_image(ImageName(Path(path), hdu_prefix(detector)+SKY))
     _check_shape(path, found.hdu, found.data.shape, image)
     here = plane_header(image)
     if any(found.header.get(key, 0) != here[key] for key in ("LTV1", "LTV2")):
@@ -64,8 +65,7 @@ def earlier_psf(path, detector, image):
     -------
     crowdsource.psf.model.FieldPSF
     """
-    from ..psf.formats.native import read_hdus
-    name = prefix(detector)+PSF
+    name = hdu_prefix(detector)+PSF
     with opened(path) as hdus:
         psf = read_hdus(hdus, name)
     _check_shape(path, name, psf.shape, image)

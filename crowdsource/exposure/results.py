@@ -4,14 +4,11 @@
 image's header and what was measured on it), ``PSF`` and what belongs to it, ``CAT`` and ``HIST``. Where an exposure has several
 detectors, each has such HDUs, with its name and an underscore before theirs. The same run of the same files gives the same bytes.
 """
-import hashlib
 import json
 import re
 import tomllib
 import warnings
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -21,17 +18,16 @@ from astropy.utils.exceptions import AstropyWarning
 from ..config import as_mapping
 from ..core.errors import DataFileError
 from ..core.image import thinned
+from ..core.version import DISTRIBUTION, installed_version
 from ..io.atomic import atomic_path
+from ..io.checksums import checksums
+from ..io.fits_tables import FITS_ENDINGS, fits_format, table_hdu
 from ..io.hdus import opened
 from ..io.tables import check_ending, write_catalog
 
-DISTRIBUTION = "crowdsourcephoto"
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
-FITS_ENDINGS = ".fits", ".fit"
 MAGNITUDE_SYSTEM = "MAGSYS"
 """Keyword of the primary header. A catalog that has it states its photometric band there too, as ``BAND``, where it is known."""
-PIECE = 1 << 23
-"""Bytes of a file that are read at once to take its checksum."""
 OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
                        r"EXTVER|EXTLEVEL|INHERIT|TFIELDS|T(TYPE|FORM|SCAL|ZERO|NULL|DIM|DISP|UNIT)\d+|THEAP|"
                        r"Z(IMAGE|CMPTYPE|TILE\d+|BITPIX|NAXIS\d*|NAME\d+|VAL\d+|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TENSION|SIMPLE|"
@@ -39,7 +35,7 @@ OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS
 """Keywords of how an image's pixels are stored and of its place in its file, which a copy of its header does not take over."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where a result comes from.
 
@@ -106,7 +102,7 @@ def result_hdus(result, detector="", header=None):
     -------
     list of HDUs
     """
-    before = prefix(detector)
+    before = hdu_prefix(detector)
     first = [] if header is None else [fits.ImageHDU(header=header, name=before+"HDR")]
     return [*first, *result.psf.to_hdus(before+"PSF"), table_hdu(result.catalog, before+"CAT"),
             history_hdu(result.history, before+"HIST")]
@@ -147,22 +143,9 @@ def detector_header(image, result):
     return header
 
 
-def prefix(detector):
+def hdu_prefix(detector):
     """What stands before the names of a detector's HDUs."""
     return f"{detector.upper()}_" if detector else ""
-
-
-def table_hdu(table, name):
-    """A binary table HDU with units and, as TCOMM, descriptions."""
-    columns = []
-    for n in table.colnames:
-        values = np.asarray(getattr(table[n], "value", table[n]))
-        columns.append(fits.Column(n, _fits_format(values.dtype), unit=str(table[n].info.unit or "") or None, array=values))
-    hdu = fits.BinTableHDU.from_columns(columns, name=name)
-    for k, n in enumerate(table.colnames, 1):
-        if table[n].info.description:
-            hdu.header[f"TCOMM{k}"] = table[n].info.description
-    return hdu
 
 
 def history_hdu(history, name):
@@ -174,22 +157,15 @@ def history_hdu(history, name):
     columns = []
     for n in names:
         values = np.array([record.get(n, np.nan) for record in history])
-        columns.append(fits.Column(n, _fits_format(values.dtype), array=values))
+        columns.append(fits.Column(n, fits_format(values.dtype), array=values))
     return fits.BinTableHDU.from_columns(columns, name=name)
-
-
-def _fits_format(dtype):
-    if dtype.kind in "SU":
-        return f"{max(1, dtype.itemsize//(4 if dtype.kind == 'U' else 1))}A"
-    return {"b": "L", "f8": "D", "f4": "E", "i8": "K", "i4": "J", "i2": "I", "u1": "B", "i1": "I"}.get(
-        "b" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}", "K")
 
 
 def run_header(result, provenance, detector=""):
     """The primary header of one detector's catalog: version, inputs with checksums, configuration and passes."""
     header, history = fits.Header(), result.history
     header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
-    header["VERSION"] = (version(DISTRIBUTION), f"of {DISTRIBUTION}")
+    header["VERSION"] = (installed_version(), f"of {DISTRIBUTION}")
     header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
     header["EXPOSURE"] = printable(provenance.exposure)
     if result.image.band:
@@ -237,28 +213,6 @@ def _finite(value):
     return float(value) if value is not None and np.isfinite(value) else None
 
 
-def checksums(paths):
-    """(path, SHA-256) of files, as strings.
-
-    Raises
-    ------
-    DataFileError
-        When one cannot be read.
-    """
-    out = []
-    for path in paths:
-        try:
-            with open(path, "rb", buffering=0) as file:
-                digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
-                # other threads run meanwhile, and are waited for after each piece
-                while count := file.readinto(piece):
-                    digest.update(piece[:count])
-            out.append((str(Path(path)), digest.hexdigest()))
-        except OSError as problem:
-            raise DataFileError(path, f"cannot be read ({problem.strerror}); check the name and its permissions") from problem
-    return out
-
-
 def config_lines(config, provenance=None):
     """A configuration as lines of TOML, one a value with a dotted key; `read_config` reads them from a catalog.
 
@@ -274,12 +228,12 @@ def config_lines(config, provenance=None):
     return list(_dotted(mapping, ""))
 
 
-def _dotted(mapping, prefix):
+def _dotted(mapping, parent):
     for name, value in mapping.items():
         if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{name}.")
+            yield from _dotted(value, f"{parent}{name}.")
         else:
-            yield f"{prefix}{name} = {_toml(value)}"
+            yield f"{parent}{name} = {_toml(value)}"
 
 
 def _toml(value):

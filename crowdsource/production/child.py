@@ -191,8 +191,8 @@ def _ready():
     """Load what fits need, so that the first job takes as long as the others, and has memory for its work alone."""
     import logging
 
-    from ..exposure.run import ENGINE_MODULES
-    for name in ENGINE_MODULES:
+    from ..exposure.run import FITTING
+    for name in (FITTING, "astropy.table"):
         import_module(name)
     logging.getLogger(LOGGER).setLevel(logging.INFO)
     logging.getLogger(LOGGER).addHandler(logging.NullHandler())

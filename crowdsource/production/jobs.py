@@ -14,15 +14,17 @@ import traceback
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from ..core.errors import CrowdsourceError, DataFileError, InputError, OutputError
 from ..exposure.instrument import Exposure, load
-from ..exposure.parts import INFO, MODEL, Parts
-from ..exposure.results import DISTRIBUTION, Provenance, checksums
-from ..exposure.run import fit_task, work_of
-from ..exposure.settings import Settings
+from ..core.version import installed_version
+from ..exposure.finished import INFO, MODEL, FinishedDetectors
+from ..exposure.fit_detector import fit_detector
+from ..exposure.results import Provenance
+from ..exposure.run import run_context
+from ..exposure.settings import OutputFiles, RunSettings, UserCatalogs
+from ..io.checksums import checksums
 from ..io.fits import read_header
 from .logs import logged
 from .records import ASSEMBLE, DONE, FAILED, FIT, GATHER, INGEST, Place, output_of, read_record, write_record
@@ -135,7 +137,7 @@ def perform(job, own=False):
 def outcome_of(job):
     """What every outcome of a job tells."""
     return dict(kind=job["kind"], task=job["task"], key=job["key"], state=DONE, reason="", error="", traceback="", outputs=[],
-                figures={}, seconds=0., version=version(DISTRIBUTION), python=sys.version.split()[0], host=socket.gethostname(),
+                figures={}, seconds=0., version=installed_version(), python=sys.version.split()[0], host=socket.gethostname(),
                 pid=os.getpid(), inputs=[[p, digest] for p, *_, digest in job.get("inputs", ())])
 
 
@@ -223,11 +225,13 @@ def _work(job):
     place, wanted = Place(job["out"], job["label"]), job["settings"]
     planes = {kind: place.model(kind) for kind in (MODEL, INFO) if wanted[kind]}
     plot = place.picture("") if wanted["plot"] else None
-    settings = Settings(place.catalog, planes.get(MODEL), plot, None, True, wanted["threads"], wanted["config"], wanted["force"],
-                        wanted["bright"], wanted["galaxies"], True, info_out=planes.get(INFO))
+    catalogs = UserCatalogs(forced=wanted["force"], bright=wanted["bright"], galaxies=wanted["galaxies"])
+    settings = RunSettings(outputs=OutputFiles(catalog=place.catalog, model=planes.get(MODEL), info=planes.get(INFO), plot=plot),
+                           catalogs=catalogs, config=wanted["config"], threads=wanted["threads"], overwrite=True, resume=True)
     sums = tuple((p, digest) for p, *_, digest in job["inputs"])+tuple(map(tuple, wanted["reads"]))
-    provenance = Provenance(instrument.name, tuple(Path(p) for p, _ in sums), dict(exposure.options), exposure.identity, sums)
-    return work_of(instrument, Watched(exposure, job["inputs"]), settings, provenance)
+    provenance = Provenance(instrument=instrument.name, inputs=tuple(Path(p) for p, _ in sums), options=dict(exposure.options),
+                            exposure=exposure.identity, sums=sums)
+    return run_context(instrument, Watched(exposure, job["inputs"]), settings, provenance)
 
 
 def fit(job):
@@ -237,10 +241,10 @@ def fit(job):
         task = next((t for t in work.exposure.tasks() if t.detector == job["detector"]), None)
         if task is None:
             raise InputError(f"{job['image']}: has no detector {job['detector']}; plan again")
-        header = fit_task(work, task).header
+        header = fit_detector(work, task).header
     figures = {n.lower(): header[n] for n in ("NSOURCES", "NPASS", "CHI2", "FWHM")}
-    parts = work.parts
-    files = [parts.catalog(task.detector), *(parts.planes(task.detector, kind) for kind in parts.kinds)]
+    parts = work.finished
+    files = [parts.catalog_file(task.detector), *(parts.image_file(task.detector, kind) for kind in parts.kinds)]
     return dict(outputs=[output_of(p) for p in files], figures=figures)
 
 
@@ -248,7 +252,7 @@ def gather(job):
     """Gather an exposure's detectors into its catalog, and drop their parts when all are there."""
     place, settings = Place(job["out"], job["label"]), job["settings"]
     kinds = [kind for kind in (MODEL, INFO) if settings[kind]]
-    parts = Parts(place.catalog, kinds=kinds)
+    parts = FinishedDetectors(place.catalog, kinds=kinds)
     if any(read_record(place.detector_record(d), job["key"]) is None for d in job["detectors"]):
         # a worker that was lost may have done it before its loss was noticed
         found = read_record(place.record, job["key"])
@@ -273,7 +277,7 @@ def gathered_whole(record, detectors, done):
 
 def drop_parts(place):
     """Remove the parts of an exposure that is gathered whole."""
-    shutil.rmtree(Parts(place.catalog).folder, ignore_errors=True)
+    shutil.rmtree(FinishedDetectors(place.catalog).folder, ignore_errors=True)
 
 
 def ingest(job):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ..config import from_mapping
 from ..core.errors import ConfigError
-from ..exposure.parts import INFO, MODEL
-from ..exposure.results import checksums
+from ..exposure.finished import INFO, MODEL
+from ..io.checksums import checksums
 from ..nebulosity.classifier import ORDERS
 from ..nebulosity.network import files as network_files
 from ..nebulosity.network import read_network
@@ -20,7 +20,7 @@ class RunOptions:
     config : mapping
         Values of the fit as in a TOML file, an instrument's options under its name.
     force, bright, galaxies : str or None
-        Catalogs, as in `crowdsource.exposure.settings.Settings`.
+        Catalogs, as in `crowdsource.exposure.settings.UserCatalogs`.
     model, info, plot : bool
         Write model files, info files, pictures.
     threads : int

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
 from ..exposure.instrument import claiming_all, load
-from ..exposure.results import checksums
+from ..io.checksums import checksums
 from ..io.fits import read_header
 from ..io.names import distinct_name
 from .estimate import costs, peaks

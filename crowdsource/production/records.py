@@ -8,8 +8,8 @@ import json
 import os
 from pathlib import Path
 
-from ..exposure.parts import Parts, part_name
-from ..exposure.run import of_detector
+from ..exposure.finished import FinishedDetectors, detector_file_name
+from ..exposure.tasks import path_of_detector
 from ..io.atomic import atomic_path
 from ..io.names import distinct_name
 
@@ -56,19 +56,19 @@ class Place:
 
     def log(self, detector):
         """The log of a detector's fit."""
-        return self.folder/(part_name(detector)+".log")
+        return self.folder/(detector_file_name(detector)+".log")
 
     def picture(self, detector):
         """The picture of a detector; of all when its name is empty."""
-        return of_detector(self.folder/f"{self.label}.png", distinct_name(detector) if detector else "")
+        return path_of_detector(self.folder/f"{self.label}.png", distinct_name(detector) if detector else "")
 
     def detector_record(self, detector):
         """The record of a detector that is not gathered yet."""
-        return Parts(self.catalog).folder/(part_name(detector)+ENDING)
+        return FinishedDetectors(self.catalog).folder/(detector_file_name(detector)+ENDING)
 
     def lock(self, detector):
         """The file that is locked while a detector is worked on; None for the gathering."""
-        return self.folder/f".{part_name(detector) if detector is not None else 'gather'}.lock"
+        return self.folder/f".{detector_file_name(detector) if detector is not None else 'gather'}.lock"
 
 
 def key_of(entry, told):

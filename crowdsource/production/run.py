@@ -9,7 +9,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from ..core.errors import ConfigError, OutputError
-from ..exposure.parts import Parts
+from ..exposure.finished import FinishedDetectors
 from ..io.atomic import check_folder
 from ..io.locks import taken
 from .child import ABANDONED
@@ -157,7 +157,7 @@ class Run:
 
     def _gathered(self, unit):
         """What follows when an exposure has its catalog."""
-        if all(r["state"] == DONE for r in unit.records.values()) and Parts(unit.place.catalog).folder.exists():
+        if all(r["state"] == DONE for r in unit.records.values()) and FinishedDetectors(unit.place.catalog).folder.exists():
             drop_parts(unit.place)  # of a run that was killed
         digest = unit.gathered["outputs"][0][2]
         if self.then is not None and (read_record(unit.place.ingested, self._ingest_key(digest)) is None

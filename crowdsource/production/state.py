@@ -1,10 +1,9 @@
 """What a run knows: its report, its exposures, the tasks that are left of them."""
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from math import inf
 
 from ..core.errors import ConfigError
-from ..exposure.results import DISTRIBUTION
+from ..core.version import installed_version
 from .records import DONE, FAILED, LASTING, Place
 
 
@@ -151,4 +150,4 @@ def chosen(entries, number=1, of=1):
 
 def retried(record):
     """Whether to try a failed task again: not what the same input would give again, unless another version failed."""
-    return record["state"] == FAILED and (record["reason"] not in LASTING or record["version"] != version(DISTRIBUTION))
+    return record["state"] == FAILED and (record["reason"] not in LASTING or record["version"] != installed_version())

@@ -6,7 +6,8 @@ from ...config import from_mapping
 from ...core.errors import ConfigError, CrowdsourceError
 from ...core.memory import keep_memory
 from ...exposure.instrument import complete, flag
-from ...exposure.run import Settings, plan, run as run_exposure, status
+from ...exposure.run import describe_run, run as run_exposure, status
+from ...exposure.settings import EarlierRun, OutputFiles, RunSettings, UserCatalogs
 from ...io.atomic import check_folder
 from ...io.toml import read_toml
 from ..arguments import add_verbosity, converter, count
@@ -76,7 +77,7 @@ def run(args, console):
     exposure = args.instrument.open(args.image, **own)
     settings = _settings(args, exposure, config)
     if args.dry_run:
-        console.print(*plan(args.instrument, exposure, settings))
+        console.print(*describe_run(args.instrument, exposure, settings))
         return [], 0
     if settings.threads > 1:
         keep_memory()
@@ -85,7 +86,7 @@ def run(args, console):
         outcomes = run_exposure(args.instrument, exposure, settings, executor, progress)
     done = [o for o in outcomes if o.error is None]
     if not args.quiet:
-        console.print(*_summary(done, settings))
+        console.print(*_summary(done, settings.outputs))
     if args.profile:
         console.print(*_profile(done, time.process_time()-start))
     return [], status(outcomes)
@@ -100,8 +101,10 @@ def _settings(args, exposure, config):
             folder.mkdir(parents=True, exist_ok=True)
     out, model, info, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
         args.out or f"{exposure.label}.cat.fits", args.model_out, args.info_out, args.plot, args.debug_plots))
-    return Settings(out, model, plot, debug, args.overwrite, args.threads, config, args.force, args.bright_stars, args.galaxies,
-                    args.resume, not args.no_model_image, args.sky_from, args.psf_from, info)
+    outputs = OutputFiles(catalog=out, model=model, info=info, plot=plot, debug_plots=debug, model_image=not args.no_model_image)
+    catalogs = UserCatalogs(forced=args.force, bright=args.bright_stars, galaxies=args.galaxies)
+    return RunSettings(outputs=outputs, catalogs=catalogs, earlier=EarlierRun(model_file=args.sky_from, catalog=args.psf_from),
+                       config=config, threads=args.threads, overwrite=args.overwrite, resume=args.resume)
 
 
 def _configured(args):
@@ -135,16 +138,16 @@ def _from_file(path, instrument):
     return own, config
 
 
-def _summary(done, settings):
+def _summary(done, outputs):
     """A line for each detector that was fitted and for each other file."""
     lines = []
     for o in done:
         h = o.header
-        lines.append(f"{settings.out}{f' {o.task.detector}' if o.task.detector else ''}: {h['NSOURCES']} sources, {h['NPASS']} "
+        lines.append(f"{outputs.catalog}{f' {o.task.detector}' if o.task.detector else ''}: {h['NSOURCES']} sources, {h['NPASS']} "
                      f"passes, FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
-    for path, what in ((settings.model_out, "model, sky and flags" if settings.model_image else "sky and flags"),
-                       (settings.info_out, "inverse variance of fluxes, flags and PSF"), (settings.plot, "picture"),
-                       (settings.debug_plots, "pictures of each pass")):
+    for path, what in ((outputs.model, "model, sky and flags" if outputs.model_image else "sky and flags"),
+                       (outputs.info, "inverse variance of fluxes, flags and PSF"), (outputs.plot, "picture"),
+                       (outputs.debug_plots, "pictures of each pass")):
         if path is not None and done:
             lines.append(f"{path}: {what}")
     return lines

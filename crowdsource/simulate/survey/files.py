@@ -16,7 +16,8 @@ from ...core.errors import DataFileError
 from ...core.image import Image
 from ...engine.state import FitResult
 from ...exposure.instrument import load
-from ...exposure.results import Provenance, gathered_header, prefix, result_hdus, run_header, table_hdu
+from ...exposure.results import Provenance, gathered_header, hdu_prefix, result_hdus, run_header
+from ...io.fits_tables import table_hdu
 from ...io.atomic import atomic_path, check_folder
 from ...io.hdus import opened
 from ...psf.model import FieldPSF
@@ -116,7 +117,7 @@ def write_truth(config, truth, exposures, path, overwrite=False):
 def write_exposure(config, truth, exposure, path, overwrite=False):
     """Write an exposure's catalog and links. Parameters as `write_truth`; returns the number of detections."""
     headers, catalogs, links, rows = [], [], [], 0
-    provenance = Provenance(INSTRUMENT, exposure=exposure.name)
+    provenance = Provenance(instrument=INSTRUMENT, exposure=exposure.name)
     for detector in DETECTORS:
         detections = observe(config, truth, exposure, detector)
         table = catalog_of(config, exposure, detector, detections, load(INSTRUMENT).flags)
@@ -166,7 +167,7 @@ def links_hdu(links, detection_id, detector):
     """What went into each detection of a detector, as a table: detection_id, star, fraction."""
     columns = [fits.Column("detection_id", "K", array=np.asarray(detection_id)[links["row"]]),
                fits.Column("star", "J", array=links["star"]), fits.Column("fraction", "E", array=links["fraction"])]
-    return fits.BinTableHDU.from_columns(columns, name=prefix(detector)+"LINKS")
+    return fits.BinTableHDU.from_columns(columns, name=hdu_prefix(detector)+"LINKS")
 
 
 def read_links(path):

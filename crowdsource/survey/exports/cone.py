@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import ConfigError, OutputError
-from ...exposure.results import FITS_ENDINGS, table_hdu
+from ...io.fits_tables import FITS_ENDINGS, table_hdu
 from ...io.atomic import atomic_path
 from ...io.tables import write_catalog
 from .contents import DetectionRows, Objects

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import ConfigError, DataFileError, OutputError
-from ...exposure.results import checksums
+from ...io.checksums import checksums
 from ...io.atomic import atomic_path
 from ...io.rows import read_attributes, read_rows, write_rows
 from ..healpix import INDEX, INDEX_ORDER, Pixel, cells_around

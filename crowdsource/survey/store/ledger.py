@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import StoreError
-from ...exposure.results import checksums
+from ...io.checksums import checksums
 from ...io.atomic import atomic_path
 from ...io.rows import read_attributes, read_rows, write_rows
 from .records import Commit, Listed, Segment, no_sources, source_columns, source_rows

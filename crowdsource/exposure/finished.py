@@ -19,10 +19,11 @@ from astropy.utils.exceptions import AstropyWarning
 from ..core.errors import CrowdsourceError, OutputError
 from ..io.atomic import atomic_path
 from ..io.fits import read_header
+from ..io.fits_tables import FITS_ENDINGS
 from ..io.names import distinct_name
 from ..io.tables import write_catalog
 from ..io.timeless import without_times
-from .results import FITS_ENDINGS, gathered_header, plain_record, prefix
+from .results import gathered_header, hdu_prefix, plain_record
 
 log = logging.getLogger(__name__)
 RUN = "RUNSUM"
@@ -34,12 +35,12 @@ MODEL, INFO = "mod", "info"
 """Kinds of files of planes."""
 
 
-def part_name(detector):
+def detector_file_name(detector):
     """What a detector's files are called."""
     return distinct_name(detector) if detector else ONLY
 
 
-class Parts:
+class FinishedDetectors:
     """The parts of one run.
 
     Parameters
@@ -56,18 +57,18 @@ class Parts:
         self.folder = Path(f"{out}.parts")
         self.fingerprint, self.kinds = fingerprint, tuple(kinds)
 
-    def catalog(self, detector):
+    def catalog_file(self, detector):
         """The file of a detector's rows."""
-        return self.folder/f"{part_name(detector)}.cat.fits"
+        return self.folder/f"{detector_file_name(detector)}.cat.fits"
 
-    def planes(self, detector, kind):
+    def image_file(self, detector, kind):
         """The file of a detector's planes of a kind."""
-        return self.folder/f"{part_name(detector)}.{kind}.fits"
+        return self.folder/f"{detector_file_name(detector)}.{kind}.fits"
 
     def header(self, detector):
         """The primary header of a finished detector's catalog; None where it is not finished, or by another run."""
-        path = self.catalog(detector)
-        if not all(p.exists() for p in (path, *(self.planes(detector, kind) for kind in self.kinds))):
+        path = self.catalog_file(detector)
+        if not all(p.exists() for p in (path, *(self.image_file(detector, kind) for kind in self.kinds))):
             return None
         try:
             header = read_header(path)
@@ -102,9 +103,9 @@ class Parts:
             raise OutputError(f"{self.folder}: cannot be made ({problem.strerror}); choose another place") from problem
         header = header.copy()
         header[RUN] = (self.fingerprint, "of inputs and settings")
-        files = [(self.planes(detector, kind), planes[kind]) for kind in self.kinds]
+        files = [(self.image_file(detector, kind), planes[kind]) for kind in self.kinds]
         try:
-            for path, held in (*files, (self.catalog(detector), hdus)):
+            for path, held in (*files, (self.catalog_file(detector), hdus)):
                 # comments that are cut for long values are nothing to tell
                 with atomic_path(path, overwrite=True) as temporary, warnings.catch_warnings():
                     warnings.simplefilter("ignore", AstropyWarning)
@@ -133,20 +134,20 @@ class Parts:
         OutputError
             When a file exists already or cannot be written.
         """
-        header = gathered_header([read_header(self.catalog(d)) for d in detectors])
+        header = gathered_header([read_header(self.catalog_file(d)) for d in detectors])
         if str(out).lower().endswith(FITS_ENDINGS):
-            joined([self.catalog(d) for d in detectors], header, out, overwrite)
+            joined([self.catalog_file(d) for d in detectors], header, out, overwrite)
         else:
             write_catalog(self._rows(detectors), out, plain_record(header), overwrite)
         for kind, path in planes.items():
-            joined([self.planes(d, kind) for d in detectors], header, path, overwrite)
+            joined([self.image_file(d, kind) for d in detectors], header, path, overwrite)
 
     def _rows(self, detectors):
         """One table of all detectors' rows, with their names where they have some."""
         from astropy.table import QTable, vstack
         tables = []
         for detector in detectors:
-            table = QTable.read(self.catalog(detector), hdu=prefix(detector)+"CAT")
+            table = QTable.read(self.catalog_file(detector), hdu=hdu_prefix(detector)+"CAT")
             table.meta.clear()
             table.convert_bytestring_to_unicode()
             if detector:

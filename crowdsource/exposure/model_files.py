@@ -7,7 +7,8 @@ from astropy.io import fits
 
 from ..core.matched_filter import flux_ivar
 from ..engine.schema import PROBABILITY
-from .results import prefix
+from ..nebulosity.classifier import EIGHTH, shrunk
+from .results import hdu_prefix
 
 FINE = 32
 """Model and sky are stored in steps of the noise over this."""
@@ -34,7 +35,7 @@ def model_hdus(planes, noise, header, detector=""):
     -------
     list of astropy.io.fits.CompImageHDU
     """
-    return [_compressed(plane, prefix(detector)+name, noise, header) for name, plane in planes.items()]
+    return [_quantized_hdu(plane, hdu_prefix(detector)+name, noise, header) for name, plane in planes.items()]
 
 
 def probability_hdus(probabilities, image, detector=""):
@@ -51,9 +52,8 @@ def probability_hdus(probabilities, image, detector=""):
     list of astropy.io.fits.CompImageHDU
         Stored exactly, with the names of the catalog's columns.
     """
-    from ..nebulosity.classifier import EIGHTH, shrunk
     header = plane_header(image, EIGHTH)
-    return [exact(shrunk(plane), header, prefix(detector)+column.name.upper())
+    return [lossless_hdu(shrunk(plane), header, hdu_prefix(detector)+column.name.upper())
             for column, plane in zip(PROBABILITY, probabilities)]
 
 
@@ -76,14 +76,14 @@ def info_hdus(result, flags, header, detector=""):
         pixel, float32 of 12 significant bits; ``MSK``, the flags; ``PSF``, its stamp in the middle, which sums to 1 over its norm
         box.
     """
-    psf, before = result.psf, prefix(detector)
+    psf, before = result.psf, hdu_prefix(detector)
     size = max(result.config.solve.stamp_sizes[0], 2*int(np.ceil(WIDE*psf.fwhm()))+1)
-    planes = ((rounded(flux_ivar(psf.stamp(size), result.image.ivar)), header, "IVF"), (flags, header, "MSK"),
+    planes = ((rounded_to_bits(flux_ivar(psf.stamp(size), result.image.ivar)), header, "IVF"), (flags, header, "MSK"),
               (psf.stamp(psf.norm_size).astype(np.float32), None, "PSF"))
-    return [exact(plane, of, before+name) for plane, of, name in planes]
+    return [lossless_hdu(plane, of, before+name) for plane, of, name in planes]
 
 
-def rounded(plane, bits=BITS):
+def rounded_to_bits(plane, bits=BITS):
     """A plane of float32 with so many significant bits.
 
     Parameters
@@ -100,14 +100,14 @@ def rounded(plane, bits=BITS):
     return (whole & ~np.uint32((1 << dropped)-1)).view(np.float32)
 
 
-def exact(plane, header, name):
+def lossless_hdu(plane, header, name):
     """A compressed image HDU that holds every bit."""
     return fits.CompImageHDU(plane, header, name=name, compression_type="GZIP_2", quantize_level=0)
 
 
-def _compressed(plane, name, noise, header):
+def _quantized_hdu(plane, name, noise, header):
     if plane.dtype.kind != "f":
-        return exact(plane, header, name)
+        return lossless_hdu(plane, header, name)
     # a negative level is an absolute step; a fixed seed of the dither gives the same file each time
     return fits.CompImageHDU(plane.astype(np.float32), header, name=name, compression_type="RICE_1",
                              quantize_level=-noise/FINE, quantize_method=1, dither_seed=1)
