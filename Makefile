@@ -1,8 +1,9 @@
 # The two commands of a new user are `make demo` and `make test`. Both make an environment in .venv from a plain python3 and
-# a C compiler; it is made anew only when what it is built from has changed.
+# a C compiler, with what each of them needs; later calls install and compile only what has changed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO_OUTPUT ?= demo-output
 FIELD = --shape 512 512 --stars 3000 --bad-columns 1 --seed 2018
 KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd cython_ext/*.h)
@@ -28,6 +29,15 @@ except ImportError:
 endef
 export PREREQUISITES
 
+define REQUIREMENTS
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    content = tomllib.load(file)
+print(*content["build-system"]["requires"], sep="\n")
+print("project", content["project"])
+endef
+export REQUIREMENTS
+
 .PHONY: demo test bench peers lint docs field clean help
 help:
 	@echo "make demo    fit the packaged field; writes a catalog and a picture to $(DEMO_OUTPUT)/"
@@ -39,13 +49,13 @@ help:
 	@echo "make field   simulate the packaged field again"
 	@echo "make clean   remove everything that was made"
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.demo $(VENV)/.kernels
 	@$(ONE_THREAD) $(BIN)/crowdsource demo --out $(DEMO_OUTPUT)
 
-test: $(VENV)/.installed
+test: $(VENV)/.test $(VENV)/.kernels
 	@$(ONE_THREAD) $(BIN)/python -m pytest -q
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.test $(VENV)/.kernels
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.peers.run
 
 peers:
@@ -55,26 +65,52 @@ peers:
 	@build/published/bin/python -m pip install --quiet --disable-pip-version-check 'numpy<2' 'scipy==1.10.*' astropy \
 		crowdsourcephoto==0.5.9
 
-lint: $(VENV)/.installed $(VENV)/.linter
+# import-linter wants the rooms in one folder, as they are installed
+lint: $(VENV)/.lint $(VENV)/.kernels
 	@$(BIN)/ruff check .
+	@rm -rf build/tree && $(BIN)/python setup.py --quiet build_py --build-lib build/tree >/dev/null 2>&1
+	@cp pyproject.toml build/tree && cd build/tree && $(abspath $(BIN))/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/test_house.py
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.test $(VENV)/.kernels
 	@$(ONE_THREAD) $(BIN)/python docs/generate.py
 
-field: $(VENV)/.installed
+field: $(VENV)/.demo $(VENV)/.kernels
 	$(BIN)/crowdsource simulate data/demo/demo.fits.fz --overwrite $(FIELD)
 
-$(VENV)/.installed: pyproject.toml setup.py $(KERNELS)
+$(VENV)/.python:
 	@command -v $(PYTHON) >/dev/null || { echo "crowdsource: there is no $(PYTHON): install Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) -c "$$PREREQUISITES"
 	@echo "making the environment in $(VENV): this takes a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
-$(VENV)/.linter: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff
+# what pyproject.toml asks to install; changes of its other tables, such as a tool's settings, install nothing
+$(VENV)/.requirements: pyproject.toml $(VENV)/.python
+	@$(BIN)/python -c "$$REQUIREMENTS" > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# what builds the kernels is installed once, not anew for each build as pip would
+$(VENV)/.builder: $(VENV)/.requirements
+	@grep -v '^project ' $< > $(VENV)/builder.txt
+	@$(PIP) install --requirement $(VENV)/builder.txt
+	@touch $@
+
+# those that changed are compiled, as many at a time as there are processors
+$(VENV)/.kernels: $(VENV)/.builder setup.py $(KERNELS)
+	@$(BIN)/python setup.py --quiet build_ext --inplace >/dev/null
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.requirements | $(VENV)/.kernels
+	@$(PIP) install --no-build-isolation --editable '.[plot]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.requirements | $(VENV)/.kernels
+	@$(PIP) install --no-build-isolation --editable '.[test]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.requirements | $(VENV)/.kernels
+	@$(PIP) install --no-build-isolation --editable '.[test,lint]'
 	@touch $@
 
 clean:
