@@ -20,7 +20,8 @@ from crowdsource.exposure.instrument import (
     not_negative,
     positive,
 )
-from crowdsource.io.fits import ANY, ImageName, read_image
+from crowdsource.io.fits import ANY, read_image
+from crowdsource.io.image_name import ImageName
 
 log = logging.getLogger(__name__)
 GROW = 2

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from crowdsource.core.errors import DataFileError, InputError
-from crowdsource.io.fits import ImageName, image_names, read_image
+from crowdsource.io.fits import image_names, read_image
+from crowdsource.io.image_name import ImageName
 from crowdsource.io.tables import read_table
 
 log = logging.getLogger(__name__)

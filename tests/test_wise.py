@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from crowdsource.instruments.wise.adapter import FLAGS, MASK_BITS, Wise, crowd_saturated, files_of, flags_of, full_ivar
+from crowdsource.instruments.wise import Wise
+from crowdsource.instruments.wise.bits import FLAGS, MASK_BITS, flags_of
+from crowdsource.instruments.wise.names import files_of
+from crowdsource.instruments.wise.noise import crowd_saturated, full_ivar
 from crowdsource.instruments.wise.psf import Orientation, PolarModel, built_in, orientation
 
 from crowdsource.cli.main import main

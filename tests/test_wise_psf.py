@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 from crowdsource.instruments.wise.atlas import atlas
 from crowdsource.instruments.wise.psf import (
-    SIDE,
+    MODEL_SIDE,
     Orientation,
     PolarModel,
     built_in,
@@ -100,7 +100,7 @@ def test_undersampled_stars_between_pixels():
 @pytest.mark.parametrize("band", [1, 2])
 def test_the_built_in_model(band):
     model = built_in(band)
-    assert model.shape == (SIDE, SIDE) and model.sum() == pytest.approx(1) and model.min() > 0
+    assert model.shape == (MODEL_SIDE, MODEL_SIDE) and model.sum() == pytest.approx(1) and model.min() > 0
     assert centroid(model) == pytest.approx((0, 0), abs=1e-5)
     # spikes on the diagonals
     assert model[162+80, 162+80] > 3*model[162+113, 162]
@@ -134,7 +134,7 @@ def test_over_a_tile_near_the_pole():
 
 def test_models_are_cleaned():
     rng = np.random.default_rng(1)
-    raw = 1e7*pixel_moffat(SIDE, (2.2, 0., 0., 3.))+rng.normal(0.5, 0.3, (SIDE, SIDE))
+    raw = 1e7*pixel_moffat(MODEL_SIDE, (2.2, 0., 0., 3.))+rng.normal(0.5, 0.3, (MODEL_SIDE, MODEL_SIDE))
     model = cleaned(raw)
     assert model.sum() == pytest.approx(1) and model.min() >= 0 and (model[0] == 0).all() and (model[:, -1] == 0).all()
     # the same whatever the scale

@@ -7,13 +7,24 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.instruments.wise.adapter import FLAGS, MASK_BITS, PSF_VARIABLE, SATURATED, Wise, flags_of, full_ivar
+from crowdsource.instruments.wise import Wise
 from crowdsource.instruments.wise.atlas import atlas
-from crowdsource.instruments.wise.planes import bits_of, invvar_of, tile_header, write_images
-from crowdsource.instruments.wise.psf import SAMPLES, PolarModel, built_in, orientation, wings_over
+from crowdsource.instruments.wise.bits import FLAGS, MASK_BITS, bits_of, flags_of
+from crowdsource.instruments.wise.noise import SATURATED, full_ivar, invvar_of
+from crowdsource.instruments.wise.psf import PSF_VARIABLE, SAMPLES, PolarModel, built_in, orientation, profile_over
 from crowdsource.instruments.wise.shapes import BRIGHT, GHOST, GHOSTLY, LATENTS, around_stars
-from crowdsource.instruments.wise.simulation import BANDS, FINER, NORM, Place, add_stars, configured, sight, simulate_tile
+from crowdsource.instruments.wise.simulation import (
+    BANDS,
+    FINER,
+    NORM,
+    PixelGrid,
+    add_stars,
+    conditions_of,
+    configured,
+    simulate_tile,
+)
 from crowdsource.instruments.wise.simulation import SAMPLES as TRUE_SAMPLES
+from crowdsource.instruments.wise.writing import tile_header, write_images
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, InputError, InstrumentError, OutputError
@@ -210,10 +221,10 @@ def test_the_command_gives_the_same_bytes(tile, tmp_path, capsys, monkeypatch):
 
 def test_the_true_psf_is_that_of_direct_evaluation():
     """Four samples a pixel against the model drawn with eight; the fit's two against the true four, between pixels."""
-    place = Place(WCS(tile_header(COADD, (101, 101), 1)), (101, 101), (0, 0))
-    true = sight(place, 1, np.random.default_rng(1)).psf
+    pixels = PixelGrid(WCS(tile_header(COADD, (101, 101), 1)), (101, 101))
+    true = conditions_of(pixels, 1, np.random.default_rng(1)).psf
     model = PolarModel.of(built_in(1))
-    fine = replace(model, side=101).stamp(orientation(place.wcs, 50., 50.), 8)
+    fine = replace(model, side=101).stamp(orientation(pixels.wcs, 50., 50.), 8)
     rng = np.random.default_rng(3)
     whole, eighths = rng.integers(40, 60, (2, 30)), rng.integers(-3, 4, (2, 30))
     x, y = whole+eighths/8
@@ -224,7 +235,7 @@ def test_the_true_psf_is_that_of_direct_evaluation():
     stamps = true.render(x, y, NORM)
     # quintic splines of four samples a pixel: 7e-6 of the peak
     assert np.abs(stamps-direct).max() < 2e-5*direct.max()
-    fit = FieldPSF.of(wings_over(model, place, SAMPLES, NORM), norm_size=NORM)
+    fit = FieldPSF.of(profile_over(model, pixels, SAMPLES, NORM), norm_size=NORM)
     error = fit.render(x, y, NORM)-stamps
     # quintic splines of two samples a pixel of a star of 2.2 px: 2e-4 of the peak and 1e-5 of the flux
     assert 5e-5*direct.max() < np.abs(error).max() < 4e-4*direct.max()
@@ -232,7 +243,7 @@ def test_the_true_psf_is_that_of_direct_evaluation():
 
 
 def test_stamps_leave_out_less_than_the_noise():
-    s = sight(Place(WCS(tile_header(COADD, (161, 161), 1)), (161, 161), (0, 0)), 1, np.random.default_rng(1))
+    s = conditions_of(PixelGrid(WCS(tile_header(COADD, (161, 161), 1)), (161, 161)), 1, np.random.default_rng(1))
     # each of a size of its own
     for flux in (20., 300., 3000., 30000.):
         image = np.zeros((161, 161), np.float32)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from crowdsource.instruments.wise.psf import SIDE, Orientation, PolarModel, core_of, model_of, read_model
+from crowdsource.instruments.wise.psf import MODEL_SIDE, Orientation, PolarModel, core_of, model_of, read_model
 from scipy.optimize import least_squares
 
 from benchmarks.calibrate.fit_wings import radius
@@ -57,12 +57,12 @@ def unpacked(p):
 
 def fitted(data):
     """Rows of the model closest to a picture: relative residuals, each octave of the radius counting about as much."""
-    r = radius(SIDE)
+    r = radius(MODEL_SIDE)
     far = np.flatnonzero((r > NEAR) & (r < RINGS[-1]))
     share = r.flat[far]**-2.
     far = np.random.default_rng(1).choice(far, THINNED, replace=False, p=share/share.sum())
     rows, columns = np.unravel_index(np.r_[np.flatnonzero(r <= NEAR), far], r.shape)
-    dy, dx = rows-SIDE//2, columns-SIDE//2
+    dy, dx = rows-MODEL_SIDE//2, columns-MODEL_SIDE//2
     r = np.hypot(dx, dy)
     near = r <= NEAR
     wanted = data[rows, columns]
@@ -88,7 +88,7 @@ def main():
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     lines, text = [], [f"# {line}" for line in HEAD]
-    r = radius(SIDE)
+    r = radius(MODEL_SIDE)
     for band in (1, 2):
         data = PolarModel.of(read_model(arguments.folder, band)).stamp(Orientation(0., 0.))
         found = fitted(data)

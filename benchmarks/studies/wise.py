@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
-from crowdsource.instruments.wise.adapter import FLAGS, PSF_VARIABLE, Wise
+from crowdsource.instruments.wise import Wise
 from crowdsource.instruments.wise.atlas import SIDE
-from crowdsource.instruments.wise.planes import TRUTH, tile_header
-from crowdsource.instruments.wise.psf import SAMPLES, polar_model, wings_over
-from crowdsource.instruments.wise.simulation import BANDS, DENSITIES, FINER, NORM, Place
+from crowdsource.instruments.wise.bits import FLAGS
+from crowdsource.instruments.wise.names import TRUTH
+from crowdsource.instruments.wise.psf import PSF_VARIABLE, SAMPLES, polar_model, profile_over
+from crowdsource.instruments.wise.simulation import BANDS, DENSITIES, FINER, NORM, PixelGrid
 from crowdsource.instruments.wise.simulation import SAMPLES as TRUE_SAMPLES
+from crowdsource.instruments.wise.writing import tile_header
 from scipy.spatial import cKDTree
 
 from benchmarks.shared import ROOT, run, table
@@ -123,11 +125,11 @@ def render(_):
     """Stamps of the fit's PSF against those of the true one, at random positions between pixels."""
     rows = []
     for coadd in (*TILES.values(), ECLIPTIC_POLE):
-        place = Place(WCS(tile_header(coadd, (SIDE, SIDE), 1)), (SIDE, SIDE), (0, 0))
+        pixels = PixelGrid(WCS(tile_header(coadd, (SIDE, SIDE), 1)), (SIDE, SIDE))
         for band in BANDS:
             model = polar_model(os.environ.get(PSF_VARIABLE), band)
-            fit = FieldPSF.of(wings_over(model, place, SAMPLES, NORM), norm_size=NORM)
-            true = FieldPSF(wings_over(model, place, TRUE_SAMPLES, NORM, FINER), (SIDE, SIDE), np.zeros((1, 1, 1)), NORM,
+            fit = FieldPSF.of(profile_over(model, pixels, SAMPLES, NORM), norm_size=NORM)
+            true = FieldPSF(profile_over(model, pixels, TRUE_SAMPLES, NORM, FINER), (SIDE, SIDE), np.zeros((1, 1, 1)), NORM,
                             TRUE_SAMPLES)
             x, y = np.random.default_rng(1).uniform(30, SIDE-30, (2, 500))
             a, b = (p.render(x, y, NORM).astype(np.float64) for p in (true, fit))

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 from astropy.wcs import WCS
 from crowdsource.instruments.wise.atlas import SIDE
-from crowdsource.instruments.wise.planes import tile_header
 from crowdsource.instruments.wise.psf import centroid, field_psf, orientation, read_model
+from crowdsource.instruments.wise.writing import tile_header
 from scipy import ndimage
 
 from benchmarks.calibrate.fit_wings import middle, radius

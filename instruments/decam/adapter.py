@@ -16,7 +16,8 @@ from crowdsource.exposure.instrument import (
     flag,
     not_negative,
 )
-from crowdsource.io.fits import ImageName, hdu_label, image_names, number, read_header
+from crowdsource.io.fits import hdu_label, image_names, number, read_header
+from crowdsource.io.image_name import ImageName
 from crowdsource.psf.initial import initial_psf
 
 from ..deferred import deferred

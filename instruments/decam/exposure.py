@@ -9,7 +9,8 @@ from crowdsource.core.errors import DataFileError, InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
 from crowdsource.exposure.instrument import DetectorTask, Exposure
-from crowdsource.io.fits import ImageName, number, read_image
+from crowdsource.io.fits import number, read_image
+from crowdsource.io.image_name import ImageName
 
 from ..skymasks import static_mask
 from .bits import FLAGS, HARMLESS, decoded

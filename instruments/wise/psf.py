@@ -1,13 +1,11 @@
 """The PSF of unWISE coadds: a model averaged over the scans, turned to the ecliptic and blurred along with the scans' spread."""
 import tomllib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from astropy import units
-from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
 from scipy import ndimage
 from scipy.special import erf
 
@@ -20,28 +18,31 @@ from crowdsource.psf.profiles.gridded import KEPT, GridWings
 from crowdsource.psf.profiles.halo import Halo
 from crowdsource.psf.profiles.moffat import pixel_moffat
 
-SIDE, TAPER = 325, 60
+MODEL_SIDE, TAPER = 325, 60
 """Side of the models, and width of their rim in which they fade out, pixels."""
 SMOOTHING, SMOOTHING_NOISE, BASE_SUM = 11, 0.1, 1.05e7
 """Box of the Wiener filter, pixels; noise at which it works, on the scale of models that sum to so much."""
 FIELD = 1016*2.754/3600
-"""Width of the detector on the sky, degrees: the scans through a place spread by it, over the cosine of the latitude."""
+"""Width of the detector on the sky, degrees, by which the directions of the scans through a position spread."""
 WIDEST = 90.
+"""Largest spread of scan directions, degrees."""
 PADDED = 12
-"""Points of the polar picture beyond its ends, so that splines are as smooth there: quintic ones forget by 0.43 a point."""
+"""Points of the polar picture beyond its ends, so that quintic splines, which forget by 0.43 a point, do not see the ends."""
 RADIAL_STEP, ANGLES = 0.25, 1024
-POLE = BarycentricMeanEcliptic(lon=0*units.deg, lat=90*units.deg)
+"""Polar picture: step of the radius, pixels, and number of angles."""
+PSF_VARIABLE = "WISE_PSF_DIR"
+"""Environment variable that names the folder of the models."""
 FILES = "psf_model_w{band}.fits"
 BUILT_IN = "wise_psf.toml"
 SAMPLES = 2
 """Samples in a pixel of the stamps that the fit interpolates."""
 NOTHING = 1e-9
-"""Modes weaker than this among the places, against the mean, are rounding."""
+"""Modes weaker than this, relative to the mean over all positions, are rounding errors."""
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the scans pass over a place.
+    """How the scans pass over a position.
 
     Attributes
     ----------
@@ -61,18 +62,29 @@ class Orientation:
         return min(np.degrees(2*np.pi*FIELD/(360*cosine)), WIDEST)
 
 
+@cache
+def _ecliptic():
+    """astropy's SkyCoord, ecliptic frame, the frame's pole and one arcsecond."""
+    # astropy.coordinates takes as long to import as numpy, and the command's help does without
+    from astropy import units
+    from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
+    pole = BarycentricMeanEcliptic(lon=0*units.deg, lat=90*units.deg)
+    return SkyCoord, BarycentricMeanEcliptic(), pole, 1*units.arcsec
+
+
 def orientation(wcs, x, y):
     """The `Orientation` at a pixel of an image with celestial coordinates."""
+    SkyCoord, frame, pole, arcsecond = _ecliptic()
     ra, dec = wcs.all_pix2world(x, y, 0)
-    place = SkyCoord(ra*units.deg, dec*units.deg)
-    ecliptic = place.transform_to(BarycentricMeanEcliptic())
-    ahead = place.directional_offset_by(place.position_angle(POLE.transform_to(place)), 1*units.arcsec)
+    position = SkyCoord(ra, dec, unit="deg")
+    ecliptic = position.transform_to(frame)
+    ahead = position.directional_offset_by(position.position_angle(pole.transform_to(position)), arcsecond)
     px, py = wcs.all_world2pix(ahead.ra.deg, ahead.dec.deg, 0)
     return Orientation(float(np.degrees(np.arctan2(x-px, py-y))), float(ecliptic.lat.deg))
 
 
 def nodes_along(latitude):
-    """Number of places along each axis of a tile on which the PSF is made: more where directions change faster."""
+    """Number of positions along each axis of a tile at which the PSF is made: more where directions change faster."""
     return int(np.floor(np.clip(1.4/max(abs(np.cos(np.radians(latitude))), 1e-6), 4, 16)))
 
 
@@ -93,14 +105,15 @@ def read_model(folder, band, name=None):
     Raises
     ------
     DataFileError
-        When there is no such file, or it holds no such model.
+        When there is no such file, or it holds no model of that size.
     """
     path = Path(folder)/(name or FILES).format(band=band)
     if not path.is_file():
         raise DataFileError(path, "there is no such PSF model; check the folder, or leave it out for the built-in one")
     data = read_image(path).data
-    if data.shape != (SIDE, SIDE) or not np.isfinite(data).all() or not data.sum() > 0:
-        raise DataFileError(path, f"holds a PSF of shape {data.shape}: {SIDE} x {SIDE} finite pixels of positive sum are needed")
+    if data.shape != (MODEL_SIDE, MODEL_SIDE) or not np.isfinite(data).all() or not data.sum() > 0:
+        raise DataFileError(path, f"holds a PSF of shape {data.shape}: {MODEL_SIDE} x {MODEL_SIDE} finite pixels of positive sum "
+                            "are needed")
     return cleaned(data.astype(np.float64))
 
 
@@ -138,13 +151,13 @@ def smoothed(model):
 
 def centroid(model):
     """(x, y) of the light in the central 19x19 pixels, relative to the middle, pixels."""
-    heart = middle(model, CENTROID_SIZE)
-    return first_moment(heart, 1)/heart.sum(), first_moment(heart, 0)/heart.sum()
+    inner = middle(model, CENTROID_SIZE)
+    return first_moment(inner, 1)/inner.sum(), first_moment(inner, 0)/inner.sum()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolarModel:
-    """A model's angular harmonics at each radius.
+    """A model as angular harmonics at each radius.
 
     Attributes
     ----------
@@ -166,21 +179,21 @@ class PolarModel:
         x, y = radius[:, None]*np.cos(angle), radius[:, None]*np.sin(angle)
         dx = dy = 0.
         for _ in range(3):
-            heart = np.arange(-(CENTROID_SIZE//2), CENTROID_SIZE//2+1.)
-            moved = _sampled(spline, heart[None, :]+dx+0*heart[:, None], heart[:, None]+dy+0*heart[None, :])
+            at = np.arange(-(CENTROID_SIZE//2), CENTROID_SIZE//2+1.)
+            moved = _sampled(spline, at[None, :]+dx+0*at[:, None], at[:, None]+dy+0*at[None, :])
             cx, cy = centroid(moved)
             dx, dy = dx+cx, dy+cy
         return cls(np.fft.rfft(_sampled(spline, x+dx, y+dy), axis=1), side)
 
-    def stamp(self, where, oversampling=1):
-        """The PSF at a place.
+    def stamp(self, scan, oversampling=1):
+        """The PSF at a position.
 
-        The mean of both scan directions, 180 degrees apart, turned by the orientation's angle and convolved with the box of
-        its spread: products with the harmonics.
+        It is the mean of both scan directions, 180 degrees apart, turned by the orientation's angle and convolved along the
+        angle with a box of its spread: products with the harmonics.
 
         Parameters
         ----------
-        where : Orientation
+        scan : Orientation
         oversampling : int
             Samples in a pixel.
 
@@ -189,30 +202,30 @@ class PolarModel:
         ndarray, shape (m, m), float64
             m = oversampling*(side-1)+1; sum oversampling^2.
         """
-        stamp = self._drawn(self._factors([where])[0], oversampling)
+        stamp = self._drawn(self._factors([scan])[0], oversampling)
         return stamp/stamp.sum()*oversampling**2
 
-    def grid(self, places, shape, oversampling=1, norm_size=59):
-        """The PSF over an image from its places on a grid.
+    def grid(self, scans, shape, oversampling=1, norm_size=59):
+        """The PSF over an image, made at positions on a grid.
 
-        A stamp is linear in the factors of the harmonics, so its mean and modes are found among the factors of all places, and
+        A stamp is linear in the factors of the harmonics, so mean and modes are found among the factors of all positions, and
         only they are drawn.
 
         Parameters
         ----------
-        places : list of list of Orientation
-            The first at pixel (0, 0), the last in the other corner, x fastest.
+        scans : list of list of Orientation
+            At the positions: the first at pixel (0, 0), the last in the opposite corner, x fastest.
         shape : tuple of int
             (ny, nx) of the image.
         oversampling : int
         norm_size : int
-            At every place the sum over this box is 1, pixels.
+            Side of the box over which the PSF sums to 1 at every position, pixels.
 
         Returns
         -------
         crowdsource.psf.profiles.gridded.GridWings
         """
-        factors = self._factors([where for row in places for where in row])
+        factors = self._factors([scan for row in scans for scan in row])
         mean = factors.mean(axis=0)
         # rings count by their circumference
         light = np.sqrt((np.arange(len(self.harmonics))[:, None]*np.abs(self.harmonics)**2).sum(axis=0))
@@ -227,17 +240,17 @@ class PolarModel:
         weights = np.c_[np.ones(len(u)), u[:, :len(samples)-1]]
         sums = middle(np.array(samples), min(norm_size, self.side), oversampling).sum(axis=(1, 2))
         weights *= sums[0]/(weights@sums)[:, None]
-        return GridWings(np.array(samples)/sums[0], weights.reshape(len(places), -1, len(samples)), oversampling, tuple(shape))
+        return GridWings(np.array(samples)/sums[0], weights.reshape(len(scans), -1, len(samples)), oversampling, tuple(shape))
 
-    def _factors(self, places):
-        """What the harmonics are multiplied by at each place, shape (n, harmonics), complex128."""
+    def _factors(self, scans):
+        """Factors on the harmonics for each `Orientation`, shape (n, harmonics), complex128."""
         k = np.arange(self.harmonics.shape[1])
-        return np.array([np.where(k % 2 == 0, np.sinc(k*p.spread/360), 0)*np.exp(-1j*k*np.radians(p.angle)) for p in places])
+        return np.array([np.where(k % 2 == 0, np.sinc(k*p.spread/360), 0)*np.exp(-1j*k*np.radians(p.angle)) for p in scans])
 
     def _drawn(self, factor, oversampling):
-        """The picture of harmonics times factors."""
+        """The picture of the harmonics times a factor each, shape (m, m)."""
         polar = np.fft.irfft(self.harmonics*factor, n=ANGLES, axis=1)
-        # a radius below zero is one above it on the other side; the two ends of the angle meet
+        # a negative radius is a positive one on the other side; the angle is periodic
         wide = np.concatenate([np.roll(polar[PADDED:0:-1], ANGLES//2, axis=1), polar])
         wide = np.pad(wide, ((0, 0), (PADDED, PADDED)), mode="wrap")
         reach = self.side//2*oversampling
@@ -254,7 +267,9 @@ def _sampled(spline, x, y):
 
 
 def built_in(band):
-    """The built-in model of a band: Moffat profiles and spikes fitted to the base model by `benchmarks/calibrate/fit_wise_psf.py`.
+    """The built-in model of a band.
+
+    It consists of Moffat profiles and spikes, fitted to the base model by `benchmarks/calibrate/fit_wise_psf.py`.
 
     Parameters
     ----------
@@ -283,12 +298,12 @@ def model_of(rows):
         Sum 1.
     """
     wide = Halo(tuple(map(tuple, rows["moffats"])), tuple(map(tuple, rows["spikes"])))
-    picture = wide.rendered(SIDE//2)+core_of(rows, SIDE)
+    picture = wide.rendered(MODEL_SIDE//2)+core_of(rows, MODEL_SIDE)
     return picture/picture.sum()
 
 
 def core_of(rows, size):
-    """The core of a parametric model, integrated over pixels.
+    """The bright middle of a parametric model, integrated over pixels.
 
     Parameters
     ----------
@@ -340,10 +355,10 @@ def field_psf(image, band, folder=None, name=None, norm_size=59):
     crowdsource.psf.model.FieldPSF
     """
     model = polar_model(None if folder is None else str(folder), band, name)
-    return FieldPSF.of(wings_over(model, image, SAMPLES, norm_size), norm_size=norm_size)
+    return FieldPSF.of(profile_over(model, image, SAMPLES, norm_size), norm_size=norm_size)
 
 
-def wings_over(model, image, samples, norm_size=59, finer=1):
+def profile_over(model, image, samples, norm_size=59, finer=1):
     """A model over an image, as `PolarModel.grid` gives it.
 
     Parameters
@@ -355,9 +370,9 @@ def wings_over(model, image, samples, norm_size=59, finer=1):
         In a pixel.
     norm_size : int
     finer : int
-        So many times as many steps between the places along each axis as a fit needs.
+        The number of steps between positions along each axis is that of a fit times this.
     """
     (ny, nx), (x0, y0) = image.shape, image.origin
     count = finer*(nodes_along(orientation(image.wcs, x0+(nx-1)/2, y0+(ny-1)/2).latitude)-1)+1
-    places = [[orientation(image.wcs, x, y) for x in np.linspace(x0, x0+nx-1, count)] for y in np.linspace(y0, y0+ny-1, count)]
-    return model.grid(places, image.shape, samples, norm_size)
+    scans = [[orientation(image.wcs, x, y) for x in np.linspace(x0, x0+nx-1, count)] for y in np.linspace(y0, y0+ny-1, count)]
+    return model.grid(scans, image.shape, samples, norm_size)
