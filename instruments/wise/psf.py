@@ -63,22 +63,22 @@ class Orientation:
 
 
 @cache
-def _ecliptic():
-    """astropy's SkyCoord, ecliptic frame, the frame's pole and one arcsecond."""
-    # astropy.coordinates takes as long to import as numpy, and the command's help does without
+def _ecliptic_pole():
+    """The north pole of the ecliptic."""
     from astropy import units
-    from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
-    pole = BarycentricMeanEcliptic(lon=0*units.deg, lat=90*units.deg)
-    return SkyCoord, BarycentricMeanEcliptic(), pole, 1*units.arcsec
+    from astropy.coordinates import BarycentricMeanEcliptic
+    return BarycentricMeanEcliptic(lon=0*units.deg, lat=90*units.deg)
 
 
 def orientation(wcs, x, y):
     """The `Orientation` at a pixel of an image with celestial coordinates."""
-    SkyCoord, frame, pole, arcsecond = _ecliptic()
+    # takes as long to import as numpy, and the command's help does without
+    from astropy import units
+    from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
     ra, dec = wcs.all_pix2world(x, y, 0)
-    position = SkyCoord(ra, dec, unit="deg")
-    ecliptic = position.transform_to(frame)
-    ahead = position.directional_offset_by(position.position_angle(pole.transform_to(position)), arcsecond)
+    position = SkyCoord(ra*units.deg, dec*units.deg)
+    ecliptic = position.transform_to(BarycentricMeanEcliptic())
+    ahead = position.directional_offset_by(position.position_angle(_ecliptic_pole().transform_to(position)), 1*units.arcsec)
     px, py = wcs.all_world2pix(ahead.ra.deg, ahead.dec.deg, 0)
     return Orientation(float(np.degrees(np.arctan2(x-px, py-y))), float(ecliptic.lat.deg))
 
