@@ -1,5 +1,6 @@
 """What `import crowdsource` offers, and how cheap it is."""
 import importlib
+import os
 import subprocess
 import sys
 
@@ -42,6 +43,18 @@ def test_the_command_loads_no_picture_or_statistics_without_need():
             "import crowdsource.exposure.run, crowdsource.engine.loop; print(*[m for m in ('matplotlib', 'pyarrow', 'scipy.stats', 'tqdm', "
             "'astropy.wcs', 'astropy.coordinates', 'astropy.time') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_the_command_says_how_many_threads_before_numpy_is_loaded():
+    code = ("import sys, os\n"
+            "class Watch:\n"
+            "    def find_spec(self, name, *_):\n"
+            "        if name == 'numpy': print(os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+            "sys.meta_path.insert(0, Watch())\n"
+            "from crowdsource.cli.main import main; main(['flags', '1'])")
+    env = {n: v for n, v in os.environ.items() if not n.endswith("_NUM_THREADS")}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    assert out.splitlines()[0] == "1"
 
 
 def test_ten_lines_of_a_new_user():

@@ -1,6 +1,5 @@
 """The command ``crowdsource``: parses the arguments, runs a command and prints what it returns."""
 import argparse
-import os
 import sys
 
 import crowdsource
@@ -12,7 +11,6 @@ from .console import open_console
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 DESCRIPTION = "Crowded-field photometry: all stars of an exposure fitted at once, with PSF, sky and honest errors."
 
 
@@ -30,9 +28,6 @@ def main(argv=None):
         Exit status: 0 when all went well, 1 when some detectors failed, 2 for bad input.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    # the linear algebra library gets small matrices only: its threads would wait for each other on all processors
-    for name in ONE_THREAD:
-        os.environ.setdefault(name, "1")
     with open_console() as console:
         try:
             args = build_parser(argv).parse_args(argv)
