@@ -175,7 +175,8 @@ def options(command):
 def options_of_all(command):
     """The options of each of a command's own commands."""
     return "\n\n".join(f"### `crowdsource {command} {name}`\n\n{parser.description}\n\n{options_of(parser)}"
-                       for name, parser in commands_of(commands_of(build_parser([command]))[command]).items())
+                       for name in commands_of(commands_of(build_parser([command]))[command])
+                       for parser in [commands_of(commands_of(build_parser([command, name]))[command])[name]])
 
 
 def options_of(parser):

@@ -6,7 +6,7 @@ import crowdsource
 
 from ..core.errors import CrowdsourceError, InstrumentError
 from ..exposure.instrument import load, registered
-from .commands import COMMANDS, command_module
+from .commands import COMMANDS, GROUPS, command_module
 from .console import open_console
 
 BAD_INPUT = 2
@@ -75,19 +75,19 @@ def build_parser(argv=()):
     parser = argparse.ArgumentParser(prog="crowdsource", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    wanted = next((a for a in argv if not a.startswith("-")), None)
+    wanted, *words = [a for a in argv if not a.startswith("-")] or [None]
     for name in registered():
         _add_instrument(commands, name, wanted)
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
         if wanted == name:
-            _add_command(sub, name)
+            _add_command(sub, name, *([words] if name in GROUPS else []))
     return parser
 
 
-def _add_command(parser, name):
+def _add_command(parser, name, *words):
     module = command_module(name)
-    module.add_arguments(parser)
+    module.add_arguments(parser, *words)
     parser.set_defaults(run=module.run)
 
 

@@ -11,8 +11,9 @@ A command module has
 
 What the commands do is said here, so that ``crowdsource --help`` needs none of the modules. A module is imported by its name when
 its command is asked for: this is the only place where modules of the project are imported later than at the top of a file for the
-sake of the command's start. A group of commands, such as ``healpix``, is a package of the same kind whose ``add_arguments`` adds a
-parser for each command of the group, and whose ``run`` runs the chosen one.
+sake of the command's start. A group of commands, such as ``healpix``, is a package of the same kind whose ``run`` runs the chosen
+one. Its ``add_arguments(parser, words)`` also takes the words of the command line that follow the group's name: it adds a parser for
+each command of the group, and imports the one that is asked for.
 
 ``fit`` is the module of all instruments' commands; its parser's default ``instrument`` is set before ``add_arguments``.
 """
@@ -29,6 +30,8 @@ COMMANDS = {
     "flags": "names of the bits in a catalog's flags",
 }
 """Summaries of the commands, in the order of the help."""
+GROUPS = {"healpix"}
+"""Those of them that are groups of commands."""
 
 
 def command_module(name):

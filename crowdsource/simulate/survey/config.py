@@ -6,6 +6,8 @@ from ...core.errors import ConfigError
 
 DEPTHS = {"g": 23.7, "r": 23.4, "i": 23.0, "z": 22.5, "Y": 21.3}
 """Magnitude of an isolated star at 5 sigma where the seeing is 1 arcsec, by band."""
+EPOCH = 57_400.
+"""Date of the stars' positions, MJD; the survey starts then."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 from scipy.special import expit
 
 from .blends import blend
-from .geometry import detector_wcs, widths
+from .geometry import DETECTORS, detector_wcs, widths
 from .truth import true_flux, true_places
 
 THRESHOLD, SOFTNESS = 5., 0.3
@@ -95,7 +95,6 @@ def observe(config, truth, exposure, detector):
     -------
     Detections
     """
-    from .geometry import DETECTORS
     rng = np.random.default_rng((config.seed, 2, exposure.number, DETECTORS[detector]))
     which, x, y = seen(config, truth, exposure, detector)
     counts = true_flux(truth[which], exposure.band, exposure.mjd)*10**(0.4*(exposure.zeropoint-22.5))

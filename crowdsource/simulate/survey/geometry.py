@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.wcs import WCS
 
-from .config import DEPTHS
+from .config import DEPTHS, EPOCH
 
 DETECTORS = {"S4": 28, "N4": 35}
 """Names and numbers of an exposure's detectors, side by side along x."""
@@ -89,7 +89,6 @@ def plan_exposures(config):
     -------
     tuple of SurveyExposure
     """
-    from .truth import EPOCH
     c, n = config, config.exposures
     rng = np.random.default_rng((c.seed, 1))
     bands = rng.permutation(np.resize(np.array(c.bands), n))

@@ -2,6 +2,7 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .config import EPOCH
 from .geometry import plane
 
 REACH = 0.985
@@ -14,8 +15,6 @@ OLD, COOL = (0.5, 0.12, 0.45), (1.4, 0.1)
 """Mean and scatter of g-r, and part of the stars, of those near the turn-off; mean and scatter of the cool dwarfs."""
 PERIODS = 0.2, 500.
 """Shortest and longest period of variables, days."""
-EPOCH = 57_400.
-"""Date of the positions, MJD; the survey starts then."""
 
 
 def draw_truth(config):

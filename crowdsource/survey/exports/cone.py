@@ -2,11 +2,14 @@
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
+from astropy.table import Table
 
 from ...core.errors import ConfigError, OutputError
 from ...io.fits_tables import FITS_ENDINGS, table_hdu
 from ...io.atomic import atomic_path
 from ...io.tables import write_catalog
+from .arrow import described, packing, parquet
 from .contents import DetectionRows, Objects
 from .survey import TEXT, Words
 
@@ -33,7 +36,6 @@ def select(survey, region, detections=False):
 
 def table_of(content):
     """All rows of a content as an astropy Table."""
-    from astropy.table import Table
     pixels = sorted(content.counts(), key=lambda p: p.start)
     blocks = [block for p in pixels for block in content.blocks(p)]
     table = Table()
@@ -104,7 +106,6 @@ def write_rows_of(contents, out, overwrite=False):
 
 
 def _write_fits(contents, out, overwrite):
-    from astropy.io import fits
     tables = [table_of(content) for content in contents]
     header = fits.Header()
     header["RELEASE"] = (contents[0].survey.release.name, "that the rows are of")
@@ -116,7 +117,6 @@ def _write_fits(contents, out, overwrite):
 
 def write_parquet(content, path, overwrite=False):
     """Write a content as one Parquet file, pixel by pixel; gives the number of rows."""
-    from .arrow import described, packing, parquet
     pixels, rows = sorted(content.counts(), key=lambda p: p.start), 0
     schema = described(content.schema, content.columns, content.name)
     with atomic_path(path, overwrite) as temporary, parquet().ParquetWriter(temporary, schema, **packing(schema)) as writer:

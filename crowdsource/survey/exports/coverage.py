@@ -5,6 +5,7 @@ import numpy as np
 
 from ...core.errors import need
 from ...io.atomic import atomic_path
+from ...report.pictures import STYLE
 from ..healpix import INDEX, INDEX_ORDER, cells_at, corners_of, write_map
 from ..objects.average import ZEROPOINT
 
@@ -150,7 +151,6 @@ def plot_coverage(coverage, path, title="", overwrite=False):
     OutputError
         When the file exists or cannot be written.
     """
-    from ...report.pictures import STYLE
     matplotlib = need("matplotlib", "plot", "a picture")
     need("matplotlib.figure", "plot", "a picture")
     panels = {"objects": coverage.objects, "detections": coverage.detections,

@@ -12,8 +12,10 @@ from ...io.rows import opened_rows
 from ..healpix import INDEX, at_border
 from ..objects.average import USES
 from ..objects.columns import MEMBER, SkyColumn
+from ..objects.release import open_release
 from ..regions import WHOLE_SKY, overlapping
 from ..sorting import Tables, order_by
+from ..store.store import open_store
 
 TEXT = "text"
 """Stands for a dtype: words that many rows share, held as `Words`."""
@@ -126,8 +128,6 @@ class Survey:
 @lru_cache(maxsize=1)
 def opened_survey(path, name):
     """The `Survey` of a store's folder and a release's name."""
-    from ..objects.release import open_release
-    from ..store.store import open_store
     store = open_store(path)
     return Survey(store, open_release(store, name))
 

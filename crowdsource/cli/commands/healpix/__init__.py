@@ -1,26 +1,37 @@
-"""The commands ``crowdsource healpix ...``: a group of commands, see `crowdsource.cli.commands`.
-
-Each module has ``SUMMARY`` beside ``add_arguments(parser)`` and ``run(args, console)``.
-"""
+"""The commands ``crowdsource healpix ...``: a group of commands, see `crowdsource.cli.commands`."""
 from importlib import import_module
 
 from ....core.memory import keep_memory
-from ...arguments import add_verbosity, check_workers
+from ...arguments import add_verbosity
 
-__all__ = ("add_arguments", "check_workers", "run")
-COMMANDS = ("init", "ingest", "assemble", "export", "cone", "info")
-"""In the order of their use."""
+COMMANDS = {
+    "init": "make a new store of detections",
+    "ingest": "bring catalogs into a store",
+    "assemble": "make objects of all detections of a store, as a release",
+    "export": "write a release for others, as a HATS collection or as one file, and maps of it",
+    "cone": "objects or detections of a release within a distance from a position",
+    "info": "show what a store holds, and check its files",
+}
+"""Summaries of the commands, in the order of their use."""
 
 
-def add_arguments(parser):
-    """Give the parser one sub-command for each of `COMMANDS`, whose namespace then holds ``command``, its ``run``."""
+def add_arguments(parser, words):
+    """Give the parser one sub-command for each of `COMMANDS`; the one that is wanted is imported and gets its arguments.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    words : sequence of str
+        Words of the command line after the group's name; the first names the wanted command.
+    """
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = import_module(f"{__name__}.{name}")
-        sub = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY.capitalize()+".", allow_abbrev=False)
-        module.add_arguments(sub)
-        add_verbosity(sub)
-        sub.set_defaults(command=module.run)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
+        if name in words[:1]:
+            module = import_module(f"{__name__}.{name}")
+            module.add_arguments(sub)
+            add_verbosity(sub)
+            sub.set_defaults(command=module.run)
 
 
 def run(args, console):

@@ -11,9 +11,8 @@ from ....survey.objects.match import AssociationConfig
 from ....survey.objects.objects import SkyConfig
 from ....survey.objects.release import assemble
 from ....survey.store.store import open_store
-from . import check_workers
+from ...arguments import check_workers
 
-SUMMARY = "make objects of all detections of a store, as a release"
 SECTIONS = {"association": AssociationConfig, "average": AverageConfig}
 
 

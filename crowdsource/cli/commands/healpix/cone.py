@@ -1,11 +1,14 @@
 """``crowdsource healpix cone``: what a release has within a distance from a position."""
+import numpy as np
+
 from ....core.errors import ConfigError
 from ....survey.exports import cone as selection
 from ....survey.exports.contents import DetectionRows, Objects
 from ....survey.exports.survey import Survey
+from ....survey.objects.release import open_release, releases
 from ....survey.regions import cone, separation
+from ....survey.store.store import open_store
 
-SUMMARY = "objects or detections of a release within a distance from a position"
 SHOWN = 40
 """Rows that are printed, the nearest ones."""
 OF_OBJECTS = ("object_id", "ra", "dec", "n_det")
@@ -28,8 +31,6 @@ def add_arguments(parser):
 
 def run(args, console):
     """Lines of a table, or what was written, and the exit status."""
-    from ....survey.objects.release import open_release
-    from ....survey.store.store import open_store
     store, region = open_store(args.store), cone(args.ra, args.dec, args.radius)
     with store.reading():
         survey = Survey(store, open_release(store, args.release or only_release(store)))
@@ -41,7 +42,6 @@ def run(args, console):
 
 def only_release(store):
     """The name of a store's only release; raises `ConfigError` when it has none or several."""
-    from ....survey.objects.release import releases
     names = releases(store)
     if len(names) != 1:
         raise ConfigError(f"{store.path}: name a release with --release, one of {', '.join(names)}" if names else
@@ -51,7 +51,6 @@ def only_release(store):
 
 def shown(table, bands, args):
     """Lines: the nearest rows, some columns of them, and how many more there are."""
-    import numpy as np
     what = "detections" if args.detections else "objects"
     if not len(table):
         return [f"no {what} within {args.radius:g} arcsec of {args.ra:g}, {args.dec:g}"]

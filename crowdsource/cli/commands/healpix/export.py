@@ -8,10 +8,11 @@ from ....survey.exports.coverage import coverage_of, plot_coverage, write_maps, 
 from ....survey.exports.hats import FORMS, NESTED, SECOND, Hands, HatsConfig, export_hats
 from ....survey.exports.hats_files import COLLECTION
 from ....survey.exports.survey import Survey
+from ....survey.objects.release import open_release
 from ....survey.regions import WHOLE_SKY, cone, pixels
-from . import check_workers
+from ....survey.store.store import open_store
+from ...arguments import check_workers
 
-SUMMARY = "write a release for others, as a HATS collection or as one file, and maps of it"
 FORMATS = HATS, FITS, PARQUET = "hats", "fits", "parquet"
 MEGA = 1e6
 
@@ -40,8 +41,6 @@ def add_arguments(parser):
 
 def run(args, console):
     """Lines that tell what was written, and the exit status."""
-    from ....survey.objects.release import open_release
-    from ....survey.store.store import open_store
     check_workers(args.workers)
     kind, region = chosen_format(args), region_of(args)
     check_outputs(args, kind)

@@ -1,11 +1,13 @@
-"""``crowdsource healpix info``."""
+"""``crowdsource healpix info``: what a store holds, and whether its files are whole."""
 from collections import Counter
 
 import numpy as np
 
 from ....core.errors import StoreError
-
-SUMMARY = "tell what a store holds, and check its files"
+from ....io.rows import read_rows
+from ....survey.objects.release import releases
+from ....survey.store.store import open_store
+from ....survey.store.verify import verify
 
 
 def add_arguments(parser):
@@ -16,8 +18,6 @@ def add_arguments(parser):
 
 def run(args, console):
     """Tell. Returns lines and exit status."""
-    from ....survey.store.store import open_store
-    from ....survey.store.verify import verify
     try:
         store = open_store(args.store)
     except StoreError as problem:
@@ -38,7 +38,6 @@ def run(args, console):
 
 def told(store):
     """What a store holds, in lines."""
-    from ....survey.objects.release import releases
     snapshot = store.snapshot()
     sources, state = snapshot.sources, snapshot.state
     alive = sources.alive
@@ -69,7 +68,6 @@ def _band(band, sources, without):
 
 def _rejects(store, snapshot):
     """Rejected rows of living sources, by reason."""
-    from ....io.rows import read_rows
     counts = Counter()
     for listed in snapshot.state.rejects:
         rows = read_rows(store.path/listed.path, "rejects")

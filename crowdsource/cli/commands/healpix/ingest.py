@@ -1,6 +1,8 @@
-"""``crowdsource healpix ingest``."""
-
-SUMMARY = "bring catalogs into a store"
+"""``crowdsource healpix ingest``: bring catalogs, or a table of zero points, into a store."""
+from ....core.errors import ConfigError
+from ....survey.store.columns import Given
+from ....survey.store.ingest import STATUSES, catalog_files, ingest, ingest_zero_points
+from ....survey.store.store import open_store
 
 
 def add_arguments(parser):
@@ -22,9 +24,6 @@ def add_arguments(parser):
 
 def run(args, console):
     """Ingest. Returns lines and exit status."""
-    from ....core.errors import ConfigError
-    from ....survey.store.ingest import catalog_files, ingest, ingest_zero_points
-    from ....survey.store.store import open_store
     if not args.files and args.zero_points is None:
         raise ConfigError("nothing to ingest: name catalogs, or --zero-points")
     store, lines, status = open_store(args.store), [], 0
@@ -42,8 +41,6 @@ def run(args, console):
 
 def _given(args):
     """What the user says of the catalogs."""
-    from ....core.errors import ConfigError
-    from ....survey.store.columns import Given
     wrong = [m for m in args.map if "=" not in m]
     if wrong:
         raise ConfigError(f"--map {wrong[0]}: give NAME=COLUMN")
@@ -53,7 +50,6 @@ def _given(args):
 
 def told(report):
     """A `crowdsource.survey.store.ingest.Report` in lines."""
-    from ....survey.store.ingest import STATUSES
     counts = ", ".join(f"{report.counts[s]} {s}" for s in STATUSES if report.counts[s]) or "none"
     lines = [f"{report.files} files, {len({f for f, _ in report.failed})} failed; sources: {counts}; {report.rows} rows came in"]
     return lines+[f"{n} rows rejected: {reason}" for reason, n in sorted(report.rejects.items())]

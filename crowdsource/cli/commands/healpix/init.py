@@ -1,6 +1,5 @@
-"""``crowdsource healpix init``."""
-
-SUMMARY = "make a new store of detections"
+"""``crowdsource healpix init``: make a new store."""
+from ....survey.store.store import create_store
 
 
 def add_arguments(parser):
@@ -17,7 +16,6 @@ def add_arguments(parser):
 
 def run(args, console):
     """Make the store. Returns lines and exit status."""
-    from ....survey.store.store import create_store
     store = create_store(args.store, args.order, args.max_rows, args.margin, args.bands)
     bands = ", ".join(store.bands) or "any"
     return [f"{store.path}: an empty store, order {store.order}, at most {store.max_rows} rows a pixel, margin {store.margin:g} "
