@@ -101,11 +101,11 @@ CS_TARGET static void CS_NAME(six_taps)(const float *a, ptrdiff_t a_row, const p
 #undef CS_TAPS
 }
 
-/* In each row, out[i] = sum over k of f[k] a[k*plane + i]; n is at least eight. */
+/* In each row, out[i] = sum over k of f[k] a[k*plane + i]. Each value is written once: vectors that overlap write some twice, the
+   same, so out must not lie where a is. */
 CS_TARGET static void CS_NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n,
                                        float *out, ptrdiff_t out_row)
 {
-    int start = 0;
     /* the six terms of a polynomial of second order at once, others one by one */
 #define CS_SIX(V, I, W, i) { \
         const float f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3], f4 = f[4], f5 = f[5]; \
@@ -115,16 +115,24 @@ CS_TARGET static void CS_NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_
             CS_STORE(V, to, (f0*CS_LOAD(V, b)+f1*CS_LOAD(V, b+plane)+f2*CS_LOAD(V, b+2*plane)) \
                             +(f3*CS_LOAD(V, b+3*plane)+f4*CS_LOAD(V, b+4*plane)+f5*CS_LOAD(V, b+5*plane))); \
     }
-#define CS_ONE(V, I, W, i) { \
+#define CS_ANY(V, I, W, i) { \
         const float *b = a + i; \
         float *to = out + i; \
-        for (int r = 0; r < rows; r++, b += a_row, to += out_row) \
-            CS_STORE(V, to, start == 0 ? f[0]*CS_LOAD(V, b) : CS_LOAD(V, to)+f[start]*CS_LOAD(V, b+start*plane)); \
+        for (int r = 0; r < rows; r++, b += a_row, to += out_row) { \
+            V s = f[0]*CS_LOAD(V, b); \
+            for (int k = 1; k < count; k++) s += f[k]*CS_LOAD(V, b+k*plane); \
+            CS_STORE(V, to, s); \
+        } \
     }
-    if (count == 6) { CS_ACROSS(CS_SIX) return; }
-    for (; start < count; start++) { CS_ACROSS(CS_ONE) }
+    if (count == 6) {
+        CS_ACROSS(CS_SIX)
+        for (; i < n; i++) CS_SIX(float, int, 1, i)
+    } else {
+        CS_ACROSS(CS_ANY)
+        for (; i < n; i++) CS_ANY(float, int, 1, i)
+    }
 #undef CS_SIX
-#undef CS_ONE
+#undef CS_ANY
 }
 
 /* The sum of products of two images whose rows are a_row and b_row apart. */

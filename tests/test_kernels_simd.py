@@ -114,11 +114,15 @@ def test_six_taps(libraries, n, keep):
     same(given)
 
 
-@pytest.mark.parametrize("n", [8, 24, 32, 40])
+@pytest.mark.parametrize("n", range(1, 41))
 @pytest.mark.parametrize("count", [1, 3, 6, 7])
 def test_combine(libraries, n, count):
-    planes, factors, out = floats(ROWS, count, n), floats(count, seed=1), np.zeros((ROWS, n), np.float32)
-    same(results(libraries, "combine", [planes, count*n, n, factors, count, ROWS, n, out, n], out))
+    # behind each row of the result stands what must not be written to
+    grids, factors, out = floats(ROWS, count, n), floats(count, seed=1), np.full((ROWS, n+8), np.float32(7))
+    given = results(libraries, "combine", [grids, count*n, n, factors, count, ROWS, n, out, n+8], out)
+    assert all((values[:, n:] == 7).all() for values in given.values())
+    np.testing.assert_allclose(given["portable"][:, :n], np.einsum("rkn,k->rn", grids.astype(float), factors), atol=1e-5)
+    same(given)
 
 
 @pytest.mark.parametrize("n", [3, 8, 19])
