@@ -51,11 +51,14 @@ def centroids(const float[:, :, ::1] psf, const float[:, :, ::1] light, const fl
     Raises
     ------
     ValueError
-        When shapes differ.
+        When shapes differ or stamps are not square.
     """
     cdef Py_ssize_t n = psf.shape[0], size = psf.shape[1], k
-    if light.shape[0] != n or weight.shape[0] != n or light.shape[1] != size or weight.shape[1] != size:
-        raise ValueError("psf, light and weight must have the same shape")
+    if not (light.shape[0] == weight.shape[0] == n
+            and psf.shape[2] == light.shape[1] == light.shape[2] == weight.shape[1] == weight.shape[2] == size):
+        raise ValueError("psf, light and weight must have the same shape, and stamps must be square")
+    if size == 0:
+        return np.zeros((n, 2)), np.zeros((n, 2))
     measured, expected = np.zeros((n, 2)), np.zeros((n, 2))
     cdef double[:, ::1] a = measured, b = expected
     cdef bint ok

@@ -2,6 +2,7 @@
 import numpy as np
 
 from libc.string cimport memcpy, memset
+from crowdsource.cython_ext.stamps cimport LARGEST
 
 cdef extern from "simd.h" nogil:
     void cs_correlate(const float *image, Py_ssize_t row, const float *kernel, int size, int n, float *out, Py_ssize_t out_row) noexcept
@@ -50,9 +51,9 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel, const float
     """
     cdef Py_ssize_t ny = image.shape[0], nx = image.shape[1], y, j, top, high, wide = (nx+31)//32*32
     cdef Py_ssize_t stop = ny if last is None else last
+    if kernel.shape[1] != kernel.shape[0] or kernel.shape[0] % 2 == 0 or kernel.shape[0] > LARGEST or nx > LARGEST:
+        raise ValueError(f"the kernel must be square with an odd side, and neither it nor a row longer than {LARGEST} pixels")
     cdef int size = <int> kernel.shape[0], r = size//2
-    if kernel.shape[1] != size or size % 2 == 0:
-        raise ValueError("the kernel must be square with an odd side")
     if not 0 <= first <= stop <= ny:
         raise ValueError(f"rows {first} to {stop} are not those of an image of {ny}")
     if not (weight is None or (weight.shape[0] == ny and weight.shape[1] == nx)):
@@ -62,12 +63,14 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel, const float
     if not (out is None or (out.shape[0] == ny and out.shape[1] == nx)):
         raise ValueError("image and out must have the same shape")
     cdef float[:, ::1] result = np.empty((ny, nx), np.float32) if out is None else out
+    if ny*nx == 0:
+        return np.asarray(result)
     cdef Py_ssize_t row = wide+2*r+8
     # between columns of zeros; four rows are worked out at once, the last ones perhaps in vain, with a kernel between rows of zeros
     cdef float[:, ::1] window = np.zeros((STRIP+3+2*r, row), np.float32), lines = np.empty((4, wide), np.float32)
     cdef const float[:, ::1] taps = np.pad(kernel, ((3, 3), (0, 0)))
-    cdef const float *weights = &weight[0, 0] if weight is not None and nx*ny else NULL
-    cdef const float *factors = &factor[0, 0] if factor is not None and nx*ny else NULL
+    cdef const float *weights = &weight[0, 0] if weight is not None else NULL
+    cdef const float *factors = &factor[0, 0] if factor is not None else NULL
     with nogil:
         for j in range((stop-first+STRIP-1)//STRIP):
             top = first+j*STRIP
@@ -140,6 +143,7 @@ def bits_near(const unsigned short[:, ::1] mask, unsigned short bits, const Py_s
     y, x : memoryview, shape (n,)
         Pixels; what lies off the image has no bits.
     steps : int
+        Not negative.
 
     Returns
     -------
@@ -148,17 +152,20 @@ def bits_near(const unsigned short[:, ::1] mask, unsigned short bits, const Py_s
     Raises
     ------
     ValueError
-        When lengths differ.
+        When lengths differ or `steps` is out of range.
     """
     cdef Py_ssize_t ny = mask.shape[0], nx = mask.shape[1], n = y.shape[0], k, j, i, wide
-    if x.shape[0] != n:
-        raise ValueError("y and x must have the same length")
+    if x.shape[0] != n or not 0 <= steps <= LARGEST:
+        raise ValueError(f"y and x must have the same length, and steps, {steps}, be from 0 to {LARGEST}")
     out = np.zeros(n, np.uint8)
     cdef unsigned char[::1] found = out
     cdef unsigned short seen
     with nogil:
         for k in range(n):
             seen = 0
+            # nothing is subtracted from a position before it is known to be small
+            if not (-steps <= y[k] < ny+steps and -steps <= x[k] < nx+steps):
+                continue
             for j in range(max(0, y[k]-steps), min(ny, y[k]+steps+1)):
                 wide = steps-(j-y[k] if j > y[k] else y[k]-j)
                 for i in range(max(0, x[k]-wide), min(nx, x[k]+wide+1)):

@@ -4,7 +4,10 @@ import numpy as np
 from libc.math cimport M_PI, sqrt
 from libc.string cimport memcpy, memset
 from crowdsource.cython_ext.smallchol cimport invert3
+from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
 
+# pixels of a stamp are counted with an int
+cdef Py_ssize_t MOST_SIDE = 46340
 COLUMNS = ("qf", "rchi2", "fracflux", "fluxlbs", "dfluxlbs", "fwhm", "spread_model", "dspread_model", "fluxiso", "xiso", "yiso")
 
 
@@ -46,15 +49,15 @@ cdef inline void conclude(const cs_measured *s, double *out) noexcept nogil:
 
 cdef void cut(const float[:, ::1] plane, Py_ssize_t x0, Py_ssize_t y0, Py_ssize_t side, float *out) noexcept nogil:
     """A square part of a plane, row after row; pixels off it are zero."""
-    cdef Py_ssize_t ny = plane.shape[0], nx = plane.shape[1], j, first = max(0, -x0), last = min(side, nx-x0)
-    if first > 0 or last < side or y0 < 0 or y0+side > ny:
+    cdef Part part = part_on_image(x0, y0, side, plane.shape[0], plane.shape[1])
+    cdef Py_ssize_t j
+    if part.wide < side or part.high < side:
         memset(out, 0, side*side*sizeof(float))
-    if last > first:
-        for j in range(max(0, -y0), min(side, ny-y0)):
-            memcpy(out+j*side+first, &plane[y0+j, x0+first], (last-first)*sizeof(float))
+    for j in range(part.low, part.low+part.high):
+        memcpy(out+j*side+part.left, &plane[y0+j, x0+part.left], part.wide*sizeof(float))
 
 
-def measure(const float[:, ::1] residual, const float[:, ::1] model, const float[:, ::1] ivar, planes,
+def measure(const float[:, ::1] residual, const float[:, ::1] model, const float[:, ::1] ivar, stamps,
             const Py_ssize_t[::1] x0, const Py_ssize_t[::1] y0, const double[::1] flux):
     """Measure sources on stamps of one size; pixels off the image do not count as good.
 
@@ -62,7 +65,7 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
     ----------
     residual, model, ivar : memoryview, shape (ny, nx), float32
         Data less sky and model; the model of all sources; inverse variance.
-    planes : tuple of four arrays, shape (n, size, size), float32
+    stamps : tuple of four arrays, shape (n, size, size), float32
         PSF, its derivatives in x and y, and the PSF smeared by a small disc.
     x0, y0 : memoryview, shape (n,)
         Lower left pixels of the stamps.
@@ -77,10 +80,15 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
     ValueError
         When lengths or shapes differ.
     """
-    cdef const float[:, :, ::1] p = planes[0], dx = planes[1], dy = planes[2], g = planes[3]
+    if len(stamps) != 4:
+        raise ValueError(f"there are {len(stamps)} arrays of stamps: the PSF, its two derivatives and the smeared PSF are needed")
+    cdef const float[:, :, ::1] p = stamps[0], dx = stamps[1], dy = stamps[2], g = stamps[3], one
     cdef Py_ssize_t n = p.shape[0], size = p.shape[1], ny = residual.shape[0], nx = residual.shape[1], k
-    if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n or dx.shape[0] != n or dy.shape[0] != n or g.shape[0] != n:
-        raise ValueError("planes, x0, y0 and flux must be as many")
+    if x0.shape[0] != n or y0.shape[0] != n or flux.shape[0] != n:
+        raise ValueError("stamps, x0, y0 and flux must be as many")
+    for one in (p, dx, dy, g):
+        if one.shape[0] != n or one.shape[1] != size or one.shape[2] != size or not 1 <= size <= MOST_SIDE:
+            raise ValueError(f"stamps must all be of the same shape, and square with a side from 1 to {MOST_SIDE}")
     if model.shape[0] != ny or model.shape[1] != nx or ivar.shape[0] != ny or ivar.shape[1] != nx:
         raise ValueError("residual, model and ivar must have the same shape")
     result = np.zeros((n, len(COLUMNS)))
@@ -117,11 +125,11 @@ def cutouts(const float[:, ::1] plane, const Py_ssize_t[::1] x0, const Py_ssize_
     Raises
     ------
     ValueError
-        When lengths differ.
+        When lengths differ or the side is out of range.
     """
     cdef Py_ssize_t n = x0.shape[0], k
-    if y0.shape[0] != n:
-        raise ValueError("x0 and y0 must be as many")
+    if y0.shape[0] != n or not 1 <= side <= LARGEST:
+        raise ValueError(f"x0 and y0 must be as many, and the side, {side}, at least 1 and at most {LARGEST}")
     result = np.empty((n, side, side), np.float32)
     cdef float[:, :, ::1] out = result
     with nogil:
@@ -150,11 +158,11 @@ def chi2(const float[:, ::1] data, const float[:, ::1] sky, const float[:, ::1] 
     cdef Py_ssize_t ny = data.shape[0], nx = data.shape[1], y, x, count = 0
     if not (sky.shape[0] == model.shape[0] == ivar.shape[0] == ny and sky.shape[1] == model.shape[1] == ivar.shape[1] == nx):
         raise ValueError("data, sky, model and ivar must have the same shape")
-    cdef double total = 0, left
+    cdef double total = 0, residual
     with nogil:
         for y in range(ny):
             for x in range(nx):
-                left = data[y, x]-sky[y, x]-model[y, x]
-                total += left*left*ivar[y, x]
+                residual = data[y, x]-sky[y, x]-model[y, x]
+                total += residual*residual*ivar[y, x]
                 count += ivar[y, x] > 0
     return total, count

@@ -3,6 +3,7 @@ import numpy as np
 
 from libc.string cimport memset
 from crowdsource.cython_ext.smallchol cimport cholesky
+from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
 
 MOST = 8
 """Stars of a group at most."""
@@ -10,7 +11,7 @@ cdef double RIDGE = 1e-3
 
 
 def group_models(const float[:, :, :, ::1] stamps, const Py_ssize_t[:, ::1] x0, const Py_ssize_t[:, ::1] y0,
-                 const double[:, ::1] flux, int side):
+                 const double[:, ::1] flux, Py_ssize_t side):
     """Models of groups of stars on their boxes.
 
     Parameters
@@ -30,11 +31,14 @@ def group_models(const float[:, :, :, ::1] stamps, const Py_ssize_t[:, ::1] x0, 
     Raises
     ------
     ValueError
-        When shapes differ.
+        When shapes differ, stamps are not square, or the side is out of range.
     """
     cdef Py_ssize_t n = stamps.shape[0], members = stamps.shape[1], size = stamps.shape[2], g, k, j, i
+    cdef Part part
     if not (x0.shape[0] == y0.shape[0] == flux.shape[0] == n and x0.shape[1] == y0.shape[1] == flux.shape[1] == members):
         raise ValueError("stamps, x0, y0 and flux must be of as many groups and stars")
+    if stamps.shape[3] != size or not 0 <= side <= LARGEST:
+        raise ValueError(f"stamps must be square, and the side of boxes, {side}, from 0 to {LARGEST}")
     out = np.zeros((n, side, side), np.float32)
     cdef float[:, :, ::1] model = out
     cdef float f
@@ -42,9 +46,10 @@ def group_models(const float[:, :, :, ::1] stamps, const Py_ssize_t[:, ::1] x0, 
         for g in range(n):
             for k in range(members):
                 f = <float> flux[g, k]
-                for j in range(max(0, y0[g, k]), min(side, y0[g, k]+size)):
-                    for i in range(max(0, x0[g, k]), min(side, x0[g, k]+size)):
-                        model[g, j, i] += f*stamps[g, k, j-y0[g, k], i-x0[g, k]]
+                part = part_on_image(x0[g, k], y0[g, k], size, side, side)
+                for j in range(part.low, part.low+part.high):
+                    for i in range(part.left, part.left+part.wide):
+                        model[g, y0[g, k]+j, x0[g, k]+i] += f*stamps[g, k, j, i]
     return out
 
 
@@ -52,12 +57,13 @@ cdef inline void spread(const float *stamp, Py_ssize_t size, Py_ssize_t x0, Py_s
                         float *column) noexcept nogil:
     """A stamp as a column of pixels of a box; what lies off the stamp stays as it is."""
     cdef Py_ssize_t j, i
-    for j in range(max(0, y0), min(side, y0+size)):
-        for i in range(max(0, x0), min(side, x0+size)):
-            column[j*side+i] = stamp[(j-y0)*size+i-x0]
+    cdef Part part = part_on_image(x0, y0, size, side, side)
+    for j in range(part.low, part.low+part.high):
+        for i in range(part.left, part.left+part.wide):
+            column[(y0+j)*side+x0+i] = stamp[j*size+i]
 
 
-cdef inline void products(const float *columns, const float *left, const float *weight, Py_ssize_t pixels, int terms,
+cdef inline void products(const float *columns, const float *residual, const float *weight, Py_ssize_t pixels, int terms,
                           double *normal, double *rhs) noexcept nogil:
     """Lower triangle of the normal matrix, in rows of `terms`, and the right-hand side."""
     cdef int a, b
@@ -69,7 +75,7 @@ cdef inline void products(const float *columns, const float *left, const float *
         p = columns+a*pixels
         s = 0
         for i in range(pixels):
-            s += p[i]*weight[i]*left[i]
+            s += p[i]*weight[i]*residual[i]
         rhs[a] = s
         for b in range(a+1):
             q, s = columns+b*pixels, 0
@@ -101,15 +107,15 @@ cdef inline double solved(double *normal, double *rhs, int terms) noexcept nogil
     return gain
 
 
-def group_steps(const float[:, :, ::1] left, const float[:, :, ::1] weight, planes, const Py_ssize_t[:, ::1] x0,
+def group_steps(const float[:, :, ::1] residual, const float[:, :, ::1] weight, stamps, const Py_ssize_t[:, ::1] x0,
                 const Py_ssize_t[:, ::1] y0):
     """One step of least squares for all stars of each group.
 
     Parameters
     ----------
-    left, weight : memoryview, shape (n, side, side), float32
+    residual, weight : memoryview, shape (n, side, side), float32
         Data less the model on each group's box; inverse variance.
-    planes : tuple of three arrays, shape (n, k, size, size), float32
+    stamps : tuple of three arrays, shape (n, k, size, size), float32
         PSFs of the group's stars and their derivatives in x and y; those of stars that are not there are 0.
     x0, y0 : memoryview, shape (n, k)
         Lower left pixels of the stamps in the box.
@@ -126,16 +132,20 @@ def group_steps(const float[:, :, ::1] left, const float[:, :, ::1] weight, plan
     ValueError
         When shapes differ, or a group has more than `MOST` stars.
     """
-    cdef const float[:, :, :, ::1] value = planes[0], ddx = planes[1], ddy = planes[2]
-    cdef Py_ssize_t n = value.shape[0], members = value.shape[1], size = value.shape[2], side = left.shape[1], g, k, i
+    if len(stamps) != 3:
+        raise ValueError(f"there are {len(stamps)} arrays of stamps: the PSF and its two derivatives are needed")
+    cdef const float[:, :, :, ::1] value = stamps[0], ddx = stamps[1], ddy = stamps[2], one
+    cdef Py_ssize_t n = value.shape[0], members = value.shape[1], size = value.shape[2], side = residual.shape[1], g, k, i
     cdef Py_ssize_t pixels = side*side
     cdef int terms = <int> (3*members)
     if members > MOST:
         raise ValueError(f"a group has at most {MOST} stars")
-    if not (left.shape[0] == weight.shape[0] == x0.shape[0] == y0.shape[0] == n and x0.shape[1] == y0.shape[1] == members
-            and left.shape[2] == weight.shape[1] == weight.shape[2] == side and ddx.shape[0] == ddy.shape[0] == n
-            and ddx.shape[1] == ddy.shape[1] == members and ddx.shape[2] == ddy.shape[2] == size):
-        raise ValueError("left, weight, planes, x0 and y0 must be of as many groups and stars, boxes and stamps square")
+    if not (residual.shape[0] == weight.shape[0] == x0.shape[0] == y0.shape[0] == n and x0.shape[1] == y0.shape[1] == members
+            and residual.shape[2] == weight.shape[1] == weight.shape[2] == side):
+        raise ValueError("residual, weight, stamps, x0 and y0 must be of as many groups and stars, and boxes square")
+    for one in (value, ddx, ddy):
+        if one.shape[0] != n or one.shape[1] != members or one.shape[2] != size or one.shape[3] != size or size == 0 or side == 0:
+            raise ValueError("stamps must all be of the same shape, square, and like the boxes of at least one pixel")
     change, before, less = np.zeros((n, members, 3)), np.zeros(n), np.zeros(n)
     scratch = np.empty((max(1, terms), pixels), np.float32)
     cdef double[:, :, ::1] out = change
@@ -148,7 +158,7 @@ def group_steps(const float[:, :, ::1] left, const float[:, :, ::1] weight, plan
         for g in range(n):
             s = 0
             for i in range(pixels):
-                s += (&left[g, 0, 0])[i]*(&left[g, 0, 0])[i]*(&weight[g, 0, 0])[i]
+                s += (&residual[g, 0, 0])[i]*(&residual[g, 0, 0])[i]*(&weight[g, 0, 0])[i]
             chi2[g] = s
             if terms == 0:
                 continue
@@ -157,7 +167,7 @@ def group_steps(const float[:, :, ::1] left, const float[:, :, ::1] weight, plan
                 spread(&value[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k, 0])
                 spread(&ddx[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k+1, 0])
                 spread(&ddy[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k+2, 0])
-            products(&column[0, 0], &left[g, 0, 0], &weight[g, 0, 0], pixels, terms, normal, rhs)
+            products(&column[0, 0], &residual[g, 0, 0], &weight[g, 0, 0], pixels, terms, normal, rhs)
             gain[g] = solved(normal, rhs, terms)
             for i in range(terms):
                 out[g, i//3, i % 3] = rhs[i]

@@ -6,6 +6,9 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 
+cdef double MOST = 1e150
+
+
 cdef struct Grid:
     double x0, y0, side
     Py_ssize_t nx, ny
@@ -62,6 +65,15 @@ cdef Grid grid_of(x, y, double reach):
     return grid
 
 
+cdef bint within(const double[::1] values, double least) noexcept nogil:
+    """Whether all values are from the least one to `MOST`; NaN is not."""
+    cdef Py_ssize_t k
+    cdef bint good = True
+    for k in range(values.shape[0]):
+        good &= (values[k] >= least) & (values[k] <= MOST)
+    return good
+
+
 def neighbours(const double[::1] x, const double[::1] y, const double[::1] centre_x, const double[::1] centre_y,
                const double[::1] reach):
     """The points within reach of each centre.
@@ -71,7 +83,7 @@ def neighbours(const double[::1] x, const double[::1] y, const double[::1] centr
     x, y : memoryview, shape (n,), float64
         Points, finite.
     centre_x, centre_y, reach : memoryview, shape (m,), float64
-        Finite.
+        Finite; the reach not negative.
 
     Returns
     -------
@@ -82,13 +94,15 @@ def neighbours(const double[::1] x, const double[::1] y, const double[::1] centr
     Raises
     ------
     ValueError
-        When lengths differ.
+        When lengths differ, a number is not finite or a reach is negative.
     MemoryError
         When there is no memory for the list.
     """
     cdef Py_ssize_t n = x.shape[0], m = centre_x.shape[0], k, c
     if y.shape[0] != n or centre_y.shape[0] != m or reach.shape[0] != m:
         raise ValueError("x and y must be as many, and so must centres and reaches")
+    if not (within(x, -MOST) and within(y, -MOST) and within(centre_x, -MOST) and within(centre_y, -MOST) and within(reach, 0)):
+        raise ValueError("points, centres and reaches must be finite, at most 1e150 for their squares to be, and no reach negative")
     pointers = np.zeros(m+1, np.intp)
     if n == 0 or m == 0:
         return pointers, np.zeros(0, np.intp)

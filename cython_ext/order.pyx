@@ -120,7 +120,10 @@ cdef class Rows:
         cdef const char[:, ::1] rows
         cdef const Py_ssize_t[::1] which
         cdef Py_ssize_t i, k = 0
-        self.tables = tables
+        # a list of its own holds the arrays as long as rows point into them
+        self.tables = tables = list(tables)
+        if not tables or np.ndim(tables[0][0]) != 2:
+            raise ValueError("there must be at least one table, of rows of bytes")
         self.width = tables[0][0].shape[1]
         self.n = sum(len(w) for _, w in tables)
         self.place = <const char **>malloc(max(self.n, 1)*sizeof(char *))

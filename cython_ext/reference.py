@@ -108,9 +108,10 @@ def boxes(layout):
     return [{(y, x) for y in range(y0, y0+size) for x in range(x0, x0+size)} for _, size, _, x0, y0 in np.asarray(layout)]
 
 
-def overlaps(layout, least=1):
+def overlaps(layout, shape, least=1):
     """Twin of `design.overlaps`; partners are listed in ascending order."""
     pixels, size = boxes(layout), np.asarray(layout)[:, 1]
+    on_image = [any(0 <= y < shape[0] and 0 <= x < shape[1] for y, x in own) for own in pixels]
     indptr, indices = [0], []
 
     def shared(a, b):
@@ -119,7 +120,7 @@ def overlaps(layout, least=1):
 
     for a in range(len(size)):
         owned = [b for b in range(len(size)) if size[b] < size[a] or (size[b] == size[a] and b > a)]
-        indices += [b for b in owned if shared(a, b)]
+        indices += [b for b in owned if on_image[a] and on_image[b] and shared(a, b)]
         indptr.append(len(indices))
     return np.array(indptr, dtype=np.int64), np.array(indices, dtype=np.int32)
 

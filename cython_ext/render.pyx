@@ -1,14 +1,18 @@
-"""Rendering of stamps from B-spline coefficient planes.
+"""Rendering of stamps from grids of B-spline coefficients.
 
-A PSF is a linear combination of planes of quintic B-spline coefficients; the factors, polynomials of the position, come
+A PSF is a linear combination of grids of quintic B-spline coefficients; the factors, polynomials of the position, come
 with each star. A shift by part of a pixel is then a separable six-tap filter, and the same coefficients give the exact
-gradient. Pixels at and past the planes' edge are zero. No global mutable state.
+gradient. Pixels at and past the grids' edge are zero. No global mutable state.
 """
 import numpy as np
 
 from libc.math cimport floor
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
+from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
+
+# positions beyond it, pixels, lie far off any image
+cdef double FAR = 2.**40
 
 cdef extern from "simd.h" nogil:
     void cs_six_taps(const float *a, Py_ssize_t a_row, const Py_ssize_t *at, const float *w, int rows, int n, int keep, float *out,
@@ -44,7 +48,7 @@ cdef struct Workspace:
     # as many phases along x as there are samples in a pixel, each of `lane` floats: the taps of neighbouring pixels are neighbours
     Py_ssize_t size, width, oversampling, high, lane, wide, count, middle
     void *memory
-    float *planes
+    float *grids
     float *box
     float *rows
     float *slopes
@@ -55,12 +59,12 @@ cdef inline Py_ssize_t aligned(Py_ssize_t n) noexcept nogil:
     return (n+15)//16*16
 
 
-cdef bint prepare(Workspace *s, const float[:, :, ::1] planes, Py_ssize_t size, Py_ssize_t width,
+cdef bint prepare(Workspace *s, const float[:, :, ::1] grids, Py_ssize_t size, Py_ssize_t width,
                   Py_ssize_t oversampling) noexcept nogil:
-    """Set up a workspace with what stamps need of the planes, row by row; gives 0 when there is no memory. Free `memory`."""
-    cdef Py_ssize_t m = planes.shape[1], deep, j, k, phase, i, row, column, first
+    """Set up a workspace with what stamps need of the grids, row by row; gives 0 when there is no memory. Free `memory`."""
+    cdef Py_ssize_t m = grids.shape[1], deep, j, k, phase, i, row, column, first
     cdef float *to
-    s.size, s.width, s.oversampling, s.count, s.middle = size, width, oversampling, planes.shape[0], m//2
+    s.size, s.width, s.oversampling, s.count, s.middle = size, width, oversampling, grids.shape[0], m//2
     s.high = oversampling*(size-1)+6
     s.lane = (width+(oversampling+5)//oversampling+7)//8*8
     s.wide = oversampling*s.lane
@@ -68,19 +72,19 @@ cdef bint prepare(Workspace *s, const float[:, :, ::1] planes, Py_ssize_t size, 
     s.memory = calloc(aligned(deep*s.count*s.wide)+aligned(s.high*s.wide)+2*aligned(s.high*width)+16, sizeof(float))
     if s.memory == NULL:
         return 0
-    s.planes = <float *> ((<uintptr_t> s.memory+63)//64*64)
-    s.box = s.planes+aligned(deep*s.count*s.wide)
+    s.grids = <float *> ((<uintptr_t> s.memory+63)//64*64)
+    s.box = s.grids+aligned(deep*s.count*s.wide)
     s.rows = s.box+aligned(s.high*s.wide)
     s.slopes = s.rows+aligned(s.high*width)
     first = corner(s)-2
     for j in range(max(0, -first), min(deep, m-first)):
         for k in range(s.count):
-            to = s.planes+(j*s.count+k)*s.wide
+            to = s.grids+(j*s.count+k)*s.wide
             for phase in range(oversampling):
                 for i in range(s.lane):
                     column = first+phase+oversampling*i
                     if 0 <= column < m:
-                        to[phase*s.lane+i] = planes[k, first+j, column]
+                        to[phase*s.lane+i] = grids[k, first+j, column]
     return 1
 
 
@@ -89,23 +93,33 @@ cdef inline Py_ssize_t corner(const Workspace *s) noexcept nogil:
     return s.middle-s.oversampling*(s.size//2)-(s.oversampling+1)//2
 
 
-cdef inline Py_ssize_t place(const Workspace *s, double x, float *w, float *d) noexcept nogil:
-    """How many coefficients past the least one a stamp around x begins, and the weights of its taps and slopes."""
-    cdef double u = s.middle-s.oversampling*(s.size//2+x-floor(x+0.5)), low = floor(u)
+cdef inline Py_ssize_t begin(const Workspace *s, double x, float *w, float *d) noexcept nogil:
+    """How many coefficients past the least one a stamp around x begins, and the weights of its taps and slopes.
+
+    Where x is not finite the weights are NaN, and so is the stamp.
+    """
+    cdef double u = s.middle-s.oversampling*(s.size//2+x-floor(x+0.5)), low = floor(u), past = low-corner(s)
     spline_weights(u-low, w, d)
-    return min(max(0, <Py_ssize_t> low-corner(s)), s.oversampling)
+    # written so that NaN, which is no whole number, gives 0
+    return min(<Py_ssize_t> past, s.oversampling) if past > 0 else 0
+
+
+cdef inline Py_ssize_t first_pixel(double x, Py_ssize_t size) noexcept nogil:
+    """First pixel along an axis of a stamp centred on floor(x+0.5); far off any image where x is not finite or large."""
+    cdef double middle = floor(x+0.5)
+    return <Py_ssize_t> middle-size//2 if -FAR < middle < FAR else <Py_ssize_t> FAR
 
 
 cdef void one_stamp(const float *factors, double x, double y, const Workspace *s, float *value, float *ddx, float *ddy) noexcept nogil:
     """One star's stamp and, unless ddx is NULL, its gradient."""
     cdef float[6] wx, dx, wy, dy
     cdef Py_ssize_t[6] along, across
-    cdef Py_ssize_t left = place(s, x, wx, dx), low = place(s, y, wy, dy), step = s.oversampling*s.width
+    cdef Py_ssize_t left = begin(s, x, wx, dx), low = begin(s, y, wy, dy), step = s.oversampling*s.width
     cdef int k, size = <int> s.size, width = <int> s.width, high = <int> s.high
     for k in range(6):
         along[k] = (left+k) % s.oversampling*s.lane+(left+k)//s.oversampling
         across[k] = k*width
-    cs_combine(s.planes+low*s.count*s.wide, s.count*s.wide, s.wide, factors, <int> s.count, high, <int> s.wide, s.box, s.wide)
+    cs_combine(s.grids+low*s.count*s.wide, s.count*s.wide, s.wide, factors, <int> s.count, high, <int> s.wide, s.box, s.wide)
     cs_six_taps(s.box, s.wide, along, wx, high, width, width, s.rows, width)
     cs_six_taps(s.rows, step, across, wy, size, width, size, value, width)
     if ddx != NULL:
@@ -117,31 +131,35 @@ cdef void one_stamp(const float *factors, double x, double y, const Workspace *s
         cs_six_taps(s.rows, step, across, dy, size, width, size, ddy, width)
 
 
-def check(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y, Py_ssize_t size,
-          Py_ssize_t oversampling):
-    """Raise ValueError when shapes do not fit together or a side is even."""
-    if y.shape[0] != x.shape[0] or factors.shape[0] != x.shape[0] or factors.shape[1] != planes.shape[0]:
-        raise ValueError("x, y and factors must be as many, and factors as many a star as planes")
-    if size % 2 == 0 or planes.shape[1] % 2 == 0 or planes.shape[1] != planes.shape[2] or oversampling < 1:
-        raise ValueError("stamps and planes must be square with odd sides, oversampling at least 1")
+cdef int check(const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x, const double[::1] y, Py_ssize_t size,
+               Py_ssize_t oversampling) except -1:
+    """Raise ValueError when shapes do not fit together, a side is even, or a number is out of range."""
+    if y.shape[0] != x.shape[0] or factors.shape[0] != x.shape[0] or factors.shape[1] != grids.shape[0] or grids.shape[0] == 0:
+        raise ValueError("x, y and factors must be as many, and factors as many a star as there are grids, at least one")
+    if size % 2 == 0 or grids.shape[1] % 2 == 0 or grids.shape[1] != grids.shape[2]:
+        raise ValueError(f"stamps of {size} and grids of {grids.shape[1]} by {grids.shape[2]}: both must be square with odd sides")
+    if not (1 <= size <= LARGEST and 1 <= oversampling <= LARGEST//size):
+        raise ValueError(f"stamps of {size} pixels with {oversampling} samples in each: at least 1 of both, and at most {LARGEST} "
+                         "along a side, can be rendered")
+    return 0
 
 
-def render(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
+def render(const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
            Py_ssize_t size, Py_ssize_t oversampling, bint derivatives):
     """Stamps of stars, centred on the pixels floor(x+0.5), floor(y+0.5).
 
     Parameters
     ----------
-    planes : memoryview, shape (k, m, m), float32
+    grids : memoryview, shape (k, m, m), float32
         Quintic B-spline coefficients, m odd, the PSF's centre in the middle; `oversampling` samples a pixel.
     factors : memoryview, shape (n, k), float32
-        Factor of each plane for each star.
+        Factor of each grid for each star.
     x, y : memoryview, shape (n,), float64
-        Positions, pixels.
+        Positions, pixels; stamps are NaN where one is not finite.
     size : int
         Odd side of the stamps.
     oversampling : int
-        Samples of the planes in a pixel.
+        Samples of the grids in a pixel.
     derivatives : bool
         Also give the gradient with respect to the position.
 
@@ -158,13 +176,13 @@ def render(const float[:, :, ::1] planes, const float[:, ::1] factors, const dou
         When scratch memory cannot be had.
     """
     cdef Py_ssize_t n = x.shape[0], k
-    check(planes, factors, x, y, size, oversampling)
+    check(grids, factors, x, y, size, oversampling)
     many = n if derivatives else 0
     stamps = np.empty((n, size, size), np.float32)
     slopes_x, slopes_y = np.empty((many, size, size), np.float32), np.empty((many, size, size), np.float32)
     cdef float[:, :, ::1] value = stamps, ddx = slopes_x, ddy = slopes_y
     cdef Workspace work
-    if not prepare(&work, planes, size, size, oversampling):
+    if not prepare(&work, grids, size, size, oversampling):
         raise MemoryError(f"no memory for a stamp of {size} pixels")
     with nogil:
         for k in range(n):
@@ -176,18 +194,18 @@ def render(const float[:, :, ::1] planes, const float[:, ::1] factors, const dou
     return stamps, slopes_x, slopes_y
 
 
-def render_packed(const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
+def render_packed(const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
                   Py_ssize_t size, Py_ssize_t oversampling, float[::1] buffer, const Py_ssize_t[::1] offset, Py_ssize_t stride):
     """Stamps and gradients as `render`, straight into the flat buffer of the design kernels.
 
     Parameters
     ----------
-    planes, factors, x, y, size, oversampling
+    grids, factors, x, y, size, oversampling
         As `render`.
     buffer : memoryview, float32
-        Changed: three planes of `size` rows, `stride` apart, zero past the size, for each star.
+        Changed: three stamps of `size` rows, `stride` apart, zero past the size, for each star.
     offset : memoryview, shape (n,)
-        Where each star's planes start.
+        Where each star's stamps start.
     stride : int
         Distance of rows, at least size.
 
@@ -198,30 +216,34 @@ def render_packed(const float[:, :, ::1] planes, const float[:, ::1] factors, co
     MemoryError
         When scratch memory cannot be had.
     """
-    cdef Py_ssize_t n = x.shape[0], k, plane = size*stride
-    check(planes, factors, x, y, size, oversampling)
-    if stride < size or offset.shape[0] != n or (n and (np.min(offset) < 0 or np.max(offset)+3*plane > buffer.shape[0])):
-        raise ValueError("the stamps do not fit into the buffer")
+    cdef Py_ssize_t n = x.shape[0], k, one
+    check(grids, factors, x, y, size, oversampling)
+    if not size <= stride <= LARGEST or offset.shape[0] != n:
+        raise ValueError(f"rows of {size} pixels cannot be {stride} apart, or there are {offset.shape[0]} offsets for {n} stars")
+    one = size*stride
+    if n and not 0 <= np.min(offset) <= np.max(offset) <= buffer.shape[0]-3*one:
+        raise ValueError(f"the stamps do not fit into the buffer: three of {size} rows, {stride} apart, for each of {n} stars, "
+                         f"in {buffer.shape[0]} values")
     cdef Workspace work
     cdef float *out
-    if not prepare(&work, planes, size, stride, oversampling):
+    if not prepare(&work, grids, size, stride, oversampling):
         raise MemoryError(f"no memory for a stamp of {size} pixels")
     with nogil:
         for k in range(n):
             out = &buffer[offset[k]]
-            one_stamp(&factors[k, 0], x[k], y[k], &work, out, out+plane, out+2*plane)
+            one_stamp(&factors[k, 0], x[k], y[k], &work, out, out+one, out+2*one)
     free(work.memory)
 
 
-def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float[:, ::1] factors, const double[::1] x,
+def add_rendered(float[:, ::1] image, const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x,
                  const double[::1] y, const double[::1] flux, Py_ssize_t size, Py_ssize_t oversampling, Py_ssize_t top=0):
-    """Add stars to an image, in place; what leaves the image is cut.
+    """Add stars to an image, in place; what leaves the image is cut, and stars whose position is not finite are left out.
 
     Parameters
     ----------
     image : memoryview, shape (ny, nx), float32
         Changed.
-    planes, factors, x, y, size, oversampling
+    grids, factors, x, y, size, oversampling
         As `render`.
     flux : memoryview, shape (n,), float64
     top : int
@@ -234,22 +256,24 @@ def add_rendered(float[:, ::1] image, const float[:, :, ::1] planes, const float
     MemoryError
         When scratch memory cannot be had.
     """
-    cdef Py_ssize_t n = x.shape[0], ny = image.shape[0], nx = image.shape[1]
-    cdef Py_ssize_t k, x0, y0, first, last, low, high, width = (size+7)//8*8
-    check(planes, factors, x, y, size, oversampling)
-    if flux.shape[0] != n:
-        raise ValueError("x and flux must be as many")
+    cdef Py_ssize_t n = x.shape[0], ny = image.shape[0], nx = image.shape[1], k, x0, y0, wide, width = (size+7)//8*8
+    check(grids, factors, x, y, size, oversampling)
+    if flux.shape[0] != n or not -FAR <= top <= FAR:
+        raise ValueError(f"x and flux must be as many, and top, {top}, a row")
     stamp = np.empty((size, width), np.float32)
     cdef float[:, ::1] value = stamp
+    cdef Part part
     cdef Workspace work
-    if not prepare(&work, planes, size, width, oversampling):
+    if not prepare(&work, grids, size, width, oversampling):
         raise MemoryError(f"no memory for a stamp of {size} pixels")
     with nogil:
         for k in range(n):
-            x0, y0 = <Py_ssize_t> floor(x[k]+0.5)-size//2, <Py_ssize_t> floor(y[k]+0.5)-size//2-top
-            # past its size a row holds zeros, which may be added where there is room
-            first, last, low, high = max(0, -x0), min(width, nx-x0), max(0, -y0), min(size, ny-y0)
-            if min(size, last) > first and high > low:
+            x0, y0 = first_pixel(x[k], size), first_pixel(y[k], size)-top
+            part = part_on_image(x0, y0, size, ny, nx)
+            if part.high > 0:
                 one_stamp(&factors[k, 0], x[k], y[k], &work, &value[0, 0], NULL, NULL)
-                cs_add(&value[low, first], width, <float> flux[k], <int> (high-low), <int> (last-first), &image[y0+low, x0+first], nx)
+                # past its size a row holds zeros, which may be added where there is room
+                wide = min(width, nx-x0)-part.left
+                cs_add(&value[part.low, part.left], width, <float> flux[k], part.high, <int> wide,
+                       &image[y0+part.low, x0+part.left], nx)
     free(work.memory)

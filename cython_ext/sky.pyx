@@ -93,6 +93,17 @@ cdef double clipped_mean(const float[:, ::1] image, const float[:, ::1] weight, 
     return total/norm if norm > 0 else 0.5*(low+high)
 
 
+cdef int check_edges(const Py_ssize_t[::1] edges, Py_ssize_t pixels) except -1:
+    """Raise ValueError unless there are two edges at least, which do not descend, of blocks within so many pixels."""
+    cdef Py_ssize_t k
+    if edges.shape[0] < 2 or edges[0] < 0 or edges[edges.shape[0]-1] > pixels:
+        raise ValueError(f"block edges must be two at least, and lie within the {pixels} pixels of the image")
+    for k in range(edges.shape[0]-1):
+        if edges[k+1] < edges[k]:
+            raise ValueError(f"block edges descend from {edges[k]} to {edges[k+1]}")
+    return 0
+
+
 def block_statistics(const float[:, ::1] image, const float[:, ::1] weight, const Py_ssize_t[::1] edges_y,
                      const Py_ssize_t[::1] edges_x, double clip):
     """Median, half widths and clipped mean of the pixels with positive weight in each block of a grid.
@@ -101,7 +112,7 @@ def block_statistics(const float[:, ::1] image, const float[:, ::1] weight, cons
     ----------
     image, weight : memoryview, shape (ny, nx), float32
     edges_y, edges_x : memoryview
-        Block edges in pixels, increasing.
+        Block edges in pixels, not descending.
     clip : float
         The mean is over pixels within so many lower half widths (one sigma for Gaussian noise) of the median.
 
@@ -115,11 +126,11 @@ def block_statistics(const float[:, ::1] image, const float[:, ::1] weight, cons
     Raises
     ------
     ValueError
-        When an edge lies outside the image or the shapes differ.
+        When edges are fewer than two, descend or lie outside the image, or the shapes differ.
     """
     cdef Py_ssize_t by = edges_y.shape[0]-1, bx = edges_x.shape[0]-1, i, j, n, most
-    if edges_y[0] < 0 or edges_x[0] < 0 or edges_y[by] > image.shape[0] or edges_x[bx] > image.shape[1]:
-        raise ValueError("block edges leave the image")
+    check_edges(edges_y, image.shape[0])
+    check_edges(edges_x, image.shape[1])
     if weight.shape[0] != image.shape[0] or weight.shape[1] != image.shape[1]:
         raise ValueError("image and weight must have the same shape")
     values, counts = np.full((by, bx, 4), np.nan), np.zeros((by, bx), np.int64)
@@ -178,6 +189,8 @@ def spline_rows(const float[:, ::1] values, const float[:, ::1] bends, const Py_
         raise ValueError("values and bends, weights and out must belong to the same rows, knots and pixels")
     if knots < 2 or start[0] != 0 or start[knots-1] != nx or (np.diff(start) < 0).any():
         raise ValueError("pieces must cover the rows, in order")
+    if nx == 0:
+        return
     cdef const float *a = &weights[0, 0]
     cdef const float *b = &weights[1, 0]
     cdef const float *c = &weights[2, 0]

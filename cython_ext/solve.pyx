@@ -4,8 +4,11 @@ import numpy as np
 from libc.math cimport fabs, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from crowdsource.cython_ext.pairs cimport check_numbers, check_pairs
 from crowdsource.cython_ext.smallchol cimport cholesky, invert3
 
+
+cdef Py_ssize_t MOST_PAIRS = 2**31-1
 
 cdef extern from "simd.h" nogil:
     void cs_block_row(const float *blocks, const int *others, Py_ssize_t count, const double *x, double *y, Py_ssize_t own) noexcept
@@ -54,6 +57,7 @@ cdef double advance(const double[:, ::1] inverse, double alpha, const double[:, 
 
 
 cdef double dot(const double[:, ::1] a, const double[:, ::1] b) noexcept nogil:
+    """Product of two vectors of which three numbers a source count."""
     cdef double s = 0
     cdef Py_ssize_t k
     for k in range(a.shape[0]):
@@ -61,11 +65,11 @@ cdef double dot(const double[:, ::1] a, const double[:, ::1] b) noexcept nogil:
     return s
 
 
-cdef void block_inverse(const double[:, ::1] diagonal, double[:, ::1] inverse, int planes) noexcept nogil:
-    """Inverse of each diagonal block, of its first entry alone where planes is 1; zeros where it is singular."""
+cdef void block_inverse(const double[:, ::1] diagonal, double[:, ::1] inverse, int n_parameters) noexcept nogil:
+    """Inverse of each diagonal block, of its first entry alone where n_parameters is 1; zeros where it is singular."""
     cdef Py_ssize_t k, q
     for k in range(diagonal.shape[0]):
-        if planes == 3 and invert3(&diagonal[k, 0], &inverse[k, 0]) == 0:
+        if n_parameters == 3 and invert3(&diagonal[k, 0], &inverse[k, 0]) == 0:
             continue
         for q in range(9):
             inverse[k, q] = 0
@@ -73,8 +77,16 @@ cdef void block_inverse(const double[:, ::1] diagonal, double[:, ::1] inverse, i
             inverse[k, 0] = 1/diagonal[k, 0]
 
 
+cdef int check_matrix(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                      const int[::1] indices) except -1:
+    """Raise ValueError unless blocks have nine columns and partners are sources."""
+    if diagonal.shape[1] != 9 or blocks.shape[1] != 9:
+        raise ValueError(f"diagonal and blocks have {diagonal.shape[1]} and {blocks.shape[1]} columns: both need nine")
+    return check_pairs(indptr, indices, diagonal.shape[0])
+
+
 def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
-                        const int[::1] indices, const double[:, ::1] rhs, int planes, double tolerance, int max_iterations):
+                        const int[::1] indices, const double[:, ::1] rhs, int n_parameters, double tolerance, int max_iterations):
     """Solve N x = rhs with a 3x3 block Jacobi preconditioner, from x = 0.
 
     Parameters
@@ -87,7 +99,7 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
         Partners of each owner, as in `design.overlaps`.
     rhs : memoryview, shape (n, 3), float64
         Right-hand side.
-    planes : int
+    n_parameters : int
         3 to solve for all, 1 for the first of each three alone, the other two staying 0.
     tolerance : float
         Stop when the preconditioned residual norm fell by this factor.
@@ -100,10 +112,17 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
     iterations : int
     reduction : float
         Final over first preconditioned residual norm.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, partners are no sources, or `n_parameters` is neither 1 nor 3.
     """
     cdef Py_ssize_t n = diagonal.shape[0]
-    if rhs.shape[0] != n or rhs.shape[1] != 3 or diagonal.shape[1] != 9 or blocks.shape[1] != 9:
-        raise ValueError("diagonal and blocks need nine columns, rhs three")
+    check_matrix(diagonal, blocks, indptr, indices)
+    if rhs.shape[0] != n or rhs.shape[1] != 3 or blocks.shape[0] < indices.shape[0] or n_parameters not in (1, 3):
+        raise ValueError(f"rhs needs three numbers for each of {n} sources, blocks as many rows as there are indices, and "
+                         f"n_parameters must be 1 or 3, not {n_parameters}")
     solution, work = np.zeros((n, 4)), np.zeros((4, n, 4))
     inverses = np.zeros((n, 9))
     work[0, :, :3] = rhs
@@ -115,7 +134,7 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
         memcpy(tail, &blocks[indices.shape[0]-1, 0], 9*sizeof(float))
     tail[9] = 0
     with nogil:
-        block_inverse(diagonal, inverse, planes)
+        block_inverse(diagonal, inverse, n_parameters)
         rz = first = advance(inverse, 0, p, w, x, r, z)
         while iteration < max_iterations and rz > tolerance*tolerance*first:
             multiply(diagonal, blocks, indptr, indices, tail, z, beta, p, w)
@@ -142,6 +161,8 @@ cdef int strongest(const double[:, ::1] diagonal, const float[:, ::1] blocks, co
     cdef double[64] weight
     cdef double c
     cdef Py_ssize_t m, b
+    if most == 0:
+        return 0
     for m in range(indptr[k], indptr[k+1]):
         b = indices[m]
         if b >= end:
@@ -203,7 +224,7 @@ def partners(const long long[::1] indptr, const int[::1] indices):
     Parameters
     ----------
     indptr, indices
-        Partners that each source owns.
+        Partners that each source owns, at most 2^31-1.
 
     Returns
     -------
@@ -211,14 +232,22 @@ def partners(const long long[::1] indptr, const int[::1] indices):
     indices, near : ndarray, int32
         Partners, and the number of each pair's block: itself where the source owns it, its complement ``~number`` where the
         partner does.
+
+    Raises
+    ------
+    ValueError
+        When partners are no sources, or pairs are too many to be numbered.
     """
     cdef Py_ssize_t n = indptr.shape[0]-1, k, m, at
+    check_pairs(indptr, indices, n)
+    if indptr[n] > MOST_PAIRS:
+        raise ValueError(f"{indptr[n]} pairs are too many: at most {MOST_PAIRS} can be numbered")
     ends = np.zeros(n+1, np.int64)
-    everyone, numbers = np.empty(2*indices.shape[0], np.int32), np.empty(2*indices.shape[0], np.int32)
+    everyone, numbers = np.empty(2*indptr[n], np.int32), np.empty(2*indptr[n], np.int32)
     cdef long long[::1] end = ends
     cdef int[::1] partner = everyone, near = numbers
     with nogil:
-        for m in range(indices.shape[0]):
+        for m in range(indptr[n]):
             end[indices[m]+1] += 1
         for k in range(n):
             end[k+1] += end[k]+indptr[k+1]-indptr[k]
@@ -235,6 +264,17 @@ def partners(const long long[::1] indptr, const int[::1] indices):
                 partner[at], near[at] = <int> k, <int> ~m
                 end[indices[m]] += 1
     return np.r_[0, ends[:n]], everyone, numbers
+
+
+cdef int check_neighbours(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
+                          const int[::1] indices, const int[::1] near, int most) except -1:
+    """Raise ValueError unless all partners are sources, each with a block, and a local matrix of `most` of them can be had."""
+    check_matrix(diagonal, blocks, indptr, indices)
+    if not 0 <= most <= 64:
+        raise ValueError(f"most is {most}: must be between 0 and 64")
+    if near.shape[0] < indptr[diagonal.shape[0]]:
+        raise ValueError(f"near has {near.shape[0]} numbers: it needs one for each of {indptr[diagonal.shape[0]]} partners")
+    return check_numbers(near, indptr[diagonal.shape[0]], blocks.shape[0], True, "near")
 
 
 def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,
@@ -259,11 +299,15 @@ def local_covariance(const double[:, ::1] diagonal, const float[:, ::1] blocks, 
     -------
     ndarray, shape (n, 9), float64
         Covariance blocks; infinite where the local matrix is singular.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, partners are no sources, there are no such blocks, or `most` is out of range.
     """
     cdef Py_ssize_t n = diagonal.shape[0], k
     cdef int count, size, stride = 3*(most+1), i, j, q
-    if most < 0 or most > 64:
-        raise ValueError("most must be between 0 and 64")
+    check_neighbours(diagonal, blocks, indptr, indices, near, most)
     result = np.full((n, 9), np.inf)
     cdef double[:, ::1] out = result
     cdef int[65] chosen
@@ -315,12 +359,18 @@ def trial_fluxes(const double[:, ::1] diagonal, const float[:, ::1] blocks, cons
     -------
     ndarray, shape (n-first, 2), float64
         Flux and variance; 0 and infinite for a candidate that its neighbours can stand for.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, partners are no sources, there are no such blocks, or `first` or `most` is out of range.
     """
     cdef Py_ssize_t n = diagonal.shape[0], k, m
     cdef int count, size, stride = 3*max(1, most), i, j
     cdef double information, projection, t
-    if most < 0 or most > 64:
-        raise ValueError("most must be between 0 and 64")
+    check_neighbours(diagonal, blocks, indptr, indices, near, most)
+    if rhs.shape[0] != n or rhs.shape[1] != 3 or not 0 <= first <= n:
+        raise ValueError(f"rhs needs three numbers for each of {n} sources, and first must be one of them or {n}, not {first}")
     result = np.zeros((n-first, 2))
     result[:, 1] = np.inf
     cdef double[:, ::1] out = result

@@ -1,4 +1,5 @@
 """The loop on small simulated fields: what it finds, how honest it is, and that nothing but its input decides the result."""
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -382,8 +383,33 @@ def test_forced_fit_of_the_truth_is_unbiased_in_a_crowd(field):
     assert 0.4 < 1.4826*np.median(np.abs(pull)) < 1.5
 
 
+def test_given_sources_far_off_the_image_cost_nothing_and_change_nothing(field):
+    stars, image = field.truth[field.truth["snr"] > 5], field.image()
+    x, y = np.array(stars["x"]), np.array(stars["y"])
+    # one at a million pixels, one as far as is allowed, and a mark for "unknown" that many rows share
+    far_x, far_y = np.r_[1e6, 1e9, np.full(3000, -9999.)], np.r_[1e6, -1e9, np.full(3000, -9999.)]
+
+    def forced(*position):
+        config = FitConfig(min_passes=2, max_passes=2, psf=PSFConfig(refit=False))
+        return fit(image, FieldPSF.of(field.psf), config, sources=dict(zip("xy", position))).catalog
+
+    near = forced(x, y)
+    tracemalloc.start()
+    try:
+        catalog = forced(np.r_[x, far_x], np.r_[y, far_y])
+        assert tracemalloc.get_traced_memory()[1] < 300e6
+    finally:
+        tracemalloc.stop()
+    assert len(catalog) == len(x)+len(far_x)
+    for name in near.colnames:
+        np.testing.assert_array_equal(catalog[name][:len(x)], near[name], name)
+    far = {name: np.array(catalog[name])[len(x):] for name in ("x", "flux")}
+    assert not far["flux"].any() and np.array_equal(far["x"], far_x)
+
+
 @pytest.mark.parametrize("arguments, message", [
-    (dict(sources=dict(x=[1., np.nan], y=[1., 1.])), "finite"), (dict(sky=np.zeros((3, 3))), r"sky has shape \(3, 3\)")])
+    (dict(sources=dict(x=[1., np.nan], y=[1., 1.])), "finite"), (dict(sources=dict(x=[1., 2e9], y=[1., 1.])), "within 1e.09 pixels"),
+    (dict(sources=dict(x=[1., 1.], y=[1., -1e300])), "within 1e.09 pixels"), (dict(sky=np.zeros((3, 3))), r"sky has shape \(3, 3\)")])
 def test_input_that_does_not_suit_the_image(arguments, message):
     with pytest.raises(InputError, match=message):
         fit(noise_image(), FieldPSF.moffat((90, 100), 4.), **arguments)

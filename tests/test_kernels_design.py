@@ -1,4 +1,6 @@
 """Design kernels against their slow twins: stamps that leave the image, of mixed sizes, over pixels without weight."""
+import tracemalloc
+
 import numpy as np
 import pytest
 from crowdsource.cython_ext import design as kernel
@@ -108,27 +110,27 @@ def pairs(indptr, indices):
 @pytest.mark.parametrize("seed, least", [(1, 1), (2, 1), (3, 5)])
 def test_overlaps_are_all_pairs_that_share_pixels_once_at_their_owner(cell, seed, least):
     layout = random_stamps(60, seed).layout
-    indptr, indices = kernel.overlaps(layout, least, cell)
-    assert pairs(indptr, indices) == pairs(*reference.overlaps(layout, least))
+    indptr, indices = kernel.overlaps(layout, SHAPE, least, cell)
+    assert pairs(indptr, indices) == pairs(*reference.overlaps(layout, SHAPE, least))
     assert len(pairs(indptr, indices)) == len(indices) == indptr[-1]
 
 
 def test_stamps_that_touch_without_sharing_a_pixel_do_not_overlap():
     layout = np.array([[0, 5, 8, 0, 0], [0, 5, 8, 5, 0], [0, 5, 8, 4, 4], [0, 9, 16, -9, 0]], dtype=np.intp)
     # a corner pixel is shared by the first and third
-    assert pairs(*kernel.overlaps(layout)) == {(0, 2), (1, 2)}
+    assert pairs(*kernel.overlaps(layout, SHAPE)) == {(0, 2), (1, 2)}
 
 
 def test_no_sources_and_one_source():
     for n in (0, 1):
-        indptr, indices = kernel.overlaps(np.array([[0, 5, 8, 3, 3]]*n, dtype=np.intp).reshape(n, 5))
+        indptr, indices = kernel.overlaps(np.array([[0, 5, 8, 3, 3]]*n, dtype=np.intp).reshape(n, 5), SHAPE)
         assert len(indptr) == n+1 and len(indices) == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_normal_equations_agree_with_pasted_columns(seed):
     stamps, (ivar, residual) = random_stamps(40, seed), planes_of_pixels()
-    indptr, indices = kernel.overlaps(stamps.layout)
+    indptr, indices = kernel.overlaps(stamps.layout, SHAPE)
     fast = kernel.normal_equations(stamps.buffer, stamps.layout, ivar, residual, indptr, indices)
     slow = reference.normal_equations(stamps.buffer, stamps.layout, ivar, residual, indptr, indices)
     # float32 sums of up to 529 products of order 1
@@ -143,7 +145,7 @@ def test_block_of_a_pair_is_the_same_whoever_owns_it():
     swapped = StampSet(stamps.buffer, np.ascontiguousarray(stamps.layout[::-1]))
     stamps.layout[:, 3:] = (10, 11), (14, 9)
     swapped.layout[:, 3:] = (14, 9), (10, 11)
-    one, two = (kernel.normal_equations(s.buffer, s.layout, ivar, residual, *kernel.overlaps(s.layout))[1]
+    one, two = (kernel.normal_equations(s.buffer, s.layout, ivar, residual, *kernel.overlaps(s.layout, SHAPE))[1]
                 for s in (stamps, swapped))
     assert np.allclose(one[0], two[0].T, atol=1e-5)
 
@@ -152,7 +154,7 @@ def test_normal_equations_check_shapes():
     stamps, (ivar, residual) = random_stamps(8), planes_of_pixels()
     with pytest.raises(ValueError, match="same shape"):
         kernel.normal_equations(stamps.buffer, stamps.layout, ivar, np.ascontiguousarray(residual[:-1]),
-                                *kernel.overlaps(stamps.layout))
+                                *kernel.overlaps(stamps.layout, SHAPE))
 
 
 @pytest.mark.parametrize("planes", [1, 3])
@@ -163,3 +165,35 @@ def test_sparse_columns_agree_with_pasted_columns(planes):
     slow = reference.sparse_columns(stamps.buffer, stamps.layout, root, planes)
     assert np.allclose(fast[0], slow[0], rtol=1e-6)
     assert np.array_equal(fast[1], slow[1]) and np.array_equal(fast[2], slow[2])
+
+
+def test_far_sources_take_no_more_memory_than_near_ones():
+    layout = random_stamps(60).layout
+    far = layout.copy()
+    far[::3, 3:] = [[2**30, -2**30], [-2**30, 5], [7, 10**6], [-9999, -9999]]*5
+    tracemalloc.start()
+    try:
+        indptr, indices = kernel.overlaps(far, SHAPE)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    near = np.arange(60) % 3 > 0
+    assert pairs(indptr, indices) == {(a, b) for a, b in pairs(*kernel.overlaps(layout, SHAPE)) if near[a] and near[b]}
+
+
+def test_sources_off_the_image_have_no_partners_however_many_share_a_place():
+    layout = np.tile(np.array([0, 19, 24, -9999, -9999], dtype=np.intp), (20_000, 1))
+    layout[5, 3:], layout[7, 3:] = (3, 4), (-18, -18)
+    indptr, indices = kernel.overlaps(layout, SHAPE)
+    # one pixel of the second is on the image, none of the others
+    assert pairs(indptr, indices) == set() and indptr[-1] == 0
+    layout[7, 3:] = -14, -14
+    assert pairs(*kernel.overlaps(layout, SHAPE)) == {(5, 7)}
+
+
+def test_a_pair_of_which_the_smaller_owns_is_computed_as_well():
+    stamps, (ivar, residual) = random_stamps(2, 5, (9, 23)), planes_of_pixels()
+    stamps.layout[:, 3:] = (10, 11), (4, 9)
+    indptr, indices = (np.array(v, dtype=t) for v, t in (([0, 1, 2], np.int64), ([1, 0], np.int32)))
+    blocks = kernel.normal_equations(stamps.buffer, stamps.layout, ivar, residual, indptr, indices)[1]
+    assert np.abs(blocks[0]).max() > 1 and np.allclose(blocks[0], blocks[1].T, atol=1e-4)

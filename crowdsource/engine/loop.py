@@ -25,6 +25,8 @@ from .state import LAST, SEARCH, FitResult, PassState
 
 log = logging.getLogger(__name__)
 
+FARTHEST = 1e9
+"""How far from the image a given source may be, pixels: kernels number pixels by 32-bit integers."""
 SKY_SAMPLE = 8
 """The median of the sky, which is smooth, is taken over one in so many pixels along each axis."""
 
@@ -99,6 +101,8 @@ def _given(table, image, listed, half):
     x, y = (np.atleast_1d(np.array(table[c], dtype=np.float64))-o for c, o in zip("xy", image.origin))
     if not (np.isfinite(x) & np.isfinite(y)).all():
         raise InputError("positions of given sources must be finite: remove the rows with NaN")
+    if not listed and max(np.abs(x).max(initial=0), np.abs(y).max(initial=0)) > FARTHEST:
+        raise InputError(f"positions of given sources must lie within {FARTHEST:g} pixels of the image: remove the others")
     rows = Sources.new(x, y, bright=listed)
     if not listed:
         return rows

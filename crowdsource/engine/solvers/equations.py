@@ -96,7 +96,7 @@ def build_normal(problem, min_overlap=1):
     NormalEquations
     """
     stamps = problem.stamps
-    indptr, indices = design_kernel.overlaps(stamps.layout, min_overlap)
+    indptr, indices = design_kernel.overlaps(stamps.layout, problem.ivar.shape, min_overlap)
     diagonal, blocks, rhs = design_kernel.normal_equations(stamps.buffer, stamps.layout, problem.ivar, problem.residual, indptr,
                                                            indices)
     return NormalEquations(diagonal, blocks, indptr, indices, rhs)
