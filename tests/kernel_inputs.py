@@ -53,8 +53,10 @@ def design_calls(rng):
     both = dict(zip(("indptr", "indices", "near"), solve.partners(indptr, indices)))
     pairs, stamp_set = dict(indptr=indptr, indices=indices), dict(buffer=buffer, layout=layout)
     return [
-        Call(design.pack, dict(stamps=stamps, buffer=np.ones(12*9*16, np.float32), offset=np.arange(12)*9*16, stride=16), ("buffer",)),
-        Call(design.add_stamps, dict(image=residual, stamps=stamps, x0=corner[0], y0=corner[1], flux=rng.normal(size=12)), ("image",)),
+        Call(design.pack, dict(stamps=stamps, buffer=np.ones(12*9*16, np.float32), offset=np.arange(12)*9*16, stride=16),
+             ("buffer",)),
+        Call(design.add_stamps, dict(image=residual, stamps=stamps, x0=corner[0], y0=corner[1], flux=rng.normal(size=12)),
+             ("image",)),
         Call(design.overlaps, dict(layout=layout, shape=SHAPE, least=2, cell=16)),
         Call(design.normal_equations, dict(**stamp_set, ivar=ivar, residual=residual, **pairs)),
         Call(design.project, dict(**stamp_set, image=residual, n_parameters=3)),
@@ -79,7 +81,8 @@ def stamp_calls(rng):
         Call(render.render_packed, dict(**star, **sampled, buffer=np.ones(20*3*9*16, np.float32), offset=np.arange(20)*3*9*16,
                                         stride=16), ("buffer",)),
         Call(render.add_rendered, dict(image=image, **star, flux=flux, **sampled, top=2), ("image",)),
-        Call(measure.measure, dict(residual=image, model=image+1, ivar=ivar, stamps=stamps, x0=corner[0], y0=corner[1], flux=flux)),
+        Call(measure.measure, dict(residual=image, model=image+1, ivar=ivar, stamps=stamps, x0=corner[0], y0=corner[1],
+                                   flux=flux)),
         Call(measure.cutouts, dict(plane=image, x0=corner[0], y0=corner[1], side=7)),
         Call(measure.chi2, dict(data=image, sky=image/2, model=image/3, ivar=ivar)),
         Call(merge.group_models, dict(stamps=groups[0], x0=pair[0], y0=pair[1], flux=rng.normal(size=(6, 3)), side=9)),
@@ -127,7 +130,8 @@ def sky_calls(rng):
         Call(match.cover, dict(points=points, half=half, dense=dense, owner=np.full(n, -1), rounds=5), ("owner",)),
         Call(match.nearest_centres, dict(centres=points, xyz=points.vectors, **at, half=half)),
         Call(match.settle, dict(near=near_, d2=d2, rank=np.arange(n), source=source, centres=n, rounds=9)),
-        Call(match.absorb, dict(centres=points, members=own, xyz=points.vectors, limit=half, source=source, counted=usable, ratio=1)),
+        Call(match.absorb, dict(centres=points, members=own, xyz=points.vectors, limit=half, source=source, counted=usable,
+                                ratio=1)),
         Call(average.members_of, dict(owner=rng.integers(-1, 50, n), objects=50)),
         Call(average.roles, dict(**members, visit=visit, source=source, usable=usable, sigma=sigma, separation=apart, policy=1)),
         Call(average.mean_fluxes, dict(**members, band=band, source=source, flux=flux, use=use, ok=usable, bands=2, clip=3.)),

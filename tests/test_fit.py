@@ -408,8 +408,10 @@ def test_given_sources_far_off_the_image_cost_nothing_and_change_nothing(field):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(sources=dict(x=[1., np.nan], y=[1., 1.])), "finite"), (dict(sources=dict(x=[1., 2e9], y=[1., 1.])), "within 1e.09 pixels"),
-    (dict(sources=dict(x=[1., 1.], y=[1., -1e300])), "within 1e.09 pixels"), (dict(sky=np.zeros((3, 3))), r"sky has shape \(3, 3\)")])
+    (dict(sources=dict(x=[1., np.nan], y=[1., 1.])), "finite"),
+    (dict(sources=dict(x=[1., 2e9], y=[1., 1.])), "within 1e.09 pixels"),
+    (dict(sources=dict(x=[1., 1.], y=[1., -1e300])), "within 1e.09 pixels"),
+    (dict(sky=np.zeros((3, 3))), r"sky has shape \(3, 3\)")])
 def test_input_that_does_not_suit_the_image(arguments, message):
     with pytest.raises(InputError, match=message):
         fit(noise_image(), FieldPSF.moffat((90, 100), 4.), **arguments)

@@ -22,8 +22,8 @@ def test_the_calls_are_those_of_all_kernels():
 
 def damaged(array):
     """Arrays that are like a good one but for what a caller may get wrong, by name."""
-    kinds = dict(none=None, empty=np.zeros((0,)*array.ndim, array.dtype), short=array[:-1].copy(), long=np.concatenate([array, array]),
-                 one=array[:1].copy())
+    kinds = dict(none=None, empty=np.zeros((0,)*array.ndim, array.dtype), one=array[:1].copy(), short=array[:-1].copy(),
+                 long=np.concatenate([array, array]))
     if array.ndim > 1:
         kinds |= dict(narrow=np.ascontiguousarray(array[..., :-1]), wide=np.concatenate([array, array], axis=-1),
                       low=np.ascontiguousarray(array[:, :-1]))
@@ -68,8 +68,9 @@ def changed_layout(row, column, value):
 
 @pytest.mark.parametrize("name", ["normal_equations", "project", "spread", "sparse_columns"])
 @pytest.mark.parametrize("row, column, value, message", [
-    (3, 0, -1, "source 3 leave the buffer"), (39, 0, 10**6, "source 39 leave the buffer"), (5, 1, 0, "source 5 has a stamp of 0 pixels"),
-    (5, 1, -7, "size must be at least 1"), (5, 2, 9, "multiple of eight"), (7, 1, 25, "at least the size"),
+    (3, 0, -1, "source 3 leave the buffer"), (39, 0, 10**6, "source 39 leave the buffer"),
+    (5, 1, 0, "source 5 has a stamp of 0 pixels"), (5, 1, -7, "size must be at least 1"), (5, 2, 9, "multiple of eight"),
+    (7, 1, 25, "at least the size"),
     (39, 2, 1 << 20, "leave the buffer"), (7, 2, 1 << 62, "stride at least the size"), (2, 3, 2**31, "begins at"),
     (2, 4, -2**63, "begins at")])
 def test_stamps_must_lie_in_their_buffer(name, row, column, value, message):
@@ -94,8 +95,8 @@ def changed(array, at, value):
     return other
 
 
-@pytest.mark.parametrize("name", ["design.normal_equations", "solve.conjugate_gradients", "solve.partners", "solve.local_covariance",
-                                  "solve.trial_fluxes"])
+@pytest.mark.parametrize("name", ["design.normal_equations", "solve.conjugate_gradients", "solve.partners",
+                                  "solve.local_covariance", "solve.trial_fluxes"])
 def test_partners_must_be_sources(name):
     call, n = CALLS[name], 40
     indptr, indices = call.arguments["indptr"], call.arguments["indices"]
@@ -112,8 +113,9 @@ def test_partners_must_be_sources(name):
 
 @pytest.mark.parametrize("name", ["solve.local_covariance", "solve.trial_fluxes"])
 @pytest.mark.parametrize("other, message", [
-    (dict(most=65), "between 0 and 64"), (dict(most=-1), "between 0 and 64"), (dict(blocks=np.zeros((3, 9), np.float32)), "there are 3"),
-    (dict(near=np.zeros(3, np.int32)), "near has 3 numbers"), (dict(diagonal=np.zeros((40, 6))), "need nine")])
+    (dict(most=65), "between 0 and 64"), (dict(most=-1), "between 0 and 64"),
+    (dict(blocks=np.zeros((3, 9), np.float32)), "there are 3"), (dict(near=np.zeros(3, np.int32)), "near has 3 numbers"),
+    (dict(diagonal=np.zeros((40, 6))), "need nine")])
 def test_neighbours_must_have_blocks(name, other, message):
     with pytest.raises(ValueError, match=message):
         CALLS[name](**other)
@@ -139,7 +141,8 @@ def test_numbers_of_blocks_are_checked_at_both_ends_of_a_pair(number):
     ("measure.measure", dict(stamps=(*[np.zeros((20, 9, 9), np.float32)]*3, np.zeros((20, 9, 7), np.float32))), "same shape"),
     ("measure.measure", dict(stamps=(*[np.zeros((20, 9, 9), np.float32)]*3, np.zeros((20, 7, 9), np.float32))), "same shape"),
     ("measure.cutouts", dict(side=0), "at least 1"),
-    ("merge.group_steps", dict(stamps=(*[np.zeros((6, 3, 7, 7), np.float32)]*2, np.zeros((6, 3, 7, 5), np.float32))), "same shape"),
+    ("merge.group_steps", dict(stamps=(*[np.zeros((6, 3, 7, 7), np.float32)]*2, np.zeros((6, 3, 7, 5), np.float32))),
+     "same shape"),
     ("merge.group_models", dict(stamps=np.zeros((6, 3, 7, 5), np.float32)), "square"),
     ("centroid.centroids", dict(weight=np.zeros((20, 9, 7), np.float32)), "square"),
     ("render.render", dict(size=-1), "at least 1"), ("render.render_packed", dict(size=-1), "at least 1"),
