@@ -3,7 +3,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.simulate import render_stars
 
 SKY, NOISE, GAIN = 100., 3., 4.
@@ -12,7 +12,7 @@ SKY, NOISE, GAIN = 100., 3., 4.
 def star_image(shape, x=(), y=(), flux=(), seed=1, fwhm=4.):
     """Stars on a flat sky with Gaussian noise, float32."""
     x, y, flux = (np.atleast_1d(np.asarray(v, dtype=float)) for v in (x, y, flux))
-    light = render_stars(shape, MoffatWings.constant(shape, fwhm), x, y, flux, np.full(len(x), 51))
+    light = render_stars(shape, MoffatProfile.constant(shape, fwhm), x, y, flux, np.full(len(x), 51))
     return (light+SKY+np.random.default_rng(seed).normal(0, NOISE, shape)).astype(np.float32)
 
 

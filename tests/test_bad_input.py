@@ -22,7 +22,7 @@ from crowdsource.core.image import Image
 from crowdsource.engine.loop import fit
 from crowdsource.engine.schema import columns_of
 from crowdsource.psf.initial import initial_psf
-from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.simulate import star_stamps
 
 SHAPE = (48, 64)
@@ -324,7 +324,7 @@ def test_clipped_pixels_tell_the_saturation(folder):
 def test_very_many_peaks():
     """200,000 stars, one in each nine pixels, in the fewest passes: more than any array, index or buffer expects."""
     side = 1350
-    psf = MoffatWings.constant((side, side), 1.5)
+    psf = MoffatProfile.constant((side, side), 1.5)
     stamp = star_stamps(psf.at([0.], [0.]), np.zeros(1), np.zeros(1), 7)[0]
     rng = np.random.default_rng(1)
     flux = rng.uniform(1800, 2200, (side//3, side//3))

@@ -7,7 +7,7 @@ from crowdsource.engine.centroid import moment_centroids
 from crowdsource.engine.design import model_image, render_stamps
 from crowdsource.engine.solvers import LinearProblem, normal_step, prior_precision
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.stamp import StampWings
+from crowdsource.psf.profiles.stamp import StampProfile
 
 SHAPE = (80, 90)
 SIZE = 19
@@ -15,7 +15,7 @@ SIZE = 19
 
 def gaussian(sigma=2.):
     yy, xx = np.mgrid[-20:21, -20:21]
-    return FieldPSF.of(StampWings.from_stamp(np.exp(-(xx**2+yy**2)/(2*sigma**2)), SHAPE))
+    return FieldPSF.of(StampProfile.from_stamp(np.exp(-(xx**2+yy**2)/(2*sigma**2)), SHAPE))
 
 
 MOFFAT, GAUSSIAN = FieldPSF.moffat(SHAPE, 4., 3.), gaussian()

@@ -36,7 +36,7 @@ def test_every_filter_has_wings_with_spikes():
 @pytest.mark.parametrize("band", "ugrizY")
 def test_the_prior_has_the_headers_width_and_the_filters_wings(band):
     prior = Decam().psf_prior(image(band))
-    assert prior.wings.halo == halos()[band]
+    assert prior.profile.halo == halos()[band]
     assert prior.fwhm() == pytest.approx(4.2, rel=0.05)
     plain = Decam().psf_prior(image("VR")).stamp(201)
     far = np.s_[100, 140:200]
@@ -44,7 +44,7 @@ def test_the_prior_has_the_headers_width_and_the_filters_wings(band):
 
 
 def test_filters_without_wings_have_a_plain_profile():
-    assert Decam().psf_prior(image("VR")).wings.halo is None
+    assert Decam().psf_prior(image("VR")).profile.halo is None
 
 
 def test_the_refit_is_linear_from_ten_stars_on_and_near_the_headers_width():

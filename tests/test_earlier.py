@@ -38,7 +38,7 @@ def arrays(path):
     """The exact PSF of a catalog."""
     with fits.open(path) as hdus:
         psf = read_hdus(hdus)
-    return psf.wings.coefficients, psf.core
+    return psf.profile.coefficients, psf.core
 
 
 def test_sky_and_psf_of_an_earlier_run_are_kept(folder):

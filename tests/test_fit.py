@@ -121,7 +121,7 @@ def test_model_sky_and_residual_account_for_the_image(field, result):
 
 def test_psf_is_that_of_the_field(field, result):
     x, y = result.psf.centre
-    assert result.psf.wings.at([x], [y])[0, 0] == pytest.approx(field.psf.at([x], [y])[0, 0], rel=0.03)
+    assert result.psf.profile.at([x], [y])[0, 0] == pytest.approx(field.psf.at([x], [y])[0, 0], rel=0.03)
     assert result.catalog["psf_star"].sum() >= 5
 
 

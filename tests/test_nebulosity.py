@@ -21,7 +21,7 @@ from crowdsource.engine.loop import fit
 from crowdsource.nebulosity.detector import structured, white
 from crowdsource.nebulosity.find import Structure
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.simulate import render_stars
 
 SIDE, FWHM = 320, 4.
@@ -53,7 +53,7 @@ def field(seed=1, light=0., shape=(SIDE, SIDE)):
 def known(image, stars, least):
     """The model of the stars brighter than a flux, and its PSF."""
     x, y, flux = (v[stars[2] > least] for v in stars)
-    light = render_stars(image.shape, MoffatWings.constant(image.shape, FWHM), x, y, flux, np.full(len(x), 51))
+    light = render_stars(image.shape, MoffatProfile.constant(image.shape, FWHM), x, y, flux, np.full(len(x), 51))
     return light.astype(np.float32), FieldPSF.moffat(image.shape, FWHM)
 
 

@@ -8,10 +8,10 @@ from crowdsource.core.errors import InputError
 from crowdsource.psf.base import pixel
 from crowdsource.psf.grid import basis, first_moment, nodes, planes_through, resampled, terms
 from crowdsource.psf.model import FieldPSF, area_width, smeared
-from crowdsource.psf.profiles.gridded import GridWings
+from crowdsource.psf.profiles.gridded import GridProfile
 from crowdsource.psf.profiles.halo import Halo
-from crowdsource.psf.profiles.moffat import MoffatWings, moffat
-from crowdsource.psf.profiles.stamp import StampWings
+from crowdsource.psf.profiles.moffat import MoffatProfile, moffat
+from crowdsource.psf.profiles.stamp import StampProfile
 
 SHAPE, LARGE = (101, 121), (2001, 2401)
 PHASES = [(0., 0.), (-0.5, 0.13), (0.25, -0.37), (0.49, 0.49), (-0.1, 0.3)]
@@ -42,7 +42,7 @@ def turning_grid(oversampling, rows=3, columns=4):
     angles = np.linspace(0, 0.5, rows*columns).reshape(rows, columns)
     nodes = [[np.exp(-np.hypot(xx*np.cos(a)+yy*np.sin(a), 1.15*(yy*np.cos(a)-xx*np.sin(a))+0.3)**1.2/4) for a in row]
              for row in angles]
-    return GridWings.from_nodes(np.array(nodes), LARGE, oversampling)
+    return GridProfile.from_nodes(np.array(nodes), LARGE, oversampling)
 
 
 def models():
@@ -51,21 +51,21 @@ def models():
         return np.exp(-np.hypot(xx-0.8, 1.1*yy+0.1*xx+0.5)**1.2/3)
 
     stamp = lopsided(30, 1.)
-    varying = MoffatWings(np.array([[4., 0.2, -0.1], [0.02, 0.03, 0.], [0., 0., 0.04], [3., 0., 0.1]]), LARGE, 1)
+    varying = MoffatProfile(np.array([[4., 0.2, -0.1], [0.02, 0.03, 0.], [0., 0., 0.04], [3., 0., 0.1]]), LARGE, 1)
     return {
         "moffat": FieldPSF.moffat(SHAPE, 4., 2.7, 0.1, -0.06),
         "two samples a pixel": FieldPSF.moffat(SHAPE, 2.2),
         "three samples a pixel": FieldPSF.moffat(SHAPE, 1.5),
-        "core": FieldPSF.of(MoffatWings.constant(SHAPE, 4.), bumpy_core()),
-        "core between samples": FieldPSF.of(MoffatWings.constant(SHAPE, 1.5, 3., 0.05), bumpy_core(), 33),
+        "core": FieldPSF.of(MoffatProfile.constant(SHAPE, 4.), bumpy_core()),
+        "core between samples": FieldPSF.of(MoffatProfile.constant(SHAPE, 1.5, 3., 0.05), bumpy_core(), 33),
         "varying": FieldPSF.of(varying, bumpy_core(2)),
         "halo": FieldPSF.of(replace(varying, halo=Halo.of([(0.15, 9, 2.5)], [(0.02, 30, 4, 0.02, 2, 9, 2)])), bumpy_core()),
-        "thin in a halo": FieldPSF.of(MoffatWings.constant(SHAPE, 2.2, halo=Halo.of([(0.2, 25, 1.5)]))),
-        "stamp": FieldPSF.of(StampWings.from_stamp(stamp, SHAPE)),
+        "thin in a halo": FieldPSF.of(MoffatProfile.constant(SHAPE, 2.2, halo=Halo.of([(0.2, 25, 1.5)]))),
+        "stamp": FieldPSF.of(StampProfile.from_stamp(stamp, SHAPE)),
         "grid": FieldPSF.of(turning_grid(1), bumpy_core(0, 9)),
         "fine grid": FieldPSF.of(turning_grid(2)),
-        "fine stamp": FieldPSF.of(StampWings.from_stamp(lopsided(75, 1/3), SHAPE, 3)),
-        "small norm box": FieldPSF.of(StampWings.from_stamp(stamp, SHAPE), bumpy_core(), 21),
+        "fine stamp": FieldPSF.of(StampProfile.from_stamp(lopsided(75, 1/3), SHAPE, 3)),
+        "small norm box": FieldPSF.of(StampProfile.from_stamp(stamp, SHAPE), bumpy_core(), 21),
     }
 
 
@@ -157,7 +157,7 @@ def test_values_are_float32_and_finite_and_nothing_is_changed(psf):
 
 def test_stamps_wider_than_the_model_are_zero_outside():
     yy, xx = np.mgrid[-7:8, -7:8]
-    psf = FieldPSF.of(StampWings.from_stamp(np.exp(-(xx**2+yy**2)/8.), SHAPE))
+    psf = FieldPSF.of(StampProfile.from_stamp(np.exp(-(xx**2+yy**2)/8.), SHAPE))
     wide = psf.stamp(61)
     # the spline rings past the edge and fades by a factor of two in a pixel
     assert np.abs(wide[:20]).max() < 1e-10 and wide.sum() == pytest.approx(1, abs=1e-6)
@@ -169,10 +169,10 @@ def test_varying_wings_are_the_local_profile_everywhere(gradient, tolerance, ord
     # pixels bend with the width even where the width is linear: planes of first order would be off by 0.3 % and 3 %
     c = np.zeros((4, terms(order)))
     c[:, 0], c[0, 1], c[1, 2] = (4, 0, 0, 3), 4*gradient, 0.05
-    wings = MoffatWings(c, SHAPE, order)
-    psf = FieldPSF.of(wings)
+    profile = MoffatProfile(c, SHAPE, order)
+    psf = FieldPSF.of(profile)
     for x, y in ((0, 0), (30, 50), (60, 50), (120, 13)):
-        fwhm, e1, e2, beta = wings.at([x], [y])[0]
+        fwhm, e1, e2, beta = profile.at([x], [y])[0]
         true = integrated(0, 0, 19, fwhm, beta, e1, e2)/integrated(0, 0, 59, fwhm, beta, e1, e2).sum()
         assert np.abs(psf.render([x], [y], 19)[0]-true).max() < tolerance*true.max()
 
@@ -182,9 +182,9 @@ def test_core_adds_what_it_says_where_it_holds_no_flux_and_no_moment():
     core = np.zeros((1, 19, 19))
     core[0, 9, 9], core[0, 9, [6, 12]], core[0, [6, 12], 9] = 4e-3, -1e-3, -1e-3
     bare = FieldPSF.moffat(SHAPE, 4.)
-    psf = FieldPSF.of(bare.wings, core)
+    psf = FieldPSF.of(bare.profile, core)
     assert np.allclose(psf.stamp(19)-bare.stamp(19), core[0], atol=1e-8)
-    fine = FieldPSF.of(MoffatWings.constant(SHAPE, 1.5), core)
+    fine = FieldPSF.of(MoffatProfile.constant(SHAPE, 1.5), core)
     assert fine.oversampling == 3
     assert np.allclose(fine.stamp(19)-FieldPSF.moffat(SHAPE, 1.5).stamp(19), core[0], atol=1e-7)
 
@@ -214,7 +214,7 @@ def test_fine_stamps_give_what_the_profile_gives(oversampling):
         stamps = whole.render(60-(at-near), y, 61)
         rows = (30+near[j]+50-pixel(y)).astype(int)
         fine[j] = stamps[np.arange(side), rows, (30+near+60-pixel(60-(at-near))).astype(int)]
-    psf = FieldPSF.of(StampWings.from_stamp(fine, SHAPE, oversampling), norm_size=41)
+    psf = FieldPSF.of(StampProfile.from_stamp(fine, SHAPE, oversampling), norm_size=41)
     for fx, fy in PHASES:
         stamp = psf.render([60+fx], [50+fy], 15)[0]
         true = whole.render([60+fx], [50+fy], 15)[0]/whole.stamp(41).sum()
@@ -226,7 +226,7 @@ def test_fine_stamps_give_what_the_profile_gives(oversampling):
 def test_a_stamp_that_is_off_centre_is_moved(off, oversampling):
     at = np.arange(-45, 46)/oversampling
     stamp = np.exp(-((at[:, None]-off[1])**2+(at[None, :]-off[0])**2)/8)
-    psf = FieldPSF.of(StampWings.from_stamp(stamp, SHAPE, oversampling), norm_size=27)
+    psf = FieldPSF.of(StampProfile.from_stamp(stamp, SHAPE, oversampling), norm_size=27)
     middle = np.arange(-9, 10)
     centred = np.exp(-(middle[:, None]**2+middle[None, :]**2)/8)
     assert np.abs(psf.stamp(19)-centred/centred.sum()).max() < 3e-4*psf.stamp(1).max()
@@ -237,7 +237,7 @@ def test_a_stamp_that_is_off_centre_is_moved(off, oversampling):
     (-np.ones((5, 5)), "empty"), (np.where(np.eye(5) > 0, np.nan, 1.), "NaN")])
 def test_stamps_that_are_none(stamp, message):
     with pytest.raises(InputError, match=message):
-        StampWings.from_stamp(stamp, SHAPE)
+        StampProfile.from_stamp(stamp, SHAPE)
 
 
 @pytest.mark.parametrize("fwhm", [2.5, 4., 9., 25.])
@@ -297,7 +297,7 @@ def test_planes_go_through_what_a_polynomial_can_follow(order):
 def test_a_changed_copy_does_not_render_the_old_model():
     psf = FieldPSF.moffat(SHAPE, 4.)
     old = psf.stamp(19)
-    other = replace(psf, wings=MoffatWings.constant(SHAPE, 6.))
+    other = replace(psf, profile=MoffatProfile.constant(SHAPE, 6.))
     assert other.stamp(19).max() < 0.6*old.max()
 
 

@@ -11,7 +11,7 @@ from crowdsource.psf.base import StarStamps
 from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.halo import Halo, spike
-from crowdsource.psf.profiles.moffat import MoffatWings, moffat, moffat_transform, pixel_moffat
+from crowdsource.psf.profiles.moffat import MoffatProfile, moffat, moffat_transform, pixel_moffat
 from crowdsource.psf.refit.profile import refit
 
 SHAPE = 400, 500
@@ -112,14 +112,14 @@ def stars(psf, count=40, noise=2e-5, size=39):
 
 
 def test_a_refit_keeps_the_halo_and_finds_the_shape():
-    truth = FieldPSF.of(MoffatWings(np.array([[4.4, 0.2, 0.], [0.05, 0., 0.], [0., 0., 0.03], [3.4, 0., 0.]]), SHAPE, 1, HALO))
-    start = FieldPSF.of(MoffatWings.constant(SHAPE, 3.8, halo=HALO))
+    truth = FieldPSF.of(MoffatProfile(np.array([[4.4, 0.2, 0.], [0.05, 0., 0.], [0., 0., 0.03], [3.4, 0., 0.]]), SHAPE, 1, HALO))
+    start = FieldPSF.of(MoffatProfile.constant(SHAPE, 3.8, halo=HALO))
     got = refit(start, stars(truth), PSFConfig(order=1))
-    assert got.wings.halo is HALO
-    assert got.wings.coefficients[0, :2] == pytest.approx([4.4, 0.2], abs=0.03)
+    assert got.profile.halo is HALO
+    assert got.profile.coefficients[0, :2] == pytest.approx([4.4, 0.2], abs=0.03)
     # far outside the stamps the light is the halo's: within its own per cent, where a plain profile lacks nearly all
     far = np.s_[150, 50:100]
-    bare = refit(FieldPSF.of(replace(start.wings, halo=None)), stars(truth), PSFConfig(order=1))
+    bare = refit(FieldPSF.of(replace(start.profile, halo=None)), stars(truth), PSFConfig(order=1))
     assert got.stamp(301)[far].sum() == pytest.approx(truth.stamp(301)[far].sum(), rel=0.05)
     assert not bare.stamp(301)[far].sum() == pytest.approx(truth.stamp(301)[far].sum(), rel=0.3)
 

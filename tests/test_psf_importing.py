@@ -6,7 +6,7 @@ from astropy.io import fits
 from crowdsource.core.errors import DataFileError
 from crowdsource.psf.formats.importing import psf_from_fits
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatProfile
 
 SHAPE = (200, 160)
 SIDE = 45
@@ -57,7 +57,7 @@ def mixture(x, y):
 @pytest.mark.parametrize("names", [("X_IMAGE", "Y_IMAGE"), ("Y_IMAGE", "X_IMAGE")])
 def test_psfex_models_keep_shape_sampling_and_variation(tmp_path, sampling, names):
     psf = psf_from_fits(psfex(tmp_path/"a.psf", sampling, names), SHAPE, norm_size=25)
-    assert psf.wings.order == 2
+    assert psf.profile.order == 2
     for x, y in ((0, 0), (159, 0), (40, 150), (80, 100), (159, 199)):
         w = mixture(x, y)
         for fx, fy in ((0, 0), (0.3, -0.4)):
@@ -106,7 +106,7 @@ def test_oversampled_stamp_in_a_named_hdu(tmp_path, keyword):
 
 
 def test_our_own_files_come_back_exactly(tmp_path):
-    psf = FieldPSF.of(MoffatWings(np.array([[4., 0.2, 0.1], [0., 0.1, 0.], [0., 0., 0.], [3., 0., 0.]]), SHAPE, 1), norm_size=41)
+    psf = FieldPSF.of(MoffatProfile(np.array([[4., 0.2, 0.1], [0., 0.1, 0.], [0., 0., 0.], [3., 0., 0.]]), SHAPE, 1), norm_size=41)
     path = tmp_path/"x.cat.fits"
     fits.HDUList([fits.PrimaryHDU(), *psf.to_hdus()]).writeto(path)
     again = psf_from_fits(path, SHAPE)
@@ -120,7 +120,7 @@ def test_our_own_constant_psf_serves_any_image(tmp_path):
     path = tmp_path/"x.fits"
     fits.HDUList([fits.PrimaryHDU(), *psf.to_hdus()]).writeto(path)
     again = psf_from_fits(path, (50, 60))
-    assert again.shape == (50, 60) and again.wings.shape == (50, 60)
+    assert again.shape == (50, 60) and again.profile.shape == (50, 60)
     assert np.array_equal(again.stamp(19), psf.stamp(19))
 
 

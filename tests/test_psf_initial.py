@@ -31,7 +31,7 @@ def test_no_star_gives_the_fallback_and_says_so(caplog):
     with caplog.at_level(logging.WARNING):
         psf = initial_psf(image)
     assert "no star bright enough" in caplog.text
-    assert psf.wings.at([30], [20])[0, 0] == FALLBACK_FWHM and psf.shape == (50, 60)
+    assert psf.profile.at([30], [20])[0, 0] == FALLBACK_FWHM and psf.shape == (50, 60)
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (1, 40), (12, 300)])
@@ -44,5 +44,5 @@ def test_small_images_do_not_fail(shape):
 def test_a_given_width_is_taken():
     image = Image.from_arrays(np.zeros((50, 60)), np.ones((50, 60)))
     psf = initial_psf(image, fwhm=6.5, norm_size=41)
-    assert psf.wings.at([30], [20])[0, 0] == 6.5 and psf.norm_size == 41
+    assert psf.profile.at([30], [20])[0, 0] == 6.5 and psf.norm_size == 41
     assert psf.stamp(41).sum() == pytest.approx(1, abs=1e-5)

@@ -9,8 +9,8 @@ from test_psf_refit import SHAPE, stars
 from crowdsource.config import PSFConfig
 from crowdsource.psf.formats.native import read_hdus
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.gridded import GridWings
-from crowdsource.psf.profiles.stamp import StampWings
+from crowdsource.psf.profiles.gridded import GridProfile
+from crowdsource.psf.profiles.stamp import StampProfile
 from crowdsource.psf.refit.narrow import core_templates, fit_narrow_core
 
 CONFIG = PSFConfig(order=0, core=9, min_stars=200)
@@ -20,7 +20,7 @@ PHASES = np.array([(0, 0), (0.25, 0), (0.49, 0), (0.49, 0.49), (-0.25, 0.25), (0
 def stamp(fwhm, e1=0.):
     """A stamp of a Moffat profile, two samples a pixel."""
     psf = replace(FieldPSF.moffat(SHAPE, fwhm, 3., e1), oversampling=2)
-    return FieldPSF.of(StampWings(psf.samples(73), 2, SHAPE))
+    return FieldPSF.of(StampProfile(psf.samples(73), 2, SHAPE))
 
 
 def error(psf, truth, where=100):
@@ -52,8 +52,8 @@ def test_a_stamp_that_is_right_stays(seed, flux):
 
 def test_stamps_on_a_grid_get_a_core_of_their_own():
     # the stamps of both nodes are wrong alike, as those of a tile are; a core is the same over the image
-    nodes = [stamp(w).wings.samples[0] for w in (2.2, 2.25)]
-    given, truth = (FieldPSF.of(GridWings.from_nodes(np.array(nodes)[None], SHAPE, 2)), stamp(2.29))
+    nodes = [stamp(w).profile.samples[0] for w in (2.2, 2.25)]
+    given, truth = (FieldPSF.of(GridProfile.from_nodes(np.array(nodes)[None], SHAPE, 2)), stamp(2.29))
     assert [error(given, truth, x) > 0.025 for x in (20, 240)] == [True, True]
     psf = given.refit(stars(truth, n=200), CONFIG)
     # half of the difference of the nodes, 4 % of the peak, is left at each
@@ -73,7 +73,7 @@ def test_a_core_that_was_there_does_not_stay():
     given = stamp(2.2)
     bump = np.zeros((1, 9, 9))
     bump[0, 4, 4], bump[0, 4, 5] = 0.02, -0.01
-    old = FieldPSF.of(given.wings, bump)
+    old = FieldPSF.of(given.profile, bump)
     assert error(old, given) > 0.03
     assert error(old.refit(stars(given, n=200), CONFIG), given) == 0
 
@@ -84,7 +84,7 @@ def test_templates_are_what_a_core_adds():
     templates = core_templates(given, sample, 9)
     core = np.zeros((1, 9, 9))
     core[0, 4, 5] = 0.01
-    added = FieldPSF.of(given.wings, core).render(sample.x, sample.y, 19)-given.render(sample.x, sample.y, 19)
+    added = FieldPSF.of(given.profile, core).render(sample.x, sample.y, 19)-given.render(sample.x, sample.y, 19)
     # float32 stamps
     assert np.abs(0.01*templates[4*9+5]-added).max() < 1e-6
 

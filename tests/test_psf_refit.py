@@ -9,8 +9,8 @@ from crowdsource.config import PSFConfig
 from crowdsource.psf.base import StarStamps, pixel
 from crowdsource.psf.grid import first_moment
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.moffat import MoffatWings
-from crowdsource.psf.profiles.stamp import StampWings
+from crowdsource.psf.profiles.moffat import MoffatProfile
+from crowdsource.psf.profiles.stamp import StampProfile
 
 SHAPE = (300, 260)
 METHODS = "fit", "median"
@@ -40,10 +40,10 @@ def lopsided():
     yy, xx = np.mgrid[-40:41, -40:41]
     first, second = (FieldPSF.moffat(SHAPE, f, b).render([50+dx], [50+dy], 81)[0].astype(float)
                      for f, b, dx, dy in ((3.8, 3., 0.1, 0.), (5., 4., 0.45, 0.3)))
-    return FieldPSF.of(StampWings.from_stamp(0.75*first+0.25*second, SHAPE))
+    return FieldPSF.of(StampProfile.from_stamp(0.75*first+0.25*second, SHAPE))
 
 
-VARYING = FieldPSF.of(MoffatWings(np.array([[4.2, 0.25, -0.2], [0.02, 0.05, 0.], [0., 0., 0.05], [3., 0., 0.]]), SHAPE, 1))
+VARYING = FieldPSF.of(MoffatProfile(np.array([[4.2, 0.25, -0.2], [0.02, 0.05, 0.], [0., 0., 0.05], [3., 0., 0.]]), SHAPE, 1))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -75,7 +75,7 @@ def test_variation_over_the_image_is_found(method, order, worst):
         assert psf.stamp(59, x, y).sum() == pytest.approx(1, abs=1e-5)
     constant = psf.refit(sample, PSFConfig(order=0, method=method))
     assert error(constant, VARYING, 230, 30) > 0.05
-    assert np.ptp([psf.wings.at([x], [150])[0, 0] for x in (20, 240)]) == pytest.approx(0.5*220/259, abs=0.08)
+    assert np.ptp([psf.profile.at([x], [150])[0, 0] for x in (20, 240)]) == pytest.approx(0.5*220/259, abs=0.08)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -85,8 +85,8 @@ def test_core_follows_what_no_moffat_does(method):
     sample = stars(truth, n=100)
     for _ in range(3):
         psf = psf.refit(sample, PSFConfig(order=0, method=method))
-    wings = FieldPSF.of(psf.wings)
-    assert error(wings, truth) > 0.01
+    bare = FieldPSF.of(psf.profile)
+    assert error(bare, truth) > 0.01
     # the wings past the core stay a Moffat profile's, so that the flux in the norm box is split a little differently
     assert error(psf, truth) < 0.008
     a, b = psf.stamp(9), truth.stamp(9)
@@ -162,7 +162,7 @@ def test_fluxes_that_are_all_off_do_not_matter(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_given_stamp_is_corrected_where_it_is_wrong(method):
     truth = FieldPSF.moffat(SHAPE, 4.3)
-    given = FieldPSF.of(StampWings.from_stamp(FieldPSF.moffat(SHAPE, 4.).stamp(59), SHAPE))
+    given = FieldPSF.of(StampProfile.from_stamp(FieldPSF.moffat(SHAPE, 4.).stamp(59), SHAPE))
     assert error(given, truth) > 0.1
     psf = given
     for _ in range(3):
@@ -191,7 +191,7 @@ def test_too_few_stars_leave_the_psf_and_say_so(caplog):
 def test_order_follows_the_number_of_stars(caplog, n, order):
     with caplog.at_level(logging.INFO):
         psf = FieldPSF.moffat(SHAPE, 4.).refit(stars(VARYING, n=n), PSFConfig(order=2, stars_per_term=5))
-    assert psf.wings.order == order
+    assert psf.profile.order == order
     assert (f"order {order} instead of 2" in caplog.text) == (order < 2)
 
 

@@ -10,32 +10,32 @@ from crowdsource.core.errors import DataFileError
 from crowdsource.psf.formats.native import describe, read_group, read_hdus, to_group, to_hdus
 from crowdsource.psf.grid import terms
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.gridded import GridWings
+from crowdsource.psf.profiles.gridded import GridProfile
 from crowdsource.psf.profiles.halo import Halo
-from crowdsource.psf.profiles.moffat import MoffatWings
-from crowdsource.psf.profiles.stamp import StampWings
+from crowdsource.psf.profiles.moffat import MoffatProfile
+from crowdsource.psf.profiles.stamp import StampProfile
 
 SHAPE = (90, 120)
 
 
-def moffat_wings(order, fwhm=4.):
+def moffat_profile(order, fwhm=4.):
     rng = np.random.default_rng(order)
     coefficients = rng.normal(0, 0.02, (4, terms(order)))
     coefficients[:, 0] += fwhm, 0, 0, 3.1
-    return MoffatWings(coefficients, SHAPE, order)
+    return MoffatProfile(coefficients, SHAPE, order)
 
 
-def stamp_wings(order, oversampling):
+def stamp_profile(order, oversampling):
     yy, xx = np.mgrid[-30:31, -30:31]
     nodes = np.array([[x, y] for y in (0, 45, 89) for x in (0, 60, 119)], dtype=float)
     stamps = [np.exp(-np.hypot(xx, yy*(1+0.001*x))/(2.+0.003*y)/oversampling) for x, y in nodes]
-    return StampWings.from_stamps(stamps, *nodes.T, SHAPE, order, oversampling)
+    return StampProfile.from_stamps(stamps, *nodes.T, SHAPE, order, oversampling)
 
 
-def grid_wings(oversampling=1):
+def grid_profile(oversampling=1):
     yy, xx = np.mgrid[-30:31, -30:31]/oversampling
     nodes = [[np.exp(-np.hypot(xx*(1+0.02*i), yy*(1+0.03*j)+0.1*i*xx)/2) for i in range(4)] for j in range(3)]
-    return GridWings.from_nodes(np.array(nodes), SHAPE, oversampling)
+    return GridProfile.from_nodes(np.array(nodes), SHAPE, oversampling)
 
 
 def core(order, size=19):
@@ -47,15 +47,15 @@ def core(order, size=19):
 CASES = {
     "moffat": FieldPSF.moffat(SHAPE, 4.),
     "thin": FieldPSF.moffat(SHAPE, 1.4, 2.5, 0.1, -0.05, 33),
-    "varying": FieldPSF.of(moffat_wings(2)),
-    "core": FieldPSF.of(moffat_wings(1), core(2), 41),
-    "constant core": FieldPSF.of(moffat_wings(2, 2.5), core(0, 9)),
-    "halo": FieldPSF.of(replace(moffat_wings(1), halo=Halo.of([(0.1, 20, 2)], [(0.01, 45, 3, 0.01, 2, 10, 2)])), core(1, 9)),
-    "grid": FieldPSF.of(grid_wings(), core(0, 9)),
-    "grid without a core": FieldPSF.of(grid_wings(2)),
-    "stamp": FieldPSF.of(stamp_wings(0, 1)),
-    "oversampled": FieldPSF.of(stamp_wings(1, 3), core(1)),
-    "oversampled quadratic": FieldPSF.of(stamp_wings(2, 4)),
+    "varying": FieldPSF.of(moffat_profile(2)),
+    "core": FieldPSF.of(moffat_profile(1), core(2), 41),
+    "constant core": FieldPSF.of(moffat_profile(2, 2.5), core(0, 9)),
+    "halo": FieldPSF.of(replace(moffat_profile(1), halo=Halo.of([(0.1, 20, 2)], [(0.01, 45, 3, 0.01, 2, 10, 2)])), core(1, 9)),
+    "grid": FieldPSF.of(grid_profile(), core(0, 9)),
+    "grid without a core": FieldPSF.of(grid_profile(2)),
+    "stamp": FieldPSF.of(stamp_profile(0, 1)),
+    "oversampled": FieldPSF.of(stamp_profile(1, 3), core(1)),
+    "oversampled quadratic": FieldPSF.of(stamp_profile(2, 4)),
 }
 
 

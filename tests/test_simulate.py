@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from scipy.ndimage import median_filter
 
 from crowdsource.core.errors import ConfigError, DataFileError, OutputError
-from crowdsource.psf.profiles.moffat import MoffatWings
+from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.simulate import (
     SIMULATED,
     Cluster,
@@ -55,7 +55,7 @@ def test_stamp_is_the_integral_over_pixels():
 
 
 def test_centroid_of_rendered_stars_is_their_position():
-    psf = MoffatWings.constant((101, 101), 3.)
+    psf = MoffatProfile.constant((101, 101), 3.)
     x, y = np.array([50.37]), np.array([49.81])
     image = render_stars((101, 101), psf, x, y, np.array([2.]), np.array([81]))
     yy, xx = np.mgrid[:101, :101]
@@ -66,8 +66,8 @@ def test_centroid_of_rendered_stars_is_their_position():
 
 
 def test_stars_off_the_image_shine_into_it():
-    psf = MoffatWings.constant((40, 40), 4.)
-    whole = render_stars((40, 60), MoffatWings.constant((40, 60), 4.), np.array([50.2]), np.array([20.]), np.ones(1),
+    psf = MoffatProfile.constant((40, 40), 4.)
+    whole = render_stars((40, 60), MoffatProfile.constant((40, 60), 4.), np.array([50.2]), np.array([20.]), np.ones(1),
                          np.array([101]))
     part = render_stars((40, 40), psf, np.array([50.2]), np.array([20.]), np.ones(1), np.array([101]))
     # the stamp is centred on the first column beyond the edge, and with it the pixels that are integrated finely: two and five

@@ -35,10 +35,10 @@ def stars(band):
     from astropy.wcs import WCS
 
     from crowdsource.psf.model import FieldPSF
-    from crowdsource.psf.profiles.gridded import GridWings
+    from crowdsource.psf.profiles.gridded import GridProfile
     stamp = PolarModel.of(built_in(band)).stamp(orientation(WCS(header()), 50., 40.), 2)
     image = np.zeros(SHAPE, np.float32)
-    psf = FieldPSF.of(GridWings.from_nodes(stamp[None, None], SHAPE, 2))
+    psf = FieldPSF.of(GridProfile.from_nodes(stamp[None, None], SHAPE, 2))
     psf.add_to(image, np.array(X), np.array(Y), np.array(FLUX), 161)
     return image
 

@@ -23,7 +23,7 @@ from test_wise_atlas import tile_wcs
 from crowdsource.core.errors import DataFileError
 from crowdsource.core.image import Image
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.gridded import GridWings
+from crowdsource.psf.profiles.gridded import GridProfile
 from crowdsource.psf.profiles.moffat import pixel_moffat
 
 PUBLISHED = Path(__file__).resolve().parents[2]/"shared"/"data"/"wise"/"psf"
@@ -87,9 +87,9 @@ def test_samples_of_any_number_agree():
 
 def test_undersampled_stars_between_pixels():
     """Of 2.2 px, sampled once a pixel, against a truth of four samples a pixel."""
-    truth = FieldPSF.of(GridWings.from_nodes(pixel_moffat(61, (2.2, 0.05, 0., 4.), 4)[None, None], (90, 90), 4))
+    truth = FieldPSF.of(GridProfile.from_nodes(pixel_moffat(61, (2.2, 0.05, 0., 4.), 4)[None, None], (90, 90), 4))
     once = PolarModel.of(pixel_moffat(61, (2.2, 0.05, 0., 4.))).stamp(Orientation(0., 0.), 2)
-    psf = FieldPSF.of(GridWings.from_nodes(once[None, None], (90, 90), 2))
+    psf = FieldPSF.of(GridProfile.from_nodes(once[None, None], (90, 90), 2))
     x, y = np.random.default_rng(2).uniform(40, 50, (2, 30))
     error = psf.render(x, y, 19)-truth.render(x, y, 19)
     # what a pixel of 2.2 px FWHM does not tell of the profile between its samples
@@ -110,7 +110,7 @@ def test_over_a_tile():
     wcs = of_tile("1866p257")
     image = Image.from_arrays(np.ones((2048, 2048), np.float32), np.ones((2048, 2048), np.float32), wcs=wcs)
     psf = field_psf(image, 1)
-    assert psf.fwhm() == pytest.approx(2.2, abs=0.1) and psf.wings.weights.shape[:2] == (4, 4)
+    assert psf.fwhm() == pytest.approx(2.2, abs=0.1) and psf.profile.weights.shape[:2] == (4, 4)
     polar = PolarModel.of(built_in(1))
     for x, y in ((100, 1900), (1500, 300)):
         wanted = polar.stamp(orientation(wcs, x, y))[1:-1, 1:-1]

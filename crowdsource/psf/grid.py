@@ -37,10 +37,10 @@ def basis(x, y, shape, order):
     return np.stack([u**a*v**b for a, b in EXPONENTS[:terms(order)]], axis=-1)
 
 
-class PolynomialWings:
-    """Wings whose planes go with the terms of a polynomial of the position, as the core's do."""
+class PolynomialProfile:
+    """A profile whose planes go with the terms of a polynomial of the position, as the core's do."""
     halo = None
-    """What they are convolved with."""
+    """What it is convolved with."""
 
     def factors(self, x, y, core_order):
         """Factors of the planes that `joined` gives, at positions.
@@ -59,7 +59,7 @@ class PolynomialWings:
         return basis(x, y, self.shape, max(self.plane_order, core_order or 0))
 
     def joined(self, planes, core):
-        """Planes of the wings and of the core, shape (k, m, m) each, together; `core` is None where there is none."""
+        """Planes of the profile and of the core, shape (k, m, m) each, together; `core` is None where there is none."""
         if core is None:
             return planes
         few, many = sorted((planes, core), key=len)

@@ -7,7 +7,7 @@ from ..core.image import thinned
 from ..core.matched_filter import correlated, local_maxima
 from ..core.tiles import banded
 from .model import FieldPSF
-from .profiles.moffat import MoffatWings
+from .profiles.moffat import MoffatProfile
 
 log = logging.getLogger(__name__)
 FALLBACK_FWHM = 4.
@@ -44,10 +44,10 @@ def initial_psf(image, fwhm=None, norm_size=59, halo=None, run=map):
 
 def _within(halo, plain):
     """A profile that has with its halo the width of another without one."""
-    wanted, moffat = plain.fwhm(), plain.wings.coefficients[0, 0]
+    wanted, moffat = plain.fwhm(), plain.profile.coefficients[0, 0]
     moffat = np.sqrt(max(moffat**2-halo.blur**2, NARROWEST**2))
     for _ in range(ADJUSTMENTS):
-        psf = FieldPSF.of(MoffatWings.constant(plain.shape, moffat, START_BETA, halo=halo), norm_size=plain.norm_size)
+        psf = FieldPSF.of(MoffatProfile.constant(plain.shape, moffat, START_BETA, halo=halo), norm_size=plain.norm_size)
         # blurs add in quadrature, nearly
         moffat = np.sqrt(max(moffat**2+wanted**2-psf.fwhm()**2, NARROWEST**2))
     return psf

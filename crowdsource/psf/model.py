@@ -1,4 +1,4 @@
-"""The PSF of the engine: wings, a Moffat profile or a stamp, and a pixel core, each varying over the image."""
+"""The PSF of the engine: a profile (Moffat or tabulated) and a pixel core, each varying over the image."""
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from ..cython_ext import render as kernel
 from .base import CENTROID_SIZE, PSF
 from .grid import area_width, coefficients, first_moment, middle, render, resampled
-from .profiles.moffat import MoffatWings, middle_samples
+from .profiles.moffat import MoffatProfile, middle_samples
 
 LEVELS = (33, 73, 163, 323, 643, 1283)
 WELL_SAMPLED = 3.5
@@ -14,21 +14,21 @@ WELL_SAMPLED = 3.5
 
 @dataclass(frozen=True)
 class FieldPSF(PSF):
-    """Wings plus a pixel core over an image.
+    """A profile plus a pixel core over an image.
 
     Attributes
     ----------
-    wings : MoffatWings or StampWings
+    profile : MoffatProfile, StampProfile or GridProfile
     shape : tuple of int
         (ny, nx) of the image.
     core : ndarray, shape (terms, size, size), float64
-        Planes added to the wings, native pixels; their order may differ from that of the wings.
+        Planes added to the profile, native pixels; their order may differ from that of the profile.
     norm_size : int
         The PSF sums to 1 over this box.
     oversampling : int
         Samples of the planes in a pixel.
     """
-    wings: object
+    profile: object
     shape: tuple
     core: np.ndarray
     norm_size: int = 59
@@ -38,14 +38,14 @@ class FieldPSF(PSF):
     @classmethod
     def moffat(cls, shape, fwhm, beta=3., e1=0., e2=0., norm_size=59):
         """A Moffat profile, the same over the image."""
-        return cls.of(MoffatWings.constant(shape, fwhm, beta, e1, e2), norm_size=norm_size)
+        return cls.of(MoffatProfile.constant(shape, fwhm, beta, e1, e2), norm_size=norm_size)
 
     @classmethod
-    def of(cls, wings, core=None, norm_size=59):
-        """A PSF of given wings and core; the sampling follows from their width."""
+    def of(cls, profile, core=None, norm_size=59):
+        """A PSF of given profile and core; the sampling follows from the width of the profile."""
         core = np.zeros((1, 1, 1)) if core is None else core
-        fwhm = wings.width
-        return cls(wings, tuple(wings.shape), core, norm_size, 1 if fwhm >= WELL_SAMPLED else 2 if fwhm >= 1.6 else 3)
+        fwhm = profile.width
+        return cls(profile, tuple(profile.shape), core, norm_size, 1 if fwhm >= WELL_SAMPLED else 2 if fwhm >= 1.6 else 3)
 
     @property
     def core_order(self):
@@ -80,7 +80,7 @@ class FieldPSF(PSF):
         self._coefficients(size)
 
     def _factors(self, x, y):
-        return self.wings.factors(x, y, self.core_order).astype(np.float32)
+        return self.profile.factors(x, y, self.core_order).astype(np.float32)
 
     def render_smeared(self, x, y, size, scale):
         """Stamps of the PSF convolved with a circular exponential disc; see `PSF.render_smeared`."""
@@ -101,11 +101,11 @@ class FieldPSF(PSF):
         -------
         ndarray, shape (k, m, m), float64
         """
-        wings = self.wings.planes(size, self.oversampling, self.norm_size)
+        profile = self.profile.planes(size, self.oversampling, self.norm_size)
         if self.core_order is None:
-            return self.wings.joined(wings, None)
+            return self.profile.joined(profile, None)
         wide = max(size, self.norm_size)
-        return self.wings.joined(wings, middle_samples(self.core_samples(wide), size, self.oversampling))
+        return self.profile.joined(profile, middle_samples(self.core_samples(wide), size, self.oversampling))
 
     def refit(self, stamps, config):
         """A new PSF fitted to stars; see `PSF.refit`."""
@@ -141,16 +141,16 @@ class FieldPSF(PSF):
         return middle_samples(self._cache["samples", base], level, self.oversampling)
 
     def core_samples(self, size):
-        """The core's planes on the sampled grid, compensated by the mean wings so that they hold no flux and move no centroid."""
+        """The core's planes on the sampled grid, compensated by the mean profile so that they hold no flux and move no centroid."""
         reach = size//2*self.oversampling
         sampled = np.array([resampled(plane, 1, self.oversampling) for plane in self.core])
         half = sampled.shape[-1]//2
         core = np.zeros((len(self.core), 2*reach+1, 2*reach+1))
         core[:, reach-half:reach+half+1, reach-half:reach+half+1] = sampled
-        return core-self._bias_of(core, self.wings.planes(size+2, self.oversampling, self.norm_size)[0])
+        return core-self._bias_of(core, self.profile.planes(size+2, self.oversampling, self.norm_size)[0])
 
     def _bias_of(self, core, mean):
-        """The mix of mean wings and their slopes that holds as much flux and first moments as each plane of a core."""
+        """The mix of the mean profile and its slopes that holds as much flux and first moments as each plane of a core."""
         edge = self.oversampling
         inner = np.s_[edge:-edge, edge:-edge]
         templates = np.array([mean[inner], *((np.roll(mean, -1, axis)-np.roll(mean, 1, axis))[inner] for axis in (1, 0))])

@@ -14,7 +14,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from ..core.image import Image
-from ..psf.profiles.moffat import MoffatWings
+from ..psf.profiles.moffat import MoffatProfile
 from .config import Cluster, SimulationConfig, checked
 from .detector import SIMULATED, pipeline_ivar, read_out
 from .sky import draw_nebula, draw_sky
@@ -41,7 +41,7 @@ class Simulation:
         ``meta["FLUX5"]`` is the 5 sigma flux.
     sky : ndarray, shape (ny, nx), float32
         True sky, counts.
-    psf : crowdsource.psf.profiles.moffat.MoffatWings
+    psf : crowdsource.psf.profiles.moffat.MoffatProfile
         True profile.
     header : astropy.io.fits.Header
         Gain, noise, saturation, zero point, world coordinates and the configuration.
@@ -52,7 +52,7 @@ class Simulation:
     dq: np.ndarray
     truth: Table
     sky: np.ndarray
-    psf: MoffatWings
+    psf: MoffatProfile
     header: fits.Header
     config: SimulationConfig
 

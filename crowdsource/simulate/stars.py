@@ -2,7 +2,7 @@
 import numpy as np
 
 from ..psf.base import pixel
-from ..psf.profiles.moffat import MoffatWings, moffat
+from ..psf.profiles.moffat import MoffatProfile, moffat
 
 NEAR = 5, 5
 """Pixels within so many of the star's are integrated with so many points along each axis ..."""
@@ -20,7 +20,7 @@ def true_psf(config):
     c = config
     (gx, gy), (e1, e2) = c.fwhm_gradient, c.ellipticity
     coefficients = [[c.fwhm, c.fwhm*gx, c.fwhm*gy], [0, e1, 0], [0, 0, e2], [c.beta, 0, 0]]
-    return MoffatWings(np.array(coefficients, dtype=np.float64), tuple(c.shape), 1)
+    return MoffatProfile(np.array(coefficients, dtype=np.float64), tuple(c.shape), 1)
 
 
 def five_sigma_flux(config, psf, picture=None):
@@ -29,7 +29,7 @@ def five_sigma_flux(config, psf, picture=None):
     Parameters
     ----------
     config : SimulationConfig
-    psf : MoffatWings
+    psf : MoffatProfile
     picture : ndarray, shape (m, m), m odd, optional
         What the camera makes of a point.
     """
@@ -140,7 +140,7 @@ def render_stars(shape, psf, x, y, flux, size):
     ----------
     shape : tuple of int
         (ny, nx).
-    psf : MoffatWings
+    psf : MoffatProfile
     x, y, flux : ndarray, shape (n,)
     size : ndarray of int, shape (n,)
         Odd stamp sizes.

@@ -14,7 +14,7 @@ from crowdsource.io.fits import read_image
 from crowdsource.psf.base import CENTROID_SIZE
 from crowdsource.psf.grid import first_moment, middle
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.gridded import KEPT, GridWings
+from crowdsource.psf.profiles.gridded import KEPT, GridProfile
 from crowdsource.psf.profiles.halo import Halo
 from crowdsource.psf.profiles.moffat import pixel_moffat
 
@@ -223,7 +223,7 @@ class PolarModel:
 
         Returns
         -------
-        crowdsource.psf.profiles.gridded.GridWings
+        crowdsource.psf.profiles.gridded.GridProfile
         """
         factors = self._factors([scan for row in scans for scan in row])
         mean = factors.mean(axis=0)
@@ -240,7 +240,7 @@ class PolarModel:
         weights = np.c_[np.ones(len(u)), u[:, :len(samples)-1]]
         sums = middle(np.array(samples), min(norm_size, self.side), oversampling).sum(axis=(1, 2))
         weights *= sums[0]/(weights@sums)[:, None]
-        return GridWings(np.array(samples)/sums[0], weights.reshape(len(scans), -1, len(samples)), oversampling, tuple(shape))
+        return GridProfile(np.array(samples)/sums[0], weights.reshape(len(scans), -1, len(samples)), oversampling, tuple(shape))
 
     def _factors(self, scans):
         """Factors on the harmonics for each `Orientation`, shape (n, harmonics), complex128."""

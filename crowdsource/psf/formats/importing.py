@@ -11,7 +11,7 @@ from ...io.hdus import UNREADABLE, one_line, opened
 from ..base import pixel
 from ..grid import SPLINE_ORDER
 from ..model import FieldPSF
-from ..profiles.stamp import StampWings
+from ..profiles.stamp import StampProfile
 from .native import read_hdus
 
 log = logging.getLogger(__name__)
@@ -87,12 +87,12 @@ def _converted(path, hdus, number, shape, norm_size):
     if hdu.name and f"{hdu.name}_MODEL" in hdus:
         return _own(path, hdus, hdu.name, shape)
     if _is_psfex(hdu):
-        return FieldPSF.of(psfex_wings(hdu, shape), norm_size=norm_size)
+        return FieldPSF.of(psfex_profile(hdu, shape), norm_size=norm_size)
     if not hdu.is_image or hdu.data is None:
         raise InputError(f"the HDU holds no PSF: {FORMS}")
     if hdu.data.ndim == 3:
-        return FieldPSF.of(_gridded_wings(hdu, shape), norm_size=norm_size)
-    return FieldPSF.of(StampWings.from_stamp(_with_remedy(hdu.data), shape, _oversampling(hdu.header, 1)), norm_size=norm_size)
+        return FieldPSF.of(_gridded_profile(hdu, shape), norm_size=norm_size)
+    return FieldPSF.of(StampProfile.from_stamp(_with_remedy(hdu.data), shape, _oversampling(hdu.header, 1)), norm_size=norm_size)
 
 
 def _with_remedy(stamp):
@@ -119,15 +119,15 @@ def _own(path, hdus, name, shape):
     if psf.varies:
         raise DataFileError(path, f"the PSF varies over an image of shape {psf.shape}, but this image has {shape}: save its "
                                   "first HDU as a file of its own to use the PSF of the middle everywhere", name)
-    return replace(psf, shape=shape, wings=replace(psf.wings, shape=shape))
+    return replace(psf, shape=shape, profile=replace(psf.profile, shape=shape))
 
 
 def _is_psfex(hdu):
     return isinstance(hdu, fits.BinTableHDU) and "PSF_MASK" in (hdu.columns.names or ())
 
 
-def psfex_wings(hdu, shape):
-    """A PSFEx model as wings: its stamps at nodes over the image, and the polynomial through them.
+def psfex_profile(hdu, shape):
+    """A PSFEx model as a profile: its stamps at nodes over the image, and the polynomial through them.
 
     PSFEx: Bertin (2011). The model is a polynomial of the position, with the value of term x^a y^b in plane b-major order;
     a sample spans PSF_SAMP pixels and is the PSF integrated over a pixel, as ours.
@@ -141,7 +141,7 @@ def psfex_wings(hdu, shape):
 
     Returns
     -------
-    StampWings
+    StampProfile
 
     Raises
     ------
@@ -165,7 +165,7 @@ def psfex_wings(hdu, shape):
     reach = stamps.shape[-1]//2//oversampling*oversampling
     m = stamps.shape[-1]//2
     cut = stamps[:, m-reach:m+reach+1, m-reach:m+reach+1]
-    return StampWings.from_stamps(cut, x, y, shape, min(degree, LARGEST_ORDER), oversampling)
+    return StampProfile.from_stamps(cut, x, y, shape, min(degree, LARGEST_ORDER), oversampling)
 
 
 def _psfex_polynomial(header, count):
@@ -194,8 +194,8 @@ def _sampled(planes, step):
     return np.array([ndimage.map_coordinates(p, grid, order=SPLINE_ORDER, mode="mirror") for p in planes])
 
 
-def _gridded_wings(hdu, shape):
-    """A cube of stamps at positions on a grid, as STDPSF files hold it (Anderson 2016), as wings."""
+def _gridded_profile(hdu, shape):
+    """A cube of stamps at positions on a grid, as STDPSF files hold it (Anderson 2016), as a profile."""
     header, cube = hdu.header, hdu.data
     try:
         nx, ny = int(header["NXPSFS"]), int(header["NYPSFS"])
@@ -211,5 +211,5 @@ def _gridded_wings(hdu, shape):
     outside = ~np.isin(pixel(positions[0]), range(shape[1])) | ~np.isin(pixel(positions[1]), range(shape[0]))
     if outside.any():
         log.warning("%d of %d gridded PSFs lie off the image: check that both are of one detector", outside.sum(), len(cube))
-    return StampWings.from_stamps([_with_remedy(p) for p in cube], *positions, shape, order,
+    return StampProfile.from_stamps([_with_remedy(p) for p in cube], *positions, shape, order,
                                   _oversampling(header, STDPSF_OVERSAMPLING))

@@ -1,10 +1,10 @@
 """PSFs in FITS and HDF5, exactly: what is read back renders the same bits.
 
 In FITS the HDU ``{name}`` is an image of the PSF at the middle of the image, for eyes and other programs;
-``{name}_MODEL`` holds the wings and ``{name}_CORE`` the pixel core, where there is one. Both are stacks of planes, or of
+``{name}_MODEL`` holds the profile and ``{name}_CORE`` the pixel core, where there is one. Both are stacks of planes, or of
 coefficients, of a polynomial of the position: term k goes with u^a v^b of the keyword ``TERMk``, where u and v run from -1
-to 1 over the image. ``{name}_HALO`` holds the rows of the halo that the wings are convolved with, where there is one. Wings on
-a grid are stacks of modes, and ``{name}_GRID`` holds their weights at the nodes. An h5py group holds the same as datasets
+to 1 over the image. ``{name}_HALO`` holds the rows of the halo that the profile is convolved with, where there is one. A profile on
+a grid is a stack of modes, and ``{name}_GRID`` holds their weights at the nodes. An h5py group holds the same as datasets
 `stamp`, `wings`, `core`, `halo` and `grid`, with attributes.
 """
 import numpy as np
@@ -13,15 +13,15 @@ from astropy.io import fits
 from ...core.errors import DataFileError, InputError
 from ..grid import EXPONENTS, terms
 from ..model import FieldPSF
-from ..profiles.gridded import GridWings
+from ..profiles.gridded import GridProfile
 from ..profiles.halo import MOFFAT_COLUMNS, SPIKE_COLUMNS, Halo
-from ..profiles.moffat import PARAMETERS, MoffatWings
-from ..profiles.stamp import StampWings
+from ..profiles.moffat import PARAMETERS, MoffatProfile
+from ..profiles.stamp import StampProfile
 
 VERSION = 2
 """Layout of a PSF with a halo, or on a grid; of others it is still the first."""
 MOFFAT, STAMP, GRID = "moffat", "stamp", "grid"
-FORMS = {MoffatWings: MOFFAT, StampWings: STAMP, GridWings: GRID}
+FORMS = {MoffatProfile: MOFFAT, StampProfile: STAMP, GridProfile: GRID}
 NO_CORE = (1, 1, 1)
 DAMAGED = "the file is damaged; write the PSF again"
 KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
@@ -34,18 +34,18 @@ def describe(psf):
     ----------
     psf : FieldPSF
     """
-    form, order = FORMS[type(psf.wings)], f", order {psf.wings.order}"
+    form, order = FORMS[type(psf.profile)], f", order {psf.profile.order}"
     if form == MOFFAT:
-        values = psf.wings.at(*(np.atleast_1d(c) for c in psf.centre))[0]
-        wings = "Moffat wings ("+", ".join(f"{n} {v:.3f}" for n, v in zip(PARAMETERS, values))+f" in the middle{order})"
-        if psf.wings.halo is not None:
-            wings += f" with a halo of {100*psf.wings.halo.fraction:.1f} % of the light"
+        values = psf.profile.at(*(np.atleast_1d(c) for c in psf.centre))[0]
+        profile = "Moffat profile ("+", ".join(f"{n} {v:.3f}" for n, v in zip(PARAMETERS, values))+f" in the middle{order})"
+        if psf.profile.halo is not None:
+            profile += f" with a halo of {100*psf.profile.halo.fraction:.1f} % of the light"
     else:
-        k, m, _ = psf.wings.samples.shape
-        place = order if form == STAMP else ", {1}x{0} nodes, {2} modes".format(*psf.wings.weights.shape[:2], k)
+        k, m, _ = psf.profile.samples.shape
+        place = order if form == STAMP else ", {1}x{0} nodes, {2} modes".format(*psf.profile.weights.shape[:2], k)
         source = "a stamp" if form == STAMP else "stamps"
-        wings = f"wings from {source} ({m}x{m} samples, {psf.wings.oversampling} a pixel{place})"
-    text = wings
+        profile = f"profile from {source} ({m}x{m} samples, {psf.profile.oversampling} a pixel{place})"
+    text = profile
     if psf.core.any():
         terms_of_core, m, _ = psf.core.shape
         text += f" and a pixel core ({m}x{m} pixels, order {order_of(terms_of_core)})"
@@ -58,26 +58,26 @@ def order_of(count):
 
 
 def exact_arrays(psf):
-    """The arrays of a PSF by name: wings, core, halo, grid; None where there is none."""
-    wings = psf.wings
-    return dict(wings=wings.coefficients if isinstance(wings, MoffatWings) else wings.samples,
+    """The arrays of a PSF by name: wings (of the profile), core, halo, grid; None where there is none."""
+    profile = psf.profile
+    return dict(wings=profile.coefficients if isinstance(profile, MoffatProfile) else profile.samples,
                 core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
-                halo=None if wings.halo is None else wings.halo.rows,
-                grid=wings.weights if isinstance(wings, GridWings) else None)
+                halo=None if profile.halo is None else profile.halo.rows,
+                grid=profile.weights if isinstance(profile, GridProfile) else None)
 
 
 def scalars(psf):
     """What makes a PSF beside its arrays, as (keyword, value, comment)."""
-    form, arrays = FORMS[type(psf.wings)], exact_arrays(psf)
+    form, arrays = FORMS[type(psf.profile)], exact_arrays(psf)
     old = arrays["halo"] is None and arrays["grid"] is None
     return (("PSFVERS", 1 if old else VERSION, "version of this layout"),
-            ("PSFFORM", form, "what the wings are"),
+            ("PSFFORM", form, "what the profile is"),
             ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
             ("OVERSAMP", int(psf.oversampling), "samples in a pixel when rendered"),
-            ("WINGSAMP", 1 if form == MOFFAT else int(psf.wings.oversampling), "samples in a pixel of stored wings"),
+            ("WINGSAMP", 1 if form == MOFFAT else int(psf.profile.oversampling), "samples in a pixel of the stored profile"),
             ("PSFNX", int(psf.shape[1]), "width of the image, pixels"),
             ("PSFNY", int(psf.shape[0]), "height of the image, pixels"),
-            ("PSFORDER", int(psf.wings.order), "order of the wings' polynomial"))
+            ("PSFORDER", int(psf.profile.order), "order of the profile's polynomial"))
 
 
 def to_hdus(psf, name="PSF"):
@@ -109,11 +109,11 @@ def to_hdus(psf, name="PSF"):
     for keyword, value, comment in scalars(psf):
         model.header[keyword] = (value, comment)
     model.header["COMMENT"] = describe(psf)
-    if isinstance(psf.wings, MoffatWings):
+    if isinstance(psf.profile, MoffatProfile):
         model.header["COMMENT"] = "rows are "+", ".join(PARAMETERS)+"; columns are terms of the polynomial"
     others = {n: _exact(array, f"{name}_{n.upper()}") for n, array in arrays.items() if n != "wings" and array is not None}
-    if not isinstance(psf.wings, GridWings):
-        _name_terms(model, arrays["wings"].shape[1 if isinstance(psf.wings, MoffatWings) else 0])
+    if not isinstance(psf.profile, GridProfile):
+        _name_terms(model, arrays["wings"].shape[1 if isinstance(psf.profile, MoffatProfile) else 0])
     if "core" in others:
         _name_terms(others["core"], len(psf.core))
     if "halo" in others:
@@ -189,26 +189,26 @@ def assembled(values, arrays, where):
         raise DataFileError(where[0], f"a core of shape {core.shape} is none: {DAMAGED}", where[1])
     if values["PSFVERS"] == VERSION and arrays["halo"] is None and arrays["grid"] is None:
         raise DataFileError(where[0], f"the PSF's halo or grid is missing: {DAMAGED}", where[1])
-    wings = _wings(form, values, arrays, shape)
-    if wings is None:
-        raise DataFileError(where[0], f"arrays of shapes {', '.join(str(np.shape(a)) for a in arrays.values())} make no wings of "
+    profile = _profile(form, values, arrays, shape)
+    if profile is None:
+        raise DataFileError(where[0], f"arrays of shapes {', '.join(str(np.shape(a)) for a in arrays.values())} make no profile of "
                                       f"form {form!r}: {DAMAGED}", where[1])
-    return FieldPSF(wings, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]))
+    return FieldPSF(profile, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]))
 
 
-def _wings(form, values, arrays, shape):
-    """Wings of stored arrays; None where they do not fit together."""
-    wings, order = np.array(arrays["wings"], dtype=np.float64), int(values["PSFORDER"])
-    square = wings.ndim == 3 and wings.shape[1] == wings.shape[2] and wings.shape[1] % 2 == 1
-    if form == MOFFAT and wings.shape == (len(PARAMETERS), terms(order)):
+def _profile(form, values, arrays, shape):
+    """Profile of stored arrays; None where they do not fit together."""
+    profile, order = np.array(arrays["wings"], dtype=np.float64), int(values["PSFORDER"])
+    square = profile.ndim == 3 and profile.shape[1] == profile.shape[2] and profile.shape[1] % 2 == 1
+    if form == MOFFAT and profile.shape == (len(PARAMETERS), terms(order)):
         try:
-            return MoffatWings(wings, shape, order, None if arrays["halo"] is None else Halo.from_rows(arrays["halo"]))
+            return MoffatProfile(profile, shape, order, None if arrays["halo"] is None else Halo.from_rows(arrays["halo"]))
         except InputError:
             return None
-    if form == STAMP and square and len(wings) == terms(order):
-        return StampWings(wings, int(values["WINGSAMP"]), shape, order)
-    if form == GRID and square and np.ndim(arrays["grid"]) == 3 and np.shape(arrays["grid"])[2] == len(wings):
-        return GridWings(wings, np.array(arrays["grid"], dtype=np.float64), int(values["WINGSAMP"]), shape)
+    if form == STAMP and square and len(profile) == terms(order):
+        return StampProfile(profile, int(values["WINGSAMP"]), shape, order)
+    if form == GRID and square and np.ndim(arrays["grid"]) == 3 and np.shape(arrays["grid"])[2] == len(profile):
+        return GridProfile(profile, np.array(arrays["grid"], dtype=np.float64), int(values["WINGSAMP"]), shape)
     return None
 
 

@@ -12,7 +12,7 @@ KEPT = 1e-5
 
 
 @dataclass(frozen=True)
-class GridWings:
+class GridProfile:
     """Stamps at the nodes of a grid, bilinear between them, as combinations of a few modes.
 
     Attributes
@@ -35,7 +35,7 @@ class GridWings:
 
     @classmethod
     def from_nodes(cls, stamps, shape, oversampling=1, norm_size=59):
-        """From a stamp for each node; each is validated, centred as by `StampWings.from_stamp`, and normalised.
+        """From a stamp for each node; each is validated, centred as by `StampProfile.from_stamp`, and normalised.
 
         Parameters
         ----------
@@ -66,12 +66,12 @@ class GridWings:
         return cls(samples, weights.reshape(rows, columns, -1), oversampling, tuple(shape))
 
     def factors(self, x, y, core_order):
-        """Factors of the planes at positions, as `PolynomialWings.factors`: of mean and modes, then of the core's polynomial."""
+        """Factors of the planes at positions, as `PolynomialProfile.factors`: of mean and modes, then of the core's polynomial."""
         share = self._shares(x, y)
         return share if core_order is None else np.hstack([share, basis(x, y, self.shape, core_order)])
 
     def joined(self, planes, core):
-        """Planes of the wings and of the core, as `factors` orders them."""
+        """Planes of the profile and of the core, as `factors` orders them."""
         return planes if core is None else np.concatenate([planes, core])
 
     def _shares(self, x, y):
@@ -86,7 +86,7 @@ class GridWings:
         return (1-v)*((1-u)*w[top, left]+u*w[top, right])+v*((1-u)*w[bottom, left]+u*w[bottom, right])
 
     def planes(self, size, oversampling, norm_size):
-        """Planes as `MoffatWings.planes`: mean and modes; zero where the stamps do not reach."""
+        """Planes as `MoffatProfile.planes`: mean and modes; zero where the stamps do not reach."""
         fine = np.array([resampled(s, self.oversampling, oversampling) for s in self.samples])
         want = max(size, norm_size)//2*oversampling
         edge = max(0, want-fine.shape[-1]//2)

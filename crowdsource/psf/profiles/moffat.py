@@ -1,11 +1,11 @@
-"""Moffat wings whose width, shape and power follow polynomials of the position."""
+"""Moffat profile whose width, shape and power follow polynomials of the position."""
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from scipy.special import gammaln, kve
 
-from ..grid import PolynomialWings, basis, middle, nodes, planes_through, terms
+from ..grid import PolynomialProfile, basis, middle, nodes, planes_through, terms
 
 PARAMETERS = ("fwhm", "e1", "e2", "beta")
 CLOSE = 12, 3
@@ -112,7 +112,7 @@ def gauss_legendre(count):
 
 
 @dataclass(frozen=True)
-class MoffatWings(PolynomialWings):
+class MoffatProfile(PolynomialProfile):
     """A Moffat profile over an image.
 
     Attributes

@@ -5,7 +5,7 @@ import numpy as np
 
 from ...core.errors import InputError
 from ..base import CENTROID_SIZE
-from ..grid import PolynomialWings, area_width, basis, coefficients, middle, nodes, planes_through, render, resampled
+from ..grid import PolynomialProfile, area_width, basis, coefficients, middle, nodes, planes_through, render, resampled
 from .moffat import middle_samples
 
 FARTHEST = 2.
@@ -13,7 +13,7 @@ FARTHEST = 2.
 
 
 @dataclass(frozen=True)
-class StampWings(PolynomialWings):
+class StampProfile(PolynomialProfile):
     """Pixel stamps that follow a polynomial of the position, zero past their edge.
 
     Attributes
@@ -77,7 +77,7 @@ class StampWings(PolynomialWings):
         return area_width(np.tensordot(factors, self.samples, axes=1)[0])/self.oversampling
 
     def planes(self, size, oversampling, norm_size):
-        """Planes as `MoffatWings.planes`; zero where the stamps do not reach."""
+        """Planes as `MoffatProfile.planes`; zero where the stamps do not reach."""
         x, y = nodes(self.shape, self.order)
         stamps = [self._node(s, size, oversampling, norm_size)
                   for s in np.tensordot(basis(x, y, self.shape, self.order), self.samples, axes=1)]

@@ -1,11 +1,11 @@
-"""The published refit: the median of shifted stamps, with Moffat wings fitted to it."""
+"""The published refit: the median of shifted stamps, with a Moffat profile fitted to it."""
 import numpy as np
 from scipy.optimize import least_squares
 
 from ..base import CENTROID_SIZE, pixel
 from ..grid import basis, nodes, planes_through
 from ..model import FieldPSF
-from ..profiles.moffat import MoffatWings, profile_stamp
+from ..profiles.moffat import MoffatProfile, profile_stamp
 from .profile import affordable_order, pixel_polynomials, prepared, shifted_back, taper, toned_down
 
 
@@ -21,14 +21,14 @@ def median_refit(psf, stamps, config):
     x, y = nodes(psf.shape, order)
     measured = stamps_at(psf, stamps, min(config.core, CENTROID_SIZE, stamps.size-6), order, x, y)
     size = measured.shape[-1]
-    halo = psf.wings.halo
+    halo = psf.profile.halo
     mean = moffat_of(np.mean(measured, axis=0), float(psf.fwhm()), halo=halo)
     parameters = [mean] if order == 0 else [moffat_of(stamp, mean[0], mean[3], halo) for stamp in measured]
     coefficients = np.linalg.lstsq(basis(x, y, psf.shape, order), np.array(parameters), rcond=None)[0].T
-    wings = MoffatWings(coefficients, psf.shape, order, halo)
-    profile = FieldPSF.of(wings, norm_size=psf.norm_size).render(np.round(x), np.round(y), size).astype(np.float64)
-    core = measured*(profile.sum(axis=(1, 2))/measured.sum(axis=(1, 2)))[:, None, None]-profile
-    return FieldPSF.of(wings, planes_through(core, x, y, psf.shape, order)*taper(size), psf.norm_size)
+    profile = MoffatProfile(coefficients, psf.shape, order, halo)
+    rendered = FieldPSF.of(profile, norm_size=psf.norm_size).render(np.round(x), np.round(y), size).astype(np.float64)
+    core = measured*(rendered.sum(axis=(1, 2))/measured.sum(axis=(1, 2)))[:, None, None]-rendered
+    return FieldPSF.of(profile, planes_through(core, x, y, psf.shape, order)*taper(size), psf.norm_size)
 
 
 def stamps_at(psf, stamps, size, order, x, y):

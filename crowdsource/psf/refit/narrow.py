@@ -29,7 +29,7 @@ def fit_narrow_core(psf, stamps, size):
     Parameters
     ----------
     psf : FieldPSF
-        Wings, and the core as it was.
+        Profile, and the core as it was.
     stamps : crowdsource.psf.base.StarStamps
     size : int
         Side of the core, pixels; at most 9.
@@ -40,7 +40,7 @@ def fit_narrow_core(psf, stamps, size):
         Without a core where none is significant.
     """
     size = min(size, DIRECT_CORE, stamps.size-2)
-    bare, margin = FieldPSF.of(psf.wings, norm_size=psf.norm_size), max(0, stamps.size-size-REACH)//2
+    bare, margin = FieldPSF.of(psf.profile, norm_size=psf.norm_size), max(0, stamps.size-size-REACH)//2
     inner = np.s_[:, margin:stamps.size-margin, margin:stamps.size-margin]
     stamps = replace(stamps, data=stamps.data[inner], ivar=stamps.ivar[inner])
     templates, fade = core_templates(bare, stamps, size), taper(size)
@@ -53,7 +53,7 @@ def fit_narrow_core(psf, stamps, size):
             log.info("PSF without a pixel core: the stars show none")
             return bare
         core = (pixels.reshape(size, size)*fade)[None]
-    return FieldPSF.of(psf.wings, core, psf.norm_size)
+    return FieldPSF.of(psf.profile, core, psf.norm_size)
 
 
 def likeliest(information, right, width):

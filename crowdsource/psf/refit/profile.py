@@ -1,4 +1,4 @@
-"""Refit of a PSF on stars: the wings' parameters first, then a pixel core on what they leave.
+"""Refit of a PSF on stars: the profile's parameters first, then a pixel core on what it leaves.
 
 Each star's flux, position and a constant sky are fitted along and projected out, so that the shape alone is learnt.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from ..base import MODEL_ERROR, pixel
 from ..grid import basis, coefficients, render, terms
 from ..model import FieldPSF
-from ..profiles.moffat import MoffatWings, unit_stamps
+from ..profiles.moffat import MoffatProfile, unit_stamps
 
 log = logging.getLogger(__name__)
 STEPS = dict(fwhm=0.02, e=0.02, beta=0.05)
@@ -63,23 +63,23 @@ def refitted(psf, stamps, config):
         from .median import median_refit
         return median_refit(psf, stamps, config)
     order = affordable_order(len(stamps), config)
-    wings = fit_wings(psf, stamps, order) if isinstance(psf.wings, MoffatWings) else psf.wings
-    bare = FieldPSF.of(wings, norm_size=psf.norm_size)
+    profile = fit_profile(psf, stamps, order) if isinstance(psf.profile, MoffatProfile) else psf.profile
+    bare = FieldPSF.of(profile, norm_size=psf.norm_size)
     # a PSF sampled once a pixel is wide enough, and need not be rendered to know it
     width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
-    if directly(wings, width, order, config):
+    if directly(profile, width, order, config):
         from .narrow import fit_narrow_core
-        return fit_narrow_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, config.core)
+        return fit_narrow_core(FieldPSF.of(profile, psf.core, psf.norm_size), stamps, config.core)
     if width < NARROW:
         log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", width)
         return bare
-    return fit_core(FieldPSF.of(wings, psf.core, psf.norm_size), stamps, order, config.core)
+    return fit_core(FieldPSF.of(profile, psf.core, psf.norm_size), stamps, order, config.core)
 
 
-def directly(wings, width, order, config):
+def directly(profile, width, order, config):
     """Whether a core is fitted without shifting stars: to stamps, which nothing else fits to the stars, and only where they are
     narrow, or a small core that is the same over the image is all that is wanted."""
-    if isinstance(wings, MoffatWings) or width == np.inf:
+    if isinstance(profile, MoffatProfile) or width == np.inf:
         return False
     return width < NARROW or (order == 0 and config.core <= DIRECT_CORE)
 
@@ -132,46 +132,46 @@ def toned_down(weight, residual):
     return weight/(1+residual**2*weight*np.float32(1/OUTLIER**2))
 
 
-def fit_wings(psf, stamps, order):
+def fit_profile(psf, stamps, order):
     """Gauss-Newton on the polynomials of the Moffat profile's parameters.
 
     Parameters
     ----------
     psf : FieldPSF
-        Its wings are the start; its core plays no part.
+        Its profile is the start; its core plays no part.
     stamps : StarStamps
     order : int
 
     Returns
     -------
-    MoffatWings
+    MoffatProfile
     """
-    wings = psf.wings.raised(order)
+    profile = psf.profile.raised(order)
     design = basis(stamps.x, stamps.y, psf.shape, order)
     # the power varies slowly and is the least certain: one value for the image
     free = [terms(order)]*3+[1]
     for _ in range(ITERATIONS):
-        current, before = FieldPSF.of(wings, norm_size=psf.norm_size), wings
-        matrix, rhs = normal_of_shape(current, stamps, wings, design, free)
+        current, before = FieldPSF.of(profile, norm_size=psf.norm_size), profile
+        matrix, rhs = normal_of_shape(current, stamps, profile, design, free)
         step = np.linalg.lstsq(matrix, rhs, rcond=1e-10)[0]
-        wings = stepped(wings, step, free)
-        if (np.abs(wings.coefficients-before.coefficients).sum(axis=1) < SETTLED).all():
+        profile = stepped(profile, step, free)
+        if (np.abs(profile.coefficients-before.coefficients).sum(axis=1) < SETTLED).all():
             break
-    return wings
+    return profile
 
 
-def shape_changes(psf, size, wings):
+def shape_changes(psf, size, profile):
     """Spline coefficients of the derivatives of the PSF with respect to fwhm, e1, e2 and beta, at the mean shape."""
-    middle = wings.at(*(np.atleast_1d(c) for c in psf.centre))[0]
+    middle = profile.at(*(np.atleast_1d(c) for c in psf.centre))[0]
     steps = np.diag([STEPS["fwhm"]*middle[0], STEPS["e"], STEPS["e"], STEPS["beta"]*middle[3]])
-    stamps = unit_stamps(np.r_[middle+steps, middle-steps], size+4, psf.oversampling, psf.norm_size, wings.halo)
+    stamps = unit_stamps(np.r_[middle+steps, middle-steps], size+4, psf.oversampling, psf.norm_size, profile.halo)
     change = coefficients((stamps[:4]-stamps[4:])/(2*np.diag(steps)[:, None, None]))
     return [change[k:k+1] for k in range(4)]
 
 
-def normal_of_shape(psf, stamps, wings, design, free):
+def normal_of_shape(psf, stamps, profile, design, free):
     """Normal equations of the shape's polynomials with each star's nuisances eliminated."""
-    n, changes = len(stamps), shape_changes(psf, stamps.size, wings)
+    n, changes = len(stamps), shape_changes(psf, stamps.size, profile)
     psf.prepare(stamps.size)
     information, gradient = in_blocks(lambda block: normal_of_stars(psf, block, changes), stamps)
     # a star's shape steps are its place in the polynomials
@@ -253,29 +253,29 @@ def products(columns, weight, data):
     return normal.astype(np.float64), right[:, :, 0].astype(np.float64)
 
 
-def stepped(wings, step, free):
-    """Wings after a step, limited so that a bad start cannot run away."""
-    change = np.zeros_like(wings.coefficients)
+def stepped(profile, step, free):
+    """A profile after a step, limited so that a bad start cannot run away."""
+    change = np.zeros_like(profile.coefficients)
     start = 0
     for k, count in enumerate(free):
         change[k, :count] = step[start:start+count]
         start += count
-    limit = LARGEST*np.array([wings.coefficients[0, 0], 1, 1, wings.coefficients[3, 0]])
+    limit = LARGEST*np.array([profile.coefficients[0, 0], 1, 1, profile.coefficients[3, 0]])
     change *= np.minimum(1, limit/np.maximum(np.abs(change).sum(axis=1), 1e-30))[:, None]
-    return replace(wings, coefficients=wings.coefficients+change)
+    return replace(profile, coefficients=profile.coefficients+change)
 
 
 def fit_core(psf, stamps, order, size):
-    """A pixel core: what the wings leave, shifted to the stars' centres, as a polynomial of the position per pixel.
+    """A pixel core: what the profile leaves, shifted to the stars' centres, as a polynomial of the position per pixel.
 
     Each star is fitted with the present core, so that its flux and centre are those of the whole PSF. A coefficient stays only
-    as far as it stands out of its own noise, so that a core fitted to a good wing model adds nothing; towards the core's rim
+    as far as it stands out of its own noise, so that a core fitted to a good profile adds nothing; towards the core's rim
     it fades out.
 
     Parameters
     ----------
     psf : FieldPSF
-        New wings, and the core as it was.
+        New profile, and the core as it was.
     stamps : StarStamps
     order : int
     size : int
@@ -286,7 +286,7 @@ def fit_core(psf, stamps, order, size):
     FieldPSF
     """
     size = min(size, stamps.size-6)
-    bare = FieldPSF.of(psf.wings, norm_size=psf.norm_size) if psf.core.any() else None
+    bare = FieldPSF.of(psf.profile, norm_size=psf.norm_size) if psf.core.any() else None
     # threads find what they render from made
     psf.prepare(stamps.size)
     if bare:
@@ -294,11 +294,11 @@ def fit_core(psf, stamps, order, size):
         bare.prepare(size)
     centred, certainty = in_blocks(lambda block: centred_rest(psf, bare, block, size), stamps)
     planes = pixel_polynomials(centred, certainty, basis(stamps.x, stamps.y, psf.shape, order))
-    return FieldPSF.of(psf.wings, planes*taper(planes.shape[-1]), psf.norm_size)
+    return FieldPSF.of(psf.profile, planes*taper(planes.shape[-1]), psf.norm_size)
 
 
 def centred_rest(psf, bare, stamps, size):
-    """What the wings leave of each star, shifted to its centre, and the weights of its pixels.
+    """What the profile leaves of each star, shifted to its centre, and the weights of its pixels.
 
     Parameters as `fit_core`; `bare` is the PSF without its core, None where it has none.
     """

@@ -4,7 +4,7 @@ import pytest
 
 from crowdsource.core.errors import InputError
 from crowdsource.psf.model import FieldPSF
-from crowdsource.psf.profiles.gridded import GridWings
+from crowdsource.psf.profiles.gridded import GridProfile
 
 SHAPE = 201, 301
 
@@ -17,7 +17,7 @@ def nodes(rows=3, columns=4, reach=25):
 
 def test_the_stamps_at_the_nodes_are_those_given():
     stamps = nodes()
-    psf = FieldPSF.of(GridWings.from_nodes(stamps, SHAPE), norm_size=41)
+    psf = FieldPSF.of(GridProfile.from_nodes(stamps, SHAPE), norm_size=41)
     for j, y in enumerate((0, 100, 200)):
         for i, x in enumerate((0, 100, 200, 300)):
             wanted = stamps[j, i]/stamps[j, i, 5:-5, 5:-5].sum()
@@ -26,7 +26,7 @@ def test_the_stamps_at_the_nodes_are_those_given():
 
 
 def test_between_nodes_it_is_bilinear_and_outside_as_at_the_edge():
-    psf = FieldPSF.of(GridWings.from_nodes(nodes(), SHAPE))
+    psf = FieldPSF.of(GridProfile.from_nodes(nodes(), SHAPE))
     at = {(x, y): psf.stamp(41, x, y) for x in (100, 125, 200) for y in (0, 50, 100)}
     mixed = 0.75*(at[100, 0]+at[100, 100])/2+0.25*(at[200, 0]+at[200, 100])/2
     assert np.abs(at[125, 50]-mixed).max() < 1e-6*mixed.max()
@@ -35,13 +35,13 @@ def test_between_nodes_it_is_bilinear_and_outside_as_at_the_edge():
 
 
 def test_few_modes_serve_many_nodes():
-    assert 2 <= len(GridWings.from_nodes(nodes(12, 16), SHAPE).samples) < 20
-    same = GridWings.from_nodes(np.broadcast_to(nodes()[0, 0], (4, 4, 51, 51)), SHAPE)
+    assert 2 <= len(GridProfile.from_nodes(nodes(12, 16), SHAPE).samples) < 20
+    same = GridProfile.from_nodes(np.broadcast_to(nodes()[0, 0], (4, 4, 51, 51)), SHAPE)
     assert len(same.samples) == 1 and not FieldPSF.of(same).varies
 
 
 def test_a_single_node_is_a_constant_psf():
-    psf = FieldPSF.of(GridWings.from_nodes(nodes(1, 1), SHAPE))
+    psf = FieldPSF.of(GridProfile.from_nodes(nodes(1, 1), SHAPE))
     assert np.array_equal(psf.stamp(21, 0, 0), psf.stamp(21, 300, 200))
 
 
@@ -49,4 +49,4 @@ def test_a_stamp_that_is_none_is_refused():
     broken = nodes()
     broken[1, 1, 3, 3] = np.nan
     with pytest.raises(InputError, match="NaN"):
-        GridWings.from_nodes(broken, SHAPE)
+        GridProfile.from_nodes(broken, SHAPE)
