@@ -1,7 +1,8 @@
 """Functions whose modules are imported when they are first called.
 
-`crowdsource --help` loads every adapter to show its summary. What an adapter needs for simulations and for writing only, which
-takes longer to import than everything else of it, is named here by text instead of an import at the top.
+`crowdsource --help` loads every adapter to show its summary. What an adapter needs only for a first PSF, for writing or for
+simulations, and takes longer to import than the rest of it, is named by a text instead of an import at the top. The adapters
+have no other way of importing later.
 """
 from importlib import import_module
 

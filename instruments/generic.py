@@ -20,21 +20,27 @@ from crowdsource.exposure.instrument import (
     not_negative,
     positive,
 )
-from crowdsource.io.fits import ANY, read_image
+from crowdsource.io.fits import ANY, read_image, write_image
 from crowdsource.io.image_name import ImageName
 
+from .deferred import deferred
+
+initial_psf = deferred("crowdsource.psf.initial:initial_psf")
+psf_from_fits = deferred("crowdsource.psf.formats.importing:psf_from_fits")
 log = logging.getLogger(__name__)
 GROW = 2
-"""Pixels by which saturated ones grow: charge spills and the neighbours are not linear."""
+"""Radius around saturated pixels in which pixels count as saturated too: charge spills, and neighbours are not linear."""
 ELECTRONS = ("electron", "electrons", "e-")
+"""Values of BUNIT, in lower case, that mean a gain of 1."""
 CLIPPED = 3
-"""So many pixels at exactly the image's maximum, two of them neighbours, are a saturated plateau ..."""
+"""Least number of pixels at exactly the image's maximum, two of them adjacent, that make a saturated plateau."""
 FAR_ABOVE, MANY_COUNTS = 20., 1000.
-"""... when it lies so many times the scatter of pixels above the median, and whole numbers so far above it: the brightest
-pixels of a faint image have equal counts by chance."""
+"""A plateau lies at least this many times the scatter of pixels above the median, and at least this far above it where values are
+whole numbers: the brightest pixels of a faint image have equal counts by chance."""
 LARGEST_INVERSE = 1e19
-"""Of noise; float32 holds its square."""
+"""Largest inverse of a noise, whose square float32 still holds."""
 NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms")
+"""Options that give the noise, of which one may be used."""
 
 
 def bits(value):
@@ -57,10 +63,10 @@ def bits(value):
 
 
 def box(value):
-    """(x0, x1, y0, y1) from ``"x0:x1,y0:y1"`` or four numbers."""
+    """(x0, x1, y0, y1) from ``"x0:x1,y0:y1"`` or a sequence of four numbers."""
     if isinstance(value, str):
         if not re.fullmatch(r"\d+:\d+,\d+:\d+", value):
-            raise ValueError("give x0:x1,y0:y1 in pixels from 0, the second of each not included")
+            raise ValueError("give x0:x1,y0:y1 in pixels from 0, without the pixels x1 and y1")
         value = re.split("[:,]", value)
     x0, x1, y0, y1 = (int(v) for v in value)
     return x0, x1, y0, y1
@@ -70,21 +76,21 @@ OPTIONS = (
     Option("ivar", str, help="inverse variance of each pixel; 0 for pixels not to be used", metavar="FILE[:HDU]"),
     Option("inverse_sigma", str, help="root of the inverse variance of each pixel", metavar="FILE[:HDU]"),
     Option("weight", str,
-           help="weight map (WHT) of the background in any scale, which the image gives", metavar="FILE[:HDU]"),
+           help="weight map (WHT) on any scale; the scale is measured on the image", metavar="FILE[:HDU]"),
     Option("rms", str, help="noise of each pixel, 1 sigma; 0 for pixels not to be used", metavar="FILE[:HDU]"),
-    Option("dq", str, help="flags of each pixel, integers", metavar="FILE[:HDU]"),
-    Option("bad_bits", bits, ANY, help="bits of dq that forbid a pixel: numbers as 0,3,5, a mask as 0x29, any (default) or none",
-           metavar="BITS"),
+    Option("dq", str, help="flags of each pixel, whole numbers", metavar="FILE[:HDU]"),
+    Option("bad_bits", bits, ANY, metavar="BITS",
+           help="bits of dq of pixels not to be used: numbers as 0,3,5, a mask as 0x29, any (default) or none"),
     Option("nodeblend_bits", bits, 0, help="bits of dq where blends are not split", metavar="BITS"),
     Option("sharp_bits", bits, 0, help="bits of dq where only peaks as sharp as the PSF are sources", metavar="BITS"),
     Option("psf", str, help="PSF to start from: a square stamp of odd side, a PSFEx or STDPSF model, or an earlier catalog",
            metavar="FILE[:HDU]"),
-    Option("fwhm", positive, unit="pixels", help="width of the PSF to start from; measured when not given"),
+    Option("fwhm", positive, unit="pixels", help="FWHM of the PSF to start from; measured when not given"),
     Option("gain", positive, unit="electrons per unit", help="from the header when not given"),
     Option("readnoise", not_negative, unit="electrons", help="from the header when not given"),
     Option("saturation", positive, unit="image units", help="level of saturation; from the header and the pixels when not given"),
-    Option("zeropoint", finite, unit="mag", help="magnitude of one unit of flux; from the header when not given"),
-    Option("cutout", box, help="the part to fit, in pixels from 0, the second of each not included", metavar="x0:x1,y0:y1"),
+    Option("zeropoint", finite, unit="mag", help="magnitude of a flux of 1; from the header when not given"),
+    Option("cutout", box, help="the part to fit, in pixels from 0, without the pixels x1 and y1", metavar="x0:x1,y0:y1"),
 )
 
 
@@ -131,7 +137,7 @@ class GenericExposure(Exposure):
 
 
 class Generic(Instrument, WritesImages):
-    """Any image with any of: noise map, flags, PSF; what is not given comes from the header or from the pixels."""
+    """Any image, with a noise map, flags and a PSF where the user has them; the rest comes from the header or from the pixels."""
     name = "generic"
     summary = "any FITS image, with or without a noise map, flags and a PSF"
     options = OPTIONS
@@ -147,25 +153,22 @@ class Generic(Instrument, WritesImages):
         values = complete(OPTIONS, options)
         maps = [n for n in NOISE_MAPS if values[n]]
         if len(maps) > 1:
-            raise InputError(f"{' and '.join(maps)} are both given: one of them tells the noise, leave out the others")
+            raise InputError(f"{' and '.join(maps)} are both given: keep the one that is the noise, leave out the others")
         name = ImageName.parse(path)
         files = [name.path]+[ImageName.parse(values[n]).path for n in (*NOISE_MAPS, "dq", "psf") if values[n]]
         return GenericExposure(name, tuple(values.items()), _identity(name, values["cutout"]), tuple(dict.fromkeys(files)))
 
     def psf_prior(self, image):
-        """The stamp of ``psf``, or a profile of the width ``fwhm``, or None."""
+        """The PSF in the file ``psf``, or a profile of the FWHM ``fwhm``, or None."""
         if image.meta["psf"]:
-            from crowdsource.psf.formats.importing import psf_from_fits
             name = ImageName.parse(image.meta["psf"])
             return psf_from_fits(name.path, image.shape, hdu=name.hdu)
         if image.meta["fwhm"]:
-            from crowdsource.psf.initial import initial_psf
             return initial_psf(image, fwhm=image.meta["fwhm"])
         return None
 
     def write(self, images, path, overwrite=False):
         """Write one Image as HDUs IMAGE, IVAR and DQ, with its WCS, gain, saturation and zero point."""
-        from crowdsource.io.fits import write_image
         image, = images
         write_image(image, path, overwrite)
 
@@ -173,12 +176,12 @@ class Generic(Instrument, WritesImages):
 def _identity(name, cutout):
     """The file's name without folder and endings, the HDU, the plane and the cut-out."""
     stem = re.sub(r"(\.fits?|\.fts)?(\.fz|\.gz|\.bz2)?$", "", Path(name.path).name, flags=re.IGNORECASE)
-    place = "".join(f":{v}" for v in (name.hdu, name.plane) if v is not None)
-    return stem+place+("" if cutout is None else "[{}:{},{}:{}]".format(*cutout))
+    part = "".join(f":{v}" for v in (name.hdu, name.plane) if v is not None)
+    return stem+part+("" if cutout is None else "[{}:{},{}:{}]".format(*cutout))
 
 
 def _cut(cutout, source):
-    """The slices of a cut-out, all pixels when there is none."""
+    """The slices of a cut-out, of the whole image when there is none."""
     ny, nx = source.data.shape
     x0, x1, y0, y1 = cutout or (0, nx, 0, ny)
     if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
@@ -199,7 +202,7 @@ def _companion(name, source, cut):
 
 
 def _facts(source, o):
-    """What an Image knows beside its pixels: from the options, else from the header."""
+    """Attributes of the Image beside its pixels: from the options, else from the header."""
     gain = o["gain"] or source.value("gain")
     if o["gain"] is None and str(source.header.get("BUNIT", "")).strip().lower() in ELECTRONS:
         gain = 1.
@@ -215,9 +218,9 @@ def _facts(source, o):
 
 
 def plateau(data):
-    """The level at which an image is clipped, told by its own pixels; inf where it is not.
+    """The level at which an image is clipped, by its own pixels; inf where it is not clipped.
 
-    Headers often lack the level, or give the converter's where bias and flat field have moved it.
+    Headers often lack the level, or have that of the analog-to-digital converter, which bias and flat field have changed.
 
     Parameters
     ----------
@@ -231,7 +234,7 @@ def plateau(data):
     top = data == values.max()
     if top.sum() < CLIPPED or not ((top[1:] & top[:-1]).any() or (top[:, 1:] & top[:, :-1]).any()):
         return np.inf
-    # one pixel in 17 tells the scatter
+    # the scatter of one pixel in 17 is as good
     low, middle, high = np.quantile(values[::17], [0.16, 0.5, 0.84])
     top_value = float(values.max())
     above = top_value-middle
@@ -256,7 +259,7 @@ def _masks(data, dq, saturation, o):
 
 
 def grown(where, radius):
-    """A boolean plane with every true pixel's neighbours within a radius in pixels."""
+    """A boolean plane in which all pixels within a radius, in pixels, of a true one are true."""
     y, x = np.divmod(np.flatnonzero(where), where.shape[1])
     if not len(y):
         return where
@@ -270,12 +273,12 @@ def grown(where, radius):
 
 
 def _noise(o, source, cut, used):
-    """What `Image.from_arrays` takes for noise, from whatever map there is; `used` tells the pixels that count."""
+    """Arguments of `Image.from_arrays` that say the noise, from the map that is given; `used` is true for pixels that count."""
     kind = next((n for n in NOISE_MAPS if o[n]), None)
     if kind is None:
         return {}
     given = _companion(o[kind], source, cut)
-    # what is said of a pixel that is not used does not matter
+    # the map's value at a pixel that is not used does not matter
     values = given.floats()
     values[~used] = 0
     _check(values, kind, given)
@@ -287,7 +290,7 @@ def _noise(o, source, cut, used):
 
 
 def _check(values, kind, plane):
-    """Refuse maps that are NaN, negative or infinite; their values on pixels that do not count are 0."""
+    """Raise an error where a map is NaN, negative or infinite; its values at pixels that do not count are 0."""
     # both are NaN when any is
     least, most = values.min(), values.max()
     wrong = "NaN on good pixels" if np.isnan(least) else "negative somewhere" if least < 0 else \

@@ -16,7 +16,7 @@ Every message says what was wrong, where, and what to do.
 
 
 class CrowdsourceError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and correct."""
 
 
 class InputError(CrowdsourceError, ValueError):

@@ -1,4 +1,4 @@
-"""Flag bits: one table per namespace; decoders and documentation come from the tables.
+"""Flag bits: one table for each namespace, from which decoders and documentation are made.
 
 Two planes of an `~crowdsource.core.image.Image` hold flags: ``dq``, the instrument's own bits (uint32), and ``mask``, the
 engine's (uint16). A catalog's ``flags`` column is int64: ``dq | mask << 32``.
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MASK_SHIFT = 32
+"""Bit of a catalog's flags where those of the engine begin."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class FlagDefinition:
     name : str
         Identifier, lower case.
     description : str
-        What a set bit says, in a sentence.
+        The meaning of a set bit.
     """
     bit: int
     name: str
@@ -66,7 +67,7 @@ class FlagTable:
         return [known.get(b, f"bit{b}") for b in range(value.bit_length()) if value >> b & 1]
 
     def documentation(self):
-        """The table as lines of text, one a bit, for manuals."""
+        """The table as text for manuals, one line for each bit."""
         return "\n".join(f"{d.bit:3d}  {d.value:#8x}  {d.name:12s}  {d.description}" for d in self.definitions)
 
 
@@ -82,7 +83,7 @@ ENGINE = FlagTable("mask", [
 
 
 def combine(dq, mask):
-    """The catalog's ``flags``: the instrument's bits below, the engine's from bit 32.
+    """The catalog's ``flags``: the instrument's bits are the lower 32, the engine's begin at bit 32.
 
     Parameters
     ----------
@@ -99,13 +100,13 @@ def combine(dq, mask):
 
 
 def with_own_bits(flags, names):
-    """Flags as `combine` gives them, with bits of the instrument's own where the engine's are set that they stand for.
+    """Flags as `combine` gives them, in which the instrument's bits for flags of the engine are set too.
 
     Parameters
     ----------
     flags : array of int64
     names : mapping of int to int
-        The instrument's bit for one of `ENGINE`'s.
+        The instrument's bit for each of some bits of `ENGINE`.
 
     Returns
     -------
@@ -124,7 +125,7 @@ def decode(flags, instrument_table=None):
     flags : int
         One value of the column.
     instrument_table : FlagTable, optional
-        Names of the lower 32 bits; without it they are ``bitN``.
+        Table of the lower 32 bits; without it their names are ``bitN``.
 
     Returns
     -------

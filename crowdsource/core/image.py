@@ -1,6 +1,6 @@
 """Image: the pixels of one detector or coadd with all that the engine may know of them.
 
-This is the validation border: arrays are checked and brought into the engine's form here, once, and nowhere else.
+Arrays from outside are checked and converted into the engine's form here, once, and nowhere else.
 """
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,37 +10,39 @@ import numpy as np
 
 from .errors import InputError
 from .flags import ENGINE
+from .noise import estimate_ivar, scaled_weight
 from .tiles import bands
 
 LARGEST_NOISE = 1e12
+"""Of a typical pixel, image units; the smallest noise is its inverse."""
 LARGEST_VALUE = 1e17
-"""float32 holds squares of such values; larger ones are no light and count as not finite."""
+"""float32 holds the square of this value; larger values cannot be light and count as not finite."""
 LARGEST_CHI2 = 1e18
-"""Of one pixel: no detector counts to 1e9 sigma."""
+"""Largest squared significance of one pixel: no detector counts to 1e9 sigma."""
 LARGEST_RATIO = 1e12
-"""Of a pixel's weight to the typical one; one that has more counts as not finite, one that has as much less has none."""
+"""Of a pixel's weight to the typical one; pixels of more weight count as not finite, pixels of less than its inverse get none."""
 THINNED = 1e6
-"""Medians of larger planes are those of every nth pixel."""
+"""Number of pixels from which on the median of a plane is that of every nth pixel."""
 
 
 def native(array, name, dtype, copy=False):
-    """A finite-agnostic, native, C-contiguous copy or view of a 2-D array in the wanted dtype.
+    """A copy or view of a 2-D array in the wanted dtype, in the machine's byte order and C-contiguous; values may be NaN.
 
     Parameters
     ----------
     array : array_like, shape (ny, nx)
-        Any byte order, integer or floating.
+        Integer or floating, in any byte order.
     name : str
         What it is, for messages.
     dtype : dtype
         The wanted dtype.
     copy : bool
-        Never a view; one that cannot be written to is none either way.
+        Always copy; an array that cannot be written to is copied in any case.
 
     Raises
     ------
     InputError
-        When it is not two-dimensional, empty, or of a dtype that has no such form.
+        When it is not two-dimensional, empty, or of a dtype that cannot be converted.
     """
     array = np.asanyarray(array)
     if np.ma.isMaskedArray(array):
@@ -52,11 +54,11 @@ def native(array, name, dtype, copy=False):
     if np.issubdtype(dtype, np.integer) and array.dtype.kind == "f":
         raise InputError(f"{name} has dtype {array.dtype}: flags are integers, as in array.astype('u4')")
     with np.errstate(over="ignore"):
-        # what is beyond the wanted type's range is infinite there
+        # values beyond the range of the wanted dtype become infinite
         return np.array(array, dtype=dtype, order="C", copy=copy or not array.flags.writeable or None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Image:
     """Pixels of one detector, validated; make it with `Image.from_arrays`.
 
@@ -129,14 +131,14 @@ class Image:
         mask : array_like of integers, shape (ny, nx), optional
             Engine bits.
         bad : array_like of bool, shape (ny, nx), optional
-            Pixels not to be used: they get ivar 0 and tell nothing of the noise.
+            Pixels not to be used: they get ivar 0, and noise is not estimated on them.
         weight : array_like, shape (ny, nx), optional
-            Instead of ivar: weights of the background on any scale, which is measured on the image.
+            Instead of ivar: relative weights of the background, whose scale is measured on the image.
         readnoise : float, optional
             Electrons; used only where noise is estimated.
         copy : bool
-            False lets the Image take over arrays that are of its types already: they are changed in place, and read-only from
-            then on.
+            False: the Image uses arrays that are of its dtypes already without a copy; they are changed in place, and read-only
+            from then on.
         **metadata
             The remaining attributes.
 
@@ -148,7 +150,7 @@ class Image:
         """
         data = native(data, "data", np.float32, copy)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape, copy), mask=_plane(mask, "mask", np.uint16, data.shape, copy))
-        # an infinite pixel is no saturated one where no level is known
+        # where no level is known, an infinite pixel is not a saturated one
         finite, level = (data < LARGEST_VALUE) & (data > -LARGEST_VALUE), metadata.get("saturation", np.inf)
         saturated = np.isfinite(level) & (data >= level)
         planes["mask"][saturated] |= ENGINE.saturated
@@ -173,7 +175,7 @@ class Image:
     def from_nddata(cls, nddata, **metadata):
         """Make an Image from an `astropy.nddata.NDData` or ``CCDData``.
 
-        Its uncertainty of any kind becomes ivar, masked pixels get ivar 0, its wcs is kept.
+        An uncertainty of any kind is converted to ivar, masked pixels get ivar 0, the wcs is kept.
 
         Raises
         ------
@@ -194,7 +196,7 @@ class Image:
         return cls.from_arrays(data, ivar, wcs=nddata.wcs, **metadata)
 
     def __getstate__(self):
-        """What goes to another process."""
+        """State for pickling: without what can be computed again, and with a plain dictionary for `meta`."""
         return {**{n: v for n, v in self.__dict__.items() if n != "good"}, "meta": dict(self.meta)}
 
     def __setstate__(self, state):
@@ -209,12 +211,12 @@ class Image:
 
     @cached_property
     def good(self):
-        """Boolean plane: pixels with weight."""
+        """Boolean plane, true where ivar is positive."""
         return _frozen(self.ivar > 0)
 
     @cached_property
     def noise(self):
-        """Typical noise of a pixel, image units: that of the median inverse variance."""
+        """Typical noise of a pixel, image units, from the median inverse variance."""
         return float(1/np.sqrt(_typical(self.ivar)))
 
     def with_mask(self, mask):
@@ -222,12 +224,12 @@ class Image:
         return replace(self, mask=_frozen(native(mask, "mask", np.uint16)))
 
     def flagged(self, where, dq=0, mask=0):
-        """A new Image with the instrument's and the engine's bits set where `where` holds; no weight changes."""
+        """A new Image with bits of the instrument (dq) and the engine (mask) set where `where` is true; ivar does not change."""
         return replace(self, dq=_frozen(np.where(where, self.dq | np.uint32(dq), self.dq)),
                        mask=_frozen(np.where(where, self.mask | np.uint16(mask), self.mask)))
 
     def masked(self, where, bit):
-        """A new Image with ivar 0 and the given engine bit set where `where` holds."""
+        """A new Image with ivar 0 and an engine bit set where `where` is true."""
         return replace(self, ivar=_frozen(np.where(where, np.float32(0), self.ivar)),
                        mask=_frozen(np.where(where, self.mask | np.uint16(bit | ENGINE.bad), self.mask)))
 
@@ -254,30 +256,29 @@ def thinned(plane):
 
 
 def _typical(ivar):
-    """The median inverse variance of good pixels; 0 where there is none."""
+    """The median inverse variance of good pixels; 0 when there are none."""
     for sample in (thinned(ivar), ivar):
         positive = sample[sample > 0]
         if len(positive):
-            # the mean of two may be beyond float32
+            # no mean of the two values in the middle, which may overflow float32
             return float(np.partition(positive, len(positive)//2)[len(positive)//2])
     return 0.
 
 
 def _estimated(data, weight, gain, readnoise):
-    """Inverse variance from the pixels, and from relative weights where there are some; `data` is NaN where not to be used."""
-    from .noise import estimate_ivar, scaled_weight
+    """Inverse variance from the pixels, and relative weights if given; `data` is NaN at pixels that are not used."""
     if weight is None:
         return estimate_ivar(data, gain, readnoise)
     return scaled_weight(data, _checked_ivar(weight, data, np.isfinite(data), "weight"), gain, readnoise)
 
 
 def _cleared(ivar, data):
-    """Take away, in place, the weights of pixels that float32 cannot compute with.
+    """Set to 0, in place, the ivar of pixels that float32 cannot compute with.
 
     Returns
     -------
     ndarray of bool, shape (ny, nx)
-        Those of too large a weight or value.
+        Those whose ivar or value is too large.
 
     Raises
     ------
@@ -291,7 +292,7 @@ def _cleared(ivar, data):
                          f"multiply the data by {10**-np.round(np.log10(noise)):.0e}")
     odd = np.empty(ivar.shape, bool)
     with np.errstate(over="ignore", invalid="ignore"):
-        # in bands, so that what is worked out stays in the processor's cache
+        # band by band, so that intermediate results stay in the processor's cache
         for rows in bands(len(ivar)):
             weight = ivar[rows]
             chi2 = data[rows]*data[rows]
@@ -312,7 +313,7 @@ def _frozen(array):
 
 
 def _plane(array, name, dtype, shape, copy=False):
-    """A flag plane, zeros when not given, checked against the data's shape."""
+    """A flag plane of the data's shape; zeros when not given."""
     if array is None:
         return np.zeros(shape, dtype)
     array = np.asanyarray(array)
@@ -325,7 +326,7 @@ def _plane(array, name, dtype, shape, copy=False):
 
 
 def _checked_ivar(ivar, data, finite, name="ivar", copy=True):
-    """An inverse variance, or weights, with 0 where pixels are not finite; an error where it is none."""
+    """An inverse variance, or weights, with 0 where pixels are not finite; an error where a value cannot be one."""
     used = native(ivar, name, np.float32, copy)
     if used.shape != data.shape:
         raise InputError(f"{name} has shape {used.shape} but data has {data.shape}: cut them to the same pixels")

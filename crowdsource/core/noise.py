@@ -1,22 +1,27 @@
-"""Noise of an image that comes without any: the background's, measured, and the photons' of what lies on it.
+"""Noise of an image that comes without a noise map: that of the background, and of the photons of sources.
 
-The background's noise is measured on second differences, which star light that varies smoothly cancels, among the pixels
-of each block whose surroundings are in the lower half: in a crowded field the scatter of pixels is that of the stars.
-The surroundings' mean and the difference are uncorrelated where noise is white, so that the choice does not bias it.
+The background's noise is measured on second differences, in which star light that varies smoothly cancels. Only pixels whose
+surroundings are in the darker half of their block are used: in a crowded field the scatter of all pixels is that of the stars.
+The mean of the surroundings and the difference are uncorrelated where noise is white, so that this choice does not bias it.
 """
 import numpy as np
-from scipy import ndimage
 
 BLOCK = 64
+"""Side of the blocks in which background and noise are measured, pixels."""
 SMOOTH, RING = 5, 3
+"""Sides of the boxes whose mean says how dark a pixel's surroundings are, and how much light falls on a pixel."""
 ENOUGH = 25
+"""Least number of differences in the darker half of a block; with fewer, all of the block are used."""
 MAD_TO_SIGMA = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution."""
 SIGNIFICANT = 3.
+"""Light above the background brings photon noise where it is more than this many sigma."""
 WIDEST = 4.
+"""A block's noise is within this factor of the image's typical one."""
 LARGEST_RATIO = 1e12
-"""Of a pixel's weight to the typical one, or of that to the pixel's."""
+"""Largest ratio of a pixel's weight to the typical weight, and of the typical weight to a pixel's."""
 SMALLEST = 1e-36
-"""Variance that float32 still holds, and its inverse."""
+"""Smallest variance that float32 still holds together with its inverse."""
 
 
 def estimate_ivar(data, gain=np.nan, readnoise=None):
@@ -27,9 +32,9 @@ def estimate_ivar(data, gain=np.nan, readnoise=None):
     data : ndarray, shape (ny, nx)
         Pixel values; NaN where there is none.
     gain : float
-        Electrons per unit; NaN when not known, then light brings no noise of its own.
+        Electrons per unit; NaN when not known: light then adds no photon noise.
     readnoise : float, optional
-        Electrons; with the gain, the least noise of a pixel.
+        Electrons; with the gain it gives the least noise of a pixel.
 
     Returns
     -------
@@ -64,7 +69,7 @@ def scaled_weight(data, weight, gain=np.nan, readnoise=None):
     use = np.isfinite(data)
     if not use.any():
         return np.zeros(data.shape, np.float32)
-    # noise is measured where it is made even by the weights
+    # noise is measured on data that the weights have brought to the same noise everywhere
     with np.errstate(over="ignore"):
         relative = weight/float(np.median(weight[use].astype(np.float64)))
     root = np.sqrt(np.clip(relative, np.float32(1/LARGEST_RATIO), np.float32(LARGEST_RATIO)))
@@ -77,7 +82,7 @@ def scaled_weight(data, weight, gain=np.nan, readnoise=None):
 
 
 def least_noise(data, gain=np.nan, readnoise=None):
-    """Noise below which no pixel can be: of reading, of rounding to whole numbers, or of float32.
+    """Lower bound of a pixel's noise: read noise, rounding to whole numbers, or the precision of float32.
 
     Returns
     -------
@@ -88,7 +93,7 @@ def least_noise(data, gain=np.nan, readnoise=None):
     if not len(values):
         return 1.
     least = 1e-6*float(np.abs(values).max()) or 1.
-    # one value in a hundred tells whole numbers from others
+    # one value in a hundred shows whether they are whole numbers
     if (values[::101] == np.round(values[::101])).all() and np.ptp(values) > 0:
         least = max(least, 12**-0.5)
     if readnoise and np.isfinite(gain) and gain > 0:
@@ -97,7 +102,7 @@ def least_noise(data, gain=np.nan, readnoise=None):
 
 
 def photon_variance(data, level, sigma, gain):
-    """Variance that light above the background brings: the smoothed excess over the gain, where it is significant.
+    """Variance of the photons of light above the background: its smoothed excess over the gain, where it is significant.
 
     Parameters
     ----------
@@ -114,7 +119,7 @@ def photon_variance(data, level, sigma, gain):
     """
     if not (np.isfinite(gain) and gain > 0):
         return np.zeros(data.shape, np.float32)
-    # without the pixel itself: its own noise must not set its weight, or low pixels would weigh more
+    # without the pixel itself: if its own noise set its weight, low pixels would weigh more and bias every flux
     around, number = _mean(data, RING, middle=False)
     excess = around-level
     significant = excess > SIGNIFICANT*sigma/np.sqrt(np.maximum(number, 1))
@@ -129,12 +134,12 @@ def background(data, least):
     data : ndarray, shape (ny, nx), float32
         NaN where there is none.
     least : float
-        Smallest noise.
+        Least noise.
 
     Returns
     -------
     level, sigma : ndarray, shape (ny, nx), float32
-        The level is that of the fainter half of each block; both vary smoothly from block to block.
+        The level is that of the darker half of each block; both vary smoothly from block to block.
     """
     ny, nx = data.shape
     around, number = _mean(data, SMOOTH)
@@ -148,14 +153,14 @@ def background(data, least):
     level, sigma = blocks[..., 0], blocks[..., 1]
     typical = np.median(sigma[sigma > least]) if (sigma > least).any() else _scatter(data)
     typical = max(typical, least)
-    # a block without sky takes the image's noise, and none may be far from it
+    # a block without sky gets the image's noise, and the others are kept near it
     sigma = np.clip(np.where(np.isfinite(sigma), sigma, typical), max(typical/WIDEST, least), typical*WIDEST)
     fill = np.nanmedian(level) if np.isfinite(level).any() else 0.
     return tuple(_interpolated(np.where(np.isfinite(b), b, fill), data.shape) for b in (level, sigma))
 
 
 def _block(around, difference):
-    """Level and noise of one block; NaN where it has too few pixels, and noise 0 is possible."""
+    """Level and noise of one block; NaN where it has too few pixels. The noise may be 0."""
     known = np.isfinite(around)
     if not known.any():
         return np.nan, np.nan
@@ -168,13 +173,14 @@ def _block(around, difference):
 
 
 def _second_difference(data):
-    """Mixed second difference with unit noise gain inside the rim: 0 for planes; NaN next to NaN."""
+    """Mixed second difference of pixels off the rim: its noise is that of a pixel, it is 0 for a plane, and NaN next to NaN."""
     along = data[:, :-2]-2*data[:, 1:-1]+data[:, 2:]
     return (along[:-2]-2*along[1:-1]+along[2:])/6
 
 
 def _mean(data, size, middle=True):
-    """Mean of the pixels that are there in a box around each, with or without its middle, and their number."""
+    """Mean of the finite pixels in a box around each pixel, with or without the pixel itself, and their number."""
+    from scipy import ndimage  # a third of a second to import, and images with a noise map do without
     there = np.isfinite(data)
     parts = there.astype(np.float32), np.where(there, data, 0).astype(np.float32)
     number, total = (ndimage.uniform_filter(p, size, mode="constant")*size**2-(0 if middle else p) for p in parts)
@@ -183,7 +189,7 @@ def _mean(data, size, middle=True):
 
 
 def _scatter(data):
-    """Plain scatter of an image in which no differences can be taken, at least something."""
+    """Robust scatter of an image in which no differences can be taken; the standard deviation where it is 0."""
     values = data[np.isfinite(data)]
     spread = MAD_TO_SIGMA*np.median(np.abs(values-np.median(values))) if len(values) else 0.
     return spread if spread > 0 else float(np.std(values)) if len(values) else 0.
@@ -191,6 +197,7 @@ def _scatter(data):
 
 def _interpolated(blocks, shape):
     """Bilinear interpolation of block values to pixels, constant outside the outer centres."""
+    from scipy import ndimage
     if blocks.size == 1:
         return np.full(shape, blocks[0, 0], np.float32)
     smooth = ndimage.median_filter(blocks, 3, mode="nearest")

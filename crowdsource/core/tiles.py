@@ -1,4 +1,4 @@
-"""Tiles: frozen pairs of boxes; a source belongs to the tile whose core holds it."""
+"""Tiles of an image, each a core box within a padded box; a source belongs to the tile whose core contains it."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,19 +33,19 @@ class Box:
 
 
 def bands(rows, height=256):
-    """Slices of so many rows, the last one shorter, that cover an image."""
+    """Slices of rows that cover an image, each `height` rows long, the last one shorter."""
     return [slice(start, min(rows, start+height)) for start in range(0, rows, height)]
 
 
 def banded(function, planes, run=map):
-    """What a function makes of planes, worked out band by band.
+    """The result of a function of planes, computed band by band.
 
     Parameters
     ----------
     function : callable
-        A ufunc, or what is called like one: ``function(*bands, out=band)``.
+        A ufunc, or a function with the same arguments: ``function(*bands, out=band)``.
     planes : sequence of ndarray, shape (ny, nx)
-        The result is like the first of them.
+        The result has the dtype of the first.
     run : callable
         ``map`` or an executor's.
 
@@ -60,7 +60,7 @@ def banded(function, planes, run=map):
 
 @dataclass(frozen=True)
 class Tile:
-    """A core box, and the padded box on which its sources are fitted."""
+    """A core box, and the padded box in which the sources of the core are fitted."""
     core: Box
     padded: Box
 
@@ -73,7 +73,7 @@ def make_tiles(shape, core, overlap):
     shape : tuple of int
         (ny, nx) of the image.
     core : int
-        Wanted core size, pixels; an axis up to 1.5 times as long is not cut.
+        Wanted size of a core, pixels; an axis shorter than 1.5 times this is not cut.
     overlap : int
         Padding on each side, pixels.
 
