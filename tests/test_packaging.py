@@ -1,5 +1,9 @@
 """The distribution: what it declares, what it installs, and that the conda recipe says the same."""
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from importlib.metadata import distributions
@@ -98,7 +102,7 @@ def test_recipe_constrains_and_tests_with_the_extras(project, recipe):
 def test_recipe_repeats_name_version_and_commands(project, recipe):
     said = project["project"]
     assert recipe["context"]["name"] == said["name"] == NAME
-    assert recipe["context"]["version"] == said["version"]
+    assert recipe["context"]["version"] == '${{ env.get("SETUPTOOLS_SCM_PRETEND_VERSION") }}'
     assert ">="+recipe["context"]["python_min"] == said["requires-python"]
     assert recipe["about"]["license"] == said["license"]
     commands = dict(c.split(" = ") for c in recipe["build"]["python"]["entry_points"])
@@ -120,17 +124,49 @@ def test_core_dependencies_and_extras(project):
 
 
 @source
-def test_versions_agree(project):
-    version = project["project"]["version"]
-    citation = (ROOT/"CITATION.cff").read_text(encoding="utf-8")
-    assert re.search(r"^version: (.*)$", citation, re.M).group(1).strip('"') == version
-    assert f"## {version}" in (ROOT/"CHANGELOG.md").read_text(encoding="utf-8")
+def test_version_stands_in_one_place(project):
+    assert "version" in project["project"]["dynamic"] and "version" not in project["project"]
+    base = project["tool"]["setuptools_scm"]["fallback_version"].removesuffix(".dev0")
+    for name in ("setup.py", "CITATION.cff", "recipe/recipe.yaml", "crowdsource/__init__.py"):
+        assert base not in (ROOT/name).read_text(encoding="utf-8"), name
+
+
+@source
+def test_a_release_has_its_changes_written_down(installed):
+    if re.fullmatch(r"[\d.]+", installed.version):
+        assert f"## {installed.version}\n" in (ROOT/"CHANGELOG.md").read_text(encoding="utf-8")
 
 
 @source
 def test_installed_is_what_the_source_says(project, installed):
-    assert installed.version == project["project"]["version"]
     assert {e.name: e.value for e in installed.entry_points if e.group == "console_scripts"} == project["project"]["scripts"]
+
+
+def git(folder, *arguments):
+    """Run git without the user's settings."""
+    names = {f"GIT_{who}_{what}": "nobody@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    subprocess.run(["git", *arguments], cwd=folder, check=True, env={**os.environ, **names, "GIT_CONFIG_GLOBAL": os.devnull})
+
+
+@source
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+@pytest.mark.parametrize(("tag", "commits", "version"), [
+    ("", 0, r"1\.0\.0\.dev0"), ("", 2, r"1\.0\.0\.dev2\+g[0-9a-f]+"),
+    ("v1.2.0", 0, r"1\.2\.0"), ("v1.2.0", 3, r"1\.2\.1\.dev3\+g[0-9a-f]+")])
+def test_version_is_the_tag_or_counts_from_it(tmp_path, tag, commits, version):
+    """Without a tag from what pyproject.toml says; that alone without commits, as in an archive that is no release's."""
+    pytest.importorskip("setuptools_scm")
+    shutil.copy(ROOT/"pyproject.toml", tmp_path)
+    if tag or commits:
+        git(tmp_path, "init", "--quiet")
+        git(tmp_path, "add", ".")
+    if tag:
+        git(tmp_path, "commit", "--quiet", "--message", "tagged")
+        git(tmp_path, "tag", tag)
+    for n in range(commits):
+        git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", str(n))
+    said = subprocess.run([sys.executable, "-m", "setuptools_scm"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.fullmatch(version, said.stdout.strip()), said
 
 
 def test_entry_points_lead_somewhere(installed):
