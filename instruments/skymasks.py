@@ -1,27 +1,30 @@
-"""Parts of an image that catalogs and static masks mark: boxes around bright stars, ellipses of galaxies, bad pixels."""
+"""Masks from catalogs of the sky: boxes around bright stars, ellipses of galaxies."""
 import logging
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from crowdsource.core.errors import DataFileError, InputError
-from crowdsource.io.fits import image_names, read_image
-from crowdsource.io.image_name import ImageName
+from crowdsource.core.errors import InputError
 from crowdsource.io.tables import read_table
 
 log = logging.getLogger(__name__)
-DRAWN, REFERENCE, PER_MAGNITUDE, LARGEST = 10., 11., 50., 500.
-"""Boxes are drawn around stars brighter than `DRAWN`: their half width is so many pixels per magnitude below `REFERENCE`."""
+FAINTEST, REFERENCE, PER_MAGNITUDE, LARGEST = 10., 11., 50., 500.
+"""Stars brighter than magnitude `FAINTEST` have boxes; half of their width is `PER_MAGNITUDE` pixels for each magnitude by which
+a star is brighter than `REFERENCE`, and at most `LARGEST`."""
 SPACING = 32
-"""Sky positions are computed at one in so many pixels along each axis and interpolated: distortions are smooth."""
+"""Sky positions are computed at one pixel in this many along each axis, and interpolated between: distortions are smooth."""
+ROOM = 1.1
+"""Factor on distances on the sky within which a galaxy may touch an image: the tangent plane stretches them."""
+ARCSEC = 3600.
+"""In a degree."""
 NAMES = "name", "pgc", "id", "objname", "galaxy"
+"""Names of the columns of a user's table, in any case; so are the following."""
 DIAMETER = "d25", "diameter", "diam"
 RATIO, ANGLE, FACTOR = ("ba", "axis_ratio", "ratio"), ("pa", "position_angle", "angle"), ("factor",)
-SEXAGESIMAL = 3600.
 
 
 def bright_boxes(shape, x, y, mag):
-    """Where bright stars spoil the image: a box around each, larger for brighter ones.
+    """Pixels that bright stars spoil: a box around each star, larger for brighter ones.
 
     Parameters
     ----------
@@ -30,7 +33,7 @@ def bright_boxes(shape, x, y, mag):
     x, y : ndarray, shape (n,)
         Pixels of the image.
     mag : ndarray, shape (n,)
-        NaN draws nothing.
+        Stars with NaN have no box.
 
     Returns
     -------
@@ -38,16 +41,16 @@ def bright_boxes(shape, x, y, mag):
     """
     where = np.zeros(shape, bool)
     half = np.minimum(PER_MAGNITUDE*(REFERENCE-np.asarray(mag, dtype=np.float64)), LARGEST)
-    for k in np.flatnonzero(np.asarray(mag) < DRAWN):
+    for k in np.flatnonzero(np.asarray(mag) < FAINTEST):
         rows, columns = (slice(max(0, int(np.ceil(c-half[k]))), max(0, int(np.floor(c+half[k]))+1)) for c in (y[k], x[k]))
         where[rows, columns] = True
     return where
 
 
 def ellipses(image, ra, dec, diameter, ratio, angle):
-    """Where ellipses on the sky lie.
+    """Pixels within ellipses on the sky.
 
-    A pixel's offsets to the east and the north are those of a tangent plane at the ellipse's centre, which may be off the image.
+    A pixel's offsets to the east and the north are those on a tangent plane at the ellipse's centre, which may be off the image.
 
     Parameters
     ----------
@@ -73,46 +76,90 @@ def ellipses(image, ra, dec, diameter, ratio, angle):
     """
     if image.wcs is None:
         raise InputError("galaxies are ellipses on the sky, and the image has no WCS; leave them out")
-    ny, nx = image.shape
-    at_x, at_y = (np.unique(np.r_[np.arange(0, n, SPACING), n-1]) for n in (nx, ny))
-    grid = np.meshgrid(at_x+image.origin[0], at_y+image.origin[1])
-    node_ra, node_dec = (v.reshape(len(at_y), len(at_x)) for v in image.wcs.all_pix2world(*(g.ravel() for g in grid), 0))
-    round_one = ~(np.isfinite(ratio) & (ratio > 0) & (ratio <= 1) & np.isfinite(angle))
+    nodes = _Nodes.of(image)
+    circle = ~(np.isfinite(ratio) & (ratio > 0) & (ratio <= 1) & np.isfinite(angle))
     where = np.zeros(image.shape, bool)
-    middle = len(at_y)//2, len(at_x)//2
-    far = np.hypot(*tangent_offsets(ra, dec, node_ra[middle], node_dec[middle]))
-    reach = np.hypot(*tangent_offsets(node_ra, node_dec, node_ra[middle], node_dec[middle])).max()
-    for k in np.flatnonzero((diameter > 0) & (far < 1.1*(reach+diameter/2))):
-        east, north = tangent_offsets(node_ra, node_dec, ra[k], dec[k])
-        half = diameter[k]/2
-        pixel = np.hypot(east[-1, -1]-east[0, 0], north[-1, -1]-north[0, 0])/np.hypot(nx, ny)
-        close = np.argwhere(np.hypot(east, north) < half+2*SPACING*pixel)
-        if not len(close):
-            continue
-        (y0, x0), (y1, x1) = close.min(axis=0), close.max(axis=0)+1
-        rows, columns = slice(max(0, y0-1), y1+1), slice(max(0, x0-1), x1+1)
-        box = np.s_[at_y[rows][0]:at_y[rows][-1]+1, at_x[columns][0]:at_x[columns][-1]+1]
-        e, n = (_interpolated(v[rows, columns], at_y[rows], at_x[columns]) for v in (east, north))
-        theta, flat = (0., 1.) if round_one[k] else (np.radians(angle[k]), ratio[k])
-        along, across = n*np.cos(theta)+e*np.sin(theta), e*np.cos(theta)-n*np.sin(theta)
-        where[box] |= along**2+(across/flat)**2 <= half**2
+    for k in np.flatnonzero((diameter > 0) & nodes.within(ra, dec, diameter/2)):
+        theta, flat = (0., 1.) if circle[k] else (np.radians(angle[k]), ratio[k])
+        box, east, north = nodes.offsets_around(ra[k], dec[k], diameter[k]/2)
+        along, across = north*np.cos(theta)+east*np.sin(theta), east*np.cos(theta)-north*np.sin(theta)
+        where[box] |= along**2+(across/flat)**2 <= (diameter[k]/2)**2
     return where
 
 
+@dataclass(frozen=True, eq=False)
+class _Nodes:
+    """Pixels of an image on a coarse grid, between which sky positions are interpolated.
+
+    Attributes
+    ----------
+    x, y : ndarray of int, shape (nodes_x,) and (nodes_y,)
+        Pixels, the first and the last of each axis among them.
+    ra, dec : ndarray, shape (nodes_y, nodes_x)
+        Degrees.
+    """
+    x: np.ndarray
+    y: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+
+    @classmethod
+    def of(cls, image):
+        """Nodes of an Image with a WCS."""
+        x, y = (np.unique(np.r_[np.arange(0, n, SPACING), n-1]) for n in image.shape[::-1])
+        grid = np.meshgrid(x+image.origin[0], y+image.origin[1])
+        return cls(x, y, *(v.reshape(len(y), len(x)) for v in image.wcs.all_pix2world(*(g.ravel() for g in grid), 0)))
+
+    def within(self, ra, dec, radius):
+        """Which circles of radii in arcsec, shape (n,), may touch the image."""
+        from astropy.coordinates import angular_separation  # takes as long to import as numpy
+        centre = [np.radians(v[len(self.y)//2, len(self.x)//2]) for v in (self.ra, self.dec)]
+        away, reach = (np.degrees(angular_separation(*centre, np.radians(a), np.radians(d)))*ARCSEC
+                       for a, d in ((ra, dec), (self.ra, self.dec)))
+        return away < ROOM*(reach.max()+radius)
+
+    def offsets_around(self, ra, dec, radius):
+        """Offsets from a position of all pixels that may lie within a radius of it.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Degrees.
+        radius : float
+            Arcsec.
+
+        Returns
+        -------
+        box : tuple of slice
+            The pixels, rows and columns.
+        east, north : ndarray, shape that of the box
+            Arcsec.
+        """
+        east, north = tangent_offsets(self.ra, self.dec, ra, dec)
+        pixel = np.hypot(east[-1, -1]-east[0, 0], north[-1, -1]-north[0, 0])/np.hypot(self.x[-1]+1, self.y[-1]+1)
+        close = np.argwhere(np.hypot(east, north) < radius+2*SPACING*pixel)
+        if not len(close):
+            return np.s_[:0, :0], np.zeros((0, 0)), np.zeros((0, 0))
+        (y0, x0), (y1, x1) = close.min(axis=0), close.max(axis=0)+1
+        rows, columns = slice(max(0, y0-1), y1+1), slice(max(0, x0-1), x1+1)
+        x, y = self.x[columns], self.y[rows]
+        return np.s_[y[0]:y[-1]+1, x[0]:x[-1]+1], *(_interpolated(v[rows, columns], y, x) for v in (east, north))
+
+
 def tangent_offsets(ra, dec, ra0, dec0):
-    """Offsets to the east and the north in arcsec on the plane that touches the sky at (ra0, dec0); inf on its far side.
+    """Offsets to the east and the north, arcsec, on the tangent plane at (ra0, dec0); inf from 84 degrees away on.
 
     The gnomonic projection, as in Calabretta & Greisen (2002), section 5.1.3.
     """
     a, d, d0 = np.radians(ra-ra0), np.radians(dec), np.radians(dec0)
     depth = np.sin(d0)*np.sin(d)+np.cos(d0)*np.cos(d)*np.cos(a)
-    scale = np.degrees(1/np.maximum(depth, 0.1))*SEXAGESIMAL
+    scale = np.degrees(1/np.maximum(depth, 0.1))*ARCSEC
     offsets = scale*np.cos(d)*np.sin(a), scale*(np.cos(d0)*np.sin(d)-np.sin(d0)*np.cos(d)*np.cos(a))
     return tuple(np.where(depth > 0.1, v, np.inf) for v in offsets)
 
 
 def _interpolated(values, at_y, at_x):
-    """Values at nodes, linear between them, at each pixel from the first to the last node."""
+    """Values at each pixel from the first to the last node, linear between those at the nodes."""
     y, x = np.arange(at_y[0], at_y[-1]+1), np.arange(at_x[0], at_x[-1]+1)
     rows = np.array([np.interp(x, at_x, row) for row in values])
     low = np.clip(np.searchsorted(at_y, y, side="right")-1, 0, max(0, len(at_y)-2))
@@ -121,16 +168,16 @@ def _interpolated(values, at_y, at_x):
 
 
 def galaxies(table, remove=None, resize=None):
-    """Ellipses from a user's table, with lists of what to leave out and what to make larger or smaller.
+    """Ellipses from a user's table, less those of one list and with the sizes of another.
 
     Parameters
     ----------
     table : Table
-        ra, dec (degrees), d25 (diameter, arcsec), and perhaps ba (axis ratio), pa (degrees from north to east) and name.
+        ra, dec (degrees), d25 (diameter, arcsec), and optionally ba (axis ratio), pa (degrees from north to east) and name.
     remove : path-like, optional
-        Table with a column name of galaxies to leave out.
+        Table with a column name, of galaxies to leave out.
     resize : path-like, optional
-        Table with name and either d25, the new diameter in arcsec, or factor on the old one.
+        Table with name and either d25, the new diameter in arcsec, or factor, by which the old one is multiplied.
 
     Returns
     -------
@@ -166,7 +213,7 @@ def _find(table, names):
 
 
 def _column(table, names, default=None):
-    """A column by any of its names, float64; a default where there is none, and NaN for what is masked."""
+    """A column by any of its names, float64, NaN where it is masked; a default when there is none."""
     name = _find(table, names)
     if name is None and default is None:
         raise InputError(f"the galaxies have no column {' or '.join(names)}; there are {', '.join(table.colnames)}")
@@ -187,40 +234,9 @@ def _names(table):
 
 
 def _matched(names, listed, path):
-    """The row of each listed galaxy, -1 for those that are not there."""
+    """The row of each listed galaxy, -1 for those that are not in the table."""
     row = {n: k for k, n in enumerate(names)}
     rows = np.array([row.get(n, -1) for n in listed], dtype=int)
     if (rows < 0).any():
         log.info("%s: %d of its %d galaxies are not in the catalog", path, (rows < 0).sum(), len(rows))
     return rows
-
-
-def static_mask(name, detector, shape):
-    """The bad pixels of a detector from masks that a user keeps.
-
-    Parameters
-    ----------
-    name : str
-        A file with an HDU for each detector, or, with ``{ccd}`` where the detector's name stands, a file for each.
-    detector : str
-    shape : tuple of int
-
-    Returns
-    -------
-    ndarray of bool, shape (ny, nx)
-        All false where there is no mask of the detector.
-
-    Raises
-    ------
-    DataFileError
-        When there is no such file, or its shape is another.
-    """
-    path = Path(str(name).replace("{ccd}", detector))
-    each = "{ccd}" in str(name)
-    if (each and not path.exists()) or (not each and detector not in (n for n, _ in image_names(path))):
-        log.info("%s: no mask of %s", name, detector)
-        return np.zeros(shape, bool)
-    plane = read_image(ImageName(path, None if each else detector))
-    if plane.data.shape != shape:
-        raise DataFileError(path, f"has shape {plane.data.shape} but the image has {shape}; give a mask of whole CCDs", plane.hdu)
-    return plane.data != 0

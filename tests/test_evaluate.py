@@ -24,7 +24,7 @@ def catalog(t, error=5., position_error=0.1, seed=2):
                       dy=np.full(n, position_error)))
 
 
-def test_honest_catalog_scores_honestly():
+def test_a_catalog_with_right_errors_has_pulls_of_one():
     t = truth()
     c = compare(catalog(t), t)
     assert c.found == 100 and c.spurious == 0

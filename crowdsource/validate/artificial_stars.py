@@ -1,4 +1,4 @@
-"""Artificial stars: added to an image with the noise that they bring, and looked for again."""
+"""Artificial stars: added to an image together with their photon noise, and searched for."""
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +9,16 @@ from ..core.errors import InputError
 from ..core.flags import ENGINE
 from ..engine.design import model_image, stamp_sizes
 from ..psf.base import pixel
+from .columns import plain_columns
 from .evaluate import FLUX_FACTOR, MATCH_RADIUS, match_stars, robust_scatter
 
 
 def inject(image, psf, sources, *, seed=0, config=None):
     """The image with stars added.
 
-    The stars' own photon noise is drawn and their variance added to the image's. Where the gain is not known, it is taken
-    from how the given variance grows with the data; where that does not grow, the stars bring no noise. Masked pixels stay
-    masked, and pixels pushed over the saturation level are clipped, flagged and masked.
+    The stars' photon noise is drawn, and its variance added to the image's. Where the gain is not known, it is derived from the
+    growth of the given variance with the data; where the variance does not grow, the stars add no noise. Masked pixels stay
+    masked, and pixels above the saturation level are clipped, flagged and masked.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def inject(image, psf, sources, *, seed=0, config=None):
     seed : int
         Of the noise.
     config : crowdsource.config.SolveConfig, optional
-        Its stamp sizes and levels.
+        Stamp sizes, and the levels at which they are chosen.
 
     Returns
     -------
@@ -39,8 +40,8 @@ def inject(image, psf, sources, *, seed=0, config=None):
     InputError
         When a column is missing or a value is not finite.
     """
-    x, y, flux = _columns(sources)
-    x, y = x-image.origin[0], y-image.origin[1]
+    columns = _finite_columns(sources)
+    x, y, flux = columns["x"]-image.origin[0], columns["y"]-image.origin[1], columns["flux"]
     size = stamp_sizes(flux, psf, image.noise, config or SolveConfig())
     # stars whose stamps miss the image are left out
     ny, nx = image.shape
@@ -58,13 +59,10 @@ def inject(image, psf, sources, *, seed=0, config=None):
     return _saturated(replace(image, data=data, ivar=ivar))
 
 
-def _columns(sources):
-    names = sources.colnames if hasattr(sources, "colnames") else list(sources)
-    missing = [n for n in ("x", "y", "flux") if n not in names]
-    if missing:
-        raise InputError(f"the sources have no column {', '.join(missing)}: they have {', '.join(names)}")
-    columns = [np.atleast_1d(np.asarray(getattr(sources[n], "value", sources[n]), dtype=np.float64)) for n in ("x", "y", "flux")]
-    if not all(np.isfinite(c).all() for c in columns):
+def _finite_columns(sources):
+    """x, y, flux as float64 arrays; an error where one is not finite."""
+    columns = plain_columns(sources)
+    if not all(np.isfinite(c).all() for c in columns.values()):
         raise InputError("positions and fluxes of injected stars must be finite: remove the rows with NaN")
     return columns
 
@@ -81,12 +79,12 @@ def _saturated(image):
 
 
 def variance_per_count(image):
-    """Photon variance brought by one count: from the gain, else the slope of the image's variance with its data.
+    """Photon variance that light of one unit adds: by the gain, or by how the image's variance grows with its data.
 
     Returns
     -------
     float
-        Units of the image; 0 when the variance does not grow.
+        In the image's units; 0 when the variance does not grow.
     """
     if np.isfinite(image.gain) and image.gain > 0:
         return 1/image.gain
@@ -100,10 +98,11 @@ def variance_per_count(image):
 
 
 def completeness(image, psf, fit_function, fluxes, n=100, seed=0):
-    """Fraction of artificial stars that a fit finds again, by flux.
+    """Fraction of artificial stars that a fit finds, by flux.
 
     All stars are added at once on a jittered grid, so that they do not crowd each other: `n` times the number of fluxes
-    should stay well below the number of stars in the image. Found means a row within 1 px with a flux within a factor 1.5.
+    should be well below the number of stars in the image. A star is found when a row within 1 pixel has its flux within a
+    factor of 1.5.
 
     Parameters
     ----------
@@ -121,7 +120,8 @@ def completeness(image, psf, fit_function, fluxes, n=100, seed=0):
     Returns
     -------
     astropy.table.Table
-        flux, injected (stars on good pixels), found, fraction, bias (median of (flux-truth)/truth), scatter (robust, same units).
+        flux, injected (stars on good pixels), found, fraction, bias (median of (flux-truth)/truth) and scatter (robust standard
+        deviation of the same).
     """
     rng = np.random.default_rng(seed)
     x, y = _grid(image.shape, n*len(fluxes), rng)
@@ -129,7 +129,7 @@ def completeness(image, psf, fit_function, fluxes, n=100, seed=0):
     keep = image.good[pixel(y), pixel(x)]
     stars = dict(x=x[keep]+image.origin[0], y=y[keep]+image.origin[1], flux=flux[keep])
     catalog = fit_function(inject(image, psf, stars, seed=seed+1))
-    rows = dict(zip(("x", "y", "flux"), _columns(catalog)))
+    rows = _finite_columns(catalog)
     positive = rows["flux"] > 0
     rows = {name: v[positive] for name, v in rows.items()}
     match = match_stars(stars, rows, MATCH_RADIUS)

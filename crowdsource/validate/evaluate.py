@@ -2,36 +2,43 @@
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.stats import mad_std
 from astropy.table import Table
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ..core.errors import InputError
+from .columns import plain_columns
 
 BIN_EDGES = (5., 7., 10., 20., 50., np.inf)
+"""Bounds of the bins of isolated signal to noise."""
 MATCH_RADIUS = 1.
+"""A row may belong to a star within this distance, pixels."""
 FLUX_FACTOR = 1.5
+"""A star is found when its row's flux is right within this factor."""
 BLEND_RADIUS = 1.5
-TOO_FEW = 5
+"""Stars within this distance may add to the flux of a row, pixels."""
+FEWEST = 5
+"""Least number of values of which a scatter is given."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """A catalog held against the truth.
+    """A catalog compared with the truth.
 
     Attributes
     ----------
     bins : astropy.table.Table
         One row a bin of isolated signal to noise: ``low high`` (its bounds), ``stars`` (in it), ``found`` (% of them with
         a row within 1 px and a flux within a factor of 1.5), ``matched`` (rows behind the other figures), ``bias`` (%,
-        median of (flux-truth)/truth), ``pull`` (robust scatter of (flux-truth)/dflux: 1 when errors are honest),
+        median of (flux-truth)/truth), ``pull`` (robust scatter of (flux-truth)/dflux: 1 when errors are right),
         ``position_pull`` (the same of x and y), ``tails`` (% of rows beyond 3 dflux). NaN where there are too few.
     spurious : float
         % of rows above the 5 sigma flux whose flux the stars around do not account for.
     rows, stars : int
         Rows of the catalog and stars above 5 sigma, away from edges and from pixels to avoid.
     found, bias, pull, position_pull : float
-        As above, of all stars above 5 sigma; the last three of those above 10 sigma.
+        As in the bins, of all stars above 5 sigma; the last three of those above 10 sigma.
     """
     bins: Table
     spurious: float
@@ -58,7 +65,7 @@ class Comparison:
 
 
 def compare(catalog, truth, *, flux5=None, shape=None, edge=20, avoid=None, avoid_radius=25, bin_edges=BIN_EDGES):
-    """Hold a catalog against the truth.
+    """Compare a catalog with the truth.
 
     Parameters
     ----------
@@ -73,9 +80,9 @@ def compare(catalog, truth, *, flux5=None, shape=None, edge=20, avoid=None, avoi
     edge : float
         Pixels.
     avoid : ndarray of bool, shape (ny, nx), optional
-        Pixels, saturated ones for example, around which rows and stars are left out.
+        Pixels, for example saturated ones, around which rows and stars are left out.
     avoid_radius : float
-        How far around them, pixels.
+        Radius around them, pixels.
     bin_edges : sequence of float
         Bounds of the bins of signal to noise.
 
@@ -91,7 +98,7 @@ def compare(catalog, truth, *, flux5=None, shape=None, edge=20, avoid=None, avoi
     flux5 = float(truth.meta.get("FLUX5", np.nan) if flux5 is None else flux5)
     if not flux5 > 0:
         raise InputError("the truth has no FLUX5: give the flux of an isolated 5 sigma star as flux5")
-    rows, stars = _columns(catalog, ("dflux", "dx", "dy")), _columns(truth)
+    rows, stars = plain_columns(catalog, ("dflux", "dx", "dy")), plain_columns(truth)
     usable = np.isfinite(rows["x"]+rows["y"]+rows["flux"]) & (rows["flux"] > 0)
     rows = {n: v[usable] for n, v in rows.items()}
     region = _Region(shape, edge, avoid, avoid_radius)
@@ -103,29 +110,16 @@ def compare(catalog, truth, *, flux5=None, shape=None, edge=20, avoid=None, avoi
     right[hit] = np.abs(np.log(rows["flux"][match[hit]]/stars["flux"][hit])) < np.log(FLUX_FACTOR)
     bins = Table(rows=[_figures(low, high, star_in & (snr > low) & (snr <= high), right, match, (stars, rows))
                        for low, high in zip(bin_edges[:-1], bin_edges[1:])])
-    lone = row_in & (rows["flux"] > flux5)
-    spurious = _percent(unexplained(stars, rows)[lone])
+    counted = row_in & (rows["flux"] > flux5)
     all5 = _figures(5., np.inf, star_in & (snr > 5), right, match, (stars, rows))
     all10 = _figures(10., np.inf, star_in & (snr > 10), right, match, (stars, rows))
-    return Comparison(bins, spurious, int(row_in.sum()), all5["stars"], all5["found"], all10["bias"], all10["pull"],
-                      all10["position_pull"])
-
-
-def _columns(table, optional=()):
-    """Plain float64 arrays of the columns needed, NaN where masked; optional ones NaN where absent."""
-    names = table.colnames if hasattr(table, "colnames") else list(table)
-    missing = [n for n in ("x", "y", "flux") if n not in names]
-    if missing:
-        raise InputError(f"the table has no column {', '.join(missing)}: it has {', '.join(names)}")
-    out = {}
-    for n in ("x", "y", "flux", *optional):
-        column = table[n] if n in names else np.full(len(table["x"]), np.nan)
-        out[n] = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
-    return out
+    return Comparison(bins=bins, spurious=_percent(unexplained(stars, rows)[counted]), rows=int(row_in.sum()),
+                      stars=all5["stars"], found=all5["found"], bias=all10["bias"], pull=all10["pull"],
+                      position_pull=all10["position_pull"])
 
 
 class _Region:
-    """Where rows and stars count: off the edges and away from pixels to avoid."""
+    """The part of the image in which rows and stars count: not at its edges, and away from pixels to avoid."""
 
     def __init__(self, shape, edge, avoid, radius):
         shape = np.shape(avoid) if avoid is not None else shape
@@ -146,7 +140,7 @@ class _Region:
 
 
 def match_stars(stars, rows, radius=MATCH_RADIUS):
-    """The row of each star: one to one, brighter stars choose first, the free row nearest in place and flux.
+    """The row of each star, one to one: brighter stars choose first, among free rows the one nearest in position and flux.
 
     Parameters
     ----------
@@ -176,10 +170,10 @@ def match_stars(stars, rows, radius=MATCH_RADIUS):
 
 
 def unexplained(stars, rows, radius=BLEND_RADIUS):
-    """Rows whose flux the stars around them do not account for.
+    """Rows whose flux the stars around them do not explain.
 
-    From the brightest row on, each uses up stars within the radius, brightest first, until they hold half its flux: a
-    row that stands for a blend is explained, the second of two rows on one star is not.
+    From the brightest row on, each row takes stars within the radius that no other row has, brightest first, until their flux is
+    half of its own: a row that stands for a blend is explained, the second of two rows on one star is not.
 
     Parameters
     ----------
@@ -192,9 +186,9 @@ def unexplained(stars, rows, radius=BLEND_RADIUS):
     -------
     ndarray of bool, shape (n rows,)
     """
-    lone = np.ones(len(rows["x"]), bool)
-    if not len(lone) or not len(stars["x"]):
-        return lone
+    spurious = np.ones(len(rows["x"]), bool)
+    if not len(spurious) or not len(stars["x"]):
+        return spurious
     near = cKDTree(np.c_[stars["x"], stars["y"]]).query_ball_point(np.c_[rows["x"], rows["y"]], radius)
     free = np.ones(len(stars["x"]), bool)
     for j in np.argsort(-rows["flux"], kind="stable"):
@@ -203,14 +197,14 @@ def unexplained(stars, rows, radius=BLEND_RADIUS):
         held = np.cumsum(stars["flux"][around])
         if len(held) and held[-1] >= rows["flux"][j]/2:
             free[around[:np.searchsorted(held, rows["flux"][j]/2)+1]] = False
-            lone[j] = False
-    return lone
+            spurious[j] = False
+    return spurious
 
 
 def robust_scatter(values):
-    """Median absolute deviation as a sigma; NaN for fewer than five finite values."""
+    """Standard deviation by the median absolute deviation; NaN for fewer than five finite values."""
     values = values[np.isfinite(values)]
-    return 1.4826*float(np.median(np.abs(values-np.median(values)))) if len(values) >= TOO_FEW else np.nan
+    return float(mad_std(values)) if len(values) >= FEWEST else np.nan
 
 
 def _percent(where):
@@ -223,7 +217,7 @@ def _figures(low, high, selected, right, match, tables):
     k = np.flatnonzero(selected & (match >= 0))
     j = match[k]
     error = rows["flux"][j]-stars["flux"][k]
-    enough = len(k) >= TOO_FEW
+    enough = len(k) >= FEWEST
     pull = error/rows["dflux"][j]
     position = np.r_[(rows["x"][j]-stars["x"][k])/rows["dx"][j], (rows["y"][j]-stars["y"][k])/rows["dy"][j]]
     return dict(low=low, high=high, stars=int(selected.sum()), found=_percent(right[selected]), matched=len(k),

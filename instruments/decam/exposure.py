@@ -12,11 +12,11 @@ from crowdsource.exposure.instrument import DetectorTask, Exposure
 from crowdsource.io.fits import number, read_image
 from crowdsource.io.image_name import ImageName
 
-from ..skymasks import static_mask
 from .bits import FLAGS, HARMLESS, decoded
 from .layout import SHAPE
 from .names import stem
 from .seam import CORRECTED, UNSTABLE, seam_step
+from .static_mask import static_mask
 
 log = logging.getLogger(__name__)
 ODD_FWHM = 1.5
