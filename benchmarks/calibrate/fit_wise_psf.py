@@ -34,9 +34,9 @@ WIDE = [[(0.05, *POSITIVE), (9., 5., 30.), (2., 1.1, 10.)], [(0.03, *POSITIVE), 
 SPIKE = [[(2e-3, *POSITIVE), (0., -5., 5.), (2., 1., 6.), (0.02, 1e-4, 0.1), (2., 1., 5.), (8., 3., 30.), (2.5, 1.1, 20.)],
          [(1e-3, *POSITIVE), (0., -5., 5.), (2., 1., 6.), (0.01, 1e-4, 0.1), (2., 1., 5.), (60., 20., 300.), (4., 1.1, 20.)]]
 GROUPS = dict(core=CORE, lobes=LOBES, moffats=WIDE, spikes=SPIKE)
-HEAD = ("Built-in PSFs of W1 and W2, ecliptic north up, fitted by benchmarks/calibrate/fit_wise_psf.py. Rows of core: share, FWHM",
-        "(pixels), e1, e2, beta; of lobes, on both sides of the centre: share, distance (pixels), angle (degrees from x towards",
-        "y), FWHM; of moffats: share, FWHM, beta; of spikes as crowdsource.psf.profiles.halo has them.")
+HEAD = ("Built-in PSFs of W1 and W2, ecliptic north up, fitted by benchmarks/calibrate/fit_wise_psf.py. Rows of core: share,",
+        "FWHM (pixels), e1, e2, beta; of lobes, on both sides of the centre: share, distance (pixels), angle (degrees from x",
+        "towards y), FWHM; of moffats: share, FWHM, beta; of spikes as crowdsource.psf.profiles.halo has them.")
 NEAR = 25
 """Pixels of the radius within which all pixels are fitted, and the core's profiles are integrated over them."""
 THINNED = 8000

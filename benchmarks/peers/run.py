@@ -1,18 +1,18 @@
 """Time and score the command on fields whose truth is known; prints Markdown.
 
-    python -m benchmarks.peers.run                          fields of our own, and the reference fields where they can be had
+    python -m benchmarks.peers.run                          fields of our own, and the comparison fields of the README
     python -m benchmarks.peers.run sharp crowded --profile  some of them, with CPU seconds by stage
     python -m benchmarks.peers.run --save                   also write ours.csv and own.csv, for `make docs`
 
 Each field is one run of `crowdsource generic` as a whole process, given image, inverse variance and flags, on one core. Other
 programs run next to it on the same field, those of `programs.py` that are there: photutils and sep in this environment or in one
 that `make peers` makes, version 0.5.9 of the published code in another of those, SExtractor and PSFEx where the commands are.
-Reference fields are made by the scripts of a folder (fields.py, bounds.py, score.py) into the folder of fields; those
-already there are taken as they are.
+The comparison fields and their bounds, by `fields.py` and `bounds.py`, are made where they are not there; those of a name that is
+not listed, such as extreme or crowded-7, too.
 """
 import argparse
 import csv
-import importlib.util
+import os
 import platform
 import re
 import shutil
@@ -26,16 +26,18 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from benchmarks.peers.fields import KINDS, recipe_of
 from benchmarks.peers.own_fields import FIELDS, field_file
 from benchmarks.peers.programs import PEERS
-from benchmarks.shared import COMMAND, ROOT, table, timed
+from benchmarks.peers.score import Bounds, rounded, score
+from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, table, timed
 from crowdsource.simulate import SIMULATED
 from crowdsource.simulate.files import read_simulation
 from crowdsource.validate.evaluate import compare, match_stars
 
 HERE = Path(__file__).parent
 OURS, OWN = HERE/"ours.csv", HERE/"own.csv"
-REFERENCE = ("sparse", "medium", "crowded")
+COMPARISON = ("sparse", "medium", "crowded")
 ENVIRONMENTS = ROOT/"build"
 
 
@@ -152,57 +154,52 @@ def costs(used, ours):
 TITLES = dict(published="crowdsource 0.5.9", sep="sep", photutils="photutils", sextractor="SExtractor + PSFEx")
 OWN_HEAD = ["field", "program", "CPU s", "CPU ratio", "MB", "rows", "found % at S/N 5-7/7-10/10-20/20-50/50+", "spurious %",
             "S/N 10-20: bias %, pull, tails %", "S/N > 50: the same", "position pull"]
-REFERENCE_HEAD = ["field", "program", "CPU s", "CPU ratio", "MB", "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious %",
+COMPARISON_HEAD = ["field", "program", "CPU s", "CPU ratio", "MB", "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious %",
                   "S/N 10-30: bias %, scatter, position scatter, pull, tails %", "S/N > 100: the same", "position pulls"]
-REFERENCE_FWHM = 4.
 
 
-def reference_rows(name, folder, score, arguments, others):
-    """Cells of a reference field, for this project and other programs, and this project's run."""
+def comparison_rows(name, folder, arguments, others):
+    """Cells of a comparison field, for this project and other programs, and this project's run."""
+    have_field(name, folder)
     image, ivar, dq = (str(folder/f"{name}_{plane}.fits") for plane in ("im", "ivar", "dq"))
-    done = run(image, ivar, dq, folder/f"{name}.cat.fits", arguments.options, arguments.repeat)
-    rows = [reference_row(name, "this project", (done.cpu, done.peak), done.cpu, score(str(folder), name, done.catalog))]
-    for program, used, catalog in other_runs(name, (image, ivar), REFERENCE_FWHM, folder, others):
-        rows.append(reference_row(name, program, used, done.cpu, score(str(folder), name, catalog)))
+    done, bounds = run(image, ivar, dq, folder/f"{name}.cat.fits", arguments.options, arguments.repeat), Bounds.read(folder, name)
+    rows = [comparison_row(name, "this project", (done.cpu, done.peak), done.cpu, score(bounds, done.catalog))]
+    for program, used, catalog in other_runs(name, (image, ivar), recipe_of(name).fwhm, folder, others):
+        rows.append(comparison_row(name, program, used, done.cpu, score(bounds, catalog)))
     return rows, done
 
 
-def reference_row(name, program, used, ours, s):
-    """Cells of one program on a reference field, from its CPU time and memory, our CPU time, and its scores."""
-    figures = [", ".join(shown(s.get(level, {}).get(k)) for k in ("bias", "scatter", "pos_scatter", "pull", "tails"))
-               for level in ("SN10+", "SN100+")]
-    pulls = ", ".join(shown(s.get(level, {}).get("pos_pull")) for level in ("SN10+", "SN100+"))
-    found = "/".join("-" if v is None else f"{v:.0f}" for v in s["found"])
-    return [name, program, *costs(used, ours), found, f"{s['spurious'][0]:g}", *figures, pulls]
+def comparison_row(name, program, used, ours, scores):
+    """Cells of one program on a comparison field, from its CPU time and memory, our CPU time, and its `Score`."""
+    levels = [scores.levels.get(level) for level in ("SN10+", "SN100+")]
+    figures = [", ".join(shown(getattr(level, k, None)) for k in ("bias", "scatter", "position_scatter", "pull", "tails"))
+               for level in levels]
+    pulls = ", ".join(shown(getattr(level, "position_pull", None)) for level in levels)
+    found = "/".join("-" if v is None else f"{v:.0f}" for v in rounded(scores.found, 1))
+    return [name, program, *costs(used, ours), found, shown(scores.spurious[0]), *figures, pulls]
 
 
 def shown(value):
-    """A number as short as it can be, a dash where there is none."""
-    return "-" if value is None else f"{value+0.:g}"
+    """A number with two digits at most behind the point, a dash where there is none."""
+    return "-" if value is None else f"{rounded(value)+0.:g}"
 
 
-def scorer(folder):
-    """The module that scores, of the reference folder, or None."""
-    path = Path(folder)/"score.py"
-    if not path.exists():
-        return None
-    spec = importlib.util.spec_from_file_location("score", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def have_field(name, folder):
+    """Make a comparison field and its bounds where they are not there.
 
-
-def have_reference(name, folder, reference, python):
-    """Whether a reference field and its bounds are there, after an attempt to make them."""
-    for script, product in (("fields.py", "im"), ("bounds.py", "bounds")):
+    Raises
+    ------
+    RuntimeError
+        When that fails.
+    """
+    # in processes of their own: memory of this one would count as that of the programs that it starts
+    for module, product in (("fields", "im"), ("bounds", "bounds")):
         if not (folder/f"{name}_{product}.fits").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            made = subprocess.run([python, str(Path(reference)/script), str(folder.resolve()), name], stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.PIPE, text=True, cwd=reference, check=False)
+            command = [sys.executable, "-m", f"benchmarks.peers.{module}", str(folder.resolve()), name]
+            made = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False,
+                                  env={**os.environ, **ONE_THREAD})
             if made.returncode:
-                print(f"{name}: left out, {script} failed: {made.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-                return False
-    return True
+                raise RuntimeError(f"{' '.join(command)}: {made.stderr}")
 
 
 def profile(names, runs):
@@ -243,9 +240,6 @@ def parsed():
     parser.add_argument("names", nargs="*", metavar="NAME", help="fields; all that can be had when none is given")
     parser.add_argument("--fields", type=Path, default=ROOT/"build"/"bench", metavar="FOLDER",
                         help="where fields are, or are made")
-    parser.add_argument("--reference", type=Path, default=ROOT.parent/"shared"/"bench", metavar="FOLDER",
-                        help="scripts of the reference fields")
-    parser.add_argument("--python", default="python3", help="an interpreter with numba, for those scripts")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each field; the least CPU time counts")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), metavar="NAME",
                         help=f"other programs to run, of {', '.join(PEERS)}; all that are here when not given")
@@ -258,29 +252,22 @@ def parsed():
 def main():
     """Run all fields and print what they gave."""
     arguments = parsed()
-    scoring = scorer(arguments.reference)
-    names = arguments.names or [*FIELDS, *(REFERENCE if scoring else ())]
-    unknown = [n for n in names if n not in FIELDS and not scoring]
-    if unknown:
-        sys.exit(f"{', '.join(unknown)}: not among {', '.join(FIELDS)}, and {arguments.reference} has no score.py")
-    others = {name: python for name, python in interpreters().items() if arguments.peers is None or name in arguments.peers}
-    own, reference, ran, runs = [], [], [], []
+    names = arguments.names or [*FIELDS, *COMPARISON]
     for name in names:
-        if name not in FIELDS and not have_reference(name, arguments.fields, arguments.reference, arguments.python):
-            continue
-        if name in FIELDS:
-            rows, done = own_rows(name, arguments.fields, arguments, others)
-            own += rows
-        else:
-            rows, done = reference_rows(name, arguments.fields, scoring.score, arguments, others)
-            reference += rows
-        ran.append(name)
+        if name not in FIELDS and name.partition("-")[0] not in KINDS:
+            sys.exit(f"{name}: not among {', '.join([*FIELDS, *KINDS])}")
+    others = {name: python for name, python in interpreters().items() if arguments.peers is None or name in arguments.peers}
+    own, compared, runs = [], [], []
+    for name in names:
+        rows_of, target = (own_rows, own) if name in FIELDS else (comparison_rows, compared)
+        rows, done = rows_of(name, arguments.fields, arguments, others)
+        target += rows
         runs.append(done)
-    parts = [table(OWN_HEAD, own)]*bool(own)+[table(REFERENCE_HEAD, reference)]*bool(reference)
-    print("\n\n".join(parts+[profile(ran, runs)]*(arguments.profile and bool(runs))))
+    parts = [table(OWN_HEAD, own)]*bool(own)+[table(COMPARISON_HEAD, compared)]*bool(compared)
+    print("\n\n".join(parts+[profile(names, runs)]*arguments.profile))
     if arguments.save:
         (HERE/"machine.txt").write_text(machine()+"\n", encoding="utf-8")
-        save(OURS, REFERENCE_HEAD, reference)
+        save(OURS, COMPARISON_HEAD, compared)
         save(OWN, OWN_HEAD, own)
 
 

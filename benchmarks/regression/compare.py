@@ -3,8 +3,8 @@
     python benchmarks/regression/compare.py BEFORE AFTER
 
 BEFORE and AFTER are folders of FITS files, as `catalogs.py` makes them. Each file of BEFORE is compared with the one of the same
-name in AFTER: its HDUs, their headers, all columns of tables and all pixels of images. What tells of the date, the version and the
-options of a run is left out. The exit status is 1 when anything differs or is missing.
+name in AFTER: its HDUs, their headers, all columns of tables and all pixels of images. What tells of the date, the version and
+the options of a run is left out. The exit status is 1 when anything differs or is missing.
 """
 import argparse
 import sys

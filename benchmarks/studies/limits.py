@@ -1,16 +1,15 @@
 """What can be told of sources once they are fitted: trees taught on some fields, tried on others.
 
-    python -m benchmarks.studies.limits spurious sparse sparse-1 sparse-2 ... --fields /tmp/fields --reference FOLDER
-    python -m benchmarks.studies.limits errors crowded crowded-1 extreme ... --fields /tmp/fields --reference FOLDER
+    python -m benchmarks.studies.limits spurious sparse sparse-1 sparse-2 ...
+    python -m benchmarks.studies.limits errors crowded crowded-1 extreme ...
 
 `spurious`: the share of false rows, and of stars found, when rows go by how likely trees think them to be false. `errors`: the
 scatter of (flux - truth)/dflux, in thirds by blending, when trees say how large its size is to be expected. They see every
 measured column, the second moments and rings of the residual, and the neighbours. `places`: the scatter of bright stars'
 positions in units of their bound, before and after what a linear filter and trees see of their errors in the residual around
-them. Nothing of this is used by the fit. Needs scikit-learn and numba; each field is one fit.
+them. Nothing of this is used by the fit. Needs scikit-learn; each field is one fit.
 """
 import argparse
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +22,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from benchmarks.peers.run import have_reference, scorer
+from benchmarks.peers.run import have_field
+from benchmarks.peers.score import Bounds, matched, score
+from benchmarks.shared import ROOT
 from crowdsource import FitConfig
 from crowdsource.core.noise import MAD_TO_SIGMA
 from crowdsource.engine.loop import fit
 from crowdsource.engine.measure import boxes
-from crowdsource.validate.evaluate import robust_scatter
+from crowdsource.validate.evaluate import robust_scatter, unexplained
 
 SIDE, EDGE, SATURATED = 15, 20, 25
 LOOSER = 3.7
@@ -62,7 +63,7 @@ class Field:
     scored: partial
 
 
-def fitted(name, folder, score, prune):
+def fitted(name, folder, prune):
     """A `Field`; without `prune` with the bound of pruning that is usual."""
     exposure = Generic().open(f"{folder}/{name}_im.fits", ivar=f"{folder}/{name}_ivar.fits", dq=f"{folder}/{name}_dq.fits")
     image = exposure.read(exposure.tasks()[0])
@@ -71,13 +72,15 @@ def fitted(name, folder, score, prune):
     found = fit(image, config=config, observer=states.append).catalog
     rows = Table({n: np.asarray(found[n]) for n in found.colnames})
     truth = Table.read(f"{folder}/{name}_bounds.fits")
-    places = *columns(truth, "x", "y", "flux"), *columns(rows, "x", "y", "flux")
+    bounds = Bounds.read(folder, name)
+    found = dict(zip(("x", "y", "flux"), columns(rows, "x", "y", "flux")))
+    stars = dict(x=bounds.x, y=bounds.y, flux=bounds.flux)
     where = np.column_stack(columns(rows, "x", "y"))
     inside = ((where > EDGE) & (where < np.array(image.shape[::-1])-EDGE-1)).all(axis=1)
     inside &= cKDTree(np.argwhere(image.dq > 0)[:, ::-1]).query(where)[0] > SATURATED
     seen, stamps = looked_at(states[-1], rows)
-    return Field(rows, seen, stamps, truth, score.match(*places), inside, score.unexplained(*places),
-                 partial(score.score, str(folder), name))
+    return Field(rows, seen, stamps, truth, matched(bounds, found, found["flux"]), inside, unexplained(stars, found),
+                 partial(score, bounds))
 
 
 def columns(table, *names):
@@ -143,9 +146,9 @@ def found_and_false(fields, keep):
     """A line: % of stars found at a blend signal to noise of 5-7, 7-10 and 10-20, and of rows above 5 sigma that are false."""
     parts = np.split(keep, np.cumsum([len(f.rows) for f in fields])[:-1])
     scores = [f.scored(f.rows[kept]) for f, kept in zip(fields, parts)]
-    stars, found = (np.array([s[n][1:4] for s in scores], dtype=float) for n in ("stars", "found"))
+    stars, found = (np.array([getattr(s, n)[1:4] for s in scores], dtype=float) for n in ("stars", "found"))
     rows = [(kept & f.inside & (f.rows["flux"] > f.truth.meta["F5"])).sum() for f, kept in zip(fields, parts)]
-    false = np.average([s["spurious"][0] for s in scores], weights=rows)
+    false = np.average([s.spurious[0] for s in scores], weights=rows)
     return f"found {np.average(found, axis=0, weights=stars).round(1)}, false {false:.2f} %"
 
 
@@ -206,14 +209,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("names", nargs="+", metavar="FIELD")
-    parser.add_argument("--fields", type=Path, required=True, metavar="FOLDER", help="where the fields are, or go")
-    parser.add_argument("--reference", type=Path, required=True, metavar="FOLDER", help="the makers of fields, bounds and scores")
+    parser.add_argument("--fields", type=Path, default=ROOT/"build"/"bench", metavar="FOLDER", help="where the fields are, or go")
     args = parser.parse_args()
-    score = scorer(args.reference)
     for name in args.names:
-        if score is None or not have_reference(name, args.fields, args.reference, sys.executable):
-            sys.exit(f"{args.reference} makes no field {name}")
-    fields = [fitted(name, args.fields, score, LOOSER if args.study == "spurious" else None) for name in args.names]
+        have_field(name, args.fields)
+    fields = [fitted(name, args.fields, LOOSER if args.study == "spurious" else None) for name in args.names]
     for line in STUDIES[args.study](fields):
         print(line)
 
