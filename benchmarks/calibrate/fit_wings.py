@@ -152,8 +152,8 @@ def residuals(model, data):
 def toml(found):
     """The file's text."""
     lines = ["# DECam's static wings by filter, fitted by benchmarks/calibrate/fit_wings.py. Rows of core and moffats: share of",
-             "# all light, FWHM (pixels), beta. Rows of spikes: share, angle (degrees from x towards y), width (pixels), opening,",
-             "# power, scale (pixels), slope; see crowdsource.psf.profiles.halo."]
+             "# all light, FWHM (pixels), beta. Rows of spikes: share, angle (degrees from x towards y), width (pixels),",
+             "# opening, power, scale (pixels), slope; see crowdsource.psf.profiles.halo."]
     for band, rows in found.items():
         lines.append(f"\n[{band}]")
         for name, values in zip(("core", "moffats", "spikes"), rows):

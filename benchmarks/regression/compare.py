@@ -4,7 +4,7 @@
 
 BEFORE and AFTER are folders of FITS files, as `catalogs.py` makes them. Each file of BEFORE is compared with the one of the same
 name in AFTER: its HDUs, their headers, all columns of tables and all pixels of images. What tells of the date, the version and
-the options of a run is left out. The exit status is 1 when anything differs or is missing.
+the options of a run, and what describes columns, is left out. The exit status is 1 when anything differs or is missing.
 """
 import argparse
 import sys
@@ -14,15 +14,15 @@ import numpy as np
 from astropy.io import fits
 
 IGNORED = {"CHECKSUM", "DATASUM", "VERSION", "COMMENT", "HISTORY", ""}
-OPTIONS = "CFG"
-"""Keywords that begin so hold the options of the run."""
+TEXTS = "CFG", "TCOMM"
+"""Keywords that begin so hold the options of the run, and the descriptions of columns."""
 SHOWN = 12
 """At most so many differences of one file are printed."""
 
 
 def differing_keywords(before, after):
     """Keywords of a header whose values differ in another, or are missing there."""
-    return [k for k in before if k not in IGNORED and not k.startswith(OPTIONS) and before[k] != after.get(k)]
+    return [k for k in before if k not in IGNORED and not k.startswith(TEXTS) and before[k] != after.get(k)]
 
 
 def same_bits(before, after):
