@@ -247,7 +247,7 @@ PARTS = {
     "decam_simulation": decam_simulation,
     "wise_simulation": wise_simulation,
     "manifest": lambda: table(["column", "unit", "what it tells"],
-                              [[f"`{n}`", unit, manifest.TOLD[n]] for n, unit in manifest.COLUMNS.items()]),
+                              [[f"`{n}`", unit, manifest.DESCRIPTIONS[n]] for n, unit in manifest.COLUMNS.items()]),
     "presets": presets,
     "own_fields": own_fields,
     "machine": machine,

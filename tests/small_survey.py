@@ -6,14 +6,14 @@ import numpy as np
 
 from crowdsource.exposure.instrument import load
 from crowdsource.production.manifest import write_manifest
-from crowdsource.production.plan import Wish, plan
+from crowdsource.production.plan import PlanRequest, plan
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.simulate.files import write_simulation
 
 CCDS = "N4", "S4"
 DECAM = "c4d_170316_0621{:02d}_ooi_z_v1.fits"
 FIELD = dict(stars=40, brightest=100., saturated_stars=0, bad_columns=0)
-WISH = Wish(options=(("ivar", "{path}:IVAR"), ("dq", "{path}:DQ")), instrument="generic")
+REQUEST = PlanRequest(options=(("ivar", "{path}:IVAR"), ("dq", "{path}:DQ")), instrument="generic")
 
 
 def make_survey(folder, single, mosaics=0, damaged=0., side=96, seed=1):
@@ -68,8 +68,8 @@ def damage(path, turn):
 
 def make_manifest(folder, path, count=False):
     """Plan what `make_survey` wrote, and write the manifest; gives its entries."""
-    found = plan([folder/"single"], Wish(WISH.instrument, WISH.options, count=count)).entries
-    found += plan([folder/"mosaic"], Wish(count=count)).entries if any((folder/"mosaic").iterdir()) else []
+    found = plan([folder/"single"], PlanRequest(REQUEST.instrument, REQUEST.options, count=count)).entries
+    found += plan([folder/"mosaic"], PlanRequest(count=count)).entries if any((folder/"mosaic").iterdir()) else []
     write_manifest(found, path, overwrite=True)
     return found
 

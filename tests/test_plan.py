@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.table import Table
-from small_survey import CCDS, WISH, damage, make_survey
+from small_survey import CCDS, REQUEST, damage, make_survey
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError
 from crowdsource.io.names import distinct_name, is_safe, safe_name
 from crowdsource.io.tables import read_table
 from crowdsource.production.estimate import costs
-from crowdsource.production.manifest import COLUMNS, Entry, Input, labelled, read_manifest, write_manifest
-from crowdsource.production.plan import Wish, files_of, plan
-from crowdsource.production.state import chosen
+from crowdsource.production.manifest import COLUMNS, ManifestEntry, InputFile, with_distinct_labels, read_manifest, write_manifest
+from crowdsource.production.plan import PlanRequest, files_of, plan
+from crowdsource.production.state import part_of_manifest
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,14 @@ def folder(tmp_path_factory):
     return place
 
 
+def entry_of(exposure, label, image):
+    """An entry of an exposure with one detector."""
+    return ManifestEntry(exposure=exposure, label=label, detector="", instrument="generic", image=str(image))
+
+
 @pytest.fixture
 def entries(folder):
-    return plan([folder/"single"], WISH).entries
+    return plan([folder/"single"], REQUEST).entries
 
 
 def test_exposures_are_found_with_their_files_and_costs(folder, entries):
@@ -39,13 +44,13 @@ def test_exposures_are_found_with_their_files_and_costs(folder, entries):
     good, bad = entries[0], entries[1]
     assert "field0001.fits[DQ]: it has no HDU DQ" in bad.problem and bad.cpu == 0
     (file,) = good.inputs
-    assert file == Input.of(folder/"single"/"field0000.fits", file.sha256) and len(file.sha256) == 64
+    assert file == InputFile.of(folder/"single"/"field0000.fits", file.sha256) and len(file.sha256) == 64
     assert dict(good.options)["ivar"] == f"{folder}/single/field0000.fits:IVAR"
     assert good.instrument == "generic" and 0 < good.stars < 200 and good.cpu >= 1 and good.memory > 100
 
 
 def test_files_are_claimed_by_their_instrument(folder):
-    found = plan([folder/"mosaic", folder/"single"], Wish(count=False), workers=2)
+    found = plan([folder/"mosaic", folder/"single"], PlanRequest(count=False), workers=2)
     claimed = [e for e in found.entries if not e.problem]
     assert [e.detector for e in claimed] == list(CCDS) and {e.instrument for e in claimed} == {"decam"}
     # one exposure, though each of its planes is claimed; the truth beside it is none
@@ -75,7 +80,7 @@ def test_manifest_survives_its_file(folder, entries, ending):
 def write(folder, row, name="bad.ecsv"):
     """A manifest of one row with some values of our choice."""
     path = folder/name
-    entry = Entry("a", "a", "", "generic", str(folder/"single"/"field0000.fits"))
+    entry = entry_of("a", "a", folder/"single"/"field0000.fits")
     write_manifest([entry], path, overwrite=True)
     table = Table.read(path, format="ascii.ecsv")
     for column, value in row.items():
@@ -100,13 +105,13 @@ def test_what_a_manifest_says_is_not_believed(folder, row, told):
 
 def test_folders_are_allowed_by_wish_only(folder, tmp_path):
     path = tmp_path/"m.ecsv"
-    write_manifest([Entry("a", "a", "", "generic", str(folder/"single"/"field0000.fits"))], path)
+    write_manifest([entry_of("a", "a", folder/"single"/"field0000.fits")], path)
     with pytest.raises(DataFileError, match="--root"):
         read_manifest(path)
     assert read_manifest(path, [folder])[0].image == str(folder/"single"/"field0000.fits")
     # a link that leads out is outside
     (tmp_path/"link.fits").symlink_to(folder/"single"/"field0000.fits")
-    write_manifest([Entry("a", "a", "", "generic", str(tmp_path/"link.fits"))], path, overwrite=True)
+    write_manifest([entry_of("a", "a", tmp_path/"link.fits")], path, overwrite=True)
     with pytest.raises(DataFileError, match="outside"):
         read_manifest(path)
 
@@ -117,21 +122,21 @@ def test_what_is_no_manifest_is_refused(folder, tmp_path):
         read_manifest(tmp_path/"t.ecsv")
     with pytest.raises(ConfigError, match="ends with"):
         read_manifest(tmp_path/"t.csv")
-    twice = [Entry("a", "a", "", "generic", str(tmp_path/"x"))]*2
+    twice = [entry_of("a", "a", tmp_path/"x")]*2
     write_manifest(twice, tmp_path/"twice.ecsv")
     with pytest.raises(DataFileError, match="twice"):
         read_manifest(tmp_path/"twice.ecsv")
-    clash = [Entry("a", "a", "", "generic", str(tmp_path/"x")), Entry("b", "a", "", "generic", str(tmp_path/"y"))]
+    clash = [entry_of("a", "a", tmp_path/"x"), entry_of("b", "a", tmp_path/"y")]
     write_manifest(clash, tmp_path/"clash.ecsv")
     with pytest.raises(DataFileError, match="label"):
         read_manifest(tmp_path/"clash.ecsv")
-    assert [e.label for e in labelled(clash)] == ["a", labelled(clash)[1].label] and labelled(clash)[1].label.startswith("a_b-")
+    assert [e.label for e in with_distinct_labels(clash)] == ["a", with_distinct_labels(clash)[1].label] and with_distinct_labels(clash)[1].label.startswith("a_b-")
 
 
 def test_one_exposure_of_two_folders_is_told(tmp_path):
     for night in ("a", "b"):
         make_survey(tmp_path/night, 1, side=32)
-    found = plan([tmp_path], Wish(WISH.instrument, count=False))
+    found = plan([tmp_path], PlanRequest(REQUEST.instrument, count=False))
     good, bad = found.entries
     assert not good.problem and "field0000.fits: is exposure field0000, as is" in bad.problem and good.label != bad.label
     write_manifest(found.entries, tmp_path/"m.ecsv")
@@ -142,14 +147,14 @@ def test_names_that_are_no_utf8(tmp_path):
     make_survey(tmp_path, 1, side=32)
     path = os.fsencode(tmp_path/"single"/"field0000.fits")
     os.rename(path, path.replace(b"0000", b"\xff"))
-    found = plan([tmp_path/"single"], Wish(WISH.instrument, count=False))
+    found = plan([tmp_path/"single"], PlanRequest(REQUEST.instrument, count=False))
     assert len(found.problems) == 1
     write_manifest(found.entries, tmp_path/"m.ecsv")
     assert "\\udcff" in read_manifest(tmp_path/"m.ecsv")[0].problem
 
 
 def test_detectors_of_an_exposure_are_read_alike(folder, tmp_path):
-    found = plan([folder/"mosaic"], Wish(count=False)).entries
+    found = plan([folder/"mosaic"], PlanRequest(count=False)).entries
     write_manifest([found[0], replace(found[1], options=(("ccds", "S4"),))], tmp_path/"m.ecsv")
     with pytest.raises(DataFileError, match="read otherwise"):
         read_manifest(tmp_path/"m.ecsv", [folder])
@@ -170,13 +175,13 @@ def test_costs_grow_with_pixels_and_stars():
 
 
 def test_parts_of_a_manifest_hold_each_exposure_once():
-    entries = [Entry(f"e{k}", f"e{k}", d, "decam", "x") for k in range(7) for d in CCDS]
-    parts = [chosen(entries, k, 3) for k in (1, 2, 3)]
+    entries = [ManifestEntry(exposure=f"e{k}", label=f"e{k}", detector=d, instrument="decam", image="x") for k in range(7) for d in CCDS]
+    parts = [part_of_manifest(entries, k, 3) for k in (1, 2, 3)]
     assert sorted(e.name for p in parts for e in p) == sorted(e.name for e in entries)
     assert all(len({e.label for e in p}) == len(p)/2 for p in parts)
     for number, of in ((0, 3), (4, 3), (1, 0)):
         with pytest.raises(ConfigError):
-            chosen(entries, number, of)
+            part_of_manifest(entries, number, of)
 
 
 def test_command(folder, tmp_path, capsys):

@@ -4,25 +4,26 @@ import logging
 import os
 import re
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from importlib.metadata import EntryPoint
 from multiprocessing import get_context
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from small_survey import CCDS, catalogs, damage, leftovers, make_manifest, make_survey
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError
-from crowdsource.production import executors
-from crowdsource.production.executors import Workers, workers_of
-from crowdsource.production.manifest import Input, read_manifest, write_manifest
+from crowdsource.core import registry
+from crowdsource.production.executors import Workers, open_workers
+from crowdsource.production.manifest import InputFile, read_manifest, write_manifest
 from crowdsource.production.options import RunOptions
-from crowdsource.production.records import Place
+from crowdsource.production.records import OutputPaths
 from crowdsource.production.run import Run
-from crowdsource.production.state import Policy, chosen
-from crowdsource.production.status import read_run, status_of
+from crowdsource.production.state import Failure, SchedulingPolicy, part_of_manifest
+from crowdsource.production.status import read_last_run, status_of
 
 MOSAIC = "c4d_170316_062100_ooi_z_v1"
 
@@ -41,8 +42,8 @@ def survey(tmp_path_factory):
 def run(survey, out, executor="threads", workers=1, options=None, entries=None, **settings):
     """Run a manifest; gives the report."""
     entries = read_manifest(survey/"m.ecsv") if entries is None else entries
-    given = executor if isinstance(executor, Workers) else workers_of(executor, workers)
-    return Run(entries, out, options or RunOptions(), given, Policy(back_off=0.01, **settings))()
+    given = executor if isinstance(executor, Workers) else open_workers(executor, workers)
+    return Run(entries, out, options or RunOptions(), given, SchedulingPolicy(back_off=0.01, **settings))()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def whole(survey, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")/"out"
     report = run(survey, out, options=RunOptions(plot=True, model=True))
     assert (report.total, report.done, report.before, report.left, report.status) == (8, 6, 0, 0, 1)
-    assert {name: reason for name, (reason, _) in report.failed.items()} == {"field0001": "input", "field0004": "input"}
+    assert {name: f.reason for name, f in report.failed.items()} == {"field0001": "input", "field0004": "input"}
     return out
 
 
@@ -82,9 +83,9 @@ def test_any_way_gives_the_same(survey, whole, tmp_path, way):
     options = RunOptions(model=True)
     if way == "slices":
         for k in (2, 3, 1):
-            run(survey, tmp_path, options=options, entries=chosen(read_manifest(survey/"m.ecsv"), k, 3))
+            run(survey, tmp_path, options=options, entries=part_of_manifest(read_manifest(survey/"m.ecsv"), k, 3))
     elif way == "executor":
-        run(survey, tmp_path, Workers(a_pool(2), 2, alone=False), options=options)
+        run(survey, tmp_path, Workers(a_pool(2), 2, own_process=False), options=options)
     else:
         run(survey, tmp_path, way, 2, options)
     assert catalogs(tmp_path) == catalogs(whole) and len(catalogs(whole)) == 5
@@ -116,17 +117,17 @@ def small(survey, tmp_path):
 def test_what_is_outdated_is_done_again(survey, small, change):
     entries, out = small
     options, expected = RunOptions(), 1
-    place = Place(out, "field0000")
+    place = OutputPaths(out, "field0000")
     if change == "settings":
-        options, expected = RunOptions({"detect": {"threshold": 6.}}), 3
+        options, expected = RunOptions(config={"detect": {"threshold": 6.}}), 3
     elif change == "input":
         path = survey/"other.fits"
         path.write_bytes((survey/"single"/"field0002.fits").read_bytes())
         entries = [replace(e, image=str(path), options=tuple((n, v.replace("single/field0000", "other")) for n, v in e.options),
-                           inputs=(Input.of(path, "f"*64),)) if e.label == "field0000" else e for e in entries]
+                           inputs=(InputFile.of(path, "f"*64),)) if e.label == "field0000" else e for e in entries]
         # the content is another than before, and what the manifest says of it is believed where size and time fit
         report = run(survey, out, entries=entries)
-        assert "is other, not field0000" in report.failed["field0000"][1]
+        assert "is other, not field0000" in report.failed["field0000"].message
         return
     elif change == "options":
         entries = [replace(e, options=e.options+(("gain", 3.),)) if e.label == "field0000" else e for e in entries]
@@ -175,7 +176,7 @@ def test_any_path_will_do(tmp_path):
 
 def test_tables_of_instruments_that_are_not_there(survey, tmp_path):
     entries = [e for e in read_manifest(survey/"m.ecsv") if e.label == "field0000"]
-    options = RunOptions({"decam": {"ccds": ["N4"]}, "wise": {"band": 1}})
+    options = RunOptions(config={"decam": {"ccds": ["N4"]}, "wise": {"band": 1}})
     assert run(survey, tmp_path, entries=entries, options=options).status == 0
     assert run(survey, tmp_path/"none", entries=[], options=options).status == 0
 
@@ -185,8 +186,8 @@ def test_failed_tasks_are_tried_again_by_wish(survey, tmp_path):
     mosaic = [e for e in entries if e.label == MOSAIC]
     broken = [replace(mosaic[0], detector="N5"), *mosaic]
     report = run(survey, tmp_path, entries=broken)
-    assert "has no detector N5" in report.failed[f"{MOSAIC}/N5"][1] and report.done == 2 and report.status == 1
-    place = Place(tmp_path, MOSAIC)
+    assert "has no detector N5" in report.failed[f"{MOSAIC}/N5"].message and report.done == 2 and report.status == 1
+    place = OutputPaths(tmp_path, MOSAIC)
     # what is there of the exposure has its catalog, and the parts wait for the rest
     assert place.catalog.is_file() and len(list(place.folder.glob("*.parts/*.cat.fits"))) == 2
     assert run(survey, tmp_path, entries=broken).before == 2
@@ -196,33 +197,70 @@ def test_failed_tasks_are_tried_again_by_wish(survey, tmp_path):
 
 
 @pytest.mark.parametrize("memory, most", [(1e9, 3), (450., 2), (1., 1)])
-def test_memory_admits_tasks(survey, tmp_path, monkeypatch, memory, most):
+def test_memory_admits_tasks(survey, tmp_path, memory, most):
     entries = [replace(e, memory=200.) for e in read_manifest(survey/"m.ecsv") if e.instrument == "generic"][:6]
-    given, seen = Run._give, []
+    counts, running = [], [0]
 
-    def counted(self):
-        out = given(self)
-        seen.append(len(self.running))
-        return out
+    class Counting(ThreadPoolExecutor):
+        """Counts the jobs that it was given and that have not ended."""
 
-    monkeypatch.setattr(Run, "_give", counted)
-    report = run(survey, tmp_path, workers=3, entries=entries, memory=memory)
-    assert report.done == 4 and max(seen) == most
+        def submit(self, fn, /, *args, **kwargs):
+            running[0] += 1
+            counts.append(running[0])
+            future = super().submit(fn, *args, **kwargs)
+            future.add_done_callback(ended)
+            return future
+
+    def ended(_):
+        running[0] -= 1
+
+    report = run(survey, tmp_path, Workers(Counting(3), 3, own_process=False), entries=entries, memory=memory)
+    assert report.done == 4 and max(counts) == most
+
+
+def not_an_executor(number):
+    """Makes something else."""
+    return number
+
+
+def a_broken_factory(number):
+    """Makes nothing."""
+    return 1/0
 
 
 def test_executors_by_name(monkeypatch):
-    points = [SimpleNamespace(name="mine", value="m:mine", load=lambda: ThreadPoolExecutor),
-              SimpleNamespace(name="broken", value="m:broken", load=lambda: 1/0),
-              SimpleNamespace(name="other", value="m:other", load=lambda: lambda n: n)]
-    monkeypatch.setattr(executors, "entry_points", lambda group: points if group == "crowdsource.executors" else [])
-    mine = workers_of("mine", 3, 10.)
-    assert isinstance(mine.executor, ThreadPoolExecutor) and mine.number == 3 and mine.limit == 10 and mine.alone
+    points = [EntryPoint(name, f"{__name__}:{made}", "crowdsource.executors") for name, made in (
+        ("mine", "ThreadPoolExecutor"), ("broken", "a_broken_factory"), ("other", "not_an_executor"))]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "crowdsource.executors" else [])
+    mine = open_workers("mine", 3, 10.)
+    assert isinstance(mine.executor, ThreadPoolExecutor) and mine.number == 3 and mine.limit == 10 and mine.own_process
     mine.close()
-    for name, settings, told in (("none", {}, "processes, threads, dask, mine"), ("broken", {}, "division"),
-                                 ("other", {}, "Executor"), ("threads", dict(limit=1.), "cannot be stopped"),
-                                 ("dask", {}, "--scheduler"), ("threads", dict(scheduler="tcp://x"), "--executor dask")):
-        with pytest.raises(ConfigError, match=told):
-            workers_of(name, 1, **settings)
+    for name, settings, message in (("none", {}, "processes, threads, dask, broken, mine"), ("broken", {}, "division"),
+                                    ("other", {}, "Executor"), ("threads", dict(limit=1.), "cannot be stopped"),
+                                    ("dask", {}, "--scheduler"), ("threads", dict(scheduler="tcp://x"), "--executor dask"),
+                                    ("mine", dict(scheduler="tcp://x"), "--executor dask"), (3, {}, "is no executor")):
+        with pytest.raises(ConfigError, match=message):
+            open_workers(name, 1, **settings)
+
+
+def test_an_executor_object_of_a_third_party(survey, whole, tmp_path):
+    class Mine(Executor):
+        """Does each job at once, one after the other."""
+        jobs = 0
+
+        def submit(self, fn, /, *args, **kwargs):
+            self.jobs += 1
+            future = Future()
+            future.set_result(fn(*args, **kwargs))
+            return future
+
+    mine = Mine()
+    entries = [e for e in read_manifest(survey/"m.ecsv") if e.label == "field0000"]
+    report = Run(entries, tmp_path, RunOptions(plot=True, model=True), open_workers(mine, 1))()
+    # one job fits, one gathers
+    assert report.status == 0 and mine.jobs == 2
+    name = Path("field0000", "field0000.cat.fits")
+    assert (tmp_path/name).read_bytes() == (whole/name).read_bytes()
 
 
 def test_status_tells_how_far_a_run_is(survey, whole, tmp_path):
@@ -232,13 +270,13 @@ def test_status_tells_how_far_a_run_is(survey, whole, tmp_path):
     state = status_of(entries, whole, pictures=True)
     assert (state.total, state.done, state.left, state.gathered, state.exposures) == (8, 6, 0, 5, 7)
     assert state.reasons() == [("input", ["field0001", "field0004"])] and state.again == 0 and state.finish is None
-    assert len(state.pictures) == 6 and all(re.search(r"\d+ sources, FWHM", told) for _, told, _ in state.pictures)
+    assert len(state.pictures) == 6 and all(re.search(r"\d+ sources, FWHM", p.caption) for p in state.pictures)
     more = [*entries, replace(entries[0], exposure="new", label="new", cpu=100.)]
     now = datetime(2026, 1, 1)
     state = status_of(more, whole, now=now)
     factor = state.seconds/sum(e.cpu for e in entries if e.label not in ("field0001", "field0004"))
     assert state.left == 1 and (state.finish-now).total_seconds() == pytest.approx(100*factor, rel=1e-6)
-    assert read_run(whole)[0].model and read_run(tmp_path) is None
+    assert read_last_run(whole).options.model and read_last_run(tmp_path) is None
 
 
 def test_page_of_status(survey, whole, tmp_path, capsys):
@@ -250,20 +288,20 @@ def test_page_of_status(survey, whole, tmp_path, capsys):
     assert text.count("<img") == 6 and "field0001" in text and 'lang="en"' in text
     for source in re.findall(r'src="([^"]+)"', text):
         assert (tmp_path/source).resolve().is_file()
-    catalog = Place(whole, "field0000").catalog
+    catalog = OutputPaths(whole, "field0000").catalog
     content = catalog.read_bytes()
     catalog.write_bytes(content[:-1]+b"x")
     try:
         assert main([*words, "--verify"]) == 1
-        assert "field0000.cat.fits: is not what field0000.task.json tells of" in capsys.readouterr().out
+        assert "field0000.cat.fits: differs from its checksum in field0000.task.json" in capsys.readouterr().out
     finally:
         catalog.write_bytes(content)
 
 
 def test_names_and_messages_are_no_html(survey, tmp_path):
-    from crowdsource.production.status import Status, write_page
+    from crowdsource.production.status import RunStatus, TaskPicture, write_page
     evil = "<script>alert(1)</script>"
-    write_page(Status(total=2, failed={evil: (evil, evil)}, running=[evil], pictures=[(evil, evil, tmp_path/f"{evil[:8]}.png")]),
+    write_page(RunStatus(total=2, failed={evil: Failure(evil, evil)}, running=[evil], pictures=[TaskPicture(evil, evil, tmp_path/f"{evil[:8]}.png")]),
                evil, tmp_path/"page.html")
     assert "<script" not in (tmp_path/"page.html").read_text()
 

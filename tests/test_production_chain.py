@@ -7,11 +7,12 @@ from small_survey import make_manifest, make_survey
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError
+from crowdsource.production import follow_up as following
 from crowdsource.production import run as running
-from crowdsource.production.executors import workers_of
+from crowdsource.production.executors import open_workers
 from crowdsource.production.manifest import read_manifest
 from crowdsource.production.options import RunOptions
-from crowdsource.production.state import Then, chosen
+from crowdsource.production.state import FollowUp, part_of_manifest
 from crowdsource.survey.objects.release import open_release
 from crowdsource.survey.store.store import create_store, open_store
 
@@ -25,7 +26,7 @@ def survey(tmp_path_factory):
 
 
 def test_catalogs_come_into_the_store_and_its_release(survey, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(running, "TOGETHER", 2)
+    monkeypatch.setattr(following, "TOGETHER", 2)
     store = create_store(tmp_path/"store")
     words = ["run", str(survey/"m.ecsv"), "--out", str(tmp_path/"out"), "--executor", "threads", "--then", "healpix", "--store",
              str(tmp_path/"store"), "--release", "one"]
@@ -46,13 +47,13 @@ def test_catalogs_come_into_the_store_and_its_release(survey, tmp_path, monkeypa
 def test_slices_ingest_and_leave_the_release_to_the_end(survey, tmp_path):
     create_store(tmp_path/"store")
     entries = read_manifest(survey/"m.ecsv")
-    then = Then(str(tmp_path/"store"), "one")
+    then = FollowUp(str(tmp_path/"store"), "one")
     for k in (1, 2):
-        report = running.Run(chosen(entries, k, 2), tmp_path/"out", RunOptions(), workers_of("threads", 1),
-                             then=replace(then, assemble=False))()
+        report = running.Run(part_of_manifest(entries, k, 2), tmp_path/"out", RunOptions(), open_workers("threads", 1),
+                             follow_up=replace(then, assemble=False))()
         assert report.status == 0 and not any("release" in line for line in report.lines)
     assert len(open_store(tmp_path/"store").snapshot().sources.exposure) == 6
-    report = running.Run(entries, tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then)()
+    report = running.Run(entries, tmp_path/"out", RunOptions(), open_workers("threads", 1), follow_up=then)()
     assert report.before == 6 and [line.split(":")[0] for line in report.lines] == ["the release"]
 
 
@@ -60,7 +61,7 @@ def test_catalogs_that_cannot_be_ingested_are_told(survey, tmp_path):
     create_store(tmp_path/"store", bands=("y",))
     entries = [e for e in read_manifest(survey/"m.ecsv") if e.instrument == "generic"][:1]
     out = tmp_path/"out"
-    report = running.Run(entries, out, RunOptions(), workers_of("threads", 1), then=Then(str(tmp_path/"store"), "one"))()
+    report = running.Run(entries, out, RunOptions(), open_workers("threads", 1), follow_up=FollowUp(str(tmp_path/"store"), "one"))()
     # rows without a band are rejected by name in the store: it is no failure of the run
     assert report.status == 0
     rejected = open_store(tmp_path/"store").snapshot().sources.rejected
@@ -71,8 +72,8 @@ def test_store_made_anew_gets_all_again(survey, tmp_path):
     entries = read_manifest(survey/"m.ecsv")[:2]
 
     def go(release=None):
-        then = Then(str(tmp_path/"store"), release)
-        return running.Run(entries, tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then)()
+        then = FollowUp(str(tmp_path/"store"), release)
+        return running.Run(entries, tmp_path/"out", RunOptions(), open_workers("threads", 1), follow_up=then)()
 
     create_store(tmp_path/"store")
     assert go().lines and not go().lines
@@ -86,8 +87,8 @@ def test_release_that_exists_gets_nothing_more(survey, tmp_path):
     entries = read_manifest(survey/"m.ecsv")
 
     def go(number, release):
-        then = Then(str(tmp_path/"store"), release)
-        return running.Run(entries[:number], tmp_path/"out", RunOptions(), workers_of("threads", 1), then=then)()
+        then = FollowUp(str(tmp_path/"store"), release)
+        return running.Run(entries[:number], tmp_path/"out", RunOptions(), open_workers("threads", 1), follow_up=then)()
 
     assert go(1, "one").status == 0
     with pytest.raises(ConfigError, match="release one exists already"):

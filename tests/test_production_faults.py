@@ -20,16 +20,18 @@ from crowdsource.core.errors import ConfigError, DataFileError, OutputError
 from crowdsource.exposure.instrument import load
 from crowdsource.io import atomic
 from crowdsource.io.locks import is_taken, taken
-from crowdsource.production import jobs
+from crowdsource.production import exposure_jobs
 from crowdsource.production import run as running
-from crowdsource.production.child import ABANDONED, Child
-from crowdsource.production.executors import Gone, Workers, workers_of
-from crowdsource.production.jobs import ChangedError, Watched, perform, reason_of
-from crowdsource.production.manifest import Input, read_manifest, write_manifest
+from crowdsource.production.worker_process import ABANDONED, WorkerProcess
+from crowdsource.production.executors import JobLost, Workers, open_workers
+from crowdsource.production.exposure_jobs import VerifiedExposure
+from crowdsource.production.jobs import perform
+from crowdsource.production.outcomes import ChangedError, failure_reason
+from crowdsource.production.manifest import InputFile, read_manifest, write_manifest
 from crowdsource.production.options import RunOptions
-from crowdsource.production.records import LASTING, Place
+from crowdsource.production.records import LASTING, OutputPaths
 from crowdsource.production.run import Run
-from crowdsource.production.state import Policy, Stop
+from crowdsource.production.state import Failure, SchedulingPolicy, StopRequest
 
 COMMAND = Path(sys.executable).with_name("crowdsource")
 QUIET = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -52,8 +54,8 @@ def entries(survey):
 
 def run(entries, out, executor="threads", limit=None, stop=None, options=None):
     """Run a manifest; gives the report."""
-    given = executor if isinstance(executor, Workers) else workers_of(executor, 2, limit)
-    return Run(entries, out, options or RunOptions(), given, Policy(back_off=0.01))(stop)
+    given = executor if isinstance(executor, Workers) else open_workers(executor, 2, limit)
+    return Run(entries, out, options or RunOptions(), given, SchedulingPolicy(back_off=0.01))(stop)
 
 
 @pytest.fixture
@@ -70,19 +72,19 @@ def job_of(entry, out, **changes):
     """A job of an entry's fit."""
     return dict(kind="fit", task="t", key="k", log=None, out=str(out), label=entry.label, detector="", image=entry.image,
                 instrument=entry.instrument, exposure=entry.exposure, options={}, inputs=[list(astuple(i)) for i in entry.inputs],
-                settings=RunOptions().of_job({entry.instrument}, []), **changes)
+                settings=RunOptions().job_settings({entry.instrument}, []), **changes)
 
 
 def test_hung_task_is_stopped(survey, entries, waits, tmp_path):
     report = run([waits, *entries], tmp_path/"out", "processes", limit=4.)
-    assert report.failed == {"hangs": ("time", "took longer than 4 s; allow more (--time-limit) or look at its log")}
+    assert report.failed == {"hangs": Failure("time", "took longer than 4 s; allow more (--time-limit) or look at its log")}
     assert report.done == 5 and catalogs(tmp_path/"out") == catalogs(survey/"whole")
     # it may have been the machine's fault: the next run tries again
     assert run([waits], tmp_path/"out", "processes", limit=0.5).before == 0
 
 
 def test_killed_process_costs_its_task_only(tmp_path, waits):
-    child, record = Child(), tmp_path/"r.json"
+    child, record = WorkerProcess(), tmp_path/"r.json"
     bad = child.run(dict(kind="fit", task="t", key="k", inputs=[], log=None, record=str(record)))
     assert bad["state"] == "failed" and bad["reason"] == "internal" and "KeyError" in bad["traceback"]
     pid = child.process.pid
@@ -99,7 +101,7 @@ def test_killed_process_costs_its_task_only(tmp_path, waits):
 
 
 def test_process_ends_with_the_one_that_started_it(tmp_path, waits):
-    program = ("import sys, json; from crowdsource.production.child import Child; c = Child(); c._start(); "
+    program = ("import sys, json; from crowdsource.production.worker_process import WorkerProcess; c = WorkerProcess(); c.start(); "
                "print(c.process.pid, flush=True); c.run(json.loads(sys.argv[1]))")
     words = [sys.executable, "-c", program, json.dumps(job_of(waits, tmp_path))]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=QUIET) as parent:
@@ -121,7 +123,7 @@ def soon(holds, seconds=30):
 def test_task_that_wants_too_much_memory(survey, entries, tmp_path):
     little = RunOptions(task_memory=60.)
     report = run(entries[:1], tmp_path, "processes", options=little)
-    assert [reason for reason, _ in report.failed.values()] == ["memory"] and report.status == 2
+    assert [f.reason for f in report.failed.values()] == ["memory"] and report.status == 2
     # the limit is none of the results' settings
     report = run(entries, tmp_path, "processes")
     assert report.status == 0 and report.before == 0 and catalogs(tmp_path) == catalogs(survey/"whole")
@@ -161,9 +163,9 @@ def test_file_that_changes_while_it_is_read(survey, entries, tmp_path):
     copy = tmp_path/"copy.fits"
     copy.write_bytes(Path(first.image).read_bytes())
     exposure = load("generic").open(str(copy), ivar=f"{copy}:IVAR")
-    facts = Input.of(copy, first.inputs[0].sha256)
+    facts = InputFile.of(copy, first.inputs[0].sha256)
     known = [[facts.path, facts.size, facts.mtime, facts.sha256]]
-    watched = Watched(exposure, known)
+    watched = VerifiedExposure(exposure, known)
     assert watched.read(watched.tasks()[0]).shape == (64, 64)
 
     def touch(task):
@@ -174,11 +176,11 @@ def test_file_that_changes_while_it_is_read(survey, entries, tmp_path):
     object.__setattr__(exposure, "read", touch)
     with pytest.raises(ChangedError, match="while it was read") as caught:
         watched.read(watched.tasks()[0])
-    assert reason_of(caught.value) == "changed" and "changed" not in LASTING
+    assert failure_reason(caught.value) == "changed" and "changed" not in LASTING
     with pytest.raises(ChangedError, match="plan again"):
         watched.read(watched.tasks()[0])
     with pytest.raises(DataFileError, match="does not list it"):
-        Watched(exposure, [])
+        VerifiedExposure(exposure, [])
 
 
 def test_copy_of_another_time_is_the_same(survey, entries, tmp_path):
@@ -193,13 +195,13 @@ def test_copy_of_another_time_is_the_same(survey, entries, tmp_path):
     some = [e for e in read_manifest(folder/"m.ecsv") if e.label == "field0000"]
     assert run(some, tmp_path/"out").status == 0
     path.write_bytes(path.read_bytes()[:-2880]+b"x"*2880)
-    assert "plan again" in run(some, tmp_path/"new").failed["field0000"][1]
+    assert "plan again" in run(some, tmp_path/"new").failed["field0000"].message
 
 
 def test_workers_that_are_lost(survey, entries, tmp_path):
     class Forgetful(ThreadPoolExecutor):
         """Loses the first jobs."""
-        lost = iter([Gone("gone"), BrokenExecutor("broken")]+[Gone("gone")]*20)
+        lost = iter([JobLost("gone"), BrokenExecutor("broken")]+[JobLost("gone")]*20)
 
         def submit(self, fn, /, *args, **kwargs):
             problem = next(self.lost, None)
@@ -207,7 +209,7 @@ def test_workers_that_are_lost(survey, entries, tmp_path):
                 return super().submit(fn, *args, **kwargs)
             return super().submit(_raise, problem)
 
-    report = run(entries, tmp_path, Workers(Forgetful(2), 2, alone=False))
+    report = run(entries, tmp_path, Workers(Forgetful(2), 2, own_process=False))
     assert report.status == 0 and catalogs(tmp_path) == catalogs(survey/"whole")
 
     class Broken(ThreadPoolExecutor):
@@ -215,9 +217,9 @@ def test_workers_that_are_lost(survey, entries, tmp_path):
         def submit(self, fn, /, *args, **kwargs):
             return super().submit(_raise, BrokenExecutor("worker died"))
 
-    report = run(entries[:1], tmp_path/"other", Workers(Broken(1), 1, alone=False))
-    assert [reason for reason, _ in report.failed.values()] == ["killed"]
-    record = json.loads(Place(tmp_path/"other", "field0000").detector_record("").read_text())
+    report = run(entries[:1], tmp_path/"other", Workers(Broken(1), 1, own_process=False))
+    assert [f.reason for f in report.failed.values()] == ["killed"]
+    record = json.loads(OutputPaths(tmp_path/"other", "field0000").detector_record("").read_text())
     assert record["reason"] == "killed" and "lost" in record["error"]
 
 
@@ -256,7 +258,7 @@ def test_signals(survey, entries, waits, tmp_path, number, signals):
     write_manifest([waits, *entries], path)
     words = [str(COMMAND), "run", str(path), "--root", str(survey), "--out", str(tmp_path/"out"), "--time-limit", "3"]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET)
-    lock = Place(tmp_path/"out", "hangs").lock("")
+    lock = OutputPaths(tmp_path/"out", "hangs").lock("")
     assert soon(lambda: is_taken(lock))
     time.sleep(0.5)
     for _ in range(signals):
@@ -271,7 +273,7 @@ def test_signals(survey, entries, waits, tmp_path, number, signals):
 
 
 def test_stop_before_anything(entries, tmp_path):
-    report = run(entries, tmp_path, stop=Stop(1))
+    report = run(entries, tmp_path, stop=StopRequest(1))
     assert (report.done, report.left, report.status) == (0, 5, 2)
 
 
@@ -287,7 +289,7 @@ def test_reasons_of_failures():
             (FileExistsError(errno.EEXIST, "x"), "place"), (ChangedError("f", "x"), "changed"), (MemoryError(), "memory"),
             (KeyError("x"), "internal"), (OSError(errno.ENOMEM, "x"), "memory"),
             (caused(DataFileError("f", "x"), MemoryError()), "memory")):
-        assert reason_of(problem) == reason
+        assert failure_reason(problem) == reason
 
 
 def test_output_folder_that_cannot_be_made(entries, tmp_path):
@@ -299,23 +301,23 @@ def test_output_folder_that_cannot_be_made(entries, tmp_path):
 
 def failing(monkeypatch, detector, problem):
     """Let the fit of a detector fail."""
-    real = jobs.fit_task
+    real = exposure_jobs.fit_detector
 
     def fit(work, task):
         if task.detector == detector:
             raise problem
         return real(work, task)
 
-    monkeypatch.setattr(jobs, "fit_task", fit)
+    monkeypatch.setattr(exposure_jobs, "fit_detector", fit)
 
 
 def test_parts_of_other_settings_are_not_gathered(survey, entries, tmp_path, monkeypatch):
     """Of an exposure that is gathered in part the parts stay; a run with other settings that was stopped leaves its own there."""
     some = [e for e in entries if e.instrument == "decam"]
     failing(monkeypatch, "S4", OSError(errno.EIO, "no answer"))
-    one = Policy(retries=0, back_off=0.01)
-    assert Run(some, tmp_path, RunOptions(), workers_of("threads", 1), one)().done == 1
-    assert Run(some, tmp_path, RunOptions({"detect": {"threshold": 20.}}), workers_of("threads", 1), one)().done == 1
+    one = SchedulingPolicy(retries=0, back_off=0.01)
+    assert Run(some, tmp_path, RunOptions(), open_workers("threads", 1), one)().done == 1
+    assert Run(some, tmp_path, RunOptions(config={"detect": {"threshold": 20.}}), open_workers("threads", 1), one)().done == 1
     monkeypatch.undo()
     assert run(some, tmp_path).status == 0
     label = f"{some[0].label}/{some[0].label}.cat.fits"
@@ -325,7 +327,7 @@ def test_parts_of_other_settings_are_not_gathered(survey, entries, tmp_path, mon
 def test_parts_that_are_lost_are_fitted_again(survey, entries, tmp_path, monkeypatch):
     some = [e for e in entries if e.instrument == "decam"]
     failing(monkeypatch, "S4", OSError(errno.EIO, "no answer"))
-    Run(some, tmp_path, RunOptions(), workers_of("threads", 1), Policy(retries=0))()
+    Run(some, tmp_path, RunOptions(), open_workers("threads", 1), SchedulingPolicy(retries=0))()
     monkeypatch.undo()
     shutil.rmtree(next(tmp_path.glob("*/*.parts")))
     assert run(some, tmp_path).status == 0
@@ -344,7 +346,7 @@ def test_pool_that_breaks_ends_the_run_with_its_report(entries, tmp_path):
                 raise BrokenExecutor("a process died")
             return super().submit(fn, *args, **kwargs)
 
-    report = run(entries, tmp_path, Workers(Broken(1), 1, alone=False))
+    report = run(entries, tmp_path, Workers(Broken(1), 1, own_process=False))
     assert report.done == 1 and report.left == 4 and "a process died" in report.stopped and report.status == 1
     assert run(entries, tmp_path).status == 0
 
@@ -352,7 +354,7 @@ def test_pool_that_breaks_ends_the_run_with_its_report(entries, tmp_path):
 def test_something_else_in_the_place_of_an_exposure(entries, tmp_path):
     (tmp_path/"field0001").write_text("no folder")
     report = run(entries, tmp_path)
-    assert report.done == 4 and report.failed["field0001"][0] == "place" and not report.stopped
+    assert report.done == 4 and report.failed["field0001"].reason == "place" and not report.stopped
     (tmp_path/"field0001").unlink()
     assert run(entries, tmp_path).status == 0
 
@@ -373,11 +375,11 @@ def test_full_disk_at_a_lock(entries, tmp_path, monkeypatch):
 def test_file_that_was_away(entries, tmp_path):
     copy = tmp_path/"field0000.fits"
     copy.write_bytes(Path(entries[0].image).read_bytes())
-    facts = Input.of(copy, entries[0].inputs[0].sha256)
+    facts = InputFile.of(copy, entries[0].inputs[0].sha256)
     entry = replace(entries[0], image=str(copy), options=(), inputs=(facts,))
     copy.rename(tmp_path/"away.fits")
     report = run([entry], tmp_path/"out")
-    assert report.failed["field0000"][0] == "changed" and "when it is there" in report.failed["field0000"][1]
+    assert report.failed["field0000"].reason == "changed" and "when it is there" in report.failed["field0000"].message
     (tmp_path/"away.fits").rename(copy)
     assert run([entry], tmp_path/"out").status == 0
 
@@ -391,11 +393,11 @@ def test_gathering_twice_is_gathering_once(survey, entries, tmp_path):
     """A worker may be lost when all is done but before that is told: the job is given again."""
     some = [e for e in entries if e.instrument == "decam"]
     assert run(some, tmp_path).status == 0
-    place = Place(tmp_path, some[0].label)
+    place = OutputPaths(tmp_path, some[0].label)
     record = json.loads(place.record.read_text())
     job = dict(kind="gather", task="again", key=record["key"], out=str(tmp_path), label=place.label,
                detectors=list(record["detectors"]), done=list(record["detectors"]),
-               settings=RunOptions().of_job({"decam"}, []), record=str(place.record))
+               settings=RunOptions().job_settings({"decam"}, []), record=str(place.record))
     outcome = perform(job)
     assert outcome["state"] == "done" and outcome["outputs"] == record["outputs"] and catalogs(tmp_path)
     assert json.loads(place.record.read_text())["detectors"] == record["detectors"]

@@ -252,20 +252,20 @@ def _mosaics(place, path, lines, name):
 
 def _pretend(path, out):
     """Records and catalogs as of a run that is done."""
-    from crowdsource.production.manifest import exposures, read_manifest
+    from crowdsource.production.manifest import entries_by_label, read_manifest
     from crowdsource.production.options import RunOptions
-    from crowdsource.production.records import Place, key_of, output_of, write_record
+    from crowdsource.production.records import OutputPaths, results_key, output_facts, write_record
     from crowdsource.production.status import write_run
     options = RunOptions()
     out.mkdir()
     write_run(out, options, [], 1)
     told = dict(state="done", reason="", error="", traceback="", seconds=1., cpu=1., memory=200., figures=dict(nsources=10),
                 version="1", python="3", host="h", pid=1, started="2026-01-01T00:00:00+00:00", kind="fit", inputs=[])
-    for label, entries in exposures(read_manifest(path)).items():
-        place, key = Place(out, label), key_of(entries[0], options.told(entries[0].instrument, []))
+    for label, entries in entries_by_label(read_manifest(path)).items():
+        place, key = OutputPaths(out, label), results_key(entries[0], options.result_settings(entries[0].instrument, []))
         place.folder.mkdir()
         place.catalog.write_bytes(b"as if")
-        record = dict(told, key=key, outputs=[output_of(place.catalog)], task=label,
+        record = dict(told, key=key, outputs=[output_facts(place.catalog)], task=label,
                       detectors={e.detector: dict(told, key=key, outputs=[], task=e.name) for e in entries})
         write_record(place.record, record)
 

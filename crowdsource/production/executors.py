@@ -1,32 +1,48 @@
 """Where jobs are done: processes of this machine, threads, a Dask cluster, or any executor of `concurrent.futures`.
 
-A third party registers one through the entry-point group ``crowdsource.executors``: a callable that takes the number of workers
-and gives a `concurrent.futures.Executor`, in whose workers crowdsource can be imported and which see the same files.
+An executor is chosen by a name of the registry `EXECUTORS`, or handed over itself. A third party registers one through the
+entry-point group ``crowdsource.executors``: a callable that takes the number of workers and returns a
+`concurrent.futures.Executor`, in whose workers crowdsource can be imported and which see the same files. Where it takes a second
+argument ``scheduler``, it gets the address that the user gives.
 """
+import inspect
 import logging
 import time
 import uuid
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from importlib.metadata import entry_points
 from threading import TIMEOUT_MAX
 
-from ..core.errors import ConfigError, need
-from .child import stop_all, supervised
+from ..core.errors import ConfigError, CrowdsourceError, need
+from ..core.registry import Registry
 from .jobs import perform
+from .worker_process import run_supervised, stop_all
 
 log = logging.getLogger(__name__)
-GROUP = "crowdsource.executors"
-OWN = "processes", "threads", "dask"
 PATIENCE = 600.
 """Seconds for which a scheduler that went away is waited for."""
 
 
-class Gone(Exception):
+def makes_executors(part):
+    """Whether something is an executor, or makes one."""
+    return isinstance(part, Executor) or callable(part)
+
+
+EXECUTORS = Registry("crowdsource.executors", "executor", {
+    "processes": f"{__name__}:ThreadPoolExecutor", "threads": f"{__name__}:InThreads", "dask": f"{__name__}:dask_executor",
+}, keeps=makes_executors)
+"""Executors by name. Each thread of that of ``processes`` supervises a process, as do the workers of all others but ``threads``."""
+
+
+class JobLost(Exception):
     """The executor has lost a job, which is not the job's fault: it is given again."""
 
 
+class InThreads(ThreadPoolExecutor):
+    """Does jobs in threads of this process."""
+
+
 class Workers:
-    """An executor with what its workers do.
+    """An executor and how its workers do jobs.
 
     Parameters
     ----------
@@ -35,74 +51,93 @@ class Workers:
         Jobs that are given at a time.
     limit : float or None
         Seconds for each job.
-    alone : bool
-        Each job in a process of its own.
+    own_process : bool
+        Each job is done in a process that does nothing else.
     """
 
-    def __init__(self, executor, number, limit=None, alone=True):
-        self.executor, self.number, self.limit, self.alone = executor, number, limit, alone
+    def __init__(self, executor, number, limit=None, own_process=True):
+        self.executor, self.number, self.limit, self.own_process = executor, number, limit, own_process
         self.group = uuid.uuid4().hex
 
     def submit(self, job):
         """The Future of a job's outcome."""
-        return self.executor.submit(supervised, job, self.limit, self.group) if self.alone else self.executor.submit(perform, job)
+        if not self.own_process:
+            return self.executor.submit(perform, job)
+        return self.executor.submit(run_supervised, job, self.limit, self.group)
 
-    def look(self):
-        """See whether the executor has lost what it was given."""
-        getattr(self.executor, "look", lambda: None)()
+    def check_connection(self):
+        """Let an executor that can lose its workers notice it."""
+        if isinstance(self.executor, DaskExecutor):
+            self.executor.check_connection()
 
     def close(self, abandon=False):
-        """End; with `abandon`, without waiting for what is being done."""
+        """End; with `abandon`, without waiting for the jobs that run."""
         if abandon:
             stop_all(self.group)
         self.executor.shutdown(wait=not abandon, cancel_futures=True)
         stop_all(self.group)
 
 
-def workers_of(name, number, limit=None, scheduler=None):
-    """The `Workers` that a name stands for.
+def open_workers(executor, number, limit=None, scheduler=None):
+    """The `Workers` of an executor.
 
     Parameters
     ----------
-    name : str
-        Of `OWN`, or registered.
+    executor : str, callable or concurrent.futures.Executor
+        A name of `EXECUTORS`, a callable as it is registered there, or an executor.
     number : int
     limit : float, optional
         Seconds for each job.
     scheduler : str, optional
-        Address of Dask's.
+        Address of the scheduler of a running cluster.
 
     Raises
     ------
     ConfigError
-        When there is none of the name, or it cannot do what is asked.
+        When there is no executor of the name, or it cannot do what is asked.
     MissingExtraError
         When Dask is not installed.
     """
-    if scheduler is not None and name != "dask":
-        raise ConfigError(f"--scheduler is of --executor dask, not {name}")
     if limit is not None and not limit < TIMEOUT_MAX:
         raise ConfigError(f"--time-limit is {limit:g} s: at most {TIMEOUT_MAX:.0f}")
-    if name == "processes":
-        return Workers(ThreadPoolExecutor(number), number, limit)
-    if name == "threads":
-        if limit is not None:
-            raise ConfigError("--time-limit: threads cannot be stopped; use --executor processes")
-        return Workers(ThreadPoolExecutor(number), number, alone=False)
-    if name == "dask":
-        if scheduler is None:
-            raise ConfigError("--executor dask needs --scheduler ADDRESS, as tcp://host:8786")
-        return Workers(DaskExecutor(scheduler), number, limit)
-    points = {p.name: p for p in entry_points(group=GROUP)}
-    if name not in points:
-        raise ConfigError(f"no executor {name!r}: choose one of {', '.join((*OWN, *points))}")
+    name, made = EXECUTORS.name_of(executor), EXECUTORS.resolve(executor)
+    if not isinstance(made, Executor):
+        made = _make(made, name, number, limit, scheduler)
+    in_threads = isinstance(made, InThreads)
+    if in_threads and limit is not None:
+        raise ConfigError("--time-limit: threads cannot be stopped; use --executor processes")
+    return Workers(made, number, limit, own_process=not in_threads)
+
+
+def _make(factory, name, number, limit, scheduler):
+    """The executor that a callable makes."""
+    takes_scheduler = "scheduler" in _parameters(factory)
+    if scheduler is not None and not takes_scheduler:
+        raise ConfigError(f"--scheduler is of --executor dask, not {name}")
     try:
-        executor = points[name].load()(number)
+        executor = factory(number, scheduler=scheduler) if takes_scheduler else factory(number)
+    except CrowdsourceError:
+        raise
     except Exception as problem:
-        raise ConfigError(f"executor {name} ({points[name].value}) cannot be used: {problem}") from problem
+        raise ConfigError(f"executor {name} cannot be used: {problem}") from problem
     if not isinstance(executor, Executor):
-        raise ConfigError(f"executor {name} ({points[name].value}) gives no concurrent.futures.Executor")
-    return Workers(executor, number, limit)
+        raise ConfigError(f"executor {name} gives no concurrent.futures.Executor")
+    return executor
+
+
+def _parameters(function):
+    """Names of a callable's parameters; none where they are not known, as of some written in C."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
+
+
+def dask_executor(number, scheduler=None):
+    """The executor of a running Dask cluster, whose workers are its own."""
+    if scheduler is None:
+        raise ConfigError("--executor dask needs --scheduler ADDRESS, as tcp://host:8786")
+    return DaskExecutor(scheduler)
 
 
 class DaskExecutor(Executor):
@@ -123,7 +158,7 @@ class DaskExecutor(Executor):
         self._connect(min(patience, 30.))
 
     def submit(self, fn, /, *args, **kwargs):
-        """As `concurrent.futures.Executor.submit`; the future has `Gone` when the cluster has lost the job."""
+        """As `concurrent.futures.Executor.submit`; the future has the error `JobLost` when the cluster has lost the job."""
         if self.client.status != "running":
             self._connect(self.patience)
         out = Future()
@@ -133,11 +168,11 @@ class DaskExecutor(Executor):
         future.add_done_callback(lambda f: self._finish(out, f))
         return out
 
-    def look(self):
-        """Tell of jobs that went with the scheduler: their callbacks may never come."""
+    def check_connection(self):
+        """Give up the jobs that went with a lost scheduler: their callbacks may never come."""
         if self.client.status != "running":
             for out in list(self.waiting):
-                self._settle(out, error=Gone("the scheduler is gone"))
+                self._settle(out, error=JobLost("the scheduler is gone"))
 
     def shutdown(self, wait=True, *, cancel_futures=False):
         """Leave the cluster as it is."""
@@ -150,13 +185,13 @@ class DaskExecutor(Executor):
             if future.status == "finished":
                 self._settle(out, future.result())
             elif future.status == "error":
-                # as of workers that died of it, one after the other
+                # for example of workers that were killed by it, one after the other
                 self._settle(out, error=BrokenExecutor(str(future.exception())))
             else:
-                self._settle(out, error=Gone(future.status))
+                self._settle(out, error=JobLost(future.status))
         except Exception as problem:
-            # its result was on a worker that is gone, or the connection is
-            self._settle(out, error=Gone(str(problem)))
+            # the worker that held the result is gone, or the connection is
+            self._settle(out, error=JobLost(str(problem)))
 
     def _settle(self, out, result=None, error=None):
         """Finish a future, once."""

@@ -1,4 +1,4 @@
-"""A log file for each task: a line of JSON for each message."""
+"""The log file of a task: a line of JSON for each message."""
 import json
 import logging
 import threading
@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.logs import LOGGER
 
 
-class Lines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Messages as lines of JSON."""
 
     def format(self, record):
@@ -22,8 +22,16 @@ class Lines(logging.Formatter):
 
 
 @contextmanager
-def logged(path, own):
-    """The package's log in a file meanwhile; what this thread says only, where the process is not its `own`."""
+def log_file(path, own_process):
+    """Write the package's log to a file while the block runs.
+
+    Parameters
+    ----------
+    path : path-like or None
+        None for no file.
+    own_process : bool
+        The process does nothing else meanwhile; otherwise only messages of this thread are written.
+    """
     if path is None:
         yield
         return
@@ -31,8 +39,8 @@ def logged(path, own):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         handler = logging.StreamHandler(file)
-        handler.setFormatter(Lines())
-        if not own:
+        handler.setFormatter(JsonFormatter())
+        if not own_process:
             handler.addFilter(lambda record: record.thread == thread)
         logger.addHandler(handler)
         try:

@@ -1,6 +1,6 @@
 """Manifests: tables of what is to be fitted, a row for each detector or tile, in ECSV or Parquet.
 
-A manifest is data from anywhere: what is read from one is checked, and its paths lead to nothing outside of given folders.
+A manifest may come from anywhere: its values are checked when it is read, and its paths must lie in given folders.
 """
 import json
 import sys
@@ -20,7 +20,7 @@ COLUMNS = {
     "stars": "", "cpu": "s", "memory": "MB", "problem": "",
 }
 """Names of the columns and their units."""
-TOLD = {
+DESCRIPTIONS = {
     "exposure": "identity of the exposure", "label": "name of its folder and files", "detector": "name, empty for the only one",
     "instrument": "adapter that reads it", "image": "file that stands for the exposure",
     "options": "of the adapter, JSON", "inputs": "files as JSON: [path, bytes, modification time in ns, SHA-256]",
@@ -29,7 +29,7 @@ TOLD = {
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class InputFile:
     """A file that an exposure is read from, as it was when the manifest was made.
 
     Attributes
@@ -53,8 +53,8 @@ class Input:
         return cls(str(path), facts.st_size, facts.st_mtime_ns, sha256)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestEntry:
     """A row of a manifest.
 
     Attributes
@@ -117,7 +117,7 @@ def write_manifest(entries, path, overwrite=False):
             make = held.get(name, lambda e, n=name: getattr(e, n))
             # those of one exposure share what is the same for all
             table[name] = np.array([texts.setdefault(t, t) for t in map(make, entries)], dtype=str)
-        table[name].description = TOLD[name]
+        table[name].description = DESCRIPTIONS[name]
     write_catalog(table, path, {"manifest": str(VERSION)}, overwrite)
 
 
@@ -128,7 +128,7 @@ def check_manifest_name(path):
 
 
 def _relative(path, folder):
-    """A path from a folder where it lies in it; else from the root."""
+    """A path relative to a folder where it lies in it; an absolute path otherwise."""
     path = Path(path).absolute()
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
@@ -180,7 +180,7 @@ def _texts(column):
 
 
 class _Reader:
-    """Checks and takes apart a manifest's values; equal ones once."""
+    """Checks and converts the values of a manifest; equal values once."""
 
     def __init__(self, path, roots):
         self.path, self.folder = path, path.absolute().parent
@@ -200,7 +200,7 @@ class _Reader:
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
             raise DataFileError(self.path, f"row {number}: options or inputs cannot be read ({problem}); plan again") from problem
         image = self._inside(row["image"])
-        return Entry(**{**row, "options": options, "inputs": inputs, "image": image})
+        return ManifestEntry(**{**row, "options": options, "inputs": inputs, "image": image})
 
     def _once(self, text, make):
         key = make.__name__, text
@@ -213,11 +213,11 @@ class _Reader:
         return tuple(json.loads(text).items())
 
     def _inputs(self, text):
-        return tuple(Input(self._inside(p), int(size), int(mtime), str(digest))
+        return tuple(InputFile(self._inside(p), int(size), int(mtime), str(digest))
                      for p, size, mtime, digest in json.loads(text))
 
     def _inside(self, text):
-        """A path from the root, which lies in one of the folders, as text."""
+        """The absolute path, checked to lie in one of the folders."""
         if text in self.paths:
             return self.paths[text]
         path = self.folder/text
@@ -230,21 +230,21 @@ class _Reader:
 
 
 def _check_labels(path, entries):
-    """Raise `DataFileError` when two exposures would write to one place, or an exposure is read in two ways."""
+    """Raise `DataFileError` when two exposures would write to one folder, or the rows of an exposure differ in how it is read."""
     known, seen, facts = {}, set(), {}
     for e in entries:
         if known.setdefault(e.label, e.exposure) != e.exposure:
             raise DataFileError(path, f"exposures {known[e.label]!r} and {e.exposure!r} have the label {e.label}; plan again")
-        told = (e.instrument, e.image, e.options, e.inputs)
-        if not e.problem and facts.setdefault(e.label, told) != told:
+        own = (e.instrument, e.image, e.options, e.inputs)
+        if not e.problem and facts.setdefault(e.label, own) != own:
             raise DataFileError(path, f"{e.name} is read otherwise than other detectors of {e.label}; plan again")
         if (e.label, e.detector) in seen:
             raise DataFileError(path, f"{e.name} is there twice; plan again")
         seen.add((e.label, e.detector))
 
 
-def exposures(entries):
-    """Entries by label, those that cannot be fitted left out.
+def entries_by_label(entries):
+    """Entries by label, without those that cannot be fitted.
 
     Returns
     -------
@@ -257,8 +257,8 @@ def exposures(entries):
     return out
 
 
-def labelled(entries):
-    """Entries of which no two exposures have the same label: the second with one gets a word of its own in it."""
+def with_distinct_labels(entries):
+    """Entries in which each exposure has a label of its own: where two had the same, the second gets another."""
     owner = {}
     for e in entries:
         owner.setdefault(e.label, e.exposure)

@@ -5,13 +5,14 @@ from pathlib import Path
 from ..config import from_mapping
 from ..core.errors import ConfigError
 from ..exposure.finished import INFO, MODEL
+from ..exposure.instrument import complete, load, registered
 from ..io.checksums import checksums
 from ..nebulosity.classifier import ORDERS
 from ..nebulosity.network import files as network_files
 from ..nebulosity.network import read_network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """How each detector is fitted, and what is written.
 
@@ -39,13 +40,12 @@ class RunOptions:
     task_memory: float = None
 
     def check(self, instruments):
-        """Raise an error for options that cannot be used with some instruments; called before any work is done.
+        """Raise an error for options that cannot be used with the instruments of a run; called before any work is done.
 
         Parameters
         ----------
         instruments : set of str
         """
-        from ..exposure.instrument import complete, load
         loaded = {n: load(n) for n in instruments}
         for name, instrument in loaded.items():
             complete(instrument.options, self.of_instrument(name))
@@ -53,7 +53,7 @@ class RunOptions:
         if fit.nebulosity.network:
             read_network(network_files(fit.nebulosity.method)[0], ORDERS)
         if fit.sky.keep:
-            raise ConfigError("sky.keep keeps the sky of an earlier run, which a run of a manifest has not")
+            raise ConfigError("sky.keep keeps the sky of an earlier run, which a run of a manifest does not have")
         self.reads()
 
     def of_instrument(self, name):
@@ -65,7 +65,6 @@ class RunOptions:
 
     def fit_values(self, instruments):
         """The configuration without the instruments' options."""
-        from ..exposure.instrument import registered
         return {n: v for n, v in self.config.items() if n not in {*instruments, *registered()}}
 
     def reads(self):
@@ -75,8 +74,15 @@ class RunOptions:
         named = [Path(p).absolute() for p in (self.force, self.bright, self.galaxies) if p is not None]
         return checksums([*named, *map(Path, network)])
 
-    def of_job(self, instruments, reads):
-        """What jobs are told, as JSON takes it; `reads` are those of `reads`."""
+    def job_settings(self, instruments, reads):
+        """What jobs are given, as JSON takes it.
+
+        Parameters
+        ----------
+        instruments : set of str
+        reads : list of (str, str)
+            From `reads`.
+        """
         own = {n: None if (p := getattr(self, n)) is None else str(Path(p).absolute()) for n in ("force", "bright", "galaxies")}
         config = self.fit_values(instruments)
         if from_mapping(config).nebulosity.network:
@@ -85,8 +91,7 @@ class RunOptions:
         return {**asdict(self), **own, "config": config, MODEL: self.model, INFO: self.info,
                 "reads": [list(r) for r in reads]}
 
-    def told(self, instrument, reads):
-        """What results depend on; of the files that are read their content."""
-        config = {n: v for n, v in self.config.items()}
-        return [config, [digest for _, digest in reads], [n for n in ("force", "bright", "galaxies") if getattr(self, n)],
+    def result_settings(self, instrument, reads):
+        """The settings on which results depend, with the checksums of the files that are read. Parameters as `job_settings`."""
+        return [dict(self.config), [digest for _, digest in reads], [n for n in ("force", "bright", "galaxies") if getattr(self, n)],
                 self.model, self.info, instrument]

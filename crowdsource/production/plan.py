@@ -1,4 +1,4 @@
-"""Plans: what of some folders is an exposure, and what it will take to fit it."""
+"""Plans: finds the exposures in folders, and estimates what fitting them will take."""
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from ..io.checksums import checksums
 from ..io.fits import read_header
 from ..io.names import distinct_name
 from .estimate import costs, peaks
-from .manifest import Entry, Input, labelled
+from .manifest import ManifestEntry, InputFile, with_distinct_labels
 
 log = logging.getLogger(__name__)
 FITS = re.compile(r".+\.(fits|fit|fts)(\.(gz|fz|bz2))?", re.IGNORECASE)
@@ -21,8 +21,8 @@ OURS = ".cat.fits", ".mod.fits", ".info.fits", ".truth.fits"
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a plan is to take.
+class PlanRequest:
+    """What a plan is to contain.
 
     Attributes
     ----------
@@ -51,8 +51,21 @@ class Wish:
         return out
 
 
+@dataclass(frozen=True)
+class OpenedExposure:
+    """An exposure with the instrument that has opened it.
+
+    Attributes
+    ----------
+    instrument : crowdsource.exposure.instrument.Instrument
+    exposure : crowdsource.exposure.instrument.Exposure
+    """
+    instrument: object
+    exposure: object
+
+
 @dataclass
-class Plan:
+class RunPlan:
     """What was found.
 
     Attributes
@@ -78,7 +91,7 @@ def files_of(names, pattern=None):
     names : iterable of path-like
         Files and folders.
     pattern : str, optional
-        As that of `Wish`.
+        As that of `PlanRequest`.
 
     Returns
     -------
@@ -102,14 +115,14 @@ def files_of(names, pattern=None):
     return list(dict.fromkeys(p.absolute() for p in out))
 
 
-def plan(names, wish, workers=1, progress=None):
+def plan(names, request, workers=1, progress=None):
     """Look for exposures, and estimate what their detectors will take.
 
     Parameters
     ----------
     names : iterable of path-like
         Files and folders.
-    wish : Wish
+    request : PlanRequest
     workers : int
         Files that are read at a time.
     progress : callable, optional
@@ -117,90 +130,97 @@ def plan(names, wish, workers=1, progress=None):
 
     Returns
     -------
-    Plan
+    RunPlan
     """
-    files, out = files_of(names, wish.pattern), Plan()
+    files, out = files_of(names, request.pattern), RunPlan()
     with ThreadPoolExecutor(workers) as pool:
-        found = dict(zip(files, pool.map(lambda p: _opened(p, wish), files)))
+        found = dict(zip(files, pool.map(lambda p: _opened(p, request), files)))
         out.unclaimed = [p for p in files if found[p] is None]
-        first = _first(found, wish)
-        for k, entries in enumerate(pool.map(lambda p: _entries(p, found[p], wish), first.values()), 1):
+        first = _first(found, request)
+        for k, entries in enumerate(pool.map(lambda p: _entries(p, found[p], request), first.values()), 1):
             out.entries += entries
             if progress:
                 progress("plan", k, len(first), dict(tasks=len(out.entries)))
-    out.entries = labelled(out.entries)
+    out.entries = with_distinct_labels(out.entries)
     return out
 
 
-def _first(found, wish):
-    """The file that stands for each exposure, by its identity; by their names those that cannot be used, or are one again.
+def _first(found, request):
+    """The file that stands for each exposure, by identity; files that cannot be used, or repeat an exposure, by name.
 
-    The planes of an exposure may each be claimed: it is named by the one that it reads first.
+    Several planes of an exposure may be claimed: the one that it reads first stands for it.
     """
     first = {}
     for path, thing in found.items():
-        if isinstance(thing, Entry):
+        if isinstance(thing, ManifestEntry):
             first[str(path)] = path
         elif thing is not None:
-            identity, inputs = thing[1].identity, [Path(p).absolute() for p in thing[1].inputs]
+            identity, inputs = thing.exposure.identity, [Path(p).absolute() for p in thing.exposure.inputs]
             known = first.setdefault(identity, path)
             if path == inputs[0] and known in inputs:
                 first[identity] = path
             elif known != path and known not in inputs:
-                found[path] = _broken(path, wish, f"{path}: is exposure {identity}, as is {known}; leave one of them out, or "
+                found[path] = _broken(path, request, f"{path}: is exposure {identity}, as is {known}; leave one of them out, or "
                                                   "give them different names")
                 first[str(path)] = path
     return first
 
 
-def _broken(path, wish, told):
-    """The row of a file that cannot be used."""
+def _broken(path, request, message):
+    """The entry of a file that cannot be used."""
     # names that are no UTF-8 cannot be written
-    path, told = (str(t).encode("utf-8", "backslashreplace").decode() for t in (path, told))
-    return Entry(path, distinct_name(Path(path).name), "", wish.instrument or "", path, problem=told)
+    path, message = (str(t).encode("utf-8", "backslashreplace").decode() for t in (path, message))
+    return ManifestEntry(exposure=path, label=distinct_name(Path(path).name), detector="", instrument=request.instrument or "",
+                         image=path, problem=message)
 
 
-def _told(path, wish, make):
-    """What `make` gives; an Entry that tells of the problem where the file cannot be used."""
+def _or_problem(path, request, make):
+    """The value of `make()`; a ManifestEntry with the problem where the file cannot be used."""
     try:
         return make()
     except CrowdsourceError as problem:
-        told = " ".join(str(problem).split())
+        message = " ".join(str(problem).split())
     except Exception as problem:
         # a damaged header can hold anything
         log.debug("%s", path, exc_info=True)
-        told = f"{path}: cannot be read ({type(problem).__name__}: {' '.join(str(problem).split())[:200]}); fetch it again"
-    return _broken(path, wish, told)
+        message = f"{path}: cannot be read ({type(problem).__name__}: {' '.join(str(problem).split())[:200]}); fetch it again"
+    return _broken(path, request, message)
 
 
-def _opened(path, wish):
-    """Instrument and exposure of a file, None where it is nobody's, an Entry with the problem where it cannot be opened."""
+def _opened(path, request):
+    """The `OpenedExposure` of a file; None where no instrument claims it; a ManifestEntry where it cannot be opened."""
     def make():
-        claims = [load(wish.instrument)] if wish.instrument else claiming_all(path, read_header(path))
+        claims = [load(request.instrument)] if request.instrument else claiming_all(path, read_header(path))
         if len(claims) > 1:
             raise InstrumentError(f"{path}: claimed by {', '.join(i.name for i in claims)}; name one (--instrument)")
-        return (claims[0], claims[0].open(str(path), **wish.options_of(path))) if claims else None
-    return _told(path, wish, make)
+        return OpenedExposure(claims[0], claims[0].open(str(path), **request.options_of(path))) if claims else None
+    return _or_problem(path, request, make)
 
 
-def _entries(path, opened, wish):
-    """Rows of an exposure; one row with a problem where it cannot be used."""
-    if isinstance(opened, Entry):
+def _entries(path, opened, request):
+    """Entries of an exposure; one entry with the problem where it cannot be used."""
+    if isinstance(opened, ManifestEntry):
         return [opened]
-    rows = _told(path, wish, lambda: _planned(*opened, path, wish))
-    return [rows] if isinstance(rows, Entry) else rows
+    rows = _or_problem(path, request, lambda: _planned(opened.instrument, opened.exposure, path, request))
+    return [rows] if isinstance(rows, ManifestEntry) else rows
 
 
-def _planned(instrument, exposure, path, wish):
-    """Rows of an exposure that can be opened."""
+def _planned(instrument, exposure, path, request):
+    """Entries of an exposure that can be opened."""
     for p in (path, *exposure.inputs):
-        str(p).encode()  # else it can neither be written into a table nor given to a worker
+        str(p).encode()  # a name that is no UTF-8 can neither be written into a table nor given to a worker
     tasks = exposure.tasks()
-    inputs = tuple(Input.of(Path(p).absolute(), digest) for p, digest in checksums(dict.fromkeys(exposure.inputs)))
+    inputs = tuple(InputFile.of(Path(p).absolute(), digest) for p, digest in checksums(dict.fromkeys(exposure.inputs)))
     scale, density = 1., None
-    if wish.count:
+    if request.count:
         middle = tasks[len(tasks)//2]
         image = exposure.read(middle)
         scale, density = image.data.size/1e6/middle.cost, peaks(image)
-    return [Entry(exposure.identity, exposure.label or distinct_name(exposure.identity), t.detector, instrument.name, str(path),
-                  tuple(sorted(wish.options_of(path).items())), inputs, *costs(t.cost*scale, density)) for t in tasks]
+    entries = []
+    for task in tasks:
+        stars, cpu, memory = costs(task.cost*scale, density)
+        entries.append(ManifestEntry(
+            exposure=exposure.identity, label=exposure.label or distinct_name(exposure.identity), detector=task.detector,
+            instrument=instrument.name, image=str(path), options=tuple(sorted(request.options_of(path).items())), inputs=inputs,
+            stars=stars, cpu=cpu, memory=memory))
+    return entries

@@ -1,11 +1,14 @@
 """Records of what became of tasks: small JSON files beside their outputs, written whole.
 
-A task is done where its record says so, is of the same inputs and settings, and its outputs are there as it tells. While an
-exposure is being worked on, each detector has a record beside its part; when it is gathered, one record holds them all.
+A task is done when its record says so, the record is of the same inputs and settings, and the outputs that it names are there.
+While an exposure is being worked on, each detector has a record beside its finished catalog; when the exposure is gathered, one
+record holds them all.
 """
 import hashlib
 import json
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..exposure.finished import FinishedDetectors, detector_file_name
@@ -21,8 +24,8 @@ LASTING = "input", "internal"
 """Failures that the same inputs and settings give again; others may pass."""
 
 
-class Place:
-    """Where the files of an exposure lie in a run's folder.
+class OutputPaths:
+    """Paths of the files of an exposure in the folder of a run.
 
     Parameters
     ----------
@@ -47,11 +50,11 @@ class Place:
 
     @property
     def ingested(self):
-        """The record of its way into a store."""
+        """The record that it was ingested into a store."""
         return self.folder/f"{self.label}.ingest.json"
 
-    def model(self, kind):
-        """A file of planes, by its kind."""
+    def image_file(self, kind):
+        """The model or info file, by its kind."""
         return self.folder/f"{self.label}.{kind}.fits"
 
     def log(self, detector):
@@ -59,7 +62,7 @@ class Place:
         return self.folder/(detector_file_name(detector)+".log")
 
     def picture(self, detector):
-        """The picture of a detector; of all when its name is empty."""
+        """The picture of a detector; the name common to all for an empty one."""
         return path_of_detector(self.folder/f"{self.label}.png", distinct_name(detector) if detector else "")
 
     def detector_record(self, detector):
@@ -71,21 +74,21 @@ class Place:
         return self.folder/f".{detector_file_name(detector) if detector is not None else 'gather'}.lock"
 
 
-def key_of(entry, told):
+def results_key(entry, settings):
     """What the results of an exposure depend on, as a checksum: its files, how they are read, and the settings.
 
     Parameters
     ----------
-    entry : crowdsource.production.manifest.Entry
-    told : object
-        The settings that change results, as JSON takes them.
+    entry : crowdsource.production.manifest.ManifestEntry
+    settings : object
+        Those that change results, as JSON takes them.
     """
-    content = [entry.instrument, entry.exposure, sorted(dict(entry.options).items()), [i.sha256 for i in entry.inputs], told]
+    content = [entry.instrument, entry.exposure, sorted(dict(entry.options).items()), [i.sha256 for i in entry.inputs], settings]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def output_of(path):
-    """(name, bytes, SHA-256) of a file that a record tells of."""
+def output_facts(path):
+    """[name, bytes, SHA-256] of a file, as records hold them."""
     with open(path, "rb") as file:
         return [Path(path).name, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
@@ -97,22 +100,22 @@ def write_record(path, record):
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
 
 
-def brief(record):
-    """What a run keeps of a record: of a hundred thousand the whole would be much."""
+def record_summary(record):
+    """What a run keeps of a record in memory, where there may be a hundred thousand."""
     out = {n: record[n] for n in ("state", "reason", "error", "outputs", "seconds", "version")}
     if "detectors" in record:
-        out["detectors"] = {d: brief(r) for d, r in record["detectors"].items()}
+        out["detectors"] = {d: record_summary(r) for d, r in record["detectors"].items()}
     return out
 
 
 def read_record(path, key):
-    """What is `brief` of a record of given inputs and settings whose outputs are there; None otherwise.
+    """The `record_summary` of a record, if it is of the same inputs and settings and its outputs are there; None otherwise.
 
     Parameters
     ----------
     path : path-like
     key : str
-        From `key_of`.
+        From `results_key`.
 
     Returns
     -------
@@ -125,15 +128,15 @@ def read_record(path, key):
         for name, size, _ in record["outputs"]:
             if os.stat(Path(path).parent/name).st_size != size:
                 return None
-        return brief(record) if record["state"] in (DONE, FAILED) else None
+        return record_summary(record) if record["state"] in (DONE, FAILED) else None
     except (OSError, ValueError, KeyError, TypeError):
-        # not there, cut off by hand, or of something else
+        # not there, damaged, or a file of another kind
         return None
 
 
-def read_whole(place, detector):
-    """All that is recorded of a detector's fit, whatever its inputs and settings were; None where nothing is."""
-    for path, found in ((place.detector_record(detector), lambda r: r), (place.record, lambda r: r["detectors"].get(detector))):
+def read_detector_record(paths, detector):
+    """The whole record of a detector, whatever its inputs and settings were; None where there is none."""
+    for path, found in ((paths.detector_record(detector), lambda r: r), (paths.record, lambda r: r["detectors"].get(detector))):
         try:
             return found(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError):
@@ -141,37 +144,60 @@ def read_whole(place, detector):
     return None
 
 
-def settled(place, entries, key):
-    """What is known of an exposure's tasks.
+@dataclass(frozen=True)
+class KnownRecords:
+    """What is known about the tasks of an exposure.
+
+    Attributes
+    ----------
+    gathered : dict or None
+        Summary of the exposure's record; None where it is not gathered whole.
+    detectors : dict of str to dict
+        Summaries of its detectors that are done or failed.
+    """
+    gathered: dict
+    detectors: dict
+
+
+def known_records(paths, entries, key):
+    """Records of an exposure and its detectors that are of the same inputs and settings.
 
     Parameters
     ----------
-    place : Place
+    paths : OutputPaths
     entries : list of Entry
     key : str
 
     Returns
     -------
-    gathered : dict or None
-        The exposure's record.
-    detectors : dict of str to dict
-        Records of its detectors that are done or failed.
+    KnownRecords
     """
-    gathered = read_record(place.record, key)
+    gathered = read_record(paths.record, key)
     wanted = {e.detector for e in entries}
     if gathered is not None and (gathered["state"] != DONE or set(gathered["detectors"]) != wanted):
         gathered = None
     known = dict(gathered["detectors"]) if gathered is not None else {}
     if gathered is None or any(r["state"] == FAILED for r in known.values()):
         for detector in wanted:
-            found = read_record(place.detector_record(detector), key)
+            found = read_record(paths.detector_record(detector), key)
             if found is not None:
                 known[detector] = found
-    return gathered, known
+    return KnownRecords(gathered, known)
 
 
-def problems(path):
-    """Why the outputs that a record tells of are not as it says, by their checksums: a list of str."""
+def gathered_whole(record, detectors, done):
+    """Whether a record is of a gathering of these detectors, of which at least those in `done` were done."""
+    recorded = record.get("detectors", {})
+    return record["state"] == DONE and set(recorded) == set(detectors) and all(recorded[d]["state"] == DONE for d in done)
+
+
+def remove_finished(paths):
+    """Remove the finished detectors of an exposure whose catalog holds all of them."""
+    shutil.rmtree(FinishedDetectors(paths.catalog).folder, ignore_errors=True)
+
+
+def differences(path):
+    """How the outputs of a record differ from it by their checksums: a list of messages."""
     out = []
     try:
         outputs = [(name, size, digest) for name, size, digest in json.loads(Path(path).read_text(encoding="utf-8"))["outputs"]]
@@ -180,8 +206,8 @@ def problems(path):
     for name, size, digest in outputs:
         file = Path(path).parent/name
         try:
-            if output_of(file)[1:] != [size, digest]:
-                out.append(f"{file}: is not what {Path(path).name} tells of; run anew")
+            if output_facts(file)[1:] != [size, digest]:
+                out.append(f"{file}: differs from its checksum in {Path(path).name}; run anew")
         except OSError as problem:
             out.append(f"{file}: cannot be read ({problem.strerror}); run anew")
     return out

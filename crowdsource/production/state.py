@@ -1,14 +1,28 @@
-"""What a run knows: its report, its exposures, the tasks that are left of them."""
+"""The state of a run: its report, its exposures, and the tasks that are left."""
 from dataclasses import dataclass, field
 from math import inf
 
 from ..core.errors import ConfigError
 from ..core.version import installed_version
-from .records import DONE, FAILED, LASTING, Place
+from .records import DONE, FAILED, LASTING, OutputPaths
 
 
-@dataclass
-class Report:
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed.
+
+    Attributes
+    ----------
+    reason : str
+        Kind of the failure; see `crowdsource.production.outcomes.failure_reason`.
+    message : str
+    """
+    reason: str
+    message: str
+
+
+@dataclass(kw_only=True)
+class RunReport:
     """What a run did.
 
     Attributes
@@ -16,13 +30,13 @@ class Report:
     total, settled : int
         Detectors of the run's part of the manifest, and those of them that are done or failed.
     done, before : int
-        Those that are done, and those of them that were before.
-    failed : dict of str to (str, str)
-        Reason and message by the task's name.
+        Those that are done, and those of them that were done before.
+    failed : dict of str to Failure
+        By the task's name.
     lines : list of str
-        What became of ingesting and assembling.
+        Results of ingesting and assembling.
     stopped : str
-        Why it ended early; empty when it did not.
+        Why the run ended early; empty when it did not.
     """
     total: int = 0
     settled: int = 0
@@ -34,16 +48,16 @@ class Report:
 
     @property
     def left(self):
-        """Detectors that are not settled, as the run was stopped."""
+        """Detectors that are neither done nor failed, as the run was stopped."""
         return self.total-self.settled
 
-    def count(self, name, record):
-        """Count a task that is settled."""
+    def add_settled(self, name, record):
+        """Count a task that is done or failed."""
         self.settled += 1
         if record["state"] == DONE:
             self.done += 1
         else:
-            self.failed[name] = (record["reason"], record["error"])
+            self.failed[name] = Failure(record["reason"], record["error"])
 
     @property
     def status(self):
@@ -54,39 +68,39 @@ class Report:
 
 
 @dataclass
-class Stop:
-    """A wish to stop, which signals may raise: 1, give no more jobs; 2, abandon those that were given."""
+class StopRequest:
+    """Asks a run to stop, for example from a signal handler: 1, start no more jobs; 2, abandon those that run."""
     level: int = 0
 
 
 @dataclass(frozen=True)
-class Then:
-    """What becomes of finished catalogs.
+class FollowUp:
+    """What is done with finished catalogs.
 
     Attributes
     ----------
     store : str
-        Folder of the store that they are ingested into.
+        Folder of the store into which they are ingested.
     release : str or None
-        Of all that is in it at the end.
+        Name of a release of all that is in the store at the end.
     assemble : bool
-        Make it; not where others run other parts.
+        Make it; not where other runs do other parts of the manifest.
     """
     store: str
     release: str = None
     assemble: bool = True
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How many tasks are given, and how often.
+@dataclass(frozen=True, kw_only=True)
+class SchedulingPolicy:
+    """How many jobs run at a time, and how often a task is tried.
 
     Attributes
     ----------
     memory : float
-        MB that the jobs given at a time may be expected to take; one job is always given.
+        MB that the running jobs together are expected to take at most; one job always runs.
     retries : int
-        So often a task is tried again after an error of the system that may pass.
+        How often a task is tried again after an error of the system that may pass.
     retry_failed : bool
         Try all failed tasks again.
     back_off : float
@@ -98,42 +112,82 @@ class Policy:
     back_off: float = 2.
 
 
-@dataclass(eq=False)
-class Unit:
-    """An exposure of the run."""
-    place: Place
+@dataclass(eq=False, kw_only=True)
+class ExposureState:
+    """An exposure of a run.
+
+    Attributes
+    ----------
+    paths : crowdsource.production.records.OutputPaths
+    entries : list of crowdsource.production.manifest.ManifestEntry
+        Its detectors.
+    key : str
+        See `crowdsource.production.records.results_key`.
+    gathered : dict or None
+        Summary of the record of its catalog.
+    records : dict of str to dict
+        Summaries of the records of detectors that are done or failed.
+    """
+    paths: OutputPaths
     entries: list
     key: str
     gathered: dict
     records: dict
 
     @property
+    def name(self):
+        """Name of the task of gathering it."""
+        return f"{self.paths.label} gathered"
+
+    @property
     def left(self):
-        """Entries that are not settled."""
+        """Entries that are neither done nor failed."""
         return [e for e in self.entries if e.detector not in self.records]
 
     @property
-    def due(self):
-        """Whether there is something to gather that the catalog lacks."""
-        done = {d for d, r in self.records.items() if r["state"] == DONE}
+    def done(self):
+        """Names of the detectors that are done."""
+        return [d for d, r in self.records.items() if r["state"] == DONE]
+
+    @property
+    def gathering_due(self):
+        """Whether a detector is done that the catalog lacks."""
+        done = self.done
         return bool(done) and (self.gathered is None or any(self.gathered["detectors"][d]["state"] != DONE for d in done))
 
 
-@dataclass(eq=False)
-class Task:
-    """Something to be done for a unit; of an ingest or a release there is none."""
+@dataclass(eq=False, kw_only=True)
+class ScheduledTask:
+    """Something to be done by a worker.
+
+    Attributes
+    ----------
+    kind : str
+        Fit, gather, ingest or assemble; see `crowdsource.production.records`.
+    name : str
+    exposure : ExposureState or None
+        None for an ingest or a release.
+    entry : crowdsource.production.manifest.ManifestEntry or None
+        The detector that is fitted.
+    memory : float
+        MB that it is expected to take.
+    tries, waits : int
+        How often it was tried, and how often it was found locked by another run.
+    job : dict or None
+        What the worker is given; made when it is due.
+    """
     kind: str
     name: str
-    unit: Unit = None
+    exposure: ExposureState = None
     entry: object = None
     memory: float = 0.
     tries: int = 0
-    waited: int = 0
+    waits: int = 0
     job: dict = None
 
 
-def chosen(entries, number=1, of=1):
-    """A part of a manifest's exposures: each `of`-th, from the `number`-th on, from 1.
+def part_of_manifest(entries, number=1, of=1):
+    """A part of a manifest's exposures: each `of`-th, from the `number`-th on, counted from 1.
 
     Raises
     ------
@@ -148,6 +202,6 @@ def chosen(entries, number=1, of=1):
     return [e for e in entries if order[e.label, e.exposure] % of == number-1]
 
 
-def retried(record):
-    """Whether to try a failed task again: not what the same input would give again, unless another version failed."""
+def may_be_retried(record):
+    """Whether to try a failed task again: not one that the same input makes fail again, unless another version failed."""
     return record["state"] == FAILED and (record["reason"] not in LASTING or record["version"] != installed_version())

@@ -1,4 +1,4 @@
-"""How far a run of a manifest is: from its records and locks alone, while it goes on or after."""
+"""The status of a run of a manifest, from its records and locks alone, while it goes on or after."""
 import html
 import json
 import os
@@ -11,10 +11,10 @@ from urllib.parse import quote
 from ..core.errors import DataFileError
 from ..io.atomic import atomic_path
 from ..io.locks import is_taken
-from .manifest import exposures
+from .manifest import entries_by_label
 from .options import RunOptions
-from .records import DONE, FAILED, Place, key_of, read_record, read_whole, settled
-from .state import retried
+from .records import DONE, FAILED, OutputPaths, known_records, read_detector_record, read_record, results_key
+from .state import Failure, may_be_retried
 
 RUN = "run.json"
 SHOWN = 12
@@ -27,9 +27,42 @@ table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #
 figure{display:inline-block;margin:.5em;width:15em;vertical-align:top}img{width:100%}figcaption{font-size:85%}"""
 
 
-@dataclass
-class Status:
-    """How far a run is.
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """What the last run in a folder does, or did.
+
+    Attributes
+    ----------
+    options : crowdsource.production.options.RunOptions
+    reads : list of (str, str)
+        Files that each fit reads beside the exposure's, and their SHA-256.
+    workers : int
+        Tasks at a time.
+    """
+    options: RunOptions = RunOptions()
+    reads: list = field(default_factory=list)
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class TaskPicture:
+    """The picture of a task.
+
+    Attributes
+    ----------
+    name : str
+        Of the task.
+    caption : str
+    path : Path
+    """
+    name: str
+    caption: str
+    path: Path
+
+
+@dataclass(kw_only=True)
+class RunStatus:
+    """The status of a run.
 
     Attributes
     ----------
@@ -37,14 +70,14 @@ class Status:
         Detectors.
     running : list of str
         Names of tasks that are being worked on.
-    failed : dict of str to (str, str)
-        Reason and message by the task's name.
+    failed : dict of str to Failure
+        By the task's name.
     again : int
         Failed tasks that the next run tries again.
     gathered : int
         Exposures that have their catalog.
-    ungathered : dict of str to (str, str)
-        Exposures whose detectors are settled but that have no catalog: reason and message.
+    ungathered : dict of str to Failure
+        Exposures whose detectors are done or failed but that have no catalog.
     exposures : int
     seconds : float
         Of all fits that are done.
@@ -52,8 +85,7 @@ class Status:
         Expected seconds of work of what is left.
     finish : datetime or None
         When that is done, with as many workers as the last run had.
-    pictures : list of (str, str, Path)
-        Name, caption and file.
+    pictures : list of TaskPicture
     """
     total: int = 0
     done: int = 0
@@ -74,34 +106,34 @@ class Status:
         return self.total-self.done-len(self.failed)
 
     def lines(self):
-        """What is told on a terminal."""
+        """The status as lines of text."""
         out = [f"{self.done} of {self.total} detectors are done, {len(self.running)} running, {len(self.failed)} failed, "
                f"{self.left-len(self.running)} remain; {self.gathered} of {self.exposures} exposures are gathered"]
         if self.finish is not None:
             hours = self.remaining/3600
             out.append(f"about {hours:.1f} hours of work are left, expected to be done {self.finish:%Y-%m-%d %H:%M}")
         out += [f"running: {name}" for name in self.running[:SHOWN]]
-        out += [f"{name}: {reason}{': '*bool(told)}{told}" for name, (reason, told) in [*self.ungathered.items()][:SHOWN]]
+        out += [f"{name}: {f.reason}{': '*bool(f.message)}{f.message}" for name, f in [*self.ungathered.items()][:SHOWN]]
         for reason, names in self.reasons():
             out.append(f"failed, {reason}: {len(names)}")
-            out += [f"  {name}: {self.failed[name][1]}" for name in names[:SHOWN]]
+            out += [f"  {name}: {self.failed[name].message}" for name in names[:SHOWN]]
             out += [f"  and {len(names)-SHOWN} more"]*(len(names) > SHOWN)
         return out
 
     def reasons(self):
         """(reason, names) of failed tasks, the most frequent first."""
-        counts = Counter(reason for reason, _ in self.failed.values())
-        return [(r, [n for n, (reason, _) in self.failed.items() if reason == r]) for r, _ in counts.most_common()]
+        counts = Counter(f.reason for f in self.failed.values())
+        return [(r, [n for n, f in self.failed.items() if f.reason == r]) for r, _ in counts.most_common()]
 
 
-def write_run(out, options, reads, workers):
-    """Tell in a run's folder what the run does, for `status`."""
+def write_last_run(out, run):
+    """Write into the folder of a run what the run does, a `LastRun`."""
     with atomic_path(Path(out)/RUN, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(dict(options=asdict(options), reads=reads, workers=workers), indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(run), indent=1), encoding="utf-8")
 
 
-def read_run(out):
-    """(options, reads, workers) of the last run in a folder, None where there was none.
+def read_last_run(out):
+    """The `LastRun` in a folder; None where there was none.
 
     Raises
     ------
@@ -110,8 +142,8 @@ def read_run(out):
     """
     path = Path(out)/RUN
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return RunOptions(**told["options"]), told["reads"], int(told["workers"])
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return LastRun(options=RunOptions(**held["options"]), reads=held["reads"], workers=int(held["workers"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -132,46 +164,57 @@ def status_of(entries, out, pictures=False, now=None):
 
     Returns
     -------
-    Status
+    RunStatus
     """
-    last, units = read_run(out), exposures(entries)
-    state = Status(total=len(entries), exposures=len(units))
-    state.failed = {e.name: ("input", e.problem) for e in entries if e.problem}
-    options, reads, workers = last or (RunOptions(), [], 1)
+    last, labels = read_last_run(out), entries_by_label(entries)
+    run, status = last or LastRun(), RunStatus(total=len(entries), exposures=len(labels))
+    status.failed = {e.name: Failure("input", e.problem) for e in entries if e.problem}
     expected = left = 0.
-    for label, own in units.items():
-        place = Place(out, label)
-        key = key_of(own[0], options.told(own[0].instrument, reads))
-        gathered, records = settled(place, own, key)
-        state.gathered += gathered is not None
-        if gathered is None and records and len(records) == len(own) and any(r["state"] == DONE for r in records.values()):
-            found = read_record(place.record, key)
-            state.ungathered[f"{label} gathered"] = ("not yet", "") if found is None else (found["reason"], found["error"])
+    for label, own in labels.items():
+        paths = OutputPaths(out, label)
+        key = results_key(own[0], run.options.result_settings(own[0].instrument, run.reads))
+        known = known_records(paths, own, key)
+        _count_gathering(status, paths, own, key, known)
         for e in own:
-            record = records.get(e.detector)
+            record = known.detectors.get(e.detector)
             if record is None or record["state"] == FAILED:
                 left += e.cpu*(record is None)
-                if last is not None and is_taken(place.lock(e.detector)):
-                    state.running.append(e.name)
-                elif record is not None:
-                    state.failed[e.name] = (record["reason"], record["error"])
-                    state.again += retried(record)
+                _count_unfinished(status, e, record, last is not None and is_taken(paths.lock(e.detector)))
             else:
-                state.done += 1
+                status.done += 1
                 expected += e.cpu
-                state.seconds += record["seconds"]
-            if pictures and (picture := place.picture(e.detector)).is_file():
-                state.pictures.append((e.name, caption(place, e.detector, record), picture))
+                status.seconds += record["seconds"]
+            if pictures and (picture := paths.picture(e.detector)).is_file():
+                status.pictures.append(TaskPicture(e.name, caption(paths, e.detector, record), picture))
     if left:
-        state.remaining = left*(state.seconds/expected if expected else 1.)
+        status.remaining = left*(status.seconds/expected if expected else 1.)
         if last is not None:
-            state.finish = (now or datetime.now())+timedelta(seconds=state.remaining/max(workers, 1))
-    return state
+            status.finish = (now or datetime.now())+timedelta(seconds=status.remaining/max(run.workers, 1))
+    return status
 
 
-def caption(place, detector, record):
+def _count_gathering(status, paths, entries, key, known):
+    """Count an exposure that is gathered; note why one is not whose detectors are done or failed."""
+    status.gathered += known.gathered is not None
+    records = known.detectors
+    if known.gathered is None and records and len(records) == len(entries) and any(r["state"] == DONE for r in records.values()):
+        found = read_record(paths.record, key)
+        status.ungathered[f"{paths.label} gathered"] = Failure("not yet", "") if found is None else Failure(found["reason"],
+                                                                                                            found["error"])
+
+
+def _count_unfinished(status, entry, record, locked):
+    """Count a detector that is not done: as running, failed, or left."""
+    if locked:
+        status.running.append(entry.name)
+    elif record is not None:
+        status.failed[entry.name] = Failure(record["reason"], record["error"])
+        status.again += may_be_retried(record)
+
+
+def caption(paths, detector, record):
     """A line about a detector's result."""
-    whole = read_whole(place, detector)
+    whole = read_detector_record(paths, detector)
     if whole is None or whole["state"] != DONE:
         return "" if record is None else record["error"]
     figures = whole["figures"]
@@ -179,30 +222,30 @@ def caption(place, detector, record):
     return f"{figures['nsources']} sources, FWHM {fwhm} px, chi2 {chi2}, {whole['seconds']:.0f} s"
 
 
-def write_page(state, title, path, overwrite=True):
+def write_page(status, title, path, overwrite=True):
     """Write a page with a status and its pictures.
 
     Parameters
     ----------
-    state : Status
+    status : RunStatus
     title : str
     path : path-like
         Pictures are named from its folder on.
     overwrite : bool
     """
     parts, text = [], html.escape
-    for width, kind in ((state.done, "done"), (len(state.failed), "failed")):
-        parts.append(f'<div class="{kind}" style="width:{100*width/max(state.total, 1):.2f}%"></div>')
-    rows = "".join(f"<tr><td>{text(reason)}</td><td>{text(n)}</td><td>{text(state.failed[n][1])}</td></tr>"
-                   for reason, names in state.reasons() for n in names)
+    for width, kind in ((status.done, "done"), (len(status.failed), "failed")):
+        parts.append(f'<div class="{kind}" style="width:{100*width/max(status.total, 1):.2f}%"></div>')
+    rows = "".join(f"<tr><td>{text(reason)}</td><td>{text(n)}</td><td>{text(status.failed[n].message)}</td></tr>"
+                   for reason, names in status.reasons() for n in names)
     failed = f"<h2>Failed</h2><table><tr><th>reason<th>task<th>message</tr>{rows}</table>" if rows else ""
     figures = "".join(
-        f'<figure><a href="{(where := quote(os.path.relpath(p, Path(path).absolute().parent)))}"><img loading="lazy" alt="" '
-        f'src="{where}"></a><figcaption><b>{text(n)}</b><br>{text(told)}</figcaption></figure>'
-        for n, told, p in state.pictures[:PICTURES])
-    more = f"<p>and {len(state.pictures)-PICTURES} more</p>" if len(state.pictures) > PICTURES else ""
+        f'<figure><a href="{(link := quote(os.path.relpath(p.path, Path(path).absolute().parent)))}"><img loading="lazy" alt="" '
+        f'src="{link}"></a><figcaption><b>{text(p.name)}</b><br>{text(p.caption)}</figcaption></figure>'
+        for p in status.pictures[:PICTURES])
+    more = f"<p>and {len(status.pictures)-PICTURES} more</p>" if len(status.pictures) > PICTURES else ""
     figures = figures or "<p>none: they are made of what a run with --pictures fits</p>"
-    lines = "".join(f"<p>{text(line)}</p>" for line in state.lines() if not line.startswith(("failed", " ")))
+    lines = "".join(f"<p>{text(line)}</p>" for line in status.lines() if not line.startswith(("failed", " ")))
     with atomic_path(path, overwrite) as temporary:
         temporary.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{text(title)}</title>'
                              f"<style>{STYLE}</style><h1>{text(title)}</h1>"

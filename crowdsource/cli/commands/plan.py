@@ -2,7 +2,7 @@
 from ...core.errors import ConfigError, DataFileError
 from ...io.atomic import check_output
 from ...production.manifest import check_manifest_name, write_manifest
-from ...production.plan import Wish, plan
+from ...production.plan import PlanRequest, plan
 from ..arguments import add_verbosity, check_workers
 
 
@@ -30,9 +30,9 @@ def run(args, console):
         raise ConfigError(f"--option {wrong[0]}: give NAME=VALUE")
     if args.option and not args.instrument:
         raise ConfigError("--option is of one adapter: name it (--instrument)")
-    wish = Wish(args.instrument, tuple(tuple(o.split("=", 1)) for o in args.option), args.pattern, not args.no_count)
+    request = PlanRequest(args.instrument, tuple(tuple(o.split("=", 1)) for o in args.option), args.pattern, not args.no_count)
     with console.progress() as progress:
-        found = plan(args.names, wish, args.workers, progress)
+        found = plan(args.names, request, args.workers, progress)
     for path in found.unclaimed:
         console.log.info("%s: no instrument claims it", path)
     for e in found.problems:

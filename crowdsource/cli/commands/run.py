@@ -5,12 +5,11 @@ from math import inf
 
 from ...core.errors import ConfigError
 from ...io.toml import read_toml
-from ...production.executors import workers_of
+from ...production.executors import open_workers
 from ...production.manifest import read_manifest
 from ...production.options import RunOptions
 from ...production.run import Run
-from ...production.state import Policy, Stop, Then, chosen
-from ...survey.store.store import open_store
+from ...production.state import FollowUp, SchedulingPolicy, StopRequest, part_of_manifest
 from ..arguments import add_manifest, add_verbosity, check_workers, run_folder
 
 
@@ -55,22 +54,20 @@ def run(args, console):
             raise ConfigError(f"--{name.replace('_', '-')} must be positive")
     if (args.store is None) != (args.then is None) or (args.release and not args.then):
         raise ConfigError("--then healpix, --store and --release belong together")
-    then = None if args.then is None else Then(args.store, args.release, assemble=args.of == 1)
-    if then is not None:
-        open_store(then.store)
+    follow_up = None if args.then is None else FollowUp(args.store, args.release, assemble=args.of == 1)
     options = _options(args)
-    entries = chosen(read_manifest(args.manifest, args.root), args.task, args.of)
+    entries = part_of_manifest(read_manifest(args.manifest, args.root), args.task, args.of)
     out = run_folder(args)
-    workers = workers_of(args.executor, args.workers, args.time_limit, args.scheduler)
-    policy = Policy(inf if args.memory is None else args.memory, args.retries, args.retry_failed)
-    work = Run(entries, out, options, workers, policy, then)
-    stop = Stop()
+    workers = open_workers(args.executor, args.workers, args.time_limit, args.scheduler)
+    policy = SchedulingPolicy(memory=inf if args.memory is None else args.memory, retries=args.retries,
+                              retry_failed=args.retry_failed)
+    manifest_run = Run(entries, out, options, workers, policy, follow_up)
+    stop = StopRequest()
     with console.progress() as progress, _signals(stop, console) as received:
-        report = work(stop, progress)
+        report = manifest_run(stop, progress)
     lines = [f"{out}: {report.done} of {report.total} detectors are done ({report.before} were before), {len(report.failed)} "
              f"failed, {report.left} left", *report.lines]
-    # those of this run were told as they failed
-    lines += [f"failed, {reason}: {name}: {error}" for name, (reason, error) in report.failed.items()]
+    lines += [f"failed, {f.reason}: {name}: {f.message}" for name, f in report.failed.items()]
     if report.stopped:
         lines.append(f"stopped: {report.stopped}")
     return lines, 128+received[0] if received else report.status
@@ -78,8 +75,8 @@ def run(args, console):
 
 def _options(args):
     config = {} if args.config is None else read_toml(args.config)
-    return RunOptions(config, args.force, args.bright_stars, args.galaxies, args.models, args.infos, args.pictures, args.threads,
-                      args.task_memory)
+    return RunOptions(config=config, force=args.force, bright=args.bright_stars, galaxies=args.galaxies, model=args.models,
+                      info=args.infos, plot=args.pictures, threads=args.threads, task_memory=args.task_memory)
 
 
 @contextmanager

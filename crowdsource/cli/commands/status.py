@@ -1,6 +1,6 @@
 """``crowdsource status``: how far a run of a manifest is."""
-from ...production.manifest import exposures, read_manifest
-from ...production.records import Place, problems
+from ...production.manifest import entries_by_label, read_manifest
+from ...production.records import OutputPaths, differences
 from ...production.status import status_of, write_page
 from ..arguments import add_manifest, add_verbosity, run_folder
 
@@ -19,8 +19,8 @@ def run(args, console):
     state = status_of(entries, out, pictures=args.html is not None)
     lines, wrong = state.lines(), []
     if args.verify:
-        records = [place.record for label in exposures(entries) if (place := Place(out, label)).record.is_file()]
-        wrong = [p for record in records for p in problems(record)]
+        records = [paths.record for label in entries_by_label(entries) if (paths := OutputPaths(out, label)).record.is_file()]
+        wrong = [p for record in records for p in differences(record)]
         lines += [f"{len(records)} exposures compared with their records, {len(wrong)} wrong", *wrong]
     if args.html is not None:
         write_page(state, f"{out.name}: {state.done} of {state.total}", args.html)

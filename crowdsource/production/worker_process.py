@@ -1,10 +1,11 @@
 """A process of its own for jobs: one that hangs or is killed costs its job only.
 
 It is a new Python with the modules loaded, takes one job after the other as lines of JSON, and ends with the process that
-started it. Nothing that it says is executed or unpickled.
+started it. Nothing that it sends is executed or unpickled.
 """
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
@@ -15,24 +16,25 @@ import time
 from importlib import import_module
 
 from ..core.logs import LOGGER
-from .jobs import failure, outcome_of, perform, recorded
-from .records import FAILED
+from .jobs import load_kind, perform
+from .outcomes import failure, new_outcome, write_outcome
+from .records import FAILED, FIT
 
-MOST = 200
-"""Jobs after which a process is replaced: what its libraries may lose of memory stays bounded."""
+MOST_JOBS = 200
+"""Jobs after which a process is replaced: memory that libraries do not free stays bounded."""
 ABANDONED = "abandoned"
-"""Why a job was not done whose process was stopped by wish."""
+"""Reason of a job that was not done because the user stopped its process."""
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Unless the user wants otherwise: threads of the linear algebra library would wait for each other on all processors."""
-STARTING = 120.
+START_LIMIT = 120.
 """Seconds for a new process to be ready."""
 
 
-class Lost(Exception):
+class WorkerLost(Exception):
     """The process of a job is gone."""
 
 
-class Child:
+class WorkerProcess:
     """A process that does jobs, started when the first is given and again when it was lost."""
 
     def __init__(self):
@@ -55,51 +57,52 @@ class Child:
         """
         start = time.monotonic()
         try:
-            if self.process is None or self.process.poll() is not None or self.count >= MOST:
-                self._start()
+            if self.process is None or self.process.poll() is not None or self.count >= MOST_JOBS:
+                self.start()
             self.count += 1
             start = time.monotonic()
             self.process.stdin.write(json.dumps(job)+"\n")
             self.process.stdin.flush()
             outcome = json.loads(self._line(limit))
             if outcome["task"] != job["task"]:
-                raise Lost("told of another job")
+                raise WorkerLost("it reported another job")
             return outcome
         except queue.Empty:
-            told = dict(reason="time", error=f"took longer than {limit:g} s; allow more (--time-limit) or look at its log")
-        except (Lost, OSError, ValueError, AttributeError) as problem:
-            told = dict(reason="killed", error=self._end(problem))
+            lost = dict(reason="time", error=f"took longer than {limit:g} s; allow more (--time-limit) or look at its log")
+        except (WorkerLost, OSError, ValueError, AttributeError) as problem:
+            lost = dict(reason="killed", error=self._end(problem))
         except BaseException:
-            # what it tells later must not be taken for the next job's
+            # the outcome that is still to come must not be taken for that of the next job
             self.stop()
             raise
         abandoned = self.abandoned
         self.stop()
-        outcome = {**outcome_of(job), "state": FAILED, **told, "seconds": round(time.monotonic()-start, 3)}
-        return {**outcome, "reason": ABANDONED} if abandoned else recorded(job, outcome)
+        outcome = {**new_outcome(job), "state": FAILED, **lost, "seconds": round(time.monotonic()-start, 3)}
+        return {**outcome, "reason": ABANDONED} if abandoned else write_outcome(job, outcome)
 
     def abandon(self):
         """Kill the process; its job is as if it had not been given."""
         self.abandoned = True
         self.stop()
 
-    def _start(self):
+    def start(self):
+        """Start the process, or another one, and wait until it is ready."""
         self.stop()
-        # a message of the job, or of what it calls, must not be taken for an outcome
+        # the process logs to stderr: what a library prints must not be taken for an outcome
         self.process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, encoding="utf-8", start_new_session=True,
                                         env={**ONE_THREAD, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         self.lines, self.count, self.abandoned = queue.SimpleQueue(), 0, False
         threading.Thread(target=_listen, args=(self.process.stdout, self.lines), daemon=True).start()
         try:
-            self._line(STARTING)
+            self._line(START_LIMIT)
         except queue.Empty:
-            raise Lost(f"did not start within {STARTING:g} s") from None
+            raise WorkerLost(f"did not start within {START_LIMIT:g} s") from None
 
     def _line(self, limit):
         line = self.lines.get(timeout=limit)
         if line is None:
-            raise Lost("ended")
+            raise WorkerLost("ended")
         return line
 
     def _end(self, problem):
@@ -122,7 +125,7 @@ class Child:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        # one that waits for a file system which is gone cannot even be killed
+        # a process that waits for a lost network file system cannot be killed
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
         for stream in (process.stdin, process.stdout):
@@ -138,62 +141,75 @@ def _listen(stream, lines):
     lines.put(None)
 
 
-OF_THREADS = threading.local()
-"""The process of each thread that supervises jobs."""
+class _OfThread(threading.local):
+    """The process of each thread that supervises jobs."""
+    worker = None
 
 
-def supervised(job, limit=None, group=""):
-    """Do a job in this thread's own process; parameters and return as `Child.run`, and a word for `stop_all`."""
-    if not hasattr(OF_THREADS, "child"):
-        OF_THREADS.child = Child()
-        OF_GROUPS.setdefault(group, []).append(OF_THREADS.child)
-    return OF_THREADS.child.run(job, limit)
+_CURRENT = _OfThread()
+_GROUPS = {}
+"""The worker processes of this process, by their groups. Executors call functions in their threads and share nothing else with them."""
 
 
-OF_GROUPS = {}
-"""The processes of this one, by the words they were begun with."""
+def run_supervised(job, limit=None, group=""):
+    """Do a job in the worker process of this thread.
+
+    Parameters
+    ----------
+    job : dict
+    limit : float, optional
+        As `WorkerProcess.run`.
+    group : str
+        For `stop_all`.
+
+    Returns
+    -------
+    dict
+        The outcome.
+    """
+    if _CURRENT.worker is None:
+        _CURRENT.worker = WorkerProcess()
+        _GROUPS.setdefault(group, []).append(_CURRENT.worker)
+    return _CURRENT.worker.run(job, limit)
 
 
 def stop_all(group):
-    """Kill the processes of a group, whose jobs are as if they had not been given."""
-    for child in OF_GROUPS.pop(group, ()):
-        child.abandon()
+    """Kill the processes of a group; their jobs are as if they had not been given."""
+    for worker in _GROUPS.pop(group, ()):
+        worker.abandon()
 
 
 def main():
-    """Do the jobs that come in, until the other side is gone."""
+    """Do the jobs that come in, until the process that gives them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     jobs = queue.SimpleQueue()
     threading.Thread(target=_take, args=(jobs,), daemon=True).start()
-    _ready()
+    _load_modules()
     out.write("ready\n")
     out.flush()
     while True:
         job = jobs.get()
         try:
-            outcome = perform(job, own=True)
+            outcome = perform(job, own_process=True)
         except BaseException as problem:
-            outcome = {**outcome_of(job), **failure(problem)}
+            outcome = {**new_outcome(job), **failure(problem)}
         out.write(json.dumps(outcome)+"\n")
         out.flush()
 
 
 def _take(jobs):
-    """Jobs from the standard input; at its end the one who gave them is gone, and nobody wants the outcome."""
+    """Queue the jobs from the standard input. At its end nobody wants the outcomes any more, and the process ends."""
     for line in sys.stdin:
         jobs.put(json.loads(line))
     os._exit(1)
 
 
-def _ready():
-    """Load what fits need, so that the first job takes as long as the others, and has memory for its work alone."""
-    import logging
-
-    from ..exposure.run import FITTING
-    for name in (FITTING, "astropy.table"):
-        import_module(name)
+def _load_modules():
+    """Load what fits need: the first job then takes as long as the others, and its memory limit counts its own memory only."""
+    load_kind(FIT)
+    import_module("astropy.table")
     logging.getLogger(LOGGER).setLevel(logging.INFO)
     logging.getLogger(LOGGER).addHandler(logging.NullHandler())
     logging.captureWarnings(True)
