@@ -14,17 +14,15 @@ detectors can be fitted in other processes.
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from math import isfinite
 
 import numpy as np
 
 from ..core.errors import CrowdsourceError, InstrumentError
 from ..core.flags import FlagTable, combine
+from ..core.registry import Registry
 from ..io.names import safe_name
 from ..io.positions import star_positions
-
-GROUP = "crowdsource.instruments"
 
 
 @dataclass(frozen=True)
@@ -312,45 +310,43 @@ def complete(options, given):
     return values
 
 
+def is_instrument(part):
+    """Whether something is an instrument, or a class of instruments."""
+    return isinstance(part, Instrument) or (isinstance(part, type) and issubclass(part, Instrument))
+
+
+INSTRUMENTS = Registry("crowdsource.instruments", "instrument", {}, keeps=is_instrument, error=InstrumentError)
+"""Instruments by name. The project's own are registered as those of third parties are."""
+
+
 def registered():
-    """Entry points of all registered instruments, by name.
+    """Names of all registered instruments, as a sorted tuple."""
+    return tuple(sorted(INSTRUMENTS.names()))
+
+
+def load(instrument):
+    """An instrument.
+
+    Parameters
+    ----------
+    instrument : str, Instrument or type
+        A registered name, an instrument, or its class.
 
     Raises
     ------
     InstrumentError
-        When two distributions register the same name.
+        When no instrument has the name, several distributions register it, or it cannot be loaded.
     """
-    found = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise InstrumentError(f"instrument {point.name} is registered as {other.value} and {point.value}: "
-                                  "uninstall one of the two packages")
-    return found
-
-
-def load(name):
-    """The instrument registered under a name.
-
-    Raises
-    ------
-    InstrumentError
-        When there is none, or it cannot be loaded.
-    """
-    points = registered()
-    if name not in points:
-        raise InstrumentError(f"no instrument {name!r}: installed are {', '.join(points) or 'none'}")
+    part = INSTRUMENTS.resolve(instrument)
+    if not isinstance(part, type):
+        return part
     try:
-        instrument = points[name].load()()
+        return part()
     except CrowdsourceError:
         raise
     except Exception as problem:
-        raise InstrumentError(f"instrument {name} ({points[name].value}) cannot be loaded: {problem}; "
-                              "update or uninstall its package") from problem
-    if not isinstance(instrument, Instrument):
-        raise InstrumentError(f"instrument {name} ({points[name].value}) is no crowdsource.exposure.instrument.Instrument: "
-                              "update or uninstall its package")
-    return instrument
+        raise InstrumentError(f"instrument {INSTRUMENTS.name_of(instrument)} cannot be made: {problem}; update or uninstall its "
+                              "package") from problem
 
 
 def claiming_all(path, header):
