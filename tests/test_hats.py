@@ -13,7 +13,7 @@ import pytest
 from small_release import CENTRE, FakeSnapshot, FakeSurvey, small_survey
 
 from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
-from crowdsource.io.folders import whole_folder
+from crowdsource.io.atomic_folder import atomic_folder
 from crowdsource.survey.exports.cone import select, write_rows_of
 from crowdsource.survey.exports.contents import DetectionRows, Objects
 from crowdsource.survey.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
@@ -203,8 +203,8 @@ def test_bytes_do_not_depend_on_the_run_or_the_hands(survey, out, tmp_path):
 
 
 def test_leftovers_of_a_killed_export_are_removed(survey, tmp_path):
-    code = ("import sys; from pathlib import Path; from crowdsource.io.folders import whole_folder\n"
-            "with whole_folder(Path(sys.argv[1]), 'collection.properties') as folder:\n"
+    code = ("import sys; from pathlib import Path; from crowdsource.io.atomic_folder import atomic_folder\n"
+            "with atomic_folder(Path(sys.argv[1]), 'collection.properties') as folder:\n"
             "    (folder/'objects').mkdir(); import os; os.kill(os.getpid(), 9)")
     subprocess.run([sys.executable, "-c", code, str(tmp_path/"dr1")], check=False)
     assert [p.name for p in tmp_path.iterdir()] == [".dr1.partial"]
@@ -244,8 +244,8 @@ def test_rows_are_found_where_the_store_has_moved_them(survey, tmp_path):
 
 
 def test_only_one_export_at_a_time(tmp_path):
-    with whole_folder(tmp_path/"a", "mark"), pytest.raises(OutputError, match="another process is writing there"):
-        with whole_folder(tmp_path/"a", "mark"):
+    with atomic_folder(tmp_path/"a", "mark"), pytest.raises(OutputError, match="another process is writing there"):
+        with atomic_folder(tmp_path/"a", "mark"):
             pass
     assert (tmp_path/"a").is_dir()
 

@@ -179,7 +179,7 @@ def test_what_cannot_be_placed_is_told(store, tmp_path):
     assert report.rows == 28 and report.rejects == {
         "position is not a number": 1, "declination beyond a pole, or right ascension beyond 360 degrees": 1,
         "band Y is none of the store's": 20, "no band is known": 10, "magnitudes are Vega, those of the store's band g are AB": 5}
-    from crowdsource.io.rows import read_rows
+    from crowdsource.io.hdf5 import read_rows
     listed = [read_rows(store.path/r.path, "rejects") for r in store.state().rejects]
     assert [len(r) for r in listed] == [32, 5]
     first = listed[0][0]

@@ -10,7 +10,7 @@ from small_survey import CCDS, REQUEST, damage, make_survey
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError
-from crowdsource.io.names import distinct_name, is_safe, safe_name
+from crowdsource.io.file_names import distinct_name, is_safe, safe_name
 from crowdsource.io.tables import read_table
 from crowdsource.production.estimate import costs
 from crowdsource.production.manifest import COLUMNS, ManifestEntry, InputFile, with_distinct_labels, read_manifest, write_manifest

@@ -19,7 +19,7 @@ from small_survey import catalogs, leftovers, make_manifest, make_survey, slow_c
 from crowdsource.core.errors import ConfigError, DataFileError, OutputError
 from crowdsource.exposure.instrument import load
 from crowdsource.io import atomic
-from crowdsource.io.locks import is_taken, taken
+from crowdsource.io.locks import is_locked, take_lock
 from crowdsource.production import exposure_jobs
 from crowdsource.production import run as running
 from crowdsource.production.worker_process import ABANDONED, WorkerProcess
@@ -237,18 +237,18 @@ def test_two_runs_at_once(survey, entries, tmp_path):
 
 def test_locks(tmp_path):
     path = tmp_path/".a.lock"
-    lock = taken(path)
-    assert is_taken(path) and taken(path) is None
+    lock = take_lock(path)
+    assert is_locked(path) and take_lock(path) is None
     lock.free()
-    assert not path.exists() and not is_taken(path)
+    assert not path.exists() and not is_locked(path)
     # one that a killed run has left
     path.touch()
-    assert not is_taken(path)
-    lock = taken(path)
+    assert not is_locked(path)
+    lock = take_lock(path)
     assert lock is not None
     lock.free()
     with pytest.raises(OSError):
-        taken(tmp_path/"none"/".a.lock")
+        take_lock(tmp_path/"none"/".a.lock")
 
 
 @pytest.mark.parametrize("number, signals", [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
@@ -259,7 +259,7 @@ def test_signals(survey, entries, waits, tmp_path, number, signals):
     words = [str(COMMAND), "run", str(path), "--root", str(survey), "--out", str(tmp_path/"out"), "--time-limit", "3"]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET)
     lock = OutputPaths(tmp_path/"out", "hangs").lock("")
-    assert soon(lambda: is_taken(lock))
+    assert soon(lambda: is_locked(lock))
     time.sleep(0.5)
     for _ in range(signals):
         child.send_signal(number)
@@ -360,7 +360,7 @@ def test_something_else_in_the_place_of_an_exposure(entries, tmp_path):
 
 
 def test_full_disk_at_a_lock(entries, tmp_path, monkeypatch):
-    real, left = running.taken, [1]
+    real, left = running.take_lock, [1]
 
     def full(path):
         if left[0]:
@@ -368,7 +368,7 @@ def test_full_disk_at_a_lock(entries, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "no room")
         return real(path)
 
-    monkeypatch.setattr(running, "taken", full)
+    monkeypatch.setattr(running, "take_lock", full)
     assert run(entries[:1], tmp_path).status == 0
 
 

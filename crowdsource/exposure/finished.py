@@ -20,9 +20,9 @@ from ..core.errors import CrowdsourceError, OutputError
 from ..io.atomic import atomic_path
 from ..io.fits import read_header
 from ..io.fits_tables import FITS_ENDINGS
-from ..io.names import distinct_name
+from ..io.file_names import distinct_name
 from ..io.tables import write_catalog
-from ..io.timeless import without_times
+from ..io.gzip_times import clear_gzip_times
 from .results import gathered_header, hdu_prefix, plain_record
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class FinishedDetectors:
                 with atomic_path(path, overwrite=True) as temporary, warnings.catch_warnings():
                     warnings.simplefilter("ignore", AstropyWarning)
                     fits.HDUList([fits.PrimaryHDU(header=header), *held]).writeto(temporary)
-                    without_times(temporary)
+                    clear_gzip_times(temporary)
         except OutputError:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()  # when nothing lies in it

@@ -21,7 +21,7 @@ import numpy as np
 from ..core.errors import CrowdsourceError, InstrumentError
 from ..core.flags import FlagTable, combine
 from ..core.registry import Registry
-from ..io.names import safe_name
+from ..io.file_names import safe_name
 from ..io.positions import star_positions
 
 

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
-from .apart import decompressed
+from .decompress import decompressed
 from .atomic import atomic_path
 from .hdus import UNREADABLE, one_line, opened, parsed
 from .image_name import ImageName

@@ -27,7 +27,7 @@ UNSIGNED = {(">i2", 2**15): "u2", (">i4", 2**31): "u4", (">i8", 2**63): "u8", ("
 
 
 @dataclass(frozen=True)
-class Part:
+class HduSpan:
     """An HDU's place in a file.
 
     Attributes
@@ -83,7 +83,7 @@ def scan(path):
 
     Returns
     -------
-    list of Part
+    list of HduSpan
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _header(file, place, path, number):
 
 def _part(text, begin, start):
     """An HDU from its header; the size of its data by the FITS standard 4.0, equations 1 and 2."""
-    part = Part("", text, begin, start, 0)
+    part = HduSpan("", text, begin, start, 0)
     number = part.number
     axes = [number(f"NAXIS{k+1}") for k in range(number("NAXIS"))]
     size = abs(number("BITPIX"))//8*number("GCOUNT", 1)*(number("PCOUNT")+math.prod(axes)) if axes else 0
@@ -149,7 +149,7 @@ def digest(path, parts, *more):
     Parameters
     ----------
     path : path-like
-    parts : iterable of Part
+    parts : iterable of HduSpan
     more : bytes
 
     Returns
@@ -170,7 +170,7 @@ def digest(path, parts, *more):
 
 
 @dataclass(frozen=True)
-class Field:
+class FitsColumn:
     """A column of a binary table.
 
     Attributes
@@ -200,11 +200,11 @@ def fields(part):
 
     Parameters
     ----------
-    part : Part
+    part : HduSpan
 
     Returns
     -------
-    list of Field
+    list of FitsColumn
     """
     out, offset = [], 0
     for k in range(1, part.number("TFIELDS")+1):
@@ -226,7 +226,7 @@ def _field(name, code, repeat, offset, scaling):
     read = {"L": "?", "A": f"S{repeat}"}.get(code, base.replace(">", "="))
     if code not in "LA" and (scale, zero) != (1, 0):
         read = UNSIGNED.get((base, zero), "f8") if scale == 1 else "f8"
-    return Field(name, code, raw, np.dtype((read, shape)), offset, scale, zero)
+    return FitsColumn(name, code, raw, np.dtype((read, shape)), offset, scale, zero)
 
 
 def read_fields(path, part, wanted, out):
@@ -235,8 +235,8 @@ def read_fields(path, part, wanted, out):
     Parameters
     ----------
     path : path-like
-    part : Part
-    wanted : iterable of (Field, str)
+    part : HduSpan
+    wanted : iterable of (FitsColumn, str)
         Columns and their names in `out`.
     out : ndarray, shape (rows,)
         Structured, in this machine's byte order.

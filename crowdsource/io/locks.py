@@ -11,7 +11,7 @@ NO_LOCKS = errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS
 
 
 class Lock:
-    """A locked file, from `taken`."""
+    """A locked file, from `take_lock`."""
 
     def __init__(self, path, descriptor):
         self.path, self.descriptor = path, descriptor
@@ -22,7 +22,7 @@ class Lock:
         os.close(self.descriptor)
 
 
-def taken(path):
+def take_lock(path):
     """Lock a file, made where it is not there.
 
     Parameters
@@ -59,7 +59,7 @@ def taken(path):
         os.close(descriptor)
 
 
-def is_taken(path):
+def is_locked(path):
     """Whether a file is there and locked."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

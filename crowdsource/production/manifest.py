@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError, DataFileError
-from ..io.names import distinct_name, is_safe
+from ..io.file_names import distinct_name, is_safe
 from ..io.tables import read_table, write_catalog
 
 VERSION = 1

@@ -9,7 +9,7 @@ from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
 from ..exposure.instrument import claiming_all, load
 from ..io.checksums import checksums
 from ..io.fits import read_header
-from ..io.names import distinct_name
+from ..io.file_names import distinct_name
 from .estimate import costs, peaks
 from .manifest import ManifestEntry, InputFile, with_distinct_labels
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..exposure.finished import FinishedDetectors, detector_file_name
 from ..exposure.tasks import path_of_detector
 from ..io.atomic import atomic_path
-from ..io.names import distinct_name
+from ..io.file_names import distinct_name
 
 ENDING = ".task.json"
 DONE, FAILED = "done", "failed"

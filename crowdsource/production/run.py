@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.errors import ConfigError, OutputError
 from ..exposure.finished import FinishedDetectors
 from ..io.atomic import check_folder
-from ..io.locks import taken
+from ..io.locks import take_lock
 from .executors import JobLost
 from .follow_up import StoreFollowUp
 from .manifest import entries_by_label
@@ -368,7 +368,7 @@ def _locked(task):
     paths = task.exposure.paths
     _make_folder(paths.folder)
     try:
-        return taken(paths.lock(task.entry.detector if task.entry else None))
+        return take_lock(paths.lock(task.entry.detector if task.entry else None))
     except OSError as problem:
         raise OutputError(f"{paths.folder}: cannot be written ({problem.strerror}); free space or choose another place") \
             from problem

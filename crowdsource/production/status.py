@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ..core.errors import DataFileError
 from ..io.atomic import atomic_path
-from ..io.locks import is_taken
+from ..io.locks import is_locked
 from .manifest import entries_by_label
 from .options import RunOptions
 from .records import DONE, FAILED, OutputPaths, known_records, read_detector_record, read_record, results_key
@@ -179,7 +179,7 @@ def status_of(entries, out, pictures=False, now=None):
             record = known.detectors.get(e.detector)
             if record is None or record["state"] == FAILED:
                 left += e.cpu*(record is None)
-                _count_unfinished(status, e, record, last is not None and is_taken(paths.lock(e.detector)))
+                _count_unfinished(status, e, record, last is not None and is_locked(paths.lock(e.detector)))
             else:
                 status.done += 1
                 expected += e.cpu

@@ -11,7 +11,7 @@ from crowdsource.core.errors import InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.io.atomic import atomic_path
 from crowdsource.io.fits import to_cutout
-from crowdsource.io.timeless import without_times
+from crowdsource.io.gzip_times import clear_gzip_times
 
 from .bits import FIRST_WITH_CODES, codes_of, version
 from .layout import ccd_of
@@ -87,7 +87,7 @@ def exposure_files(path, primary, overwrite=False, truth=False):
         yield add
         if compressed:
             for letter in "iwd":
-                without_times(parts[letter])
+                clear_gzip_times(parts[letter])
 
 
 def _append(path, hdu):

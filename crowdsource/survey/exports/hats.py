@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import ConfigError
-from ...io.folders import whole_folder
+from ...io.atomic_folder import atomic_folder
 from ..healpix import INDEX, Pixel, at_border, cells_around, margin_order
 from ..objects.release import neighbours
 from ..regions import WHOLE_SKY, Region, in_cells, overlapping
@@ -120,7 +120,7 @@ def export_hats(survey, out, config=None, *, region=WHOLE_SKY, hands=None, overw
     parquet()
     if not objects.counts():
         raise ConfigError(f"release {survey.release.name} has no objects there; choose another part of the sky")
-    with whole_folder(out, COLLECTION, overwrite) as folder:
+    with atomic_folder(out, COLLECTION, overwrite) as folder:
         written = write_contents(objects, folder, config, hands)
         if config.detections == SECOND:
             detections = DetectionRows(survey, region)

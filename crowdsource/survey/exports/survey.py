@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.errors import DataFileError
 from ...engine.schema import DETECTION, FLUX, FORCED, MAGNITUDE, WORLD
-from ...io.rows import opened_rows
+from ...io.hdf5 import opened_rows
 from ..healpix import INDEX, at_border
 from ..objects.average import USES
 from ..objects.columns import MEMBER, SkyColumn

@@ -20,7 +20,7 @@ import numpy as np
 from ...core.errors import ConfigError, DataFileError, OutputError
 from ...io.checksums import checksums
 from ...io.atomic import atomic_path
-from ...io.rows import read_attributes, read_rows, write_rows
+from ...io.hdf5 import read_attributes, read_rows, write_rows
 from ..healpix import INDEX, INDEX_ORDER, Pixel, cells_around
 from ..regions import in_cells, overlapping
 from ..store.ledger import read_signed, signed

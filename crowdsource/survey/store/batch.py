@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...io.rows import write_rows
+from ...io.hdf5 import write_rows
 from ..healpix import INDEX
 from ..sorting import order_by
 from .columns import IDENTITY

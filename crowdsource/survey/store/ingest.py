@@ -7,7 +7,7 @@ import numpy as np
 
 from ...core.errors import DataFileError, MissingExtraError, StoreError
 from ...io.hdus import UNREADABLE
-from ...io.rows import write_rows
+from ...io.hdf5 import write_rows
 from ...io.positions import numbers
 from ...io.tables import read_table
 from .batch import NEW, REFUSED, REPLACED, UNCHANGED, Index, Outcome, write_batch

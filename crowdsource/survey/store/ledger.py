@@ -11,7 +11,7 @@ import numpy as np
 from ...core.errors import StoreError
 from ...io.checksums import checksums
 from ...io.atomic import atomic_path
-from ...io.rows import read_attributes, read_rows, write_rows
+from ...io.hdf5 import read_attributes, read_rows, write_rows
 from .records import Commit, Listed, Segment, no_sources, source_columns, source_rows
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import DataFileError
-from ...io.rows import opened_rows, write_rows
+from ...io.hdf5 import opened_rows, write_rows
 from ..healpix import INDEX, INDEX_ORDER, Pixel, at_border
 from ..sorting import order_by, taken
 from .records import Segment

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core.errors import ConfigError, OutputError, StoreError
 from ...io.atomic import atomic_path
-from ...io.rows import read_rows
+from ...io.hdf5 import read_rows
 from ..healpix import Pixel, margin_order
 from . import ledger
 from .records import SOURCE, no_sources

@@ -1,7 +1,7 @@
 """``crowdsource healpix export``: give a release out, for others to use."""
 from ....core.errors import ConfigError, need
 from ....io.atomic import check_output
-from ....io.folders import check_whole_folder
+from ....io.atomic_folder import check_atomic_folder
 from ....survey.exports.cone import write_rows_of
 from ....survey.exports.contents import DetectionRows, Objects
 from ....survey.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
@@ -73,7 +73,7 @@ def chosen_format(args):
 def check_outputs(args, kind):
     """Raise what would be raised after all the work: for files that exist, and for packages that are not there."""
     if kind == HATS:
-        check_whole_folder(args.out, COLLECTION, args.overwrite)
+        check_atomic_folder(args.out, COLLECTION, args.overwrite)
     files = [None if kind == HATS else args.out, args.moc, args.picture, args.maps and f"{args.maps}objects.fits"]
     for path in filter(None, files):
         check_output(path, args.overwrite)

@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 
 from ....core.errors import StoreError
-from ....io.rows import read_rows
+from ....io.hdf5 import read_rows
 from ....survey.objects.release import releases
 from ....survey.store.store import open_store
 from ....survey.store.verify import verify

@@ -10,7 +10,7 @@ WORDS = {"P": ">i4", "Q": ">i8"}
 """Types of length and place of an array in a table's heap (FITS standard 4.0, 7.3.5)."""
 
 
-def without_times(path):
+def clear_gzip_times(path):
     """Set the times in a file's gzip streams to 0, in place.
 
     Parameters

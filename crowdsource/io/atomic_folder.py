@@ -10,7 +10,7 @@ from ..core.errors import CrowdsourceError, OutputError
 
 
 @contextmanager
-def whole_folder(path, mark, overwrite=False):
+def atomic_folder(path, mark, overwrite=False):
     """A new folder that gets the wanted name when the block ends well.
 
     What runs that were killed have left beside it is removed.
@@ -35,7 +35,7 @@ def whole_folder(path, mark, overwrite=False):
         When the folder exists and may not be replaced, cannot be written, or another process is making it.
     """
     path = Path(path).absolute()
-    check_whole_folder(path, mark, overwrite)
+    check_atomic_folder(path, mark, overwrite)
     workshop = path.with_name(f".{path.name}.partial")
     try:
         with _alone(workshop):
@@ -45,7 +45,7 @@ def whole_folder(path, mark, overwrite=False):
             made.mkdir()
             try:
                 yield made
-                check_whole_folder(path, mark, overwrite)
+                check_atomic_folder(path, mark, overwrite)
                 if path.exists():
                     os.replace(path, workshop/"replaced")
                 os.replace(made, path)
@@ -79,8 +79,8 @@ def _alone(workshop):
             os.close(descriptor)
 
 
-def check_whole_folder(path, mark, overwrite=False):
-    """Raise `OutputError` when a folder could not be made, before any work is done; see `whole_folder`."""
+def check_atomic_folder(path, mark, overwrite=False):
+    """Raise `OutputError` when a folder could not be made, before any work is done; see `atomic_folder`."""
     path = Path(path).absolute()
     if not path.name or not path.parent.is_dir():
         raise OutputError(f"{path}: {path.parent} is not a folder; make it or choose another place")
