@@ -36,9 +36,9 @@ PICTURE_DPI, PICTURE_COLOURS = 96, 256
 
 
 def table(head, rows):
-    """A Markdown table."""
+    """A Markdown table; bars in its cells are escaped, in code too."""
     lines = [head, ["---"]*len(head), *rows]
-    return "\n".join("| "+" | ".join(str(v) for v in line)+" |" for line in lines)
+    return "\n".join("| "+" | ".join(str(v).replace("|", "\\|") for v in line)+" |" for line in lines)
 
 
 def columns():

@@ -56,6 +56,24 @@ def test_links_lead_somewhere(page):
             assert (page.parent/target).exists(), target
 
 
+def cells(line):
+    """Number of cells of a row of a table: a bar that is escaped divides none, one in a piece of code does."""
+    return len(re.findall(r"(?<!\\)\|", line.strip()))-1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_rows_of_tables_have_the_cells_of_their_heads(page):
+    width, code = None, False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        code ^= line.startswith("```")
+        if code or not line.startswith("|"):
+            width = None
+        elif width is None:
+            width = cells(line)
+        else:
+            assert cells(line) == width, f"{page.name}:{number}"
+
+
 def test_index_lists_every_page():
     listed = set(LINK.findall((ROOT/"docs"/"index.md").read_text(encoding="utf-8")))
     assert listed == {p.name for p in (ROOT/"docs").glob("*.md")}-{"index.md"}
