@@ -100,11 +100,12 @@ def test_light_on_masked_pixels_is_known_as_well_as_the_psf(result):
 
 def test_stars_fluxes_and_errors(field, result):
     c = compare(result.catalog, field.truth, shape=field.data.shape, edge=5, avoid=field.dq > 0, avoid_radius=8)
-    # 70 stars above 10 sigma, all but close pairs to be found; fluxes to 1 % and errors to what 70 pulls tell (12 %)
+    # 78 stars above 10 sigma, all but close pairs to be found; fluxes to 1 %
     assert c.stars > 100 and c.found > 55
     assert c.bins["found"][-1] > 90
     assert abs(c.bias) < 1.5
-    assert 0.65 < c.pull < 1.5 and 0.6 < c.position_pull < 1.4
+    # a robust scatter of n pulls is known to 1.16/sqrt(n), 0.13 for fluxes and 0.09 for positions: 2.5 times that
+    assert c.pull == pytest.approx(1, abs=0.33) and c.position_pull == pytest.approx(1, abs=0.23)
     assert c.spurious < 8
 
 
@@ -350,8 +351,8 @@ def test_forced_fit_tells_where_its_positions_should_have_been():
     # stars of 180 sigma: each offset is known to 0.01 px, and linear in a shift to a few per cent
     assert np.median(v["deltx"]) == pytest.approx(0.2, abs=0.02) and np.median(v["delty"]) == pytest.approx(-0.1, abs=0.02)
     pull = np.r_[(v["deltx"]-np.median(v["deltx"]))/v["dx"], (v["delty"]-np.median(v["delty"]))/v["dy"]]
-    # 112 values: 7 % scatter of their standard deviation
-    assert np.std(pull) == pytest.approx(1, abs=0.35)
+    # 112 values: their standard deviation scatters by 7 %
+    assert np.std(pull) == pytest.approx(1, abs=0.2)
     assert np.array_equal(v["x"], gx-0.2)
 
 
@@ -380,7 +381,8 @@ def test_forced_fit_of_the_truth_is_unbiased_in_a_crowd(field):
     pull = (v["flux"]-stars["flux"])[good]/v["dflux"][good]
     assert len(v["x"]) == len(stars)
     assert np.median(v["flux"][good]/stars["flux"][good]) == pytest.approx(1, abs=0.02)
-    assert 0.4 < 1.4826*np.median(np.abs(pull)) < 1.5
+    # 80 pulls: their standard deviation scatters by 8 %, and few are of stars whose neighbours are not on the list
+    assert good.sum() > 70 and np.std(pull) == pytest.approx(1, abs=0.24)
 
 
 def test_given_sources_far_off_the_image_cost_nothing_and_change_nothing(field):

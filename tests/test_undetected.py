@@ -14,7 +14,7 @@ from crowdsource.engine.stages import undetected_light
 from crowdsource.engine.state import LAST, PRUNE, SEARCH
 from crowdsource.engine.undetected import UndetectedLight
 from crowdsource.simulate import SimulationConfig, simulate_field
-from crowdsource.validate.evaluate import match_stars
+from crowdsource.validate.evaluate import match_stars, robust_scatter
 
 STAMP = PSF.stamp(19).astype(float)
 NOISE, POWER = 2., 200.
@@ -109,16 +109,13 @@ def deviations(field, result, least):
     return [v[..., bright].ravel() for v in (flux/rows["dflux_iso"], place/rows["dflux_iso"], flux/rows["dflux"])]
 
 
-def spread_of(values):
-    return 1.4826*np.median(np.abs(values-np.median(values)))
-
-
 def test_fluxes_and_positions_in_a_crowd_gain(pair):
     field, whole, photons = pair
     (flux, place, pull), (flux_before, place_before, _) = (deviations(field, r, 20) for r in (whole, photons))
     assert len(flux) > 250
-    assert spread_of(flux) < 0.93*spread_of(flux_before) and spread_of(place) < 0.97*spread_of(place_before)
-    assert 0.75 < spread_of(pull) < 1.4
+    assert robust_scatter(flux) < 0.93*robust_scatter(flux_before) and robust_scatter(place) < 0.97*robust_scatter(place_before)
+    # 437 pulls: their scatter is known to 0.055; pairs that are not split widen it
+    assert 0.9 < robust_scatter(pull) < 1.35
 
 
 def test_the_search_and_given_lists_are_for_photons_alone(pair):
