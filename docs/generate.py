@@ -5,6 +5,7 @@ docs/generate.py`` writes all parts anew, ``--check`` only names the pages that 
 README's picture by the demo. A test holds the pages up to date.
 """
 import argparse
+import ast
 import csv
 import inspect
 import io
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from crowdsource.cli.main import build_parser
 
+from crowdsource.config.extensions import PARTS as EXCHANGEABLE
 from crowdsource.config import PRESETS, FitConfig, as_mapping
 from crowdsource.core.docstrings import attributes
 from crowdsource.core.flags import ENGINE, MASK_SHIFT
@@ -222,7 +224,45 @@ def unlike_a_field(defaults, whose, names=None):
                                      and (names is None or f.name in names)])
 
 
+def layers():
+    """The layers of rooms, highest first, from the contract that import-linter holds."""
+    contracts = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    names = next(c["layers"] for c in contracts if c["type"] == "layers")
+    return "\n".join(["```", *names, "```"])
+
+
+def first_line(path):
+    """The first line of the docstring of a module, or of the comment that a kernel's file begins with."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return text.partition('"""')[2].partition('"""')[0].strip().partition("\n")[0]
+
+
+def rooms():
+    """All modules, room by room: a table of each folder, titled by what its `__init__` says of it."""
+    parts = []
+    for top in (ROOT/"crowdsource", ROOT/"instruments", ROOT/"cython_ext"):
+        for folder in sorted(p.parent for p in top.rglob("__init__.py")):
+            names = sorted(p for p in folder.iterdir() if p.suffix in (".py", ".pyx") and p.name != "__init__.py")
+            if names:
+                name = folder.relative_to(ROOT/"crowdsource" if top.name == "crowdsource" else ROOT)
+                parts.append(f"### `{name}/`\n\n{first_line(folder/'__init__.py')}\n\n"
+                             +table(["module", "what it does"], [[f"`{p.name}`", first_line(p)] for p in names]))
+    return "\n\n".join(parts)
+
+
+def parts_of_a_fit():
+    """What can be exchanged in a fit: the option, the project's own choices and the entry-point group of others."""
+    rows = [[registry.kind, f"`{section}.{option}`", ", ".join(f"`{name}`" for name in registry.own), f"`{registry.group}`"]
+            for (section, option), registry in EXCHANGEABLE.items()]
+    return table(["part", "option", "the project's own", "entry-point group"], rows)
+
+
 PARTS = {
+    "layers": layers,
+    "rooms": rooms,
+    "parts_of_a_fit": parts_of_a_fit,
     "generic_options": lambda: options("generic"),
     "decam_options": lambda: options("decam"),
     "wise_options": lambda: options("wise"),

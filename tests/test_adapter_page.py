@@ -13,14 +13,15 @@ from small_fields import NOISE, star_image, tan_wcs
 
 from crowdsource.testing import InstrumentContract
 
-PAGE = Path(__file__).resolve().parents[1]/"docs"/"adapters.md"
+PAGE = Path(__file__).resolve().parents[1]/"docs"/"extend.md"
 SHAPE = 60, 70
 MOST_LINES = 60
 
 
 def code(language):
-    """The page's first block in a language."""
-    return re.search(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]
+    """The first block in a language of the page's section on instruments."""
+    section = PAGE.read_text(encoding="utf-8").partition("\n## An instrument\n")[2]
+    return re.search(rf"```{language}\n(.*?)```", section, re.S)[1]
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,11 @@ class Registry:
         self.group, self.kind, self.contract, self.error = group, kind, contract, error
         self._own, self._keeps, self._loaded = dict(own), keeps, {}
 
+    @property
+    def own(self):
+        """Names of the project's own parts."""
+        return tuple(self._own)
+
     def names(self):
         """Names of all parts, the project's own first."""
         return (*self._own, *(name for name in self._points() if name not in self._own))
