@@ -144,7 +144,7 @@ def test_catalog_file(fitted, tmp_path):
             x="D", y="D", ra="D", dec="D", flux="D", flags="K", psf_star="L")
         assert columns["x"].unit == "pix" and columns["ra"].unit == "deg" and columns["mag"].unit == "mag"
         assert hdus["CAT"].header["TCOMM3"] == \
-            "flux from the joint fit of all sources, less what a position fitted to the same noise adds"
+            "flux from the joint fit of all sources, corrected for the bias of a fitted position"
         assert list(hdus["HIST"].data["passno"]) == list(range(len(result.history)))
         assert hdus["HIST"].data["chi2"][-1] == result.history[-1]["chi2"]
         for name in result.catalog.colnames:
