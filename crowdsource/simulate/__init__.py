@@ -1,8 +1,8 @@
-"""Truth-known crowded fields: stars, sky, noise, saturation and the inverse variance that a pipeline would give.
+"""Crowded fields whose truth is known: stars, sky, noise, saturation and the inverse variance that a pipeline would give.
 
-Stars follow ``dN/dF ~ F^-slope`` down to a fraction of the 5 sigma limit, so that undetectable stars add their confusion.
-They are drawn from a Moffat profile that varies over the image and is integrated over pixels by quadrature, without any
-of the interpolation that a fit uses: what the fit's own PSF cannot represent shows up as an error.
+Stars follow ``dN/dF ~ F^-slope`` down to a fraction of the 5 sigma limit, so that stars too faint to be detected add confusion.
+Their profile is a Moffat function that varies over the image and is integrated over pixels by quadrature, without the
+interpolation that a fit uses: an error of the fit's PSF shows as an error of the catalog.
 `crowdsource.simulate.files` writes fields to files.
 """
 import logging
@@ -25,9 +25,9 @@ __all__ = ("SIMULATED", "Cluster", "Simulation", "SimulationConfig", "draw_nebul
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Simulation:
-    """A simulated field and all that is true of it.
+    """A simulated field and its truth.
 
     Attributes
     ----------
@@ -36,8 +36,8 @@ class Simulation:
     dq : ndarray, shape (ny, nx), uint32
         Bits of `SIMULATED`.
     truth : astropy.table.Table
-        x, y (pixels), flux (counts), snr (isolated, on the bare sky), ra, dec (degrees), brightest first; stars just
-        off the image are listed. Where there are local nebulae: nebulosity, their counts at the star, 0 outside of them.
+        x, y (pixels), flux (counts), snr (of an isolated star on the bare sky), ra, dec (degrees), brightest first, with stars
+        just off the image. Where there are local nebulae: nebulosity, their counts at the star, 0 outside of them.
         ``meta["FLUX5"]`` is the 5 sigma flux.
     sky : ndarray, shape (ny, nx), float32
         True sky, counts.
@@ -72,10 +72,10 @@ def simulate_field(config=None, wcs=None, halo=None, stars=None):
     wcs : astropy.wcs.WCS, optional
         World coordinates; a plane around ``config.position`` when not given.
     halo : object, optional
-        The camera: ``halo.picture(n)`` is what it makes of a point, (2n+1, 2n+1), as that of `crowdsource.psf.profiles.halo.Halo`.
-        Stars are brighter by what their blur costs, so that as many are above 5 sigma as without.
+        Blur by the camera: ``halo.picture(n)`` is the image of a point, (2n+1, 2n+1), as in `crowdsource.psf.profiles.halo.Halo`.
+        Fluxes are raised with the 5 sigma limit, so that as many stars are above it as without the blur.
     stars : tuple of ndarray, shape (n,), optional
-        x, y (pixels) and flux (counts) of all stars, as where several images have the same; drawn when not given.
+        x, y (pixels) and flux (counts) of all stars, as when several images show the same stars; random when not given.
 
     Returns
     -------
@@ -104,23 +104,25 @@ def simulate_field(config=None, wcs=None, halo=None, stars=None):
     data = rng.poisson(np.maximum(counts, 0)*c.gain)/c.gain+rng.normal(0, c.readnoise/c.gain, c.shape)
     data, dq = read_out(c, data, rng)
     ivar = np.where(dq > 0, 0, pipeline_ivar(data, dq > 0, c.gain, c.readnoise))
-    header = _header(c, wcs or _plane(c))
+    header = _header(c, wcs or _tangent_wcs(c))
     log.info("%d stars, %d of them above 5 sigma, %d saturated pixels", len(x), (flux > flux5).sum(),
              (dq & SIMULATED.saturated > 0).sum())
     truth = _truth(x, y, flux, flux5, wcs or WCS(header))
     if nebula is not None:
         truth["nebulosity"] = nebula[tuple(np.clip(np.rint(v).astype(int), 0, n-1) for v, n in zip((y, x), c.shape))]
-    return Simulation(data.astype(np.float32), ivar.astype(np.float32), dq, truth, sky.astype(np.float32), psf, header, c)
+    return Simulation(data=data.astype(np.float32), ivar=ivar.astype(np.float32), dq=dq, truth=truth,
+                      sky=sky.astype(np.float32), psf=psf, header=header, config=c)
 
 
 def _truth(x, y, flux, flux5, wcs):
+    """Table of the stars, with signal to noise and positions on the sky."""
     ra, dec = wcs.all_pix2world(x, y, 0)
     columns = dict(x=x, y=y, flux=flux, snr=(5*flux/flux5).astype(np.float32), ra=ra, dec=dec)
     return Table(columns, meta=dict(FLUX5=flux5))
 
 
-def _plane(config):
-    """World coordinates of a field whose middle is at the configured position."""
+def _tangent_wcs(config):
+    """World coordinates of a field whose middle is at the configured position, by a gnomonic projection."""
     ny, nx = config.shape
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
@@ -131,7 +133,7 @@ def _plane(config):
 
 
 def _header(config, wcs):
-    """Header with what an observatory writes, and the configuration."""
+    """Header with the keywords of an observatory, and the configuration."""
     c = config
     header = wcs.to_header(relax=True)
     header.remove("MJDREF", ignore_missing=True)

@@ -1,4 +1,4 @@
-"""What a simulated field is made of."""
+"""Configuration of simulated fields."""
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -6,11 +6,12 @@ import numpy as np
 from ..core.errors import ConfigError
 
 EFFECTS = "nebula", "cosmic rays"
+"""Effects with random numbers of their own."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A star cluster with a Plummer profile on top of the field stars.
+    """A star cluster with a Plummer profile, in addition to the field stars.
 
     Attributes
     ----------
@@ -19,7 +20,7 @@ class Cluster:
     radius : float
         Plummer radius: half of the stars lie within it, pixels.
     stars : float
-        Expected number of its stars above 5 sigma.
+        Expected number of the cluster's stars above 5 sigma.
     """
     x: float
     y: float
@@ -27,7 +28,7 @@ class Cluster:
     stars: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
     """A simulated field.
 
@@ -36,23 +37,23 @@ class SimulationConfig:
     shape : tuple of int
         (ny, nx), pixels.
     stars : float
-        Expected number of field stars in the image above 5 sigma (isolated, on the bare sky).
+        Expected number of field stars in the image above 5 sigma (of an isolated star on the bare sky).
     slope : float
-        Stars per flux go as flux^-slope.
+        The number of stars per unit of flux is proportional to flux^-slope.
     faintest, brightest : float
-        Bounds of the fluxes, in units of the 5 sigma flux.
+        Smallest and largest flux, in units of the 5 sigma flux.
     saturated_stars : int
-        At least so many stars are saturated: the brightest ones are made brighter when there are fewer.
+        Least number of saturated stars: the brightest stars are made brighter where there are fewer.
     saturated_peaks : tuple of float
-        Their peaks are at least this high, in units of the saturation level: the brightest star's, and the last one's.
+        Least heights of their peaks, in units of the saturation level: of the brightest star, and of the last one.
     clusters : tuple of Cluster
-        On top of the field stars.
+        Star clusters, in addition to the field stars.
     fwhm, beta : float
-        Moffat profile at the middle of the image: full width at half maximum in pixels, power.
+        Moffat profile in the middle of the image: full width at half maximum in pixels, power.
     fwhm_gradient : tuple of float
         Relative change of the FWHM from the middle to the edge along x and y.
     ellipticity : tuple of float
-        Ellipticity along the axes at the right edge, and along the diagonals at the upper edge.
+        Ellipticity along the axes at the right edge, and along the diagonals at the upper edge; both are 0 in the middle.
     gain : float
         Electrons per count.
     readnoise : float
@@ -62,27 +63,27 @@ class SimulationConfig:
     sky_gradient : tuple of float
         Relative change of the sky over the image along x and y.
     nebulosity : float
-        Root mean square of a smooth random structure in the sky, counts.
+        Root mean square of smooth random structure in the sky, counts.
     nebulosity_scale : float
-        Its smallest scale, pixels.
+        Smallest scale of that structure, pixels.
     saturation : float
         Level at which pixels are clipped and flagged, counts.
     bad_columns : int
         Number of dead columns.
     nebula_area : float
-        Part of the image that local nebulae cover, filaments and clumps on top of the sky.
+        Part of the image that local nebulae cover: filaments and clumps in addition to the sky.
     nebula_peak : float
-        Their highest level, counts.
+        Highest level of the nebulae, counts.
     nebula_scales : tuple of float
-        Their finest and their coarsest structure, pixels.
+        Finest and coarsest scale of the nebulae, pixels.
     bleeding : float
-        Part of the charge above saturation that runs along its column and leaves a trail there.
+        Part of the charge above saturation that runs along its column and leaves a trail.
     cosmic_rays : float
         Expected number of cosmic rays.
     cosmic_rays_flagged : float
-        Part of them that is flagged.
+        Part of the cosmic rays that is flagged.
     rim : int
-        So many pixels along each edge are bad.
+        Width of the strip of bad pixels along each edge, pixels.
     zeropoint : float
         Magnitude of one count.
     position : tuple of float
@@ -90,7 +91,7 @@ class SimulationConfig:
     pixel_scale : float
         Arcseconds per pixel.
     seed : int
-        Of all random numbers.
+        Seed of all random numbers.
     """
     shape: tuple = (1024, 1024)
     stars: float = 6000.
@@ -126,7 +127,7 @@ class SimulationConfig:
 
 
 def checked(c):
-    """The same config, or an error that names the value out of range."""
+    """The same config; a ConfigError where a value is out of range."""
     rules = [
         (len(c.shape) == 2 and min(c.shape) >= 5, "shape must be two numbers of at least 5 pixels"),
         (c.stars >= 0, "stars must not be negative"),
@@ -151,13 +152,15 @@ def checked(c):
 
 
 def by_area(config, whole, names, given):
-    """A config of a smaller shape with its part of what a whole detector has of some things, but for what is given.
+    """A config in which numbers of things in the image are in proportion to its area.
 
     Parameters
     ----------
-    config, whole : SimulationConfig
+    config : SimulationConfig
+    whole : SimulationConfig
+        Of a whole detector.
     names : iterable of str
-        Fields that are numbers of things in the image.
+        Fields that are numbers of things.
     given : collection of str
         Fields that keep their values.
     """
@@ -166,6 +169,6 @@ def by_area(config, whole, names, given):
     return replace(config, **{n: type(number)(np.ceil(number*part)) for n, number in numbers.items()})
 
 
-def own_numbers(config, effect):
-    """A random generator of one effect alone, so that it changes nothing else of a field."""
+def generator_of(config, effect):
+    """Random generator of one effect alone: with or without the effect, the rest of a field is the same."""
     return np.random.default_rng((config.seed, EFFECTS.index(effect)+1))

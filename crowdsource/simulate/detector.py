@@ -1,9 +1,9 @@
-"""What a detector makes of the light, and what a pipeline says of it."""
+"""Effects of a simulated detector, and the flags and inverse variances that a pipeline gives."""
 import numpy as np
 from scipy import ndimage
 
 from ..core.flags import FlagDefinition, FlagTable
-from .config import own_numbers
+from .config import generator_of
 
 SIMULATED = FlagTable("simulated", [
     FlagDefinition(0, "saturated", "at the saturation level"),
@@ -13,22 +13,22 @@ SIMULATED = FlagTable("simulated", [
     FlagDefinition(4, "rim", "along the edge of the detector"),
 ])
 TRACK, DEPOSIT, SPREAD = 12., (1500., 0.7), 0.4
-"""Cosmic rays: mean length in pixels; electrons in a pixel of length, middle and scatter of the logarithm; pixels by which
-the charge spreads."""
+"""Cosmic rays: mean length, pixels; electrons for each pixel of length, their median and the scatter of their logarithm; spread
+of the charge, pixels."""
 STEPS = 8
-"""Steps in a pixel of a track."""
+"""Steps for each pixel of a track."""
 GROWN = 2
-"""Pixels by which the flags of trails and tracks are grown, as pipelines do."""
+"""Pixels by which the flags of trails and tracks reach farther than the charge, as those of pipelines do."""
 
 
 def read_out(config, data, rng):
-    """What comes out of a detector, with flags.
+    """The counts that a detector gives, with flags.
 
     Parameters
     ----------
     config : SimulationConfig
     data : ndarray, shape (ny, nx)
-        Counts with their noise, which may be above saturation.
+        Counts with noise; they may be above saturation.
     rng : numpy.random.Generator
 
     Returns
@@ -60,9 +60,9 @@ def read_out(config, data, rng):
 
 
 def with_cosmic_rays(config, data):
-    """Data with straight, sharp tracks of random charge, and where flags tell of them; some are not flagged."""
+    """Data with straight, sharp tracks of random charge, and which pixels are flagged as such; some tracks are not flagged."""
     c, (ny, nx) = config, config.shape
-    rng = own_numbers(c, "cosmic rays")
+    rng = generator_of(c, "cosmic rays")
     hits, flags = np.zeros(c.shape), np.zeros(c.shape, bool)
     for _ in range(rng.poisson(c.cosmic_rays)):
         length, angle = rng.exponential(TRACK), rng.uniform(0, 2*np.pi)
@@ -78,10 +78,10 @@ def with_cosmic_rays(config, data):
 
 
 def bled(data, level, part):
-    """Data whose charge above a level has run along the columns, and where there are trails.
+    """Data in which the charge above a level has run along the columns, and where its trails are.
 
-    The charge of each run of saturated pixels goes half up and half down, and fills pixel after pixel up to the level;
-    what reaches the edge is lost.
+    Half of the charge of adjacent saturated pixels of a column runs up and half runs down, and fills pixel after pixel up to the
+    level. Charge that reaches the edge is lost.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def bled(data, level, part):
     -------
     data : ndarray, shape (ny, nx)
     trails : ndarray of bool, shape (ny, nx)
-        Grown, with the saturated pixels themselves.
+        With the saturated pixels themselves and those within `GROWN` pixels.
     """
     out = np.minimum(data, level)
     for x in np.flatnonzero((data > level).any(axis=0)):
@@ -118,9 +118,9 @@ def _fill(pixels, charge, level):
 
 
 def pipeline_ivar(data, bad, gain, readnoise):
-    """Inverse variance as a pipeline derives it from the data: smoothed counts, at least the sky's, over the gain.
+    """Inverse variance as a pipeline derives it from the data: smoothed counts, but no less than the sky, over the gain.
 
-    The pixel's own count must not set its weight, or low pixels would weigh more and bias every flux.
+    Without smoothing, pixels that are low by chance would weigh more and bias every flux.
     """
     block = 64
     ny, nx = data.shape

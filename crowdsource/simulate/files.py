@@ -10,12 +10,13 @@ from ..io.atomic import atomic_path
 from . import SIMULATED
 
 KEPT_BITS = 7
+"""Bits of the mantissa that compressed inverse variances keep."""
 
 
 def write_simulation(sim, path, overwrite=False):
     """Write IMAGE, IVAR, DQ and TRUTH into one FITS file; a name that ends in ``.fz`` is tile-compressed.
 
-    Compression keeps whole counts and zeros exactly, inverse variances to a percent, and the truth in float32.
+    Compression keeps whole counts and zeros exactly, inverse variances to one per cent, and the truth as float32.
 
     Raises
     ------
@@ -29,8 +30,8 @@ def write_simulation(sim, path, overwrite=False):
         for name in truth.colnames:
             truth[name] = truth[name].astype(np.float32)
     data = np.round(sim.data).astype(np.int32) if compressed else sim.data
-    hdus = [_plane(data, sim.header, "IMAGE", compressed), _plane(sim.ivar, sim.header, "IVAR", compressed),
-            _plane(sim.dq.astype(np.int32), sim.header, "DQ", compressed), fits.BinTableHDU(truth, name="TRUTH")]
+    hdus = [_image_hdu(data, sim.header, "IMAGE", compressed), _image_hdu(sim.ivar, sim.header, "IVAR", compressed),
+            _image_hdu(sim.dq.astype(np.int32), sim.header, "DQ", compressed), fits.BinTableHDU(truth, name="TRUTH")]
     for bit in SIMULATED.definitions:
         hdus[2].header[f"DQBIT{bit.bit}"] = (bit.name, bit.description)
     first = [fits.PrimaryHDU()]
@@ -67,8 +68,8 @@ def read_simulation(path):
     return image, truth
 
 
-def _plane(array, header, name, compressed):
-    """An image HDU; compressed by Rice's method when integer, by rounding and gzip when floating."""
+def _image_hdu(array, header, name, compressed):
+    """An image HDU; integers are compressed by Rice's method, floats are rounded and compressed by gzip."""
     if not compressed:
         return fits.ImageHDU(array, header, name)
     options = dict(compression_type="RICE_1")
@@ -78,6 +79,6 @@ def _plane(array, header, name, compressed):
 
 
 def _rounded(array):
-    """Values to seven bits, which is better than a percent, in their dtype."""
+    """Values rounded to `KEPT_BITS` bits, which is better than one per cent."""
     mantissa, exponent = np.frexp(array)
     return np.ldexp(np.round(mantissa*2**KEPT_BITS)/2**KEPT_BITS, exponent).astype(array.dtype)

@@ -2,14 +2,14 @@
 import numpy as np
 from scipy import ndimage
 
-from .config import own_numbers
+from .config import generator_of
 
 EDGE = 12
-"""A local nebula's outline changes over the longer side of the image divided by this."""
+"""The scale of a local nebula's outline is the longer side of the image divided by this."""
 RIDGE = 0.3
-"""Width of a filament in standard deviations of the field whose zeros it follows."""
+"""Width of a filament, in standard deviations of the random field whose zeros it follows."""
 HAZE, FILAMENTS, CLUMPS = 0.15, 0.55, 0.3
-"""Parts of a local nebula's peak that are everywhere in it, along its filaments and in its clumps."""
+"""Parts of a local nebula's highest level: everywhere in it, along its filaments, and in its clumps."""
 SAMPLES = 3
 """Grid points in a scale of a random field."""
 
@@ -21,7 +21,7 @@ def draw_sky(config, rng):
     sky = c.sky*(1+c.sky_gradient[0]*u+c.sky_gradient[1]*v)
     if c.nebulosity <= 0:
         return sky
-    # made on twice the image so that it does not wrap around
+    # computed on twice the image's size, so that the structure is not periodic in it
     k = np.hypot(np.fft.fftfreq(2*ny)[:, None], np.fft.rfftfreq(2*nx)[None, :])
     amplitude = np.where(k > 0, np.maximum(k, 0.5/max(ny, nx))**-1.5, 0)*np.exp(-0.5*(k*c.nebulosity_scale)**2)
     wave = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(2*ny, 2*nx)))*amplitude, s=(2*ny, 2*nx))[:ny, :nx]
@@ -29,9 +29,9 @@ def draw_sky(config, rng):
 
 
 def draw_nebula(config):
-    """Local nebulae: patches with sharp filaments and clumps, exactly 0 elsewhere, counts; None when there are none.
+    """Local nebulae: patches with sharp filaments and clumps, counts, exactly 0 elsewhere; None when there are none.
 
-    Filaments follow the zeros of a random field that has structure at scales from the finest to the coarsest.
+    Filaments follow the zeros of a random field with structure from the finest to the coarsest scale.
 
     Returns
     -------
@@ -40,11 +40,11 @@ def draw_nebula(config):
     c = config
     if c.nebula_area == 0:
         return None
-    rng = own_numbers(c, "nebula")
+    rng = generator_of(c, "nebula")
     where = outline(c.shape, c.nebula_area, rng)
     fine, coarse = c.nebula_scales
     scales = np.geomspace(coarse, fine, 3)
-    # a spectrum that falls with frequency: each scale has half of the power of the next coarser one
+    # the spectrum falls with frequency: each scale has half of the power of the next coarser one
     web = sum(2**(-0.5*k)*random_field(c.shape, scale, rng) for k, scale in enumerate(scales))
     web = np.exp(-0.5*(web/(RIDGE*web.std()))**2)
     clumps = np.clip(0.5+0.5*random_field(c.shape, coarse/2, rng), 0, 1)
@@ -52,7 +52,7 @@ def draw_nebula(config):
 
 
 def outline(shape, area, rng):
-    """A plane that is 0 but in a few patches, where it rises smoothly to 1, (ny, nx), float32."""
+    """A plane that is 0 outside of a few patches and rises smoothly to 1 in them, (ny, nx), float32."""
     height = random_field(shape, max(shape)/EDGE, rng)
     shore = np.quantile(height, 1-area)
     rise = np.clip((height-shore)/(0.4*(height.max()-shore)), 0, 1)
@@ -60,7 +60,7 @@ def outline(shape, area, rng):
 
 
 def random_field(shape, scale, rng):
-    """White noise smoothed by a Gaussian, of zero mean and unit scatter, (ny, nx), float32."""
+    """White noise smoothed by a Gaussian of a scale in pixels, with mean 0 and standard deviation 1, (ny, nx), float32."""
     step = max(1., scale/SAMPLES)
     coarse = [int(np.ceil(length/step))+2 for length in shape]
     noise = ndimage.gaussian_filter(rng.normal(size=coarse), scale/step, mode="wrap").astype(np.float32)

@@ -1,22 +1,25 @@
-"""Stars of a simulated field: where they lie, how bright they are, and their image without noise."""
+"""Stars of a simulated field: their positions, their fluxes, and their image without noise."""
 import numpy as np
 
 from ..psf.base import pixel
 from ..psf.profiles.moffat import MoffatProfile, moffat
 
 NEAR = 5, 5
-"""Pixels within so many of the star's are integrated with so many points along each axis ..."""
+"""Distance from a star's pixel, pixels, within which pixels are integrated with this number of points along each axis."""
 MIDDLE = 4, 2
-"""... and those within so many FWHM with so many: past it a pixel's middle is right to 1e-5 of the flux."""
+"""The same for a distance in FWHM; beyond it the value in a pixel's middle is right to 1e-5 of the flux."""
 CHUNK_VALUES = 1_000_000
+"""Values of stamps that are computed at a time."""
 SMALL_STAMP, LARGE_STAMP = 51, 801
+"""Sides of the smallest and the largest stamps, pixels."""
 TRUNCATION = 0.002
+"""A star is below this part of the sky noise at the edge of its stamp, unless the stamp is of the largest size."""
 HALO_REACH = 400
-"""Pixels out to which a camera's halo is drawn."""
+"""Radius to which a camera's halo is drawn, pixels."""
 
 
 def true_psf(config):
-    """The field's profile: FWHM and ellipticity linear in the position."""
+    """The field's profile, whose FWHM and ellipticity are linear in the position."""
     c = config
     (gx, gy), (e1, e2) = c.fwhm_gradient, c.ellipticity
     coefficients = [[c.fwhm, c.fwhm*gx, c.fwhm*gy], [0, e1, 0], [0, 0, e2], [c.beta, 0, 0]]
@@ -31,7 +34,7 @@ def five_sigma_flux(config, psf, picture=None):
     config : SimulationConfig
     psf : MoffatProfile
     picture : ndarray, shape (m, m), m odd, optional
-        What the camera makes of a point.
+        The camera's image of a point.
     """
     c = config
     ny, nx = c.shape
@@ -60,9 +63,9 @@ def place_stars(config, flux5, peak, margin, rng):
     ----------
     config : SimulationConfig
     flux5, peak : float
-        Flux of an isolated star at 5 sigma, and what the middle pixel has of a star of unit flux.
+        Flux of an isolated star at 5 sigma, and the value of the middle pixel of a star of unit flux.
     margin : float
-        So far beyond the edges there are stars, pixels.
+        Width of the strip around the image in which there are stars too, pixels.
     rng : numpy.random.Generator
 
     Returns
@@ -92,7 +95,7 @@ def place_stars(config, flux5, peak, margin, rng):
 
 
 def stamp_sizes(config, psf, flux):
-    """Stamp sizes at whose edge a star is far below the sky noise, among few values."""
+    """Stamp sizes, out of a few, at whose edge a star is far below the sky noise."""
     c = config
     a = c.fwhm/(2*np.sqrt(2**(1/c.beta)-1))
     noise = np.sqrt(c.sky/c.gain+(c.readnoise/c.gain)**2)
@@ -103,7 +106,7 @@ def stamp_sizes(config, psf, flux):
 
 
 def star_stamps(parameters, fx, fy, size):
-    """Moffat stamps integrated over pixels: Gauss-Legendre points near the star, a pixel's middle far from it.
+    """Moffat stamps integrated over pixels: by Gauss-Legendre quadrature near the star, by the pixel's middle far from it.
 
     Parameters
     ----------
@@ -163,18 +166,18 @@ def render_stars(shape, psf, x, y, flux, size):
 
 
 def blurred(stars, picture):
-    """Stars as a camera shows them; the light stays the same but for what leaves the image.
+    """Stars blurred by a camera; light is conserved, except for what leaves the image.
 
     Parameters
     ----------
     stars : ndarray, shape (ny, nx)
     picture : ndarray, shape (m, m), m odd
-        What the camera makes of a point of unit flux.
+        The camera's image of a point of unit flux.
 
     Returns
     -------
     ndarray, shape (ny, nx)
     """
     from scipy.signal import oaconvolve  # heavy to import, and seldom needed
-    # what the transform makes of zeros may be just below
+    # rounding errors of the transform may be negative where there is no light
     return np.maximum(oaconvolve(stars, picture, mode="same"), 0)
