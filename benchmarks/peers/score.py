@@ -119,6 +119,8 @@ class Score:
         % found and number of stars in each of `BINS`.
     spurious : tuple of float
         % of rows above the 5 sigma flux, and from half of it to it.
+    checked : int
+        Rows above the 5 sigma flux that count.
     levels : dict of str to Level
     """
     rows: int
@@ -127,12 +129,15 @@ class Score:
     found: tuple
     stars: tuple
     spurious: tuple
+    checked: int
     levels: dict
 
 
 def values_of(table, name):
-    """A column as float64, NaN where it is masked; None where the table has none."""
-    return np.ma.filled(np.ma.asarray(table[name], dtype=np.float64), np.nan) if name in table.colnames else None
+    """A column as float64 without its unit, NaN where it is masked; None where the table has none."""
+    if name not in table.colnames:
+        return None
+    return np.ma.filled(np.ma.asarray(getattr(table[name], "value", table[name]), dtype=np.float64), np.nan)
 
 
 def matched(bounds, rows, flux):
@@ -208,7 +213,7 @@ def score(bounds, catalog):
             levels[name] = level(bounds, rows, star, match[star])
     return Score(rows=len(catalog), scale=scale, bad_errors=bad, found=tuple(percent(right[b]) for b in bins),
                  stars=tuple(int(b.sum()) for b in bins), spurious=tuple(percent(lone[row_counted & b]) for b in (bright, faint)),
-                 levels=levels)
+                 checked=int((row_counted & bright).sum()), levels=levels)
 
 
 def level(bounds, rows, star, row):
