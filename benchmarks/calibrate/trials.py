@@ -1,7 +1,7 @@
 """Fits of small calibration fields with one constant changed, and what they score.
 
-The fields are of other kinds and seeds than those of the README's table: `TRAINING` is what constants are derived from, `HELD_OUT`
-what they are checked on.
+The fields are of other kinds and seeds than those of the README's table: `TRAINING` is what constants are derived from,
+`HELD_OUT` what they are checked on.
 """
 import time
 from contextlib import contextmanager

@@ -6,6 +6,9 @@ from crowdsource import FitConfig
 
 FACTORS = 0.6, 0.8, 1.2, 1.5
 """Parts of its value at which each constant is tried, beside the value itself."""
+GROUPS = {"engine.solvers.confusion": "solve", "psf.base": "psf", "psf.refit.profile": "psf", "engine.catalog": "measure",
+          "engine.detection": "detect"}
+"""Groups in the file that are not called like the module."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Tuned:
 
     @property
     def name(self):
-        """Dotted name in data/calibration.toml: the section, or the last part of the module, and the attribute."""
-        return f"{self.owner.rpartition('.')[2]}.{self.attribute.lower()}"
+        """Dotted name in data/calibration.toml: the group and the attribute."""
+        return f"{GROUPS.get(self.owner, self.owner.rpartition('.')[2])}.{self.attribute.lower()}"
 
     @property
     def value(self):

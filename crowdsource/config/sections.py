@@ -2,6 +2,7 @@
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from ..core.calibration import calibration
 from ..core.errors import ConfigError
 from ..nebulosity.options import NebulosityConfig
 from ..nebulosity.options import rules as nebulosity_rules
@@ -41,10 +42,10 @@ class SkyConfig:
     estimator: object = "mean"
     clip: float = 3.
     block: int = 20
-    block_fwhm: float = 6.
+    block_fwhm: float = calibration.sky.block_fwhm
     global_passes: int = 2
-    first_block_fwhm: float = 10.
-    min_significance: float = 5.5
+    first_block_fwhm: float = calibration.sky.first_block_fwhm
+    min_significance: float = calibration.sky.min_significance
     min_good: float = 0.25
     smooth: int = 1
     keep: bool = False
@@ -92,20 +93,20 @@ class DetectConfig:
         Which pixels these are: "masked" (any with inverse variance 0) or "saturated" (only these have steep edges).
     """
     detector: object = "peaks"
-    threshold: float = 2.8
+    threshold: float = calibration.detect.threshold
     split: str = "chi2"
-    candidate: float = 2.
+    candidate: float = calibration.detect.candidate
     bright_pixel: float = 5/0.3
-    blend_ratio_first: float = 2.
-    blend_ratio: float = 0.015
+    blend_ratio_first: float = calibration.detect.blend_ratio_first
+    blend_ratio: float = calibration.detect.blend_ratio
     pixel_flux_ratio: float = 0.
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
     nodeblend_ratio: float = 1.
-    saturated_ratio: float = 0.1
+    saturated_ratio: float = calibration.detect.saturated_ratio
     saturated_reach: int = 4
     sharpness: float = 0.7
-    min_separation: float = 1.
+    min_separation: float = calibration.detect.min_separation
     edge: int = 1
     edge_of: str = "saturated"
 
@@ -157,8 +158,8 @@ class SolveConfig:
     cut_off: float = 0.1
     bright_size: int = 299
     max_stamp_pixels: int = 60_000_000
-    position_prior: float = 1.
-    error_prior: float = 1.
+    position_prior: float = calibration.solve.position_prior
+    error_prior: float = calibration.solve.error_prior
     tolerance: float = 3e-3
     search_tolerance: float = 3e-2
     max_iterations: int = 200
@@ -210,12 +211,12 @@ class CullConfig:
     keep_flux : float
         Sources brighter than this are never removed for being close to another; image units.
     """
-    min_significance: float = 2.
-    prune: float = 4.5
+    min_significance: float = calibration.cull.min_significance
+    prune: float = calibration.cull.prune
     prune_from: int = 2
-    search_share: float = 0.72
-    merge: float = 3.
-    min_separation: float = 1.
+    search_share: float = calibration.cull.search_share
+    merge: float = calibration.cull.merge
+    min_separation: float = calibration.cull.min_separation
     keep_flux: float = inf
 
 
@@ -265,7 +266,7 @@ class PSFConfig:
     """
     refit: bool = True
     settle_passes: int = 3
-    settle_fraction: float = 0.15
+    settle_fraction: float = calibration.psf.settle_fraction
     every: int = 2
     method: str = "fit"
     order: int = 2
@@ -277,11 +278,11 @@ class PSFConfig:
     stars_per_term: float = 10.
     expected_fwhm: float = 0.
     fwhm_factor: float = 1.25
-    min_snr: float = 20.
-    max_shift: float = 0.5
-    min_fracflux: float = 0.5
-    min_lbs_ratio: float = 0.2
-    max_spread: float = 4.
+    min_snr: float = calibration.psf.min_snr
+    max_shift: float = calibration.psf.max_shift
+    min_fracflux: float = calibration.psf.min_fracflux
+    min_lbs_ratio: float = calibration.psf.min_lbs_ratio
+    max_spread: float = calibration.psf.max_spread
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ class FitConfig:
     max_passes: int = 12
     prune_passes: int = 1
     stop_new: float = 20.
-    stop_fraction: float = 0.015
+    stop_fraction: float = calibration.fit.stop_fraction
     max_sources: int = 5_000_000
     sky: SkyConfig = field(default_factory=SkyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)

@@ -10,28 +10,30 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-COUNTING_LIMIT = 15.
+from ..core.calibration import calibration
+
+COUNTING_LIMIT = calibration.confusion.counting_limit
 """Isolated signal to noise above which sources are counted: such sources are found in any field that can be fitted at all."""
-TYPICAL_SLOPE, SLOPE_WEIGHT = 1.8, 30
+TYPICAL_SLOPE, SLOPE_WEIGHT = calibration.confusion.typical_slope, calibration.confusion.slope_weight
 """Power of the counts in a typical field, and the number of sources that has the same weight as this prior."""
-SLOPE_RANGE = 1.2, 2.6
+SLOPE_RANGE = calibration.confusion.slope_range
 """Smallest and largest power of the counts."""
 CELL = 64
 """Side of the cells in which sources are counted, pixels; counts include the eight neighbouring cells."""
 SAMPLE = 4
 """One in so many pixels along each axis is looked at to measure the good area of a cell."""
-CELL_WEIGHT = 4
+CELL_WEIGHT = calibration.confusion.cell_weight
 """Number of sources at which a cell's own count and the mean of the image have the same weight."""
-MAX_BLENDING = 4.
+MAX_BLENDING = calibration.confusion.max_blending
 """Largest ratio of a flux error with free neighbours to the isolated one that enters a mean."""
-KEPT_SHARE = 0.85
+KEPT_SHARE = calibration.confusion.kept_share
 """A star above this share of the bounds of detection and pruning is kept more often than not."""
-SPLIT_RATIO = 1.2
+SPLIT_RATIO = calibration.confusion.split_ratio
 """A companion of a bright star above this multiple of the blend ratio is split from it more often than not."""
-POSITION_SHARE = 0.71
+POSITION_SHARE = calibration.confusion.position_share
 """Noise of positions, in units of what all undetected light would cause: light far from a centre moves it most, and is the first
 to be detected as a source of its own."""
-EXTENT_GAIN, EXTENT_RANGE = 0.62, (-1., 4.)
+EXTENT_GAIN, EXTENT_RANGE = calibration.confusion.extent_gain, calibration.confusion.extent_range
 """Increase of the logarithm of the noise with each sigma of extent, and the range of extents in which it holds."""
 
 

@@ -1,11 +1,12 @@
 """Rules for removing sources: too faint, too close to a brighter one, off the image, or not significant."""
 import numpy as np
 
+from ..core.calibration import calibration
 from ..core.neighbours import pairs
 
 MARGIN = 8.
 """Sources farther off the image than this are removed, pixels."""
-MAX_POSITION_INFLATION = 2.5
+MAX_POSITION_INFLATION = calibration.cull.max_position_inflation
 """Largest ratio of a flux error with the position free to the one with the position known that counts for pruning; where the
 ratio is larger, the image hardly separates the source from its neighbours."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..config import DetectConfig
+from ..core.calibration import calibration
 from ..core.flags import ENGINE
 from ..core.matched_filter import MatchedFilter, local_maxima
 from ..core.neighbours import neighbours
@@ -21,7 +22,7 @@ MIN_FILLING, LARGEST_BLOB = 0.5, 61
 """Blobs of masked pixels that may hide a star fill at least this fraction of their box, and are at most so wide, pixels."""
 ADJACENT = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Steps up and to the right to the four adjacent pixels."""
-NEGATIVE_LIMIT = 3.
+NEGATIVE_LIMIT = calibration.detect.negative_limit
 """A peak whose own pixel is so many sigma below zero is no star: light around it has made it."""
 
 

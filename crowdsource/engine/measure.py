@@ -1,6 +1,7 @@
 """Measurements of sources on the neighbour-subtracted image."""
 import numpy as np
 
+from ..core.calibration import calibration
 from ..core.tiles import bands
 from ..cython_ext import measure as kernel
 from ..psf.base import CENTROID_SIZE, pixel
@@ -9,7 +10,7 @@ from .design import chunks_by_size
 SPREAD_SCALE = 1/16
 """Scale length of the disc that spread_model compares with, in FWHM (Desai et al. 2012)."""
 
-INNER_HALF_SIDE = 0.75
+INNER_HALF_SIDE = calibration.measure.inner_half_side
 """Half side of the inner box in which the extent of a source is its own, FWHM: farther out the light of others increases it."""
 
 

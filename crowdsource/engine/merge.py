@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.calibration import calibration
 from ..core.neighbours import neighbours
 from ..core.tiles import bands
 from ..cython_ext import merge as kernel
@@ -16,17 +17,17 @@ from ..psf.base import pixel
 from .cull import marginal_error, significant
 from .measure import boxes
 
-MIN_BLENDING = 2.5
+MIN_BLENDING = calibration.merge.min_blending
 """A source is tried where its marginal flux error exceeds its isolated one by this factor."""
-SAFE_SIGNIFICANCE = 12.
+SAFE_SIGNIFICANCE = calibration.merge.safe_significance
 """Sources of this significance, from the covariances, are not tried."""
-NEIGHBOUR_RADIUS = 1.3
+NEIGHBOUR_RADIUS = calibration.merge.neighbour_radius
 """Largest distance of the neighbours that are refitted, FWHM."""
-BOX_SIDE = 3.
+BOX_SIDE = calibration.merge.box_side
 """Side of the box of pixels that is fitted, FWHM."""
-MAX_NEIGHBOURS = 3
+MAX_NEIGHBOURS = calibration.merge.max_neighbours
 """Largest number of neighbours that are refitted."""
-N_STEPS, LARGEST_STEP = 4, 0.6
+N_STEPS, LARGEST_STEP = 4, calibration.merge.largest_step
 """Steps of the fit, and the largest shift in one of them, pixels."""
 CHUNK = 250
 """Number of sources that are one piece of work."""

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..core.calibration import calibration
 from ..core.neighbours import neighbours
 from . import stages
 from .confusion import extent_factor
@@ -12,13 +13,13 @@ from .merge import entangled, merged
 from .schedule import pruning_share
 from .state import PRUNE
 
-SAFE_SIGNIFICANCE = 2.
+SAFE_SIGNIFICANCE = calibration.prune.safe_significance
 """Sources this many times as significant as the bound stay, however extended: without them the residual would show them."""
-TYPICAL_EXTENT = -0.45
+TYPICAL_EXTENT = calibration.prune.typical_extent
 """Typical extent of an isolated star (sigma); larger values suggest an unresolved blend."""
-EXTENT_SHARE = 0.8
+EXTENT_SHARE = calibration.prune.extent_share
 """Extent measured over a whole stamp, which other stars' light increases, counts this much of one measured in the inner box."""
-COMPETITION_RADIUS = 1.5
+COMPETITION_RADIUS = calibration.prune.competition_radius
 """Sources within so many FWHM of each other compete: only the least significant of them is removed at a time."""
 
 

@@ -1,6 +1,7 @@
 """PSF stars: which sources show the PSF, and their stamps with neighbours removed."""
 import numpy as np
 
+from ..core.calibration import calibration
 from ..psf.base import StarStamps
 from .measure import boxes, measured
 
@@ -8,10 +9,10 @@ CANDIDATES = 2
 """So many times the wanted number of stars are measured."""
 FEW = 10
 """Fewer stars than this are not compared with each other."""
-MISFIT, MISFIT_FLOOR = 5., 0.03
+MISFIT, MISFIT_FLOOR = calibration.psf_stars.misfit, calibration.psf_stars.misfit_floor
 """Largest relative residual of a PSF star, in units of the median one, and a value below which it is always accepted; saturated
 stars exceed it."""
-SPREAD_FLOOR = 5e-4
+SPREAD_FLOOR = calibration.psf_stars.spread_floor
 """Differences of `spread_model` from the median below this are not significant: errors of the PSF cause them in bright stars."""
 
 

@@ -1,10 +1,11 @@
 """The schedule: which pass comes next, and what is due in it."""
+from ..core.calibration import calibration
 from ..nebulosity.options import DETECT
 from .state import LAST, PRUNE, SEARCH
 
 SETTLED_SKY = 0.01
 """A sky that changes by less than this, in units of a pixel's noise, has settled."""
-FALLING_CHI2 = 0.05
+FALLING_CHI2 = calibration.schedule.falling_chi2
 """A search goes on after a pass that removes more sources than it adds, if the mean chi2 fell by more than this fraction."""
 
 

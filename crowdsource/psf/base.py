@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.calibration import calibration
 from ..cython_ext import design as design_kernel
 
-MODEL_ERROR = 0.005
+MODEL_ERROR = calibration.psf.model_error
 """No PSF is known better than to this part of its light everywhere: in its refit pixels get no smaller errors."""
 CENTROID_SIZE = 19
 

@@ -1,11 +1,12 @@
 """Solver that counts the light of undetected stars as noise, beside that of the photons."""
 from dataclasses import replace
 
+from ...core.calibration import calibration
 from ...cython_ext import design as design_kernel
 from ..design import spread
 from .normal import gradient_step
 
-SETTLED = 0.1
+SETTLED = calibration.solve.settled
 """Iteration stops when the changes that are still expected are smaller than this, in units of the errors."""
 MAX_ITERATIONS = {1: 8, 3: 1}
 """Largest number of iterations, by the number of fitted parameters: where positions move, fluxes are fitted once more

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...core.calibration import calibration
 from ..base import MODEL_ERROR, pixel
 from ..grid import basis, coefficients, render, terms
 from ..model import FieldPSF
@@ -20,7 +21,7 @@ LARGEST = np.array([0.3, 0.1, 0.1, 0.5])
 ITERATIONS = 3
 SETTLED = np.array([0.01, 0.003, 0.003, 0.05])
 """No further iteration when fwhm (pixels), e1, e2 and beta change by less."""
-OUTLIER = 3.
+OUTLIER = calibration.psf.outlier
 NARROW = 2.3
 """Below so many pixels of FWHM interpolation between a star's pixels leaves ripples larger than what a core could mend."""
 DIRECT_CORE = 9
