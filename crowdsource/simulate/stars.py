@@ -53,10 +53,10 @@ def draw_stars(config, psf, rng):
     """
     ny, nx = config.shape
     peak = star_stamps(psf.at([nx/2], [ny/2]), np.zeros(1), np.zeros(1), 1)[0, 0, 0]
-    return place_stars(config, five_sigma_flux(config, psf), peak, 5*config.fwhm, rng)
+    return random_stars(config, five_sigma_flux(config, psf), peak, 5*config.fwhm, rng)
 
 
-def place_stars(config, flux5, peak, margin, rng):
+def random_stars(config, flux5, peak, margin, rng):
     """Positions and fluxes of stars of any profile.
 
     Parameters

@@ -46,13 +46,13 @@ OPTIONS = (
            help="inverse variances, when they are not beside the image under their own name; the HDU for a single CCD only"),
     Option("dq_plane", str, metavar="FILE[:HDU]",
            help="data-quality plane, when it is not beside the image under its own name; the HDU for a single CCD only"),
-    Option("wcutoff", not_negative, 0., help="pixels of less inverse variance are not used", metavar="WEIGHT"),
+    Option("wcutoff", not_negative, 0., help="pixels with an inverse variance up to this are not used", metavar="WEIGHT"),
     Option("core_size", odd, 9, "pixels", "odd side of the core, in which the refit corrects the PSF pixel by pixel", "SIZE"),
     Option("badpix", str, metavar="FILE",
            help="static masks of bad pixels: a file with an HDU for each CCD, or a file for each, with {ccd} for its name"),
-    Option("deblend_bright", flag, False, help="split blends near bright stars too"),
-    Option("galaxies_remove", str, help="names of galaxies that are left out", metavar="CATALOG"),
-    Option("galaxies_resize", str, help="names of galaxies, and their d25 or a factor on it", metavar="CATALOG"),
+    Option("deblend_bright", flag, False, help="split blends around bright stars too"),
+    Option("galaxies_remove", str, help="table with the names of galaxies to leave out", metavar="CATALOG"),
+    Option("galaxies_resize", str, help="table with names of galaxies and their new d25, or a factor on it", metavar="CATALOG"),
     Option("ccds", ccd_names, help="only these CCDs, as N4 S7; all when not given", metavar="CCD", several=True, chooses=True),
 )
 

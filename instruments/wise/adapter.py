@@ -51,14 +51,16 @@ def epoch(value):
 
 OPTIONS = (
     Option("band", band, None, help="1 or 2", metavar="BAND", positional=True),
-    Option("dir", str, ".", help="folder of the files, which lie in it or in NNN/COADD/; default here", metavar="DIR"),
-    Option("epoch", epoch, None, help="a time-resolved coadd, in the folder e%03d; its mask is that of fulldepth", metavar="N"),
-    Option("allow_missing", flag, False, help="go on without a number of exposures (n-u) or a mask (msk)"),
+    Option("dir", str, ".", metavar="DIR",
+           help="folder of the files, which are in it or in NNN/COADD/ below it; the working folder when not given"),
+    Option("epoch", epoch, metavar="N",
+           help="number of a time-resolved coadd, in the folder e%03d; the mask is that of fulldepth"),
+    Option("allow_missing", flag, False, help="go on without the number of all exposures (n-u) or the mask (msk)"),
     Option("psf_dir", str, help=f"folder of PSF models; ${PSF_VARIABLE}, or the built-in model, when not given", metavar="DIR"),
-    Option("psf_file", str, help="name of a PSF model in it, with {band} for the band; the base models when not given",
+    Option("psf_file", str, help="name of a PSF model in that folder, with {band} for the band; the base model when not given",
            metavar="NAME"),
     Option("refit_psf", flag, False, help="correct the PSF's central 9x9 pixels by the tile's stars"),
-    Option("release", str, "", help="goes into the detections' identifiers", metavar="NAME"),
+    Option("release", str, "", help="text at the end of the detections' names, unwise_detid", metavar="NAME"),
 )
 
 

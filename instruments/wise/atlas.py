@@ -1,4 +1,4 @@
-"""The tiles of the unWISE atlas: names, centres, and which of overlapping tiles a place belongs to."""
+"""The tiles of the unWISE atlas: names, centres, and to which of overlapping tiles a position belongs."""
 from functools import cache
 from importlib.resources import files
 
@@ -13,7 +13,7 @@ SIDE = 2048
 SCALE = 2.75/3600
 """Degrees per pixel at the centre."""
 REACH = 1.13
-"""No corner of a tile lies farther from its centre, degrees."""
+"""Upper bound of the distance of a tile's corners from its centre, degrees."""
 
 
 class Atlas:
@@ -30,7 +30,7 @@ class Atlas:
     def __init__(self, rows):
         exact = np.concatenate([np.arange(count)*step for _, count, step in rows])
         self.dec = np.concatenate([np.full(int(count), dec) for dec, count, _ in rows])
-        # headers give six digits, the names follow the centres themselves
+        # headers have six digits; names are made from the exact centres
         self.ra = np.round(exact, 6)
         tenths = np.floor(10*np.array([exact, self.dec])).astype(int)
         self.names = tuple(f"{a:04d}{'p' if d >= 0 else 'm'}{abs(d):03d}" for a, d in tenths.T)
@@ -46,7 +46,7 @@ class Atlas:
             When there is no such tile.
         """
         if name not in self._index:
-            raise InputError(f"{name!r} is no tile of the unWISE atlas: names are as 1866p257")
+            raise InputError(f"{name!r} is no tile of the unWISE atlas: names are written as 1866p257")
         return self._index[name]
 
     def pixels(self, tile, ra, dec):
@@ -72,7 +72,7 @@ class Atlas:
         return middle-np.degrees(xi)/SCALE, middle+np.degrees(eta)/SCALE
 
     def primary(self, tile, ra, dec):
-        """Which places belong to a tile: they lie farther from its edge than from that of any other.
+        """Which positions belong to a tile: they lie farther from its edge than from the edge of any other tile.
 
         Parameters
         ----------
@@ -92,12 +92,12 @@ class Atlas:
         for other in self._tree.query_ball_point(self._tree.data[tile], chord):
             if other != tile:
                 distance = edge_distance(*self.pixels(other, ra, dec))
-                # of equals the first has it
+                # the first tile has positions at equal distances
                 first &= (own > distance) | ((own == distance) & (tile < other))
         return first
 
     def owner(self, ra, dec):
-        """The tile each place belongs to, -1 for none.
+        """The tile to which each position belongs, -1 for none.
 
         Parameters
         ----------
@@ -109,13 +109,13 @@ class Atlas:
         ndarray of int, shape (n,)
         """
         near = self._tree.query_ball_point(_vectors(ra, dec), 2*np.sin(np.radians(REACH/2)))
-        place = np.repeat(np.arange(len(near)), [len(tiles) for tiles in near])
+        row = np.repeat(np.arange(len(near)), [len(tiles) for tiles in near])
         tile = np.array([t for tiles in near for t in sorted(tiles)], dtype=int)
-        distance = edge_distance(*self.pixels(tile, np.asarray(ra)[place], np.asarray(dec)[place]))
+        distance = edge_distance(*self.pixels(tile, np.asarray(ra)[row], np.asarray(dec)[row]))
         owner, best = np.full(len(near), -1), np.zeros(len(near))
-        for p, t, d in zip(place, tile, distance):
-            if d > best[p]:
-                owner[p], best[p] = t, d
+        for k, t, d in zip(row, tile, distance):
+            if d > best[k]:
+                owner[k], best[k] = t, d
         return owner
 
 

@@ -59,8 +59,8 @@ class WiseExposure(Exposure):
         image = read_image(ImageName(found["img-m"], None))
         shape, wcs = image.data.shape, image.wcs()
         if wcs is None or not covers(wcs, shape):
-            raise DataFileError(image.path, "has no celestial WCS that covers it and tells how the scans passed; fetch it again",
-                                image.hdu)
+            raise DataFileError(image.path, "has no celestial WCS for all of its pixels, which says how the scans passed; "
+                                "fetch it again", image.hdu)
         data, ivar = image.floats(), _plane(found["invvar-m"], shape).floats()
         seen = _counts(_plane(found["n-m"], shape))
         looked = seen if found["n-u"] is None else _counts(_plane(found["n-u"], shape))

@@ -12,7 +12,7 @@ from crowdsource.io.atomic import check_output
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SimulationConfig, draw_nebula, draw_sky
 from crowdsource.simulate.config import by_area, checked
-from crowdsource.simulate.stars import place_stars
+from crowdsource.simulate.stars import random_stars
 
 from .atlas import SIDE, atlas
 from .bits import MASK_BITS
@@ -136,7 +136,7 @@ def simulate_tile(path, detectors=(), overwrite=False, **changes):
     Raises
     ------
     ConfigError, InputError, InstrumentError, OutputError
-        When a value is out of range or not to be chosen, there is no such tile, detectors are asked for or a file exists.
+        When a value is out of range or is the survey's, there is no such tile, detectors are asked for or a file exists.
     """
     if detectors:
         raise InstrumentError(f"wise has no detectors {' '.join(detectors)}: leave them out, both bands are made")
@@ -166,7 +166,7 @@ def simulated(config, coadd):
     rng = np.random.default_rng(config.seed)
     wcs = WCS(tile_header(coadd, config.shape, 1))
     conditions = [conditions_of(PixelGrid(wcs, config.shape), band, rng) for band in BANDS]
-    x, y, flux = place_stars(config, conditions[0].flux5, conditions[0].stamp.max(), MARGIN, rng)
+    x, y, flux = random_stars(config, conditions[0].flux5, conditions[0].stamp.max(), MARGIN, rng)
     colour = rng.normal(COLOUR, COLOUR_SCATTER, len(x))
     light = flux, flux*10**(0.4*colour)
     log.info("%d stars", len(x))
