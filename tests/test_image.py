@@ -149,3 +149,8 @@ def test_nddata_of_any_uncertainty(uncertainty, ivar):
 def test_ccddata():
     image = Image.from_nddata(CCDData(DATA, unit="adu", uncertainty=StdDevUncertainty(np.full(SHAPE, 2.))))
     assert image.ivar[0, 0] == pytest.approx(0.25)
+
+
+def test_images_are_compared_by_identity():
+    one, two = (Image.from_arrays(np.ones((5, 6)), np.ones((5, 6))) for _ in range(2))
+    assert [one, two].index(two) == 1 and len({one, two}) == 2

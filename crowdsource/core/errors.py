@@ -13,6 +13,7 @@
 
 Every message says what was wrong, where, and what to do.
 """
+from importlib import import_module
 
 
 class CrowdsourceError(Exception):
@@ -104,8 +105,7 @@ def need(module, extra, purpose):
     MissingExtraError
         When the package is not installed.
     """
-    import importlib
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError as problem:
         raise MissingExtraError(module.partition(".")[0], extra, purpose) from problem
