@@ -28,7 +28,7 @@ from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 from crowdsource.simulate.survey import SurveyConfig
 from crowdsource.survey.objects import columns as sky_columns
 from crowdsource.survey.objects.average import USES, AverageConfig
-from crowdsource.survey.objects.match import AssociationConfig
+from crowdsource.survey.objects.association import AssociationConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
@@ -51,7 +51,7 @@ def columns():
 def sky_table(parts, ending=""):
     """Columns of objects or of their members; the band stands for its name."""
     return table(["column", "type", "unit", "UCD", "definition"],
-                 [[f"`{c.name}{ending if part is sky_columns.OF_BAND else ''}`", c.dtype, c.unit, c.ucd,
+                 [[f"`{c.name}{ending if part is sky_columns.BAND_COLUMNS else ''}`", c.dtype, c.unit, c.ucd,
                    c.description.format(band="the band", system="AB or Vega")] for part in parts for c in part])
 
 
@@ -272,8 +272,8 @@ PARTS = {
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
     "columns": columns,
-    "object_columns": lambda: sky_table((sky_columns.IDENTITY, sky_columns.MOTION, sky_columns.OF_BAND), "_*"),
-    "member_columns": lambda: sky_table((sky_columns.MEMBER,)),
+    "object_columns": lambda: sky_table((sky_columns.OBJECT_COLUMNS, sky_columns.MOTION_COLUMNS, sky_columns.BAND_COLUMNS), "_*"),
+    "member_columns": lambda: sky_table((sky_columns.MEMBER_COLUMNS,)),
     "uses": lambda: table(["`use`", "meaning"], USES.items()),
     "association": lambda: fields_table(AssociationConfig, "association."),
     "average": lambda: fields_table(AverageConfig, "average."),

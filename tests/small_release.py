@@ -7,10 +7,10 @@ import healpy
 import numpy as np
 from small_sky import FIELDS, detections
 
-from crowdsource.survey.exports.survey import Survey
-from crowdsource.survey.healpix import INDEX, INDEX_ORDER, Pixel, at_border, margin_order
+from crowdsource.survey.exports.release_reader import ReleaseReader
+from crowdsource.survey.healpix import SPATIAL_INDEX, SPATIAL_INDEX_ORDER, HealpixPixel, at_border, margin_order
 from crowdsource.survey.objects.columns import object_columns
-from crowdsource.survey.objects.objects import SkyConfig, catalogs_of, sky_of
+from crowdsource.survey.objects.pixel_objects import ObjectsConfig, image_calibrations, make_objects
 
 BANDS = (("g", "AB"), ("r", "AB"))
 ORDER, MARGIN = 7, 12.
@@ -25,13 +25,13 @@ class FakeSnapshot:
     """Rows in memory, as `crowdsource.survey.store.store.Snapshot` gives them."""
     number, margin_order = 3, margin_order(MARGIN)
 
-    def __init__(self, tables, sources):
-        self.tables, self.sources = tables, sources
-        index = np.concatenate([t[INDEX] for t in tables])
-        self.pixels = tuple(Pixel(ORDER, int(p)) for p in np.unique(index >> 2*(INDEX_ORDER-ORDER)))
+    def __init__(self, tables, images):
+        self.tables, self.images = tables, images
+        index = np.concatenate([t[SPATIAL_INDEX] for t in tables])
+        self.pixels = tuple(HealpixPixel(ORDER, int(p)) for p in np.unique(index >> 2*(SPATIAL_INDEX_ORDER-ORDER)))
 
     def read(self, pixel):
-        rows = [t[t[INDEX] >> 2*(INDEX_ORDER-ORDER) == pixel.number] for t in self.tables]
+        rows = [t[t[SPATIAL_INDEX] >> 2*(SPATIAL_INDEX_ORDER-ORDER) == pixel.number] for t in self.tables]
         groups = {}
         for r in rows:
             if len(r):
@@ -39,7 +39,7 @@ class FakeSnapshot:
         return [np.concatenate(g) for g in groups.values()]
 
     def read_border(self, pixel):
-        rows = [t[at_border(t[INDEX], pixel, self.margin_order)] for t in self.read(pixel)]
+        rows = [t[at_border(t[SPATIAL_INDEX], pixel, self.margin_order)] for t in self.read(pixel)]
         return [r for r in rows if len(r)]
 
 
@@ -59,11 +59,11 @@ class FakeRelease:
         return self._of(self._members, pixel)
 
     def _of(self, rows, pixel):
-        return rows[np.searchsorted(rows[INDEX], pixel.start):np.searchsorted(rows[INDEX], pixel.stop)]
+        return rows[np.searchsorted(rows[SPATIAL_INDEX], pixel.start):np.searchsorted(rows[SPATIAL_INDEX], pixel.stop)]
 
 
-class FakeSurvey(Survey):
-    """As `crowdsource.survey.exports.survey.Survey`."""
+class FakeSurvey(ReleaseReader):
+    """As `crowdsource.survey.exports.release_reader.ReleaseReader`."""
 
     def __init__(self, snapshot, release, store):
         self.snapshot, self.release, self.store = snapshot, release, store
@@ -92,15 +92,15 @@ def small_survey(stars=STARS, images=6):
             more["x"], more["word"], more["pair"] = rng.uniform(0, 100, n), b"star", rng.normal(size=(n, 2))
             rows = more
         tables.append(rows[rng.permutation(n)])
-    sources = SimpleNamespace(
+    images = SimpleNamespace(
         source=np.arange(images, dtype=np.int32), exposure=np.array([f"e{k}" for k in range(images)]),
         detector=np.array(["n1", "n2"]*3)[:images], band=np.array(["g", "r", "r"]*2)[:images], system=np.array(["AB"]*images),
         alive=np.ones(images, bool),
         mjd=55000.+np.arange(images), zeropoint=np.full(images, 22.5), pixel_scale=np.full(images, 0.25))
-    snapshot = FakeSnapshot(tables, sources)
-    objects, members, _ = sky_of([t for p in snapshot.pixels for t in snapshot.read(p)],
-                                 catalogs_of(sources, BANDS, sources.zeropoint), SkyConfig())
-    pixels = tuple(Pixel(ORDER, int(p)) for p in np.unique(np.concatenate([objects[INDEX], members[INDEX]])
-                                                          >> 2*(INDEX_ORDER-ORDER)))
+    snapshot = FakeSnapshot(tables, images)
+    made = make_objects([t for p in snapshot.pixels for t in snapshot.read(p)],
+                        image_calibrations(images, BANDS, images.zeropoint), ObjectsConfig())
+    index = np.concatenate([made.objects[SPATIAL_INDEX], made.members[SPATIAL_INDEX]])
+    pixels = tuple(HealpixPixel(ORDER, int(p)) for p in np.unique(index >> 2*(SPATIAL_INDEX_ORDER-ORDER)))
     snapshot.pixels = pixels
-    return FakeSurvey(snapshot, FakeRelease(pixels, objects, members), SimpleNamespace(path="store", snapshot=lambda: snapshot))
+    return FakeSurvey(snapshot, FakeRelease(pixels, made.objects, made.members), SimpleNamespace(path="store", snapshot=lambda: snapshot))

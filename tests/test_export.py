@@ -1,5 +1,4 @@
 """The commands export and cone, on a small survey in memory and, from catalogs on, on a real store."""
-import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -19,11 +18,11 @@ def survey(monkeypatch, tmp_path):
     """A `small_survey` that the commands find whatever the store's name."""
     survey = small_survey()
     store = SimpleNamespace(path="store", reading=nullcontext, snapshot=lambda number: survey.snapshot)
-    monkeypatch.setitem(sys.modules, "crowdsource.survey.store.store", SimpleNamespace(open_store=lambda path: store))
-    monkeypatch.setattr("crowdsource.survey.objects.release.open_release", lambda store, name: survey.release)
-    monkeypatch.setattr("crowdsource.survey.objects.release.releases", lambda store: ["dr1"])
-    for module in (export, cone):
-        monkeypatch.setattr(module, "Survey", lambda store, release: survey)
+    for module in (cone, export):
+        monkeypatch.setattr(module, "open_store", lambda path: store)
+        monkeypatch.setattr(module, "open_release", lambda store, name: survey.release)
+        monkeypatch.setattr(module, "ReleaseReader", lambda store, release: survey)
+    monkeypatch.setattr(cone, "releases", lambda store: ["dr1"])
     monkeypatch.chdir(tmp_path)
     return survey
 
@@ -73,11 +72,11 @@ def test_cone_writes_a_file(survey, tmp_path, capsys):
     assert main(["healpix", "cone", "s", *map(str, CENTRE), "1200", "--detections", "--out", "near.fits"]) == 0
     found = read_table(str(tmp_path/"near.fits"))
     assert capsys.readouterr().out == f"near.fits: {len(found)} rows\n" and len(found) > 300
-    assert set(found["exposure"].astype(str)) == set(survey.snapshot.sources.exposure)
+    assert set(found["exposure"].astype(str)) == set(survey.snapshot.images.exposure)
 
 
 def test_cone_asks_which_release(survey, monkeypatch, capsys):
-    monkeypatch.setattr("crowdsource.survey.objects.release.releases", lambda store: ["dr1", "dr2"])
+    monkeypatch.setattr(cone, "releases", lambda store: ["dr1", "dr2"])
     assert main(["healpix", "cone", "s", "45", "0", "5"]) == 2
     assert "name a release with --release, one of dr1, dr2" in capsys.readouterr().err
 

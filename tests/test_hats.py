@@ -14,14 +14,14 @@ from small_release import CENTRE, FakeSnapshot, FakeSurvey, small_survey
 
 from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.io.atomic_folder import atomic_folder
-from crowdsource.survey.exports.cone import select, write_rows_of
-from crowdsource.survey.exports.contents import DetectionRows, Objects
 from crowdsource.survey.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
-from crowdsource.survey.exports.hats import Hands, HatsConfig, export_hats, partitions
-from crowdsource.survey.exports.survey import Detections
-from crowdsource.survey.healpix import INDEX, INDEX_ORDER, Pixel, index_of
+from crowdsource.survey.exports.export_tables import DetectionTable, ObjectTable
+from crowdsource.survey.exports.hats import HatsConfig, TaskRunner, export_hats, partitions
+from crowdsource.survey.exports.release_reader import DetectionReader
+from crowdsource.survey.exports.table_files import select, write_tables
+from crowdsource.survey.healpix import SPATIAL_INDEX, SPATIAL_INDEX_ORDER, HealpixPixel, index_of
 from crowdsource.survey.objects.average import USES
-from crowdsource.survey.regions import Region, cone, overlapping, pixels, separation
+from crowdsource.survey.regions import Region, angular_distance, cone_region, overlapping, pixel_region
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 MAX_ROWS, MARGIN = 180, 10.
@@ -52,7 +52,7 @@ def properties(path):
 
 def files(catalog):
     """Rows of each file of a catalog, by pixel; the list of pixels is that of the files."""
-    listed = [Pixel(*map(int, line.split(","))) for line in (catalog/"partition_info.csv").read_text().split()[1:]]
+    listed = [HealpixPixel(*map(int, line.split(","))) for line in (catalog/"partition_info.csv").read_text().split()[1:]]
     found = {(catalog/"dataset"/p.path(".parquet")): p for p in listed}
     assert set(found) == set(catalog.rglob("Npix=*")) and listed == sorted(listed, key=lambda p: p.start)
     return {p: pq.ParquetFile(path).read() for path, p in found.items()}
@@ -70,7 +70,7 @@ def test_files_hold_all_rows_once_in_order(survey, out, name, identity):
     tables = files(out/name)
     assert max(map(len, tables.values())) <= MAX_ROWS and len({p.order for p in tables}) > 1
     for pixel, table in tables.items():
-        index, ids = (table[n].to_numpy() for n in (INDEX, identity))
+        index, ids = (table[n].to_numpy() for n in (SPATIAL_INDEX, identity))
         assert (np.lexsort((ids, index)) == np.arange(len(table))).all()
         assert pixel.start <= index[0] and index[-1] < pixel.stop
         assert (index == index_of(table["ra"].to_numpy(), table["dec"].to_numpy())).all()
@@ -86,7 +86,7 @@ def test_no_file_could_hold_more(out):
     counts = {p: len(t) for p, t in tables.items()}
     for pixel in tables:
         if pixel.order:
-            parent = Pixel(pixel.order-1, pixel.number//4)
+            parent = HealpixPixel(pixel.order-1, pixel.number//4)
             assert sum(n for p, n in counts.items() if parent.start <= p.start < parent.stop) > MAX_ROWS
 
 
@@ -98,7 +98,7 @@ def test_properties_are_complete(out):
     for name, kind in kinds.items():
         told = properties(out/name/"hats.properties")
         assert told["dataproduct_type"] == kind and all(told.values())
-        assert (told["hats_col_ra"], told["hats_col_dec"], told["hats_col_healpix"]) == ("ra", "dec", INDEX)
+        assert (told["hats_col_ra"], told["hats_col_dec"], told["hats_col_healpix"]) == ("ra", "dec", SPATIAL_INDEX)
         assert told == properties(out/name/"properties")
     assert float(properties(out/"objects_10arcs"/"hats.properties")["hats_margin_threshold"]) == MARGIN
     assert properties(out/"objects_10arcs"/"hats.properties")["hats_primary_table_url"] == "objects"
@@ -107,7 +107,7 @@ def test_properties_are_complete(out):
 @pytest.mark.parametrize("name, identity", CATALOGS.items())
 def test_margins_hold_what_is_near(out, name, identity):
     tables, margins = files(out/name), files(out/f"{name}_10arcs")
-    ra, dec, index, ids = (np.concatenate([t[n] for t in tables.values()]) for n in ("ra", "dec", INDEX, identity))
+    ra, dec, index, ids = (np.concatenate([t[n] for t in tables.values()]) for n in ("ra", "dec", SPATIAL_INDEX, identity))
     some = 0
     for pixel in tables:
         outside = (index < pixel.start) | (index >= pixel.stop)
@@ -138,7 +138,7 @@ def test_margin_files_have_the_schema_of_the_catalog(out):
 
 def test_columns_are_described(out):
     schema = pq.read_schema(out/"objects"/"dataset"/"_common_metadata")
-    assert schema.names[0] == INDEX
+    assert schema.names[0] == SPATIAL_INDEX
     assert schema.field("ra").metadata[b"unit"] == b"deg" and schema.field("ra").metadata[b"ucd"] == b"pos.eq.ra;meta.main"
     assert schema.field("flux_r").metadata[b"description"] == b"mean flux in r weighted by errors, AB nanomaggies"
     from astropy.io.votable import parse_single_table
@@ -161,7 +161,7 @@ def test_detections_are_those_of_the_catalogs_and_count_as_members(survey, out):
     source = stored["source"]
     assert table["exposure"].to_pylist() == [f"e{k}" for k in source]
     assert table["use"].to_pylist() == [USES[u] for u in members["use"]]
-    assert table["band"].to_pylist() == survey.snapshot.sources.band[source].tolist()
+    assert table["band"].to_pylist() == survey.snapshot.images.band[source].tolist()
     assert np.array_equal(table["mjd"].to_numpy(), 55000.+source)
 
 
@@ -190,7 +190,7 @@ def test_nested_detections_are_those_of_their_object(survey, nested):
             assert ids == of_object[name]
             rows += len(ids)
         ids = lists.field("detection_id").flatten().to_numpy()
-        index = members[INDEX][np.isin(members["detection_id"], ids)]
+        index = members[SPATIAL_INDEX][np.isin(members["detection_id"], ids)]
         across += np.sum((index < pixel.start) | (index >= pixel.stop))
     # some objects have detections on the other side of an edge, or none would be looked for there
     assert rows == np.sum(members["object_id"] >= 0) and across > 0
@@ -198,7 +198,7 @@ def test_nested_detections_are_those_of_their_object(survey, nested):
 
 def test_bytes_do_not_depend_on_the_run_or_the_hands(survey, out, tmp_path):
     with ThreadPoolExecutor(4) as executor:
-        export_hats(survey, tmp_path/"dr1", HatsConfig(max_rows=MAX_ROWS, margin=MARGIN), hands=Hands(executor))
+        export_hats(survey, tmp_path/"dr1", HatsConfig(max_rows=MAX_ROWS, margin=MARGIN), runner=TaskRunner(executor))
     assert checksums(tmp_path/"dr1") == checksums(out)
 
 
@@ -228,12 +228,12 @@ def test_rows_are_found_where_the_store_has_moved_them(survey, tmp_path):
     # an image that came later, and a pixel that has been divided
     late = survey.snapshot.tables[0].copy()
     late["source"], late["detection_id"] = len(survey.snapshot.tables), late["detection_id"]+(1 << 50)
-    newest = FakeSnapshot([*survey.snapshot.tables, late], survey.snapshot.sources)
+    newest = FakeSnapshot([*survey.snapshot.tables, late], survey.snapshot.images)
     newest.number = 4
-    moved = FakeSurvey(Gone(survey.snapshot.tables, survey.snapshot.sources), survey.release, None)
+    moved = FakeSurvey(Gone(survey.snapshot.tables, survey.snapshot.images), survey.release, None)
     moved.newest = newest
     moved.row_types = survey.row_types
-    before, after = Detections(survey), Detections(moved)
+    before, after = DetectionReader(survey), DetectionReader(moved)
     for pixel in survey.release.pixels[:4]:
         for border in (False, True):
             assert np.array_equal(before.rows(pixel, border=border).members, after.rows(pixel, border=border).members)
@@ -274,15 +274,15 @@ def test_values_that_make_no_sense(survey, tmp_path, values, message):
 
 def test_pixels_are_divided_where_they_hold_too_much():
     rng = np.random.default_rng(2)
-    leaves = [Pixel(3, k) for k in (5, 6, 7, 200)]
+    leaves = [HealpixPixel(3, k) for k in (5, 6, 7, 200)]
     index = {p: np.sort(rng.integers(p.start, p.stop, n)) for p, n in zip(leaves, (10, 20, 3000, 5))}
     found = partitions(leaves, [len(v) for v in index.values()], index.__getitem__, (1000, 20))
     every = np.sort(np.concatenate(list(index.values())))
     counts = [np.sum((every >= p.start) & (every < p.stop)) for p in found]
     assert sum(counts) == 3035 and max(counts) <= 1000 and min(counts) > 0
-    assert Pixel(3, 5) in found and Pixel(0, 3) in found and {p.order for p in found if p.start >= leaves[2].start} == {0, 4}
-    assert partitions(leaves, [len(v) for v in index.values()], index.__getitem__, (1000, 3))[2] == Pixel(3, 7)
-    assert overlapping(leaves, Pixel(4, 29)) == (Pixel(3, 7),) and overlapping(leaves, Pixel(1, 0)) == tuple(leaves[:3])
+    assert HealpixPixel(3, 5) in found and HealpixPixel(0, 3) in found and {p.order for p in found if p.start >= leaves[2].start} == {0, 4}
+    assert partitions(leaves, [len(v) for v in index.values()], index.__getitem__, (1000, 3))[2] == HealpixPixel(3, 7)
+    assert overlapping(leaves, HealpixPixel(4, 29)) == (HealpixPixel(3, 7),) and overlapping(leaves, HealpixPixel(1, 0)) == tuple(leaves[:3])
 
 
 @pytest.mark.parametrize("ra, dec, radius", [(*CENTRE, 900.), (45.2, 0.1, 30.), (405.2, 0.1, 200.), (10., 80., 5.)])
@@ -290,8 +290,8 @@ def test_cone_has_what_lies_within(survey, ra, dec, radius):
     for detections, all_rows in ((False, survey.release._objects), (True, np.concatenate(
             [t[["detection_id", "ra", "dec"]] for t in survey.snapshot.tables]))):
         name = "detection_id" if detections else "object_id"
-        inside = separation(ra, dec, all_rows["ra"], all_rows["dec"])*3600 <= radius
-        found = select(survey, cone(ra, dec, radius), detections)
+        inside = angular_distance(ra, dec, all_rows["ra"], all_rows["dec"])*3600 <= radius
+        found = select(survey, cone_region(ra, dec, radius), detections)
         assert np.array_equal(np.sort(found[name]), np.sort(all_rows[name][inside]))
         assert len(found) > 50 if radius == 900 else len(found) < 200
         assert str(found["ra"].unit) == "deg"
@@ -302,38 +302,38 @@ def test_cones_at_the_poles_and_at_zero():
     for ra, dec, radius in ((0., 90., 7200.), (30., -89.9, 3600.), (359.9999, 10., 600.), (100., 0., 648000.)):
         x = rng.normal(size=(20000, 3))*0.02+healpy.ang2vec(ra, dec, lonlat=True)
         ras, decs = healpy.vec2ang(x, lonlat=True)
-        rows = {INDEX: index_of(ras, decs), "ra": ras, "dec": decs}
+        rows = {SPATIAL_INDEX: index_of(ras, decs), "ra": ras, "dec": decs}
         dot = (x/np.linalg.norm(x, axis=1)[:, None])@healpy.ang2vec(ra, dec, lonlat=True)
         expected = np.degrees(np.arccos(np.clip(dot, -1, 1)))*3600 <= radius
-        assert np.array_equal(cone(ra, dec, radius).holds(rows), expected) and expected.sum() > 10
+        assert np.array_equal(cone_region(ra, dec, radius).contains_rows(rows), expected) and expected.sum() > 10
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda: cone(10, 91, 1), "no position 10, 91"), (lambda: cone(np.nan, 0, 1), "no position nan"),
-    (lambda: cone(0, 0, 0), "radius of 0"), (lambda: pixels(["5-3"]), "'5-3' is no pixel"),
-    (lambda: pixels(["0/12"]), "'0/12' is no pixel"), (lambda: pixels(["30/1"]), "order from 0 to 29")])
+    (lambda: cone_region(10, 91, 1), "no position 10, 91"), (lambda: cone_region(np.nan, 0, 1), "no position nan"),
+    (lambda: cone_region(0, 0, 0), "radius of 0"), (lambda: pixel_region(["5-3"]), "'5-3' is no pixel"),
+    (lambda: pixel_region(["0/12"]), "'0/12' is no pixel"), (lambda: pixel_region(["30/1"]), "order from 0 to 29")])
 def test_parts_of_the_sky_that_are_none(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
 
 
 def test_pixels_select_rows(survey, tmp_path):
-    region = pixels(["7/0", "9/17", "7/1"])
-    assert region.ranges == ((0, Pixel(7, 1).stop), (Pixel(9, 17).start, Pixel(9, 17).stop)) or len(region.ranges) == 1
-    index = survey.release._objects[INDEX]
+    region = pixel_region(["7/0", "9/17", "7/1"])
+    assert region.ranges == ((0, HealpixPixel(7, 1).stop), (HealpixPixel(9, 17).start, HealpixPixel(9, 17).stop)) or len(region.ranges) == 1
+    index = survey.release._objects[SPATIAL_INDEX]
     found = select(survey, region)
-    assert len(found) == np.sum(region.holds({INDEX: index})) > 20
+    assert len(found) == np.sum(region.contains_rows({SPATIAL_INDEX: index})) > 20
     export_hats(survey, tmp_path/"part", HatsConfig(max_rows=50), region=region)
     assert sum(map(len, files(tmp_path/"part"/"objects").values())) == len(found)
     with pytest.raises(ConfigError, match="has no objects there; choose another part of the sky"):
-        export_hats(survey, tmp_path/"none", region=pixels(["3/100"]))
+        export_hats(survey, tmp_path/"none", region=pixel_region(["3/100"]))
 
 
 @pytest.mark.parametrize("ending", ["fits", "parquet", "ecsv"])
 def test_single_files_hold_the_rows(survey, tmp_path, ending):
-    region = cone(*CENTRE, 900)
-    contents = [Objects(survey, region), DetectionRows(survey, region)]
-    written = write_rows_of(contents, tmp_path/f"part.{ending}")
+    region = cone_region(*CENTRE, 900)
+    contents = [ObjectTable(survey, region), DetectionTable(survey, region)]
+    written = write_tables(contents, tmp_path/f"part.{ending}")
     from crowdsource.io.tables import read_table
     names = [f"part.{ending}:OBJECTS", f"part.{ending}:DETECTIONS"] if ending == "fits" else [p.name for p, _ in written]
     for name, detections in zip(names, (False, True)):
@@ -343,13 +343,13 @@ def test_single_files_hold_the_rows(survey, tmp_path, ending):
         for column in ("_healpix_29", "ra", "calibrated_flux" if detections else "flux_r"):
             assert np.array_equal(np.asarray(found[column]), np.asarray(expected[column]), equal_nan=True), column
     with pytest.raises(OutputError, match="exists already"):
-        write_rows_of(contents, tmp_path/f"part.{ending}")
+        write_tables(contents, tmp_path/f"part.{ending}")
     with pytest.raises(OutputError, match=r"ends in \.fits, \.ecsv or \.parquet"):
-        write_rows_of(contents, tmp_path/"part.txt")
+        write_tables(contents, tmp_path/"part.txt")
 
 
 def test_maps_count_rows_and_tell_depth(survey, tmp_path):
-    coverage = coverage_of(Objects(survey), DetectionRows(survey))
+    coverage = coverage_of(ObjectTable(survey), DetectionTable(survey))
     assert coverage.objects.sum() == len(survey.release._objects) and coverage.detections.sum() == len(survey.release._members)
     names = write_maps(coverage, str(tmp_path/"m_"))
     assert [Path(n).name for n in names] == ["m_objects.fits", "m_detections.fits", "m_depth_g.fits", "m_depth_r.fits"]
@@ -367,7 +367,7 @@ def test_maps_count_rows_and_tell_depth(survey, tmp_path):
 
 def test_moc_is_the_cells_that_hold_anything(survey, tmp_path):
     mocpy = pytest.importorskip("mocpy", reason="needs mocpy")
-    coverage = coverage_of(Objects(survey), DetectionRows(survey))
+    coverage = coverage_of(ObjectTable(survey), DetectionTable(survey))
     write_moc(coverage, tmp_path/"moc.fits")
     moc = mocpy.MOC.load(tmp_path/"moc.fits", format="fits")
     assert moc.max_order == coverage.order
@@ -380,13 +380,13 @@ def test_moc_is_the_cells_that_hold_anything(survey, tmp_path):
 def test_moc_without_mocpy(survey, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mocpy", None)
     with pytest.raises(MissingExtraError, match=r"a MOC needs mocpy: pip install 'crowdsourcephoto\[sky\]'"):
-        write_moc(coverage_of(Objects(survey), DetectionRows(survey)), tmp_path/"moc.fits")
+        write_moc(coverage_of(ObjectTable(survey), DetectionTable(survey)), tmp_path/"moc.fits")
 
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_picture(survey, tmp_path, wide):
     from dataclasses import replace
-    coverage = coverage_of(Objects(survey), DetectionRows(survey))
+    coverage = coverage_of(ObjectTable(survey), DetectionTable(survey))
     if wide:
         cells = np.arange(0, 12 << 8, 7)
         coverage = replace(coverage, order=4, cells=cells, objects=cells % 11, detections=cells % 13, depth={"r": cells/100})
@@ -398,7 +398,7 @@ def test_picture(survey, tmp_path, wide):
 
 
 def test_regions_know_which_pixels_they_touch():
-    region = Region(((Pixel(5, 3).start, Pixel(5, 3).stop),))
-    assert region.covers(Pixel(5, 3)) and region.covers(Pixel(6, 12)) and not region.covers(Pixel(4, 0))
-    assert region.reaches(Pixel(4, 0)) and not region.reaches(Pixel(5, 4))
-    assert not cone(*CENTRE, 3600).covers(Pixel(INDEX_ORDER, int(index_of(np.array([45.]), np.array([0.]))[0])))
+    region = Region(((HealpixPixel(5, 3).start, HealpixPixel(5, 3).stop),))
+    assert region.contains_pixel(HealpixPixel(5, 3)) and region.contains_pixel(HealpixPixel(6, 12)) and not region.contains_pixel(HealpixPixel(4, 0))
+    assert region.overlaps(HealpixPixel(4, 0)) and not region.overlaps(HealpixPixel(5, 4))
+    assert not cone_region(*CENTRE, 3600).contains_pixel(HealpixPixel(SPATIAL_INDEX_ORDER, int(index_of(np.array([45.]), np.array([0.]))[0])))

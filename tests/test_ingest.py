@@ -15,7 +15,7 @@ from test_store import everything
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError
 from crowdsource.io.tables import write_catalog as write_table
-from crowdsource.survey.store.columns import Given
+from crowdsource.survey.store.columns import IngestOptions
 from crowdsource.survey.store.ingest import catalog_files, ingest, ingest_zero_points
 from crowdsource.survey.store.store import create_store, open_store
 
@@ -36,7 +36,7 @@ def plain_table(n=20, seed=0, **columns):
     return Table(dict(RA=150+rng.random(n)/10, DEC=rng.random(n)/10, FLUX_PSF=rng.random(n), ERR=rng.random(n)/10, **columns))
 
 
-MAP = Given(mapping=(("flux", "FLUX_PSF"), ("dflux", "err")), band="g")
+MAP = IngestOptions(mapping=(("flux", "FLUX_PSF"), ("dflux", "err")), band="g")
 
 
 def test_ingesting_again_changes_nothing(store, tmp_path):
@@ -58,7 +58,7 @@ def test_a_new_version_replaces_the_old_one(store, tmp_path):
     assert ingest(store, files).counts == {"unchanged": 2, "replaced": 1}
     snapshot = store.snapshot()
     found = everything(snapshot)
-    assert len(found) == 85 and snapshot.sources.alive.tolist() == [True, False, True, True]
+    assert len(found) == 85 and snapshot.images.alive.tolist() == [True, False, True, True]
     assert (found["ra"][found["source"] == 3] == new["ra"]).all()
     assert len(everything(open_store(store.path).snapshot(old.number))) == 90
 
@@ -69,9 +69,9 @@ def test_a_corrected_header_replaces_too(store, tmp_path):
     write_catalog(path, rows(30), "e", header=image_header("g", 26.))
     assert ingest(store, [path]).counts == {"replaced": 1}
     snapshot = store.snapshot()
-    assert snapshot.bands == ("g",) and snapshot.zero_points()[snapshot.sources.alive].tolist() == [26.]
+    assert snapshot.bands == ("g",) and snapshot.zero_points()[snapshot.images.alive].tolist() == [26.]
     assert len(everything(snapshot)) == 30
-    assert ingest(store, [path], Given(zeropoint=27.)).counts == {"replaced": 1}
+    assert ingest(store, [path], IngestOptions(zeropoint=27.)).counts == {"replaced": 1}
     assert store.snapshot().zero_points()[-1] == 27.
 
 
@@ -80,9 +80,9 @@ def test_an_exposure_of_several_detectors(store, tmp_path):
     header = image_header("", system="", BAND="z DECam SDSS c0004 9260.0 1520.0")
     path = write_catalog(tmp_path/"a.cat.fits", tables, "c4d_x", "decam", header)
     assert ingest(store, [path]).counts == {"new": 2}
-    sources = store.snapshot().sources
-    assert sources.exposure.tolist() == ["c4d_x"]*2 and sources.detector.tolist() == ["N4", "S7"]
-    assert sources.band.tolist() == ["z"]*2 and sources.system.tolist() == [""]*2 and sources.rows.tolist() == [30, 20]
+    images = store.snapshot().images
+    assert images.exposure.tolist() == ["c4d_x"]*2 and images.detector.tolist() == ["N4", "S7"]
+    assert images.band.tolist() == ["z"]*2 and images.system.tolist() == [""]*2 and images.rows.tolist() == [30, 20]
     tables["S7"] = rows(21, 3, image=5 << 7 | 8)
     write_catalog(path, tables, "c4d_x", "decam", header)
     assert ingest(store, [path]).counts == {"unchanged": 1, "replaced": 1}
@@ -95,8 +95,8 @@ def test_band_and_system_are_what_the_catalog_states(store, tmp_path):
     files.append(write_catalog(tmp_path/"3.cat.fits", rows(30, 3, image=3), "e3", "decam", header, MAGSYS=""))
     report = ingest(store, files)
     assert report.counts == {"new": 4} and report.rejects == {"no band is known": 30}
-    sources = store.snapshot().sources
-    assert sources.band.tolist() == ["W9", "N 964", "J", ""] and sources.system.tolist() == ["AB", "", "Vega", ""]
+    images = store.snapshot().images
+    assert images.band.tolist() == ["W9", "N 964", "J", ""] and images.system.tolist() == ["AB", "", "Vega", ""]
 
 
 def test_an_unknown_magnitude_system_is_told(store, tmp_path):
@@ -111,16 +111,16 @@ def test_tables_that_crowdsource_wrote_state_band_and_system(store, tmp_path, en
     record = dict(version="1", instrument="wise", exposure="1866p257w2", band="W2", mjd=57000., config="", inputs="", **system)
     write_table(table, tmp_path/f"a.{ending}", record)
     assert ingest(store, [tmp_path/f"a.{ending}"]).counts == {"new": 1}
-    sources = store.snapshot().sources
-    assert (sources.band[0], sources.system[0]) == ("W2", "AB" if system else "Vega")
+    images = store.snapshot().images
+    assert (images.band[0], images.system[0]) == ("W2", "AB" if system else "Vega")
 
 
 def test_wise(store, tmp_path):
     table = rows(30, image=9, columns=dict(band=np.full(30, 2, np.int16), coadd_id=np.full(30, "1866p257"),
                                            primary=np.arange(30) % 2 == 0))
     ingest(store, [write_catalog(tmp_path/"a.cat.fits", table, "1866p257w2e003", "wise", image_header("", system="Vega"))])
-    sources, found = store.snapshot().sources, everything(store.snapshot())
-    assert (sources.exposure[0], sources.band[0], sources.system[0]) == ("1866p257w2e003", "W2", "Vega")
+    images, found = store.snapshot().images, everything(store.snapshot())
+    assert (images.exposure[0], images.band[0], images.system[0]) == ("1866p257w2e003", "W2", "Vega")
     assert found["primary"].sum() == 15 and found["coadd_id"].tolist() == [b"1866p257"]*30 and found["band"].tolist() == [2]*30
 
 
@@ -131,8 +131,8 @@ def test_tables_of_other_programs(store, tmp_path, ending):
     table.write(path)
     report = ingest(store, [path], MAP)
     assert report.failed == [] and report.counts == {"new": 1}
-    found, sources = everything(store.snapshot()), store.snapshot().sources
-    assert (sources.exposure[0], sources.detector[0], sources.band[0]) == ("field", "", "g")
+    found, images = everything(store.snapshot()), store.snapshot().images
+    assert (images.exposure[0], images.detector[0], images.band[0]) == ("field", "", "g")
     assert (found["flux"] == table["FLUX_PSF"]).all() and (found["dflux"] == table["ERR"]).all()
     assert (found["dec"] == table["DEC"]).all() and found["good"].sum() == 15 and set(found["name"]) == {b"a star"}
     # 31 bits of SHA-256 of "field", and the row
@@ -146,9 +146,9 @@ def test_a_table_of_several_exposures(store, tmp_path, ending):
     table = plain_table(exposure=np.repeat(["a", "b"], 10), detector=np.tile([1, 2], 10), band=np.repeat(["g", "r"], 10),
                         mjd=np.repeat([57000., 57010.], 10), zeropoint=np.repeat([25., 26.], 10))
     table.write(path)
-    given = Given(mapping=MAP.mapping)
+    given = IngestOptions(mapping=MAP.mapping)
     assert ingest(store, [path], given).counts == {"new": 4}
-    s = store.snapshot().sources
+    s = store.snapshot().images
     assert list(zip(s.exposure, s.detector, s.band)) == [("a", "1", "g"), ("a", "2", "g"), ("b", "1", "r"), ("b", "2", "r")]
     assert s.mjd.tolist() == [57000., 57000., 57010., 57010.] and s.zeropoint.tolist() == [25., 25., 26., 26.]
     assert s.rows.tolist() == [5]*4 and len(np.unique(everything(store.snapshot())["detection_id"])) == 20
@@ -161,9 +161,9 @@ def test_pixel_scale_from_positions_where_no_header_tells(store, tmp_path):
     table = rows(50)
     path = tmp_path/"a.fits"
     Table({n: table[n] for n in ("x", "y", "ra", "dec", "flux", "dflux")}).write(path)
-    ingest(store, [path], Given(band="g"))
+    ingest(store, [path], IngestOptions(band="g"))
     # x, y are a plane's, ra and dec a sphere's: they differ by the cosine of half a field at most
-    assert store.snapshot().sources.pixel_scale[0] == pytest.approx(SCALE, rel=1e-4)
+    assert store.snapshot().images.pixel_scale[0] == pytest.approx(SCALE, rel=1e-4)
 
 
 def test_what_cannot_be_placed_is_told(store, tmp_path):
@@ -202,7 +202,7 @@ def test_identifiers_of_another_image_are_refused(store, tmp_path):
     assert "b.cat.fits: the identifiers of b r are those of a r" in report.failed[0][1]
     again = ingest(store, files[1:2])
     assert again.status == 2 and "the identifiers of b r are those of a r" in again.failed[0][1]
-    assert ingest(store, files[1:2], Given(mapping=(("detection_id", ""),))).counts == {"new": 1}
+    assert ingest(store, files[1:2], IngestOptions(mapping=(("detection_id", ""),))).counts == {"new": 1}
 
 
 def test_identifiers_that_are_none(store, tmp_path):
@@ -212,7 +212,7 @@ def test_identifiers_that_are_none(store, tmp_path):
     table["detection_id"][4] = 7 << 32
     mixed = write_catalog(tmp_path/"b.cat.fits", table, "b")
     report = ingest(store, [twice, mixed])
-    assert report.status == 2 and "stand in several rows" in report.failed[0][1]
+    assert report.status == 2 and "have the same identifier" in report.failed[0][1]
     assert "not those of one image" in report.failed[1][1]
 
 
@@ -254,7 +254,7 @@ def test_types_of_fits_columns(store, tmp_path):
     hdu = fits.BinTableHDU.from_columns(columns)
     hdu.header["TSCAL3"], hdu.header["TZERO3"] = 0.5, 3.
     hdu.writeto(path)
-    report = ingest(store, [path], Given(band="g"))
+    report = ingest(store, [path], IngestOptions(band="g"))
     assert report.failed == []
     found = everything(store.snapshot())
     assert found["u2"].tolist() == [1, 65535] and found["u8"].tolist() == [1, 2**64-1] and found["i1"].tolist() == [-128, 127]
@@ -298,9 +298,9 @@ def test_folders(tmp_path):
     with pytest.raises(DataFileError, match=r"is a folder without \*.cat.fits"):
         catalog_files([tmp_path/"empty"])
     with pytest.raises(ConfigError, match="no column colour is known"):
-        Given(mapping=(("colour", "c"),))
+        IngestOptions(mapping=(("colour", "c"),))
     with pytest.raises(ConfigError, match="give AB or Vega"):
-        Given(system="ST")
+        IngestOptions(system="ST")
 
 
 def test_two_ingests_at_once(store, tmp_path):
@@ -308,9 +308,9 @@ def test_two_ingests_at_once(store, tmp_path):
     run = [subprocess.Popen([sys.executable, "-c", PROGRAM, store.path, *order]) for order in (files, files[::-1])]
     assert [p.wait() for p in run] == [0, 0]
     snapshot = store.snapshot()
-    assert sorted(snapshot.sources.exposure[snapshot.sources.alive]) == sorted(f"e{k}" for k in range(16))
+    assert sorted(snapshot.images.exposure[snapshot.images.alive]) == sorted(f"e{k}" for k in range(16))
     ids = everything(snapshot)["detection_id"]
-    assert len(ids) == 1600 and len(np.unique(ids)) == 1600 and len(snapshot.sources) == 16
+    assert len(ids) == 1600 and len(np.unique(ids)) == 1600 and len(snapshot.images) == 16
     assert main(["healpix", "info", str(store.path), "--verify", "--quiet"]) == 0
 
 
@@ -331,7 +331,7 @@ def test_a_kill_loses_and_doubles_nothing(store, tmp_path):
     assert subprocess.run([sys.executable, "-c", PROGRAM, store.path, *files], check=False).returncode == 0
     snapshot = store.snapshot()
     found = everything(snapshot)
-    assert sorted(snapshot.sources.exposure) == sorted(f"e{k}" for k in range(16))
+    assert sorted(snapshot.images.exposure) == sorted(f"e{k}" for k in range(16))
     assert found["detection_id"].tolist() == [k+1 << 32 | r for k in range(16) for r in range(200)]
     assert main(["healpix", "info", str(store.path), "--verify", "--quiet"]) == 0
 
@@ -343,7 +343,7 @@ def test_the_commands(tmp_path, capsys):
     plain_table().write(tmp_path/"t.ecsv")
     line = ["healpix", "ingest", str(store), str(tmp_path/"t.ecsv"), "--map", "flux=FLUX_PSF", "dflux=ERR", "--band", "g"]
     assert main([*line, "--mjd", "57000"]) == 0
-    assert "1 files, 0 failed; sources: 1 new; 20 rows came in" in capsys.readouterr().out
+    assert "1 files, 0 failed; images: 1 new; 20 rows came in" in capsys.readouterr().out
     (tmp_path/"zp.csv").write_text("exposure,detector,zeropoint\nt,,24.5\n")
     assert main(["healpix", "ingest", str(store), "--zero-points", str(tmp_path/"zp.csv")]) == 0
     assert "zero points: version 1" in capsys.readouterr().out
@@ -363,11 +363,11 @@ def test_what_the_generic_command_wrote(store, tmp_path, ending):
     path = tmp_path/f"out.{ending}"
     assert main(["generic", write_fits(tmp_path/"field.fits", image, header), "--out", str(path), "--quiet"]) == 0
     assert ingest(store, [path]).failed == []
-    sources, found = store.snapshot().sources, everything(store.snapshot())
-    assert (sources.exposure[0], sources.band[0], sources.mjd[0]) == ("field", "r", 57828.25)
+    images, found = store.snapshot().images, everything(store.snapshot())
+    assert (images.exposure[0], images.band[0], images.mjd[0]) == ("field", "r", 57828.25)
     # from magnitudes in float32 where no header tells
-    assert sources.zeropoint[0] == pytest.approx(27.5, abs=2e-6) and sources.pixel_scale[0] == pytest.approx(0.26, rel=1e-4)
-    assert len(found) == sources.rows[0] >= 3 and sources.instrument[0] == "generic"
+    assert images.zeropoint[0] == pytest.approx(27.5, abs=2e-6) and images.pixel_scale[0] == pytest.approx(0.26, rel=1e-4)
+    assert len(found) == images.rows[0] >= 3 and images.instrument[0] == "generic"
     # 31 bits of SHA-256 of "field"
     assert (found["detection_id"] >> 32 == 0x606942b5).all()
 
@@ -376,7 +376,7 @@ def test_what_the_decam_command_wrote(store, tmp_path):
     path = write_exposure(tmp_path, ("N4",), band="z DECam SDSS c0004 9260.0 1520.0")
     assert main(["decam", path, "--out", str(tmp_path/"out.cat.fits"), "--quiet"]) == 0
     assert ingest(store, [tmp_path/"out.cat.fits"]).failed == []
-    sources = store.snapshot().sources
-    assert (sources.detector[0], sources.band[0], sources.zeropoint[0]) == ("N4", "z", 29.9)
+    images = store.snapshot().images
+    assert (images.detector[0], images.band[0], images.zeropoint[0]) == ("N4", "z", 29.9)
     # from 57828.26, half of 107 s later
-    assert sources.mjd[0] == pytest.approx(57828.26+53.5/86400, abs=1e-9) and sources.image[0] == 630780 << 7 | 7
+    assert images.mjd[0] == pytest.approx(57828.26+53.5/86400, abs=1e-9) and images.image[0] == 630780 << 7 | 7

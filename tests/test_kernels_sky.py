@@ -7,20 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdsource.core.errors import ConfigError
-from crowdsource.survey.objects.match import LINKS, AssociationConfig, Places, associate
+from crowdsource.survey.objects.association import REACH_IN_RADII, AssociationConfig, DetectionPositions, associate
 
 LINK = 1/3600
 """Of most tests, degrees."""
 
 
 def crowd(n, ra, dec, links, seed=1):
-    """Places spread over so many links around one."""
+    """Positions spread over so many links around one."""
     offset = np.random.default_rng(seed).uniform(-links/2, links/2, (n, 2))*LINK*3600
     return reference_sky.moved(np.full(n, ra), np.full(n, float(dec)), offset)
 
 
 def chain(n):
-    """Places along a meridian, each a bit less than a link from the next."""
+    """Positions along a meridian, each a bit less than a link from the next."""
     return np.full(n, 77.), 10+np.arange(n)*0.97*LINK
 
 
@@ -55,7 +55,7 @@ def halves(n, seed=2):
 
 
 def everywhere(n=500, seed=3):
-    """Places all over the sphere, the poles and ra 0 among them."""
+    """Positions all over the sphere, the poles and ra 0 among them."""
     rng = np.random.default_rng(seed)
     ra, dec = rng.uniform(0, 360, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
     ra[:6], dec[:6] = (0, 360, 0, 123, 359.9999999999, 1e-13), (0, 0, 90, -90, 89.9999999, -89.9999999)
@@ -257,16 +257,16 @@ def test_association_kernels_check_their_arguments():
 
 
 def some_places(ra, dec, seed=13, sources=5):
-    """`Places` with random weights, some of them none, and errors, some not known."""
+    """`DetectionPositions` with random weights, some of them none, and errors, some not known."""
     rng, n = np.random.default_rng(seed), len(ra)
     sigma = np.where(rng.random(n) < 0.1, np.nan, rng.uniform(0, 0.5, n))
     weight = np.where(rng.random(n) < 0.1, 0, rng.uniform(0.5, 2, n))
     weight[:1] = 1
-    return Places(ra, dec, sigma, weight, rng.integers(0, sources, n).astype(np.int32))
+    return DetectionPositions(ra, dec, sigma, weight, rng.integers(0, sources, n).astype(np.int32))
 
 
 def subset(places, chosen):
-    return Places(*(v[chosen] for v in vars(places).values()))
+    return DetectionPositions(*(v[chosen] for v in vars(places).values()))
 
 
 def told(found):
@@ -312,14 +312,14 @@ def test_what_is_far_away_does_not_matter(drawn, more):
     rng = np.random.default_rng(seed)
     near = some_places(*crowd(n, ra, dec, links, seed), seed)
     # a ring around it, and what has the same declination or the same right ascension farther away
-    angle, far = rng.uniform(0, 2*np.pi, more), (LINKS+links)*rng.choice([1.01, 1.5, 300.], more)
+    angle, far = rng.uniform(0, 2*np.pi, more), (REACH_IN_RADII+links)*rng.choice([1.01, 1.5, 300.], more)
     offset = np.stack([np.sin(angle), np.cos(angle)], axis=1)*far[:, None]
     others = some_places(*reference_sky.moved(np.full(more, ra), np.full(more, dec), offset), seed+1)
     # numbers may lie between the others', in the same order
     kept = np.sort(rng.permutation(n+more)[:n])
     order = np.empty(n+more, np.intp)
     order[kept], order[np.setdiff1d(np.arange(n+more), kept)] = np.arange(n), np.arange(n, n+more)
-    both = Places(*(np.concatenate(v)[order] for v in zip(vars(near).values(), vars(others).values())))
+    both = DetectionPositions(*(np.concatenate(v)[order] for v in zip(vars(near).values(), vars(others).values())))
     alone, within = associate(near, config(sigmas)), associate(both, config(sigmas))
     assert np.array_equal(told(within)[kept], told(alone), equal_nan=True)
     label = np.unique(within.owner[kept], return_inverse=True)[1]
@@ -351,12 +351,12 @@ def test_the_order_in_which_detections_come_does_not_matter(drawn):
 def test_in_a_crowd_without_end_nothing_beyond_the_reach_matters(ra, dec):
     # a strip several times as long as what may matter, each place linked to some others
     n, rng = 4000, np.random.default_rng(14)
-    offset = np.stack([rng.uniform(-2.5, 2.5, n), rng.uniform(-2.5*LINKS, 2.5*LINKS, n)], axis=1)
+    offset = np.stack([rng.uniform(-2.5, 2.5, n), rng.uniform(-2.5*REACH_IN_RADII, 2.5*REACH_IN_RADII, n)], axis=1)
     places = some_places(*reference_sky.moved(np.full(n, ra), np.full(n, dec), offset))
     found = associate(places, config(0.))
     some = np.flatnonzero(np.hypot(*offset.T) < 4)
     for i in some[::4]:
-        near = np.hypot(*(offset-offset[i]).T) < LINKS
+        near = np.hypot(*(offset-offset[i]).T) < REACH_IN_RADII
         part = associate(subset(places, near), config(0.))
         here = np.searchsorted(np.flatnonzero(near), i)
         assert near.sum() < n/2 and np.array_equal(told(part)[here], told(found)[i], equal_nan=True)
@@ -369,7 +369,7 @@ def test_associations_of_nothing():
 
 def test_associations_of_what_makes_no_objects():
     ra, dec = crowd(20, 10., 10., 5)
-    nothing = associate(Places(ra, dec, np.zeros(20), np.zeros(20), np.zeros(20, np.int32)), AssociationConfig())
+    nothing = associate(DetectionPositions(ra, dec, np.zeros(20), np.zeros(20), np.zeros(20, np.int32)), AssociationConfig())
     assert (nothing.owner == -1).all() and len(nothing.ra) == 0 and np.isnan(nothing.separation).all()
 
 

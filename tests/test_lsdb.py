@@ -6,8 +6,8 @@ import pytest
 from small_release import CENTRE, small_survey
 
 from crowdsource.survey.exports.hats import HatsConfig, export_hats
-from crowdsource.survey.healpix import INDEX
-from crowdsource.survey.regions import separation
+from crowdsource.survey.healpix import SPATIAL_INDEX
+from crowdsource.survey.regions import angular_distance
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it uses what pandas is about to drop
@@ -59,14 +59,14 @@ def test_nested_detections(survey, folder):
 @pytest.mark.parametrize("radius", [100., 900.])
 def test_cone_search(survey, folder, radius):
     objects = survey.release._objects
-    inside = separation(*CENTRE, objects["ra"], objects["dec"])*3600 <= radius
+    inside = angular_distance(*CENTRE, objects["ra"], objects["dec"])*3600 <= radius
     found = rows(lsdb.open_catalog(folder/"dr1").cone_search(*CENTRE, radius))
     assert sorted(found["object_id"]) == sorted(objects["object_id"][inside]) and inside.any()
 
 
 def matches(ra, dec, others_ra, others_dec):
     """Which of other positions is the nearest to each, -1 for none within `RADIUS`."""
-    distance = separation(ra[:, None], dec[:, None], others_ra[None], others_dec[None])*3600
+    distance = angular_distance(ra[:, None], dec[:, None], others_ra[None], others_dec[None])*3600
     nearest = distance.argmin(axis=1)
     return np.where(distance[np.arange(len(ra)), nearest] <= RADIUS, nearest, -1)
 
@@ -93,5 +93,5 @@ def test_match_with_a_shifted_copy_finds_all_partners_across_edges(survey, folde
 def test_index_is_the_one_that_lsdb_makes(folder):
     from hats.pixel_math.spatial_index import compute_spatial_index
     found = rows(lsdb.open_catalog(folder/"dr1"))
-    assert found.index.name == INDEX
+    assert found.index.name == SPATIAL_INDEX
     assert np.array_equal(found.index.to_numpy(), compute_spatial_index(found["ra"].to_numpy(), found["dec"].to_numpy()))

@@ -7,18 +7,18 @@ import pytest
 from small_sky import SCALE, catalogs, detections, sky
 
 from crowdsource.core.errors import ConfigError
-from crowdsource.survey.healpix import INDEX, index_of
+from crowdsource.survey.healpix import SPATIAL_INDEX, index_of
+from crowdsource.survey.objects.association import AssociationConfig
 from crowdsource.survey.objects.average import USES, AverageConfig
-from crowdsource.survey.objects.match import AssociationConfig
-from crowdsource.survey.objects.names import CHANGES, Earlier
-from crowdsource.survey.objects.objects import SkyConfig
+from crowdsource.survey.objects.identifiers import CHANGES, PreviousObjects
+from crowdsource.survey.objects.pixel_objects import ObjectsConfig
 
 ARCSEC = 1/3600
 FLOOR = AssociationConfig().error_floor
 
 
 def config(average=None, **association):
-    return SkyConfig(AssociationConfig(**association), AverageConfig(**(average or {})))
+    return ObjectsConfig(AssociationConfig(**association), AverageConfig(**(average or {})))
 
 
 def use_of(members):
@@ -225,15 +225,15 @@ def test_identifier_is_the_first_place_and_unique():
     stars = rng.uniform(-0.01, 0.01, (2, 300))
     objects, members, _ = sky([detections(k, stars[0]+rng.normal(0, 1e-6, 300), stars[1]) for k in range(3)])
     assert len(np.unique(objects["object_id"])) == len(objects)
-    near = np.abs(objects["object_id"]-objects[INDEX]) >> 24
+    near = np.abs(objects["object_id"]-objects[SPATIAL_INDEX]) >> 24
     assert np.mean(near == 0) > 0.95
     assert set(members["object_id"]) == set(objects["object_id"])
-    assert np.all(np.diff(objects[INDEX]) >= 0)
-    assert index_of(objects["ra"], objects["dec"]).tolist() == objects[INDEX].tolist()
+    assert np.all(np.diff(objects[SPATIAL_INDEX]) >= 0)
+    assert index_of(objects["ra"], objects["dec"]).tolist() == objects[SPATIAL_INDEX].tolist()
 
 
 def earlier_of(objects, members):
-    return Earlier(members[INDEX], members["detection_id"], members["object_id"], np.sort(objects["object_id"]))
+    return PreviousObjects(members[SPATIAL_INDEX], members["detection_id"], members["object_id"], np.sort(objects["object_id"]))
 
 
 def test_identifiers_are_carried_on():
@@ -289,6 +289,6 @@ def test_nothing_is_no_trouble():
     (dict(policy="best"), "choose one of flag, sum, nearest"), (dict(error_floor=0.), "error_floor must be positive")])
 def test_configurations_that_make_no_sense(values, told):
     with pytest.raises(ConfigError, match=told):
-        SkyConfig(AssociationConfig(**values)).checked()
+        ObjectsConfig(AssociationConfig(**values)).checked()
     with pytest.raises(ConfigError, match="clip"):
-        SkyConfig(average=AverageConfig(clip=0.)).checked()
+        ObjectsConfig(average=AverageConfig(clip=0.)).checked()

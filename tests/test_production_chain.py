@@ -34,8 +34,8 @@ def test_catalogs_come_into_the_store_and_its_release(survey, tmp_path, monkeypa
     told = capsys.readouterr().out
     # some were ingested before the last was fitted
     assert told.count("catalogs into the store: ") >= 3 and told.count("the release: ") == 1
-    sources = open_store(tmp_path/"store").snapshot().sources
-    assert len(set(sources.exposure)) == 5 and len(sources.exposure) == 6 and sum(sources.rows) > 0
+    images = open_store(tmp_path/"store").snapshot().images
+    assert len(set(images.exposure)) == 5 and len(images.exposure) == 6 and sum(images.rows) > 0
     release = open_release(open_store(tmp_path/"store"), "one")
     assert sum(n for n, _ in release.record["counts"]) > 0
     number = store.snapshot().number
@@ -52,7 +52,7 @@ def test_slices_ingest_and_leave_the_release_to_the_end(survey, tmp_path):
         report = running.Run(part_of_manifest(entries, k, 2), tmp_path/"out", RunOptions(), open_workers("threads", 1),
                              follow_up=replace(then, assemble=False))()
         assert report.status == 0 and not any("release" in line for line in report.lines)
-    assert len(open_store(tmp_path/"store").snapshot().sources.exposure) == 6
+    assert len(open_store(tmp_path/"store").snapshot().images.exposure) == 6
     report = running.Run(entries, tmp_path/"out", RunOptions(), open_workers("threads", 1), follow_up=then)()
     assert report.before == 6 and [line.split(":")[0] for line in report.lines] == ["the release"]
 
@@ -64,7 +64,7 @@ def test_catalogs_that_cannot_be_ingested_are_told(survey, tmp_path):
     report = running.Run(entries, out, RunOptions(), open_workers("threads", 1), follow_up=FollowUp(str(tmp_path/"store"), "one"))()
     # rows without a band are rejected by name in the store: it is no failure of the run
     assert report.status == 0
-    rejected = open_store(tmp_path/"store").snapshot().sources.rejected
+    rejected = open_store(tmp_path/"store").snapshot().images.rejected
     assert sum(rejected) > 0
 
 
@@ -79,7 +79,7 @@ def test_store_made_anew_gets_all_again(survey, tmp_path):
     assert go().lines and not go().lines
     shutil.rmtree(tmp_path/"store")
     create_store(tmp_path/"store")
-    assert go().lines and len(open_store(tmp_path/"store").snapshot().sources.exposure) == 2
+    assert go().lines and len(open_store(tmp_path/"store").snapshot().images.exposure) == 2
 
 
 def test_release_that_exists_gets_nothing_more(survey, tmp_path):

@@ -12,18 +12,20 @@ from small_sky import detections
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, DataFileError, OutputError, StoreError
-from crowdsource.survey.healpix import INDEX, Pixel, cells_around
-from crowdsource.survey.objects import release as module
-from crowdsource.survey.objects.match import AssociationConfig
-from crowdsource.survey.objects.objects import SkyConfig
-from crowdsource.survey.objects.release import assemble, neighbours, open_release, releases
-from crowdsource.survey.store.columns import Given
+from crowdsource.survey.healpix import SPATIAL_INDEX, HealpixPixel, cells_around
+from crowdsource.survey.objects import assemble as module
+from crowdsource.survey.objects.assemble import assemble
+from crowdsource.survey.objects.association import AssociationConfig
+from crowdsource.survey.objects.pixel_objects import ObjectsConfig
+from crowdsource.survey.objects.release import open_release, releases
+from crowdsource.survey.regions import pixels_with_cells
+from crowdsource.survey.store.columns import IngestOptions
 from crowdsource.survey.store.ingest import ingest
 from crowdsource.survey.store.store import create_store
 
 ARCSEC = 1/3600
 EXPOSURES = 6
-GIVEN = Given(system="AB", zeropoint=25.)
+GIVEN = IngestOptions(system="AB", zeropoint=25.)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def tables(tmp_path_factory):
         where = (stars+rng.normal(0, 0.07, stars.shape)*ARCSEC)[:, seen]
         rows = detections(k, where[0], where[1], flux=rng.uniform(1, 100, seen.sum()), dflux=1.5, dx=0.3, dy=0.3,
                           fwhm=rng.uniform(3, 7))
-        table = Table({n: rows[n] for n in rows.dtype.names if n not in (INDEX, "source")})
+        table = Table({n: rows[n] for n in rows.dtype.names if n not in (SPATIAL_INDEX, "source")})
         table["ra_error"] = table["dec_error"] = np.full(len(rows), 0.08)
         table["exposure"], table["detector"], table["band"], table["mjd"] = f"e{k}", "A", "gri"[k % 3], 55000.+k
         paths.append(folder/f"e{k}.fits")
@@ -71,7 +73,7 @@ def test_every_detection_has_an_object(first):
     rows = sum(len(t) for p in store.snapshot().pixels for t in store.snapshot().read(p))
     assert len(members) == rows and np.all(members["object_id"] >= 0)
     assert len(np.unique(objects["object_id"])) == len(objects) and set(members["object_id"]) == set(objects["object_id"])
-    assert objects["n_det"].sum() == len(members) and np.all(np.diff(objects[INDEX]) >= 0)
+    assert objects["n_det"].sum() == len(members) and np.all(np.diff(objects[SPATIAL_INDEX]) >= 0)
     assert release.record["uses"]["averaged"] == np.sum(members["use"] == 0)
     # 3000 stars seen in four of five images each, in a crowd with 1.2 of them in a square arcsecond of the radius' square
     assert 2500 < np.sum(objects["n_det"] >= 2) < 3000
@@ -94,25 +96,25 @@ def test_the_result_is_the_same_with_four_workers(first):
 
 def test_a_run_that_was_cut_off_is_gone_on_with(first, monkeypatch):
     store, release = first
-    made, real = [], module._make
+    made, real = [], module.make_pixel
 
     def cut_off(plan, folder, pixel):
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(pixel)
         return real(plan, folder, pixel)
-    monkeypatch.setattr(module, "_make", cut_off)
+    monkeypatch.setattr(module, "make_pixel", cut_off)
     with pytest.raises(KeyboardInterrupt):
         assemble(store, "cut")
     assert "cut" not in releases(store)
-    monkeypatch.setattr(module, "_make", lambda *a: made.append(a[2]) or real(*a))
+    monkeypatch.setattr(module, "make_pixel", lambda *a: made.append(a[2]) or real(*a))
     again = assemble(store, "cut")
     assert len(made) == len(release.pixels) and again.record["files"] == release.record["files"]
 
 
 def test_what_another_configuration_made_is_not_used(first, monkeypatch):
     store, release = first
-    real = module._make
+    real = module.make_pixel
     calls = []
 
     def cut_off(plan, folder, pixel):
@@ -120,9 +122,9 @@ def test_what_another_configuration_made_is_not_used(first, monkeypatch):
         if len(calls) == 3:
             raise KeyboardInterrupt
         return real(plan, folder, pixel)
-    monkeypatch.setattr(module, "_make", cut_off)
+    monkeypatch.setattr(module, "make_pixel", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        assemble(store, "other", SkyConfig(AssociationConfig(radius=0.2)))
+        assemble(store, "other", ObjectsConfig(AssociationConfig(radius=0.2)))
     monkeypatch.undo()
     assert assemble(store, "other").record["files"] == release.record["files"]
 
@@ -143,23 +145,23 @@ def test_previous_release_keeps_identifiers(first, tables, tmp_path):
 
 
 def test_neighbours_hold_all_that_is_near():
-    leaves = sorted([Pixel(3, n) for n in range(100, 140) if n != 120]+Pixel(3, 120).children(), key=lambda p: p.start)
-    pixel = Pixel(3, 121)
+    leaves = sorted([HealpixPixel(3, n) for n in range(100, 140) if n != 120]+HealpixPixel(3, 120).children(), key=lambda p: p.start)
+    pixel = HealpixPixel(3, 121)
     around = cells_around(pixel, 8)
-    found = neighbours(leaves, around, 8)
+    found = pixels_with_cells(leaves, around, 8)
     held = [p for p in leaves if np.any((around << 42 >= p.start) & (around << 42 < p.stop))]
-    assert found == held and Pixel(4, 481) in found and pixel not in found
+    assert found == held and HealpixPixel(4, 481) in found and pixel not in found
 
 
 def test_names_and_errors(first, tmp_path):
     store, release = first
-    assert open_release(store, "one").columns[0].name == INDEX and release.bands == (("g", "AB"), ("i", "AB"), ("r", "AB"))
+    assert open_release(store, "one").columns[0].name == SPATIAL_INDEX and release.bands == (("g", "AB"), ("i", "AB"), ("r", "AB"))
     with pytest.raises(OutputError, match="exists already"):
         assemble(store, "one")
     with pytest.raises(ConfigError, match="cannot be named"):
         assemble(store, "../one")
     with pytest.raises(ConfigError, match="make one with --margin 76"):
-        assemble(store, "wide", SkyConfig(AssociationConfig(radius=2.)))
+        assemble(store, "wide", ObjectsConfig(AssociationConfig(radius=2.)))
     with pytest.raises(DataFileError, match="choose one of .*one"):
         open_release(store, "none")
     with pytest.raises(DataFileError, match="make one with crowdsource healpix assemble"):

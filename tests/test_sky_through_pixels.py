@@ -54,13 +54,13 @@ def sky(tmp_path_factory):
 
 
 def test_what_headers_tell_of_images_reaches_the_store(sky):
-    sources = sky[0].sources
-    order = np.argsort(sources.exposure)
-    assert [str(v) for v in np.asarray(sources.band)[order]] == ["g", "r", "r"]
+    images = sky[0].images
+    order = np.argsort(images.exposure)
+    assert [str(v) for v in np.asarray(images.band)[order]] == ["g", "r", "r"]
     # the header has the start of an exposure of one second, the catalog the middle
-    np.testing.assert_allclose(np.asarray(sources.mjd)[order], [e[1]+0.5/86400 for e in EPOCHS], atol=1e-8)
-    np.testing.assert_allclose(np.asarray(sources.zeropoint)[order], [e[3] for e in EPOCHS], atol=1e-9)
-    np.testing.assert_allclose(np.asarray(sources.pixel_scale), SCALE, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(images.mjd)[order], [e[1]+0.5/86400 for e in EPOCHS], atol=1e-8)
+    np.testing.assert_allclose(np.asarray(images.zeropoint)[order], [e[3] for e in EPOCHS], atol=1e-9)
+    np.testing.assert_allclose(np.asarray(images.pixel_scale), SCALE, rtol=1e-6)
 
 
 def test_each_bright_star_is_one_object_of_three_detections(sky):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crowdsource.survey.sorting import STRIP, Tables, order_by, sorted_rows, taken
+from crowdsource.survey.sorting import STRIP, StackedTables, order_by, sorted_rows, take_rows
 
 LEAST, GREATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 FEW = st.sampled_from([LEAST, LEAST+1, -2049, -1, 0, 1, 2047, 2048, 1 << 57, GREATEST-1, GREATEST])
@@ -50,9 +50,9 @@ def test_what_is_no_order_is_refused():
     table = rows(3)
     for wrong in ([3], [-1]):
         with pytest.raises(ValueError, match="is no row of 3"):
-            taken([(table, np.arange(3))], np.array(wrong), ROW)
+            take_rows([(table, np.arange(3))], np.array(wrong), ROW)
         with pytest.raises(ValueError, match="is no row of 3"):
-            taken([(table, np.array(wrong))], np.array([0]), ROW)
+            take_rows([(table, np.array(wrong))], np.array([0]), ROW)
     with pytest.raises(ValueError, match="different tables"):
         kernel.Rows([(np.zeros((2, 4), np.int8), np.arange(2)), (np.zeros((2, 5), np.int8), np.arange(2))])
 
@@ -63,11 +63,11 @@ def test_rows_of_parts_in_an_order():
     parts = [(first, some), (second[::3], np.arange(10)), (first[:0], np.arange(0))]
     whole = np.concatenate([first[some], second[::3]])
     order = np.random.default_rng(3).permutation(14)
-    assert taken(parts, order, ROW).tobytes() == whole[order].tobytes()
+    assert take_rows(parts, order, ROW).tobytes() == whole[order].tobytes()
     assert sorted_rows(whole, whole["key"]).tobytes() == whole[np.argsort(whole["key"], kind="stable")].tobytes()
     wider = np.dtype([("name", "S5"), ("key", "i8"), ("flux", "f4")])
-    assert np.array_equal(taken(parts, order, wider)["name"], whole["name"][order])
-    assert not len(taken(parts, np.arange(0), ROW))
+    assert np.array_equal(take_rows(parts, order, wider)["name"], whole["name"][order])
+    assert not len(take_rows(parts, np.arange(0), ROW))
 
 
 @pytest.mark.parametrize("dtypes", [[], [ROW], [ROW, ROW], [ROW, OTHER, ROW], [OTHER, ROW, OTHER]])
@@ -76,7 +76,7 @@ def test_strips_hold_each_row_once_in_its_place(dtypes):
     keys = np.concatenate([t["key"] for t in tables]) if tables else np.zeros(0, np.int64)
     order = order_by(keys)[::2]
     found, seen = np.zeros(len(order), np.int64), np.zeros(len(order), int)
-    for at, part in Tables(tables).strips(order):
+    for at, part in StackedTables(tables).strips(order):
         assert len(part) <= STRIP
         found[at] = part["key"]
         seen[at] += 1

@@ -6,8 +6,8 @@ import pytest
 from small_catalogs import image_header, rows, write_catalog
 
 from crowdsource.core.errors import ConfigError, OutputError, StoreError
-from crowdsource.survey.healpix import INDEX, Pixel, at_border, index_of
-from crowdsource.survey.store import ledger
+from crowdsource.survey.healpix import SPATIAL_INDEX, HealpixPixel, at_border, index_of
+from crowdsource.survey.store import commit_log
 from crowdsource.survey.store.ingest import ingest
 from crowdsource.survey.store.store import create_store, open_store
 
@@ -36,7 +36,7 @@ def test_a_new_store_is_empty_and_says_what_it_is(tmp_path):
     assert (again.order, again.max_rows, again.margin, again.bands) == (6, 1000, 20., ("g", "r"))
     assert again.margin_order == store.margin_order == 12
     snapshot = again.snapshot()
-    assert (snapshot.number, snapshot.pixels, len(snapshot.sources), snapshot.bands) == (0, (), 0, ("g", "r"))
+    assert (snapshot.number, snapshot.pixels, len(snapshot.images), snapshot.bands) == (0, (), 0, ("g", "r"))
     assert snapshot.zero_points().tolist() == []
 
 
@@ -68,20 +68,20 @@ def test_rows_come_back_as_they_were(tmp_path):
         for name in table.colnames:
             wanted = np.asarray(getattr(table[name], "value", table[name]))
             assert own[name].dtype == wanted.dtype and (own[name] == wanted).all(), name
-        assert (own[INDEX] == index_of(own["ra"], own["dec"])).all()
+        assert (own[SPATIAL_INDEX] == index_of(own["ra"], own["dec"])).all()
 
 
 def test_ledger(tmp_path):
-    sources = filled(tmp_path)[0].snapshot().sources
-    assert sources.source.tolist() == [0, 1, 2, 3] and sources.rows.tolist() == [500]*4 and sources.alive.all()
-    assert sources.exposure.tolist() == ["exp0", "exp1", "exp2", "exp3"] and sources.band.tolist() == ["g", "r", "g", "r"]
-    assert sources.system.tolist() == ["AB"]*4 and sources.instrument.tolist() == ["generic"]*4
-    assert sources.mjd.tolist() == [57000.5]*4 and sources.zeropoint.tolist() == [25.]*4
-    assert sources.image.tolist() == [1, 2, 3, 4] and set(map(len, sources.checksum)) == {64}
+    images = filled(tmp_path)[0].snapshot().images
+    assert images.source.tolist() == [0, 1, 2, 3] and images.rows.tolist() == [500]*4 and images.alive.all()
+    assert images.exposure.tolist() == ["exp0", "exp1", "exp2", "exp3"] and images.band.tolist() == ["g", "r", "g", "r"]
+    assert images.system.tolist() == ["AB"]*4 and images.instrument.tolist() == ["generic"]*4
+    assert images.mjd.tolist() == [57000.5]*4 and images.zeropoint.tolist() == [25.]*4
+    assert images.image.tolist() == [1, 2, 3, 4] and set(map(len, images.checksum)) == {64}
     # of the header: 0.26 arcsec
-    assert sources.pixel_scale == pytest.approx(0.26, rel=1e-12)
+    assert images.pixel_scale == pytest.approx(0.26, rel=1e-12)
     with pytest.raises(AttributeError):
-        _ = sources.seeing
+        _ = images.seeing
 
 
 def test_segments_are_sorted_with_the_border_first(tmp_path):
@@ -91,13 +91,13 @@ def test_segments_are_sorted_with_the_border_first(tmp_path):
     for pixel in snapshot.pixels:
         group = snapshot.state.segments[pixel.order, pixel.number]
         for segment, (rows_,) in zip(group, [snapshot.read(pixel)] if len(group) == 1 else []):
-            border = at_border(rows_[INDEX], pixel, store.margin_order)
+            border = at_border(rows_[SPATIAL_INDEX], pixel, store.margin_order)
             assert segment.border == border.sum() and border[:segment.border].all()
-            assert (np.diff(rows_[INDEX][:segment.border]) >= 0).all() and (np.diff(rows_[INDEX][segment.border:]) >= 0).all()
-        assert all(((r[INDEX] >= pixel.start) & (r[INDEX] < pixel.stop)).all() for r in snapshot.read(pixel))
+            assert (np.diff(rows_[SPATIAL_INDEX][:segment.border]) >= 0).all() and (np.diff(rows_[SPATIAL_INDEX][segment.border:]) >= 0).all()
+        assert all(((r[SPATIAL_INDEX] >= pixel.start) & (r[SPATIAL_INDEX] < pixel.stop)).all() for r in snapshot.read(pixel))
         inner = np.concatenate(snapshot.read(pixel))
         border = np.concatenate(snapshot.read_border(pixel)) if snapshot.read_border(pixel) else inner[:0]
-        wanted = inner[at_border(inner[INDEX], pixel, store.margin_order)]
+        wanted = inner[at_border(inner[SPATIAL_INDEX], pixel, store.margin_order)]
         assert sorted(border["detection_id"]) == sorted(wanted["detection_id"])
         width += len(border)
     assert 0 < width < 400
@@ -110,7 +110,7 @@ def test_full_pixels_are_divided_and_stay_a_partition(tmp_path):
     assert all(a <= b for a, b in zip(stops, starts[1:]))
     sizes = [sum(map(len, snapshot.read(p))) for p in snapshot.pixels]
     assert sum(sizes) == 2000 and max(sizes) <= 200 and max(p.order for p in snapshot.pixels) > 6
-    assert (3, Pixel(3, int(index_of(150., 2.) >> 52)).number) in snapshot.state.split
+    assert (3, HealpixPixel(3, int(index_of(150., 2.) >> 52)).number) in snapshot.state.split
     assert len(everything(snapshot)) == len(np.unique(everything(snapshot)["detection_id"]))
 
 
@@ -148,10 +148,10 @@ def test_a_snapshot_is_frozen_while_somebody_reads(tmp_path):
 
 
 def test_a_state_read_from_a_checkpoint_is_that_of_the_log(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(ledger, "EVERY", 5)
+    monkeypatch.setattr(commit_log, "COMMITS_PER_CHECKPOINT", 5)
     store, _ = filled(tmp_path, n=18, each=30, order=4, max_rows=100)
     ingest(store, [write_catalog(tmp_path/"e0.cat.fits", rows(40, 99, image=1), "exp0", header=image_header("g"))])
-    again, fresh = open_store(store.path).state(), ledger.replay(store.path, store.root, 12)
+    again, fresh = open_store(store.path).state(), commit_log.replay(store.path, store.root, 12)
     assert again.checkpoint["number"] == 15 and fresh.checkpoint["number"] == 10
     assert sorted(p.name for p in (store.path/"log").glob("*.h5")) == ["000000000010.h5", "000000000015.h5"]
     path = store.path/again.checkpoint["path"]
@@ -160,20 +160,20 @@ def test_a_state_read_from_a_checkpoint_is_that_of_the_log(tmp_path, monkeypatch
     slow = open_store(store.path).state()
     assert "000000000015.h5: is not there or damaged" in caplog.text
     assert again.segments == slow.segments and again.split == slow.split and again.dead == slow.dead == {0}
-    assert (again.sources() == slow.sources()).all() and again.sha256 == slow.sha256
+    assert (again.ledger() == slow.ledger()).all() and again.sha256 == slow.sha256
     assert len(everything(open_store(store.path).snapshot())) == 17*30+40
 
 
 def test_damage_of_the_log_is_found_on_opening(tmp_path):
     store, _ = filled(tmp_path)
-    path = ledger.commit_path(store.path, 2)
+    path = commit_log.commit_path(store.path, 2)
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"rows":500', b'"rows":501'))
     with pytest.raises(StoreError, match=r"000000000002.json: its checksum"):
         open_store(store.path).snapshot()
     content = json.loads(whole)
     del content["sha256"]
-    path.write_bytes(ledger.signed({**content, "previous": "0"*64}))
+    path.write_bytes(commit_log.signed_json({**content, "previous": "0"*64}))
     with pytest.raises(StoreError, match="does not follow on commit 1"):
         open_store(store.path).snapshot()
     path.unlink()
@@ -187,6 +187,6 @@ def test_a_later_version_is_refused(tmp_path):
     store = create_store(tmp_path/"s")
     content = json.loads((store.path/"store.json").read_bytes())
     del content["sha256"]
-    (store.path/"store.json").write_bytes(ledger.signed({**content, "version": 2}))
+    (store.path/"store.json").write_bytes(commit_log.signed_json({**content, "version": 2}))
     with pytest.raises(StoreError, match="version 2, not crowdsource-store version 1"):
         open_store(store.path)

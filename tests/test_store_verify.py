@@ -5,7 +5,7 @@ import pytest
 from small_catalogs import image_header, rows, write_catalog
 
 from crowdsource.cli.main import main
-from crowdsource.survey.store import ledger
+from crowdsource.survey.store import commit_log
 from crowdsource.survey.store.ingest import ingest, ingest_zero_points
 from crowdsource.survey.store.store import LOCKS, create_store, open_store
 
@@ -13,7 +13,7 @@ from crowdsource.survey.store.store import LOCKS, create_store, open_store
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A store with a file of each kind: segments, rejects, zero points, a checkpoint, a release."""
-    monkeypatch.setattr(ledger, "EVERY", 3)
+    monkeypatch.setattr(commit_log, "COMMITS_PER_CHECKPOINT", 3)
     store = create_store(tmp_path/"s", bands=("g", "r"))
     for k in range(3):
         table, header = rows(40, k, image=k+1), image_header("grz"[k])
@@ -24,7 +24,7 @@ def store(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder/"a.h5").write_bytes(b"some objects")
     content = dict(files={"objects/a.h5": hashlib.sha256(b"some objects").hexdigest()})
-    (folder.parent/"release.json").write_bytes(ledger.signed(content))
+    (folder.parent/"release.json").write_bytes(commit_log.signed_json(content))
     return store
 
 
@@ -36,8 +36,8 @@ def told(capsys, *args):
 def test_info_tells_what_is_there(store, capsys):
     status, text = told(capsys, store.path)
     assert status == 0
-    assert "commit 4, order 5" in text and "rows: 80, rejected 40" in text and "sources: 3, and 0 that others replaced" in text
-    assert "band g: 1 sources, 40 rows, magnitudes AB, MJD 57000.500 to 57000.500" in text
+    assert "commit 4, order 5" in text and "rows: 80, rejected 40" in text and "images: 3, and 0 replaced ones" in text
+    assert "band g: 1 images, 40 rows, magnitudes AB, MJD 57000.500 to 57000.500" in text
     assert "rejected: 40 rows, band z is none of the store's" in text
     assert "zero points: 1 versions" in text and "releases: dr1" in text
 
@@ -45,7 +45,7 @@ def test_info_tells_what_is_there(store, capsys):
 def test_a_whole_store_has_no_problem(store, capsys):
     status, text = told(capsys, store.path, "--verify")
     # 4 commits, 2 segments, rejects, zero points, checkpoint, and the release's file
-    assert status == 0 and "10 files checked, 0 problems, 0 that nothing knows" in text
+    assert status == 0 and "10 files checked, 0 problems, 0 unknown files" in text
 
 
 def test_one_wrong_byte_in_any_file_is_found_and_named(store, capsys):

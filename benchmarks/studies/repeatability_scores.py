@@ -63,9 +63,9 @@ class Sky:
         x, y = wcs.all_world2pix(rows["ra"], rows["dec"], 0)
         source = rows["source"]
         joint = members["flux_error"]*rows["dflux_joint"]/rows["dflux"]
-        detections = dict(object=mine, band=np.array([BANDS.index(b) for b in snapshot.sources.band])[source], image=source,
+        detections = dict(object=mine, band=np.array([BANDS.index(b) for b in snapshot.images.band])[source], image=source,
                           use=members["use"], ok=members["ok"], flux=members["flux"], flux_error=members["flux_error"], x=x, y=y,
-                          joint=joint, error=np.sqrt(0.5*(rows["dx"]**2+rows["dy"]**2)), name=snapshot.sources.exposure[source])
+                          joint=joint, error=np.sqrt(0.5*(rows["dx"]**2+rows["dy"]**2)), name=snapshot.images.exposure[source])
         tx, ty, mags = truth
         true = dict(x=tx, y=ty, **{b: 10**(0.4*(22.5-m)) for b, m in mags.items()})
         return cls(objects, np.stack(wcs.all_world2pix(objects["ra"], objects["dec"], 0), 1), detections, true,

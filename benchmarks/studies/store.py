@@ -20,8 +20,10 @@ from astropy.io import fits
 
 from benchmarks.shared import table
 from crowdsource.engine.schema import columns_of
-from crowdsource.survey.healpix import INDEX
-from crowdsource.survey.store import ledger, records
+from crowdsource.survey.healpix import SPATIAL_INDEX
+from crowdsource.survey.store import commit_log
+from crowdsource.survey.store.commits import Commit, Segment
+from crowdsource.survey.store.ledger import LEDGER_COLUMNS, ledger_from_columns
 from crowdsource.survey.store.store import create_store, open_store
 
 CATALOGS, ROWS = 100, 20_000
@@ -81,13 +83,13 @@ def ingest(number=CATALOGS, rows=ROWS):
 
 
 def everything(store):
-    """All rows by identifier, without the numbers of sources, which follow the order of ingestion."""
+    """All rows by identifier, without the numbers of images, which follow the order of ingestion."""
     snapshot = open_store(store).snapshot()
     rows = np.concatenate([a for p in snapshot.pixels for a in snapshot.read(p)])
     rows = rows[np.argsort(rows["detection_id"])]
-    exposures = snapshot.sources.exposure[rows["source"]]
+    exposures = snapshot.images.exposure[rows["source"]]
     rows["source"] = 0
-    return rows.tobytes(), exposures.tolist(), INDEX
+    return rows.tobytes(), exposures.tolist(), SPATIAL_INDEX
 
 
 def killed(kills=100, seed=1):
@@ -138,7 +140,7 @@ def ingesting(store, files):
 
 
 def opening(commits=COMMITS):
-    """Print how long it takes to open a store of many commits with 50 sources and a segment each."""
+    """Print how long it takes to open a store of many commits with 50 images and a segment each."""
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(Path(folder, "store"))
         state = store.state()
@@ -147,21 +149,21 @@ def opening(commits=COMMITS):
         for _ in range(commits):
             first = state.count
             numbers = range(first, first+SOURCES_EACH)
-            columns = {n: [""]*SOURCES_EACH if t == "S" else [0]*SOURCES_EACH for n, t in records.SOURCE}
+            columns = {n: [""]*SOURCES_EACH if t == "S" else [0]*SOURCES_EACH for n, t in LEDGER_COLUMNS}
             names = [f"exposure_of_a_survey_{n:09d}" for n in numbers]
             columns.update(source=numbers, exposure=names, checksum=["0"*64]*SOURCES_EACH,
                            file=[f"/somewhere/in/a/folder/{n}.cat.fits" for n in names])
             number = state.number % 12288
-            added = records.Segment(f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", 5, number, 1, 0, first,
-                                   first+SOURCES_EACH-1, "0"*16, "0"*64)
+            added = Segment(path=f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", order=5, pixel=number, rows=1,
+                            border=0, first=first, last=first+SOURCES_EACH-1, schema="0"*16, sha256="0"*64)
             Path(store.path, added.path).parent.mkdir(parents=True, exist_ok=True)
-            state = ledger.write_commit(store.path, state, records.Commit((added,), sources=records.source_rows(columns)))
+            state = commit_log.write_commit(store.path, state, Commit(added=(added,), images=ledger_from_columns(columns)))
         start = time.perf_counter()
         snapshot = open_store(store.path).snapshot()
         opened = time.perf_counter()-start
-        lines = [[commits, len(snapshot.sources), f"{opened:.2f}", f"{time.perf_counter()-start:.2f}",
+        lines = [[commits, len(snapshot.images), f"{opened:.2f}", f"{time.perf_counter()-start:.2f}",
                   f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024:.0f}"]]
-        print(table(["commits", "sources", "opened in s", "with the ledger in s", "MB, of writing too"], lines))
+        print(table(["commits", "images", "opened in s", "with the ledger in s", "MB, of writing too"], lines))
 
 
 if __name__ == "__main__":

@@ -190,20 +190,20 @@ def backwards(survey):
 
 
 def associated(survey, config=None):
-    """The matcher of `crowdsource.survey.objects.match`.
+    """The matcher of `crowdsource.survey.objects.association`.
 
     Parameters
     ----------
     survey : Survey
-    config : crowdsource.survey.objects.match.AssociationConfig, optional
+    config : crowdsource.survey.objects.association.AssociationConfig, optional
 
     Returns
     -------
     ndarray, shape (n,), int
     """
-    from crowdsource.survey.objects.match import AssociationConfig, Places, associate
+    from crowdsource.survey.objects.association import AssociationConfig, DetectionPositions, associate
     weight = (TYPICAL_FWHM/survey.fwhm)**2
-    places = Places(survey.ra, survey.dec, survey.sigma, weight, survey.source)
+    places = DetectionPositions(survey.ra, survey.dec, survey.sigma, weight, survey.source)
     return associate(places, config or AssociationConfig()).owner
 
 

@@ -28,7 +28,7 @@ UNSIGNED = {(">i2", 2**15): "u2", (">i4", 2**31): "u4", (">i8", 2**63): "u8", ("
 
 @dataclass(frozen=True)
 class HduSpan:
-    """An HDU's place in a file.
+    """Where an HDU lies in a file, and its header.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class HduSpan:
         return fits.Header.fromstring(self.text)
 
 
-def scan(path):
+def locate_hdus(path):
     """Where the HDUs of a file lie.
 
     Parameters
@@ -90,26 +90,26 @@ def scan(path):
     DataFileError
         When it cannot be read, is no FITS, or is cut off.
     """
-    path, parts = Path(path), []
+    path, hdus = Path(path), []
     try:
         with open(path, "rb") as file:
             length = file.seek(0, 2)
             place = 0
-            while place < length and (text := _header(file, place, path, len(parts))) is not None:
+            while place < length and (text := _header(file, place, path, len(hdus))) is not None:
                 start = place+-(-len(text)//BLOCK)*BLOCK
-                part = _part(text, place, start)
-                if start+part.size > length:
-                    raise DataFileError(path, SHORT, part.name or len(parts))
-                parts.append(part)
-                place = start+-(-part.size//BLOCK)*BLOCK
+                hdu = _span(text, place, start)
+                if start+hdu.size > length:
+                    raise DataFileError(path, SHORT, hdu.name or len(hdus))
+                hdus.append(hdu)
+                place = start+-(-hdu.size//BLOCK)*BLOCK
     except (OSError, ValueError) as problem:
         if isinstance(problem, DataFileError):
             raise
         raise DataFileError(path, f"cannot be read ({getattr(problem, 'strerror', None) or problem}); check the name, its "
                             "permissions, and that it is FITS") from problem
-    if not parts:
+    if not hdus:
         raise DataFileError(path, "is empty; fetch it again")
-    return parts
+    return hdus
 
 
 def _header(file, place, path, number):
@@ -129,13 +129,13 @@ def _header(file, place, path, number):
     raise DataFileError(path, SHORT, number)
 
 
-def _part(text, begin, start):
+def _span(text, begin, start):
     """An HDU from its header; the size of its data by the FITS standard 4.0, equations 1 and 2."""
-    part = HduSpan("", text, begin, start, 0)
-    number = part.number
+    hdu = HduSpan("", text, begin, start, 0)
+    number = hdu.number
     axes = [number(f"NAXIS{k+1}") for k in range(number("NAXIS"))]
     size = abs(number("BITPIX"))//8*number("GCOUNT", 1)*(number("PCOUNT")+math.prod(axes)) if axes else 0
-    return replace(part, name=part.string("EXTNAME").upper(), size=size)
+    return replace(hdu, name=hdu.string("EXTNAME").upper(), size=size)
 
 
 def _cards(text):
@@ -143,13 +143,13 @@ def _cards(text):
     return {text[k:k+8].rstrip(): text[k+10:k+CARD] for k in range(0, len(text), CARD) if text[k+8:k+9] == "="}
 
 
-def digest(path, parts, *more):
+def hdu_checksum(path, hdus, *more):
     """SHA-256 over the bytes of HDUs and over further bytes.
 
     Parameters
     ----------
     path : path-like
-    parts : iterable of HduSpan
+    hdus : iterable of HduSpan
     more : bytes
 
     Returns
@@ -158,9 +158,9 @@ def digest(path, parts, *more):
     """
     total = hashlib.sha256()
     with open(path, "rb") as file:
-        for part in parts:
-            file.seek(part.begin)
-            left = part.start+part.size-part.begin
+        for hdu in hdus:
+            file.seek(hdu.begin)
+            left = hdu.start+hdu.size-hdu.begin
             while left and (piece := file.read(min(left, 1 << 22))):
                 total.update(piece)
                 left -= len(piece)
@@ -195,25 +195,25 @@ class FitsColumn:
     zero: float = 0
 
 
-def fields(part):
+def table_fields(hdu):
     """The columns of a table that can be read.
 
     Parameters
     ----------
-    part : HduSpan
+    hdu : HduSpan
 
     Returns
     -------
     list of FitsColumn
     """
     out, offset = [], 0
-    for k in range(1, part.number("TFIELDS")+1):
-        repeat, code = re.match(r"\s*(\d*)([A-Z])", part.string(f"TFORM{k}")).groups()
+    for k in range(1, hdu.number("TFIELDS")+1):
+        repeat, code = re.match(r"\s*(\d*)([A-Z])", hdu.string(f"TFORM{k}")).groups()
         repeat = int(repeat or 1)
         width = -(-repeat//8) if code == "X" else repeat*WIDTHS[code]
-        name = part.string(f"TTYPE{k}", f"col{k}").strip()
+        name = hdu.string(f"TTYPE{k}", f"col{k}").strip()
         if code in TYPES and width:
-            out.append(_field(name, code, repeat, offset, (part.number(f"TSCAL{k}", 1), part.number(f"TZERO{k}"))))
+            out.append(_field(name, code, repeat, offset, (hdu.number(f"TSCAL{k}", 1), hdu.number(f"TZERO{k}"))))
         offset += width
     return out
 
@@ -229,13 +229,13 @@ def _field(name, code, repeat, offset, scaling):
     return FitsColumn(name, code, raw, np.dtype((read, shape)), offset, scale, zero)
 
 
-def read_fields(path, part, wanted, out):
+def read_fields(path, hdu, wanted, out):
     """Fill columns of a structured array from a table.
 
     Parameters
     ----------
     path : path-like
-    part : HduSpan
+    hdu : HduSpan
     wanted : iterable of (FitsColumn, str)
         Columns and their names in `out`.
     out : ndarray, shape (rows,)
@@ -246,12 +246,12 @@ def read_fields(path, part, wanted, out):
     DataFileError
         When the file has become shorter.
     """
-    width, rows = part.number("NAXIS1"), part.number("NAXIS2")
+    width, rows = hdu.number("NAXIS1"), hdu.number("NAXIS2")
     with open(path, "rb") as file:
-        file.seek(part.start)
+        file.seek(hdu.start)
         data = file.read(width*rows)
     if len(data) < width*rows:
-        raise DataFileError(path, SHORT, part.name)
+        raise DataFileError(path, SHORT, hdu.name)
     for field, name in wanted:
         values = np.ndarray(rows, np.dtype(dict(names=["v"], formats=[field.raw], offsets=[field.offset], itemsize=width)),
                             data)["v"]

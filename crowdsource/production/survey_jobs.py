@@ -1,7 +1,7 @@
 """Jobs that bring catalogs into a store of detections and make releases of it."""
 from ..core.errors import InputError
 from ..core.memory import keep_memory
-from ..survey.objects.release import assemble as assemble_release
+from ..survey.objects.assemble import assemble as assemble_release
 from ..survey.store.ingest import ingest as ingest_catalogs
 from ..survey.store.store import open_store
 from .outcomes import new_outcome

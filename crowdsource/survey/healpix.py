@@ -5,9 +5,9 @@ from pathlib import Path
 import healpy
 import numpy as np
 
-INDEX_ORDER = 29
+SPATIAL_INDEX_ORDER = 29
 """Order of the index that every row has; its pixels are 0.4 milliarcseconds wide."""
-INDEX = "_healpix_29"
+SPATIAL_INDEX = "_healpix_29"
 """Name of its column."""
 FILES_IN_FOLDER = 10_000
 EVEN = 0x5555555555555555
@@ -21,7 +21,7 @@ NARROWEST = 0.65
 
 
 @dataclass(frozen=True, order=True)
-class Pixel:
+class HealpixPixel:
     """A pixel of some order.
 
     Attributes
@@ -34,20 +34,20 @@ class Pixel:
     @property
     def start(self):
         """First index of order 29 in it."""
-        return self.number << 2*(INDEX_ORDER-self.order)
+        return self.number << 2*(SPATIAL_INDEX_ORDER-self.order)
 
     @property
     def stop(self):
         """First index of order 29 after it."""
-        return (self.number+1) << 2*(INDEX_ORDER-self.order)
+        return (self.number+1) << 2*(SPATIAL_INDEX_ORDER-self.order)
 
-    def holds(self, index):
+    def contains(self, index):
         """Which values of the index lie in it."""
         return (index >= self.start) & (index < self.stop)
 
     def children(self):
         """The four pixels of the next order."""
-        return [Pixel(self.order+1, 4*self.number+k) for k in range(4)]
+        return [HealpixPixel(self.order+1, 4*self.number+k) for k in range(4)]
 
     def path(self, ending=""):
         """``Norder=k/Dir=d/Npix=p`` and an ending."""
@@ -67,7 +67,7 @@ def index_of(ra, dec):
     -------
     ndarray, shape (n,), int64
     """
-    return healpy.ang2pix(1 << INDEX_ORDER, ra, dec, nest=True, lonlat=True).astype(np.int64)
+    return healpy.ang2pix(1 << SPATIAL_INDEX_ORDER, ra, dec, nest=True, lonlat=True).astype(np.int64)
 
 
 def centre_of(pixel):
@@ -78,7 +78,7 @@ def centre_of(pixel):
 
 def margin_order(width):
     """The highest order whose pixels are wider everywhere than `width` arcseconds."""
-    order = INDEX_ORDER
+    order = SPATIAL_INDEX_ORDER
     while order and NARROWEST*np.degrees(healpy.nside2resol(1 << order))*3600 < width:
         order -= 1
     return order
@@ -91,7 +91,7 @@ def at_border(index, pixel, order):
     ----------
     index : ndarray, shape (n,), int64
         Of order 29, in the pixel.
-    pixel : Pixel
+    pixel : HealpixPixel
     order : int
         At least the pixel's.
 
@@ -101,7 +101,7 @@ def at_border(index, pixel, order):
     """
     # the bits of the two coordinates alternate; at the edges one of the two has no bit set, or all
     every = (1 << 2*(order-pixel.order))-1
-    cell = (np.asarray(index) >> 2*(INDEX_ORDER-order)) & every
+    cell = (np.asarray(index) >> 2*(SPATIAL_INDEX_ORDER-order)) & every
     out = np.zeros(cell.shape, bool)
     for bits in (every & EVEN, every & EVEN << 1):
         out |= (cell & bits == 0) | (cell & bits == bits)
@@ -113,7 +113,7 @@ def cells_around(pixel, order):
 
     Parameters
     ----------
-    pixel : Pixel
+    pixel : HealpixPixel
     order : int
         At least the pixel's.
 
@@ -200,6 +200,6 @@ def write_map(path, cells, values, order, column):
 def _interleaved(x):
     """Numbers with their bits at the even places."""
     out = np.zeros_like(x, dtype=np.int64)
-    for k in range(INDEX_ORDER):
+    for k in range(SPATIAL_INDEX_ORDER):
         out |= (np.int64(1) << k & x.astype(np.int64)) << k
     return out

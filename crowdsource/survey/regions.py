@@ -3,13 +3,14 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.coordinates import angular_separation
 
 from ..core.errors import ConfigError
-from .healpix import INDEX, INDEX_ORDER, Pixel, cells_in_cone
+from .healpix import SPATIAL_INDEX, SPATIAL_INDEX_ORDER, HealpixPixel, cells_in_cone
 
 LARGEST = 180*3600.
 """Radius of a cone that is the whole sky, arcsec."""
-ALL = 12 << 2*INDEX_ORDER
+ALL = 12 << 2*SPATIAL_INDEX_ORDER
 """One more than the highest index."""
 
 
@@ -27,37 +28,37 @@ class Region:
     ranges: tuple
     cone: tuple = None
 
-    def reaches(self, pixel):
+    def overlaps(self, pixel):
         """Whether any of a pixel may be inside."""
         return any(start < pixel.stop and pixel.start < stop for start, stop in self.ranges)
 
-    def covers(self, pixel):
+    def contains_pixel(self, pixel):
         """Whether all of a pixel is inside."""
         return self.cone is None and any(start <= pixel.start and pixel.stop <= stop for start, stop in self.ranges)
 
-    def holds(self, rows):
+    def contains_rows(self, rows):
         """Which rows are inside.
 
         Parameters
         ----------
         rows : mapping of str to ndarray, shape (n,)
-            With `INDEX`, ra and dec; a structured array will do.
+            With `SPATIAL_INDEX`, ra and dec; a structured array will do.
 
         Returns
         -------
         ndarray, shape (n,), bool
         """
-        inside = within(rows[INDEX], np.array(self.ranges, np.int64))
+        inside = within(rows[SPATIAL_INDEX], np.array(self.ranges, np.int64))
         if self.cone is not None and inside.any():
             ra, dec, radius = self.cone
-            inside[inside] = separation(ra, dec, rows["ra"][inside], rows["dec"][inside]) <= radius
+            inside[inside] = angular_distance(ra, dec, rows["ra"][inside], rows["dec"][inside]) <= radius
         return inside
 
 
 WHOLE_SKY = Region(((0, ALL),))
 
 
-def cone(ra, dec, radius):
+def cone_region(ra, dec, radius):
     """The region within a distance from a position.
 
     Parameters
@@ -81,10 +82,10 @@ def cone(ra, dec, radius):
     if not 0 < radius <= LARGEST:
         raise ConfigError(f"a radius of {radius:g} arcsec is out of range: give more than 0 and at most {LARGEST:.0f}")
     order, cells = cells_in_cone(ra % 360, dec, radius/3600)
-    return Region(ranges_of(cells, order), (ra % 360, dec, radius/3600))
+    return Region(index_ranges(cells, order), (ra % 360, dec, radius/3600))
 
 
-def pixels(words):
+def pixel_region(words):
     """The region of some pixels.
 
     Parameters
@@ -104,17 +105,17 @@ def pixels(words):
     found = []
     for word in words:
         match = re.fullmatch(r"(\d+)/(\d+)", word)
-        pixel = Pixel(*map(int, match.groups())) if match else None
-        if pixel is None or pixel.order > INDEX_ORDER or pixel.number >= 12 << 2*pixel.order:
-            raise ConfigError(f"{word!r} is no pixel: give ORDER/NUMBER, as 5/4242, the order from 0 to {INDEX_ORDER} and the "
+        pixel = HealpixPixel(*map(int, match.groups())) if match else None
+        if pixel is None or pixel.order > SPATIAL_INDEX_ORDER or pixel.number >= 12 << 2*pixel.order:
+            raise ConfigError(f"{word!r} is no pixel: give ORDER/NUMBER, as 5/4242, the order from 0 to {SPATIAL_INDEX_ORDER} and the "
                               "number below 12 times 4 to the order")
         found.append((pixel.start, pixel.stop))
     return Region(_joined(sorted(found)))
 
 
-def ranges_of(cells, order):
+def index_ranges(cells, order):
     """Ranges of the index of some cells, ascending numbers of an order."""
-    shift = 2*(INDEX_ORDER-order)
+    shift = 2*(SPATIAL_INDEX_ORDER-order)
     return _joined([(int(c) << shift, int(c)+1 << shift) for c in cells])
 
 
@@ -137,7 +138,7 @@ def within(index, ranges):
 
 def in_cells(index, cells, order):
     """Which values of the index lie in some cells, ascending numbers of an order."""
-    cell = np.asarray(index) >> 2*(INDEX_ORDER-order)
+    cell = np.asarray(index) >> 2*(SPATIAL_INDEX_ORDER-order)
     return cells[np.minimum(np.searchsorted(cells, cell), len(cells)-1)] == cell
 
 
@@ -150,8 +151,15 @@ def overlapping(pixels, pixel):
     return tuple(pixels[first:last])
 
 
-def separation(ra, dec, ras, decs):
-    """Angle of positions from one, all in degrees, precise for small ones (the haversine formula)."""
-    a, d, b, e = map(np.radians, (ra, dec, ras, decs))
-    h = np.sin(0.5*(e-d))**2+np.cos(d)*np.cos(e)*np.sin(0.5*(b-a))**2
-    return np.degrees(2*np.arcsin(np.sqrt(np.minimum(h, 1))))
+def pixels_with_cells(pixels, cells, order):
+    """Those of some sorted pixels that hold any of some cells, whose order is at least that of the pixels."""
+    starts = np.array([p.start for p in pixels], dtype=np.int64)
+    first = cells << 2*(SPATIAL_INDEX_ORDER-order)
+    at = np.unique(np.searchsorted(starts, first, side="right")-1)
+    held = [pixels[k] for k in at if k >= 0]
+    return [p for p in held if np.any(p.contains(first))]
+
+
+def angular_distance(ra, dec, ras, decs):
+    """Angular distance of positions from one position, all in degrees."""
+    return np.degrees(angular_separation(*map(np.radians, (ra, dec, ras, decs))))

@@ -1,4 +1,4 @@
-"""Tables of rows sorted by whole numbers."""
+"""StackedTables of rows sorted by whole numbers."""
 import numpy as np
 
 from ..cython_ext import order as kernel
@@ -25,7 +25,7 @@ def order_by(*keys):
     return order
 
 
-def taken(parts, order, dtype):
+def take_rows(parts, order, dtype):
     """Rows of several structured arrays in an order.
 
     Parameters
@@ -46,10 +46,10 @@ def taken(parts, order, dtype):
 
 def sorted_rows(rows, *keys):
     """A structured array in the order of `order_by`."""
-    return taken([(rows, np.arange(len(rows)))], order_by(*keys), rows.dtype)
+    return take_rows([(rows, np.arange(len(rows)))], order_by(*keys), rows.dtype)
 
 
-class Tables:
+class StackedTables:
     """Structured arrays, one after the other, whose rows are wanted in another order.
 
     Parameters

@@ -4,8 +4,8 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from ...core.errors import need
-from ..healpix import INDEX
-from .survey import TEXT, Words
+from ..healpix import SPATIAL_INDEX
+from .release_reader import TEXT, DictionaryColumn
 
 PURPOSE = "a Parquet catalog"
 COMPRESSION = {"compression": "zstd", "compression_level": 1}
@@ -30,28 +30,28 @@ def schema_of(columns):
 
     Parameters
     ----------
-    columns : iterable of SkyColumn
+    columns : iterable of VOColumn
 
     Returns
     -------
     pyarrow.Schema
     """
-    return arrow().schema([field_of(c) for c in columns])
+    return arrow().schema([arrow_field(c) for c in columns])
 
 
-def field_of(column, kind=None):
+def arrow_field(column, kind=None):
     """The Arrow field of a column, of its own type or another."""
     notes = {n: getattr(column, n) for n in ("unit", "ucd", "description") if getattr(column, n)}
-    return arrow().field(column.name, kind or _type(column.dtype), metadata=notes or None)
+    return arrow().field(column.name, kind or _arrow_type(column.dtype), metadata=notes or None)
 
 
-def _type(dtype):
+def _arrow_type(dtype):
     pa = arrow()
     if isinstance(dtype, str) and dtype == TEXT:
         return pa.dictionary(pa.int32(), pa.string())
     dtype = np.dtype(dtype)
     if dtype.subdtype is not None:
-        return pa.list_(_type(dtype.base), int(np.prod(dtype.shape)))
+        return pa.list_(_arrow_type(dtype.base), int(np.prod(dtype.shape)))
     return pa.string() if dtype.kind in "SU" else pa.from_numpy_dtype(dtype)
 
 
@@ -60,12 +60,12 @@ def arrow_array(values, kind):
 
     Parameters
     ----------
-    values : ndarray, shape (n,) or (n, ...), or Words
+    values : ndarray, shape (n,) or (n, ...), or DictionaryColumn
         Masked ones become nulls.
     kind : pyarrow.DataType
     """
     pa = arrow()
-    if isinstance(values, Words):
+    if isinstance(values, DictionaryColumn):
         return pa.DictionaryArray.from_arrays(pa.array(values.code), pa.array(values.words, pa.string()))
     mask = np.ma.getmask(values)
     mask, values = None if mask is np.ma.nomask else mask, np.ma.getdata(values)
@@ -91,15 +91,15 @@ def joined_tables(tables, schema):
     return (pa.concat_tables(tables) if tables else schema.empty_table()).unify_dictionaries()
 
 
-def packing(schema):
+def parquet_options(schema):
     """Options with which Parquet is written: bytes of floats apart from each other, differences of the index."""
     pa = arrow()
     leaves = list(_leaves(schema))
     dictionary = [path for path, name, kind in leaves
                   if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or name in OFTEN_THE_SAME]
     encoding = {path: "BYTE_STREAM_SPLIT" for path, _, kind in leaves if pa.types.is_floating(kind) and path not in dictionary}
-    if INDEX in schema.names:
-        encoding[INDEX] = "DELTA_BINARY_PACKED"
+    if SPATIAL_INDEX in schema.names:
+        encoding[SPATIAL_INDEX] = "DELTA_BINARY_PACKED"
     return {**COMPRESSION, "use_dictionary": dictionary, "column_encoding": encoding}
 
 
@@ -115,7 +115,7 @@ def _leaves(schema):
             yield f.name, f.name, f.type
 
 
-def described(schema, columns, name):
+def with_votable(schema, columns, name):
     """The schema with the columns' meaning as a VOTable without rows, as the VOParquet convention has it."""
     fields = "\n".join(_vo_field(c) for c in columns)
     text = ('<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'

@@ -6,7 +6,7 @@ import numpy as np
 from ...core.errors import need
 from ...io.atomic import atomic_path
 from ...report.pictures import STYLE
-from ..healpix import INDEX, INDEX_ORDER, cells_at, corners_of, write_map
+from ..healpix import SPATIAL_INDEX, SPATIAL_INDEX_ORDER, cells_at, corners_of, write_map
 from ..objects.average import ZEROPOINT
 
 FINEST = 10
@@ -48,8 +48,8 @@ def coverage_of(objects, detections):
 
     Parameters
     ----------
-    objects : crowdsource.survey.exports.contents.Objects
-    detections : crowdsource.survey.exports.contents.DetectionRows
+    objects : crowdsource.survey.exports.export_tables.ObjectTable
+    detections : crowdsource.survey.exports.export_tables.DetectionTable
 
     Returns
     -------
@@ -59,17 +59,17 @@ def coverage_of(objects, detections):
     sums = {}
     for pixel in objects.counts():
         for rows in objects.blocks(pixel):
-            _add(sums, cells_of(rows[INDEX]), [np.ones(len(rows)), np.zeros(len(rows)), *_depths(rows, bands)])
+            _add(sums, cells_of(rows[SPATIAL_INDEX]), [np.ones(len(rows)), np.zeros(len(rows)), *_depths(rows, bands)])
     for pixel in detections.counts():
         index = detections.index(pixel)
         _add(sums, cells_of(index), [np.zeros(len(index)), np.ones(len(index)), *np.zeros((2*len(bands), len(index)))])
     cells = np.array(sorted(sums), np.int64)
-    return coarser(cells, np.array([sums[c] for c in cells.tolist()]).reshape(len(cells), 2+2*len(bands)), bands)
+    return coarsen(cells, np.array([sums[c] for c in cells.tolist()]).reshape(len(cells), 2+2*len(bands)), bands)
 
 
 def cells_of(index):
     """Cells of the order `FINEST`."""
-    return np.asarray(index) >> 2*(INDEX_ORDER-FINEST)
+    return np.asarray(index) >> 2*(SPATIAL_INDEX_ORDER-FINEST)
 
 
 def _depths(rows, bands):
@@ -90,7 +90,7 @@ def _add(sums, cells, values):
         sums[cell] = sums.get(cell, 0)+row
 
 
-def coarser(cells, sums, bands):
+def coarsen(cells, sums, bands):
     """A `Coverage` of sums in cells of the order `FINEST`, with cells so wide that they hold objects enough."""
     order = FINEST
     while order and len(cells) and sums[:, 0].sum() < ENOUGH*len(cells):

@@ -2,7 +2,7 @@
 
 A collection is a folder with ``collection.properties`` and folders of catalogs: ``objects``, and where wanted their margin
 ``objects_10arcs`` and ``detections``, a collection of the same kind. Each catalog has ``hats.properties``,
-``partition_info.csv`` and ``dataset/Norder=k/Dir=d/Npix=p.parquet``, sorted by `INDEX`; the margin's file of a pixel holds the
+``partition_info.csv`` and ``dataset/Norder=k/Dir=d/Npix=p.parquet``, sorted by `SPATIAL_INDEX`; the margin's file of a pixel holds the
 rows of others that lie near it.
 """
 import shutil
@@ -13,13 +13,12 @@ import numpy as np
 
 from ...core.errors import ConfigError
 from ...io.atomic_folder import atomic_folder
-from ..healpix import INDEX, Pixel, at_border, cells_around, margin_order
-from ..objects.release import neighbours
-from ..regions import WHOLE_SKY, Region, in_cells, overlapping
+from ..healpix import SPATIAL_INDEX, HealpixPixel, at_border, cells_around, margin_order
+from ..regions import WHOLE_SKY, Region, in_cells, overlapping, pixels_with_cells
 from ..sorting import order_by
-from .arrow import joined_tables, packing, parquet
-from .contents import DetectionRows, NestedObjects, Objects
-from .hats_files import COLLECTION, Catalog, finish, write_collection
+from .arrow import joined_tables, parquet, parquet_options
+from .export_tables import DetectionTable, NestedObjectTable, ObjectTable
+from .hats_files import COLLECTION, HatsCatalog, write_catalog_files, write_collection
 
 SECOND, NESTED, NONE = FORMS = ("second", "nested", "none")
 WIDEST_MARGIN = 600.
@@ -64,7 +63,7 @@ class HatsConfig:
 
 
 @dataclass(frozen=True)
-class Hands:
+class TaskRunner:
     """Who does the work, and who is told.
 
     Attributes
@@ -86,25 +85,25 @@ class Hands:
         return results
 
 
-def export_hats(survey, out, config=None, *, region=WHOLE_SKY, hands=None, overwrite=False):
-    """Write a release as a HATS collection; the same release gives the same bytes, with any number of hands.
+def export_hats(survey, out, config=None, *, region=WHOLE_SKY, runner=None, overwrite=False):
+    """Write a release as a HATS collection; the same release gives the same bytes, with any number of runner.
 
     Parameters
     ----------
-    survey : crowdsource.survey.exports.survey.Survey
+    survey : crowdsource.survey.exports.release_reader.ReleaseReader
     out : path-like
         Folder of the collection; whole at the end, or not there.
     config : HatsConfig, optional
     region : crowdsource.survey.regions.Region, optional
         Rows in it only.
-    hands : Hands, optional
+    runner : TaskRunner, optional
         Does the work; here and now when not given.
     overwrite : bool
         Replace a collection.
 
     Returns
     -------
-    list of crowdsource.survey.exports.hats_files.Catalog
+    list of crowdsource.survey.exports.hats_files.HatsCatalog
 
     Raises
     ------
@@ -115,44 +114,44 @@ def export_hats(survey, out, config=None, *, region=WHOLE_SKY, hands=None, overw
     MissingExtraError
         When pyarrow is not installed.
     """
-    config, hands = (config or HatsConfig()).checked(), hands or Hands()
-    objects = (NestedObjects if config.detections == NESTED else Objects)(survey, region)
+    config, runner = (config or HatsConfig()).checked(), runner or TaskRunner()
+    objects = (NestedObjectTable if config.detections == NESTED else ObjectTable)(survey, region)
     parquet()
     if not objects.counts():
         raise ConfigError(f"release {survey.release.name} has no objects there; choose another part of the sky")
     with atomic_folder(out, COLLECTION, overwrite) as folder:
-        written = write_contents(objects, folder, config, hands)
+        written = write_catalog_and_margin(objects, folder, config, runner)
         if config.detections == SECOND:
-            detections = DetectionRows(survey, region)
+            detections = DetectionTable(survey, region)
             (folder/detections.name).mkdir()
-            written += write_contents(detections, folder/detections.name, config, hands)
+            written += write_catalog_and_margin(detections, folder/detections.name, config, runner)
     return written
 
 
-def write_contents(content, folder, config, hands):
+def write_catalog_and_margin(content, folder, config, runner):
     """Write a catalog and its margin as a collection.
 
     Returns
     -------
-    list of Catalog
+    list of HatsCatalog
     """
     counts, order = content.counts(), config.border_order
     pixels = sorted(counts, key=lambda p: p.start)
     found = partitions(pixels, [counts[p] for p in pixels], content.index, (config.max_rows, order))
-    main, borders = Catalog(content.name, content.kind), folder/"borders"
-    tasks = [Part(content, pixel, overlapping(pixels, pixel), folder/main.name, borders if config.margin else None, order)
+    main, borders = HatsCatalog(content.name, content.kind), folder/"borders"
+    tasks = [PartitionTask(content, pixel, overlapping(pixels, pixel), folder/main.name, borders if config.margin else None, order)
              for pixel in found]
-    catalogs = [finish(main, folder, content, dict(zip(found, hands.done(write_part, tasks, main.name))))]
+    catalogs = [write_catalog_files(main, folder, content, dict(zip(found, runner.done(write_partition, tasks, main.name))))]
     if config.margin:
-        margin = Catalog(f"{content.name}_{config.margin:g}arcs", "margin", content.name, config.margin)
+        margin = HatsCatalog(f"{content.name}_{config.margin:g}arcs", "margin", content.name, config.margin)
         have = [p for p in found if (borders/p.path(FILE)).exists()]
-        edges = [Edge(pixel, near, borders, folder/margin.name, order, content.identity) for pixel in found
-                 if (near := neighbours(have, cells_around(pixel, order), order))]
-        rows = hands.done(write_edge, edges, margin.name)
+        edges = [MarginTask(pixel, near, borders, folder/margin.name, order, content.identity) for pixel in found
+                 if (near := pixels_with_cells(have, cells_around(pixel, order), order))]
+        rows = runner.done(write_margin, edges, margin.name)
         shutil.rmtree(borders, ignore_errors=True)
         filled = {e.pixel: n for e, n in zip(edges, rows) if n}
         # lsdb cannot open an empty catalog
-        catalogs += [finish(margin, folder, content, filled)] if filled else []
+        catalogs += [write_catalog_files(margin, folder, content, filled)] if filled else []
     write_collection(folder, content, catalogs)
     return catalogs
 
@@ -162,7 +161,7 @@ def partitions(pixels, counts, index, limits):
 
     Parameters
     ----------
-    pixels : list of Pixel
+    pixels : list of HealpixPixel
         That have rows, without overlap, ascending.
     counts : list of int
         Their rows.
@@ -173,7 +172,7 @@ def partitions(pixels, counts, index, limits):
 
     Returns
     -------
-    list of Pixel
+    list of HealpixPixel
         Those with rows, ascending.
     """
     starts = np.array([p.start for p in pixels], np.int64)
@@ -193,18 +192,18 @@ def partitions(pixels, counts, index, limits):
             return inside(pixel, index(pixel))
         return [q for child in pixel.children() for q in above(child)]
 
-    return [q for number in range(12) for q in above(Pixel(0, number))]
+    return [q for number in range(12) for q in above(HealpixPixel(0, number))]
 
 
 @dataclass(frozen=True)
-class Part:
+class PartitionTask:
     """One file of a catalog to be written.
 
     Attributes
     ----------
-    content : Objects or DetectionRows
-    pixel : Pixel
-    pixels : tuple of Pixel
+    content : ObjectTable or DetectionTable
+    pixel : HealpixPixel
+    pixels : tuple of HealpixPixel
         Of the release, that have part of it.
     folder : Path
         Of the catalog.
@@ -214,14 +213,14 @@ class Part:
         Of the cells that are the edges.
     """
     content: object
-    pixel: Pixel
+    pixel: HealpixPixel
     pixels: tuple
     folder: Path
     borders: Path
     order: int
 
 
-def write_part(part):
+def write_partition(part):
     """Write a file of a catalog, and its rows along the edges as another; gives the number of rows."""
     content, region, border, rows = part.content, Region(((part.pixel.start, part.pixel.stop),)), [], 0
     with _writer(part.folder/"dataset"/part.pixel.path(FILE), content.schema) as writer:
@@ -233,7 +232,7 @@ def write_part(part):
                 group = []
             rows += len(table)
             if part.borders is not None:
-                border.append(table.filter(at_border(table[INDEX].to_numpy(), part.pixel, part.order)))
+                border.append(table.filter(at_border(table[SPATIAL_INDEX].to_numpy(), part.pixel, part.order)))
         _write(writer, group, content.schema)
     if any(map(len, border)):
         with _writer(part.borders/part.pixel.path(FILE), content.schema) as writer:
@@ -242,13 +241,13 @@ def write_part(part):
 
 
 @dataclass(frozen=True)
-class Edge:
+class MarginTask:
     """One file of a margin to be written.
 
     Attributes
     ----------
-    pixel : Pixel
-    near : list of Pixel
+    pixel : HealpixPixel
+    near : list of HealpixPixel
         Whose rows may lie in its margin.
     borders : Path
         Where their rows along the edges are.
@@ -259,7 +258,7 @@ class Edge:
     identity : str
         Column by which rows of one index are sorted.
     """
-    pixel: Pixel
+    pixel: HealpixPixel
     near: list
     borders: Path
     folder: Path
@@ -267,16 +266,16 @@ class Edge:
     identity: str
 
 
-def write_edge(edge):
+def write_margin(edge):
     """Write the file of a margin, if it has any rows; gives their number."""
     cells, tables = cells_around(edge.pixel, edge.order), []
     for pixel in edge.near:
         # a reader of folders would take Norder=k for a column
         table = parquet().ParquetFile(edge.borders/pixel.path(FILE)).read()
-        tables.append(table.filter(in_cells(table[INDEX].to_numpy(), cells, edge.order)))
+        tables.append(table.filter(in_cells(table[SPATIAL_INDEX].to_numpy(), cells, edge.order)))
     table = joined_tables(tables, tables[0].schema)
     if len(table):
-        table = table.take(order_by(*(table[n].to_numpy() for n in (INDEX, edge.identity))))
+        table = table.take(order_by(*(table[n].to_numpy() for n in (SPATIAL_INDEX, edge.identity))))
         with _writer(edge.folder/"dataset"/edge.pixel.path(FILE), table.schema) as writer:
             _write(writer, [table], table.schema)
     return len(table)
@@ -284,8 +283,8 @@ def write_edge(edge):
 
 def _writer(path, schema):
     path.parent.mkdir(parents=True, exist_ok=True)
-    return parquet().ParquetWriter(path, schema, sorting_columns=[parquet().SortingColumn(schema.get_field_index(INDEX))],
-                                   **packing(schema))
+    return parquet().ParquetWriter(path, schema, sorting_columns=[parquet().SortingColumn(schema.get_field_index(SPATIAL_INDEX))],
+                                   **parquet_options(schema))
 
 
 def _write(writer, tables, schema):

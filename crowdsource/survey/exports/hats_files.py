@@ -2,8 +2,8 @@
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from ..healpix import INDEX, INDEX_ORDER
-from .arrow import described, parquet
+from ..healpix import SPATIAL_INDEX, SPATIAL_INDEX_ORDER
+from .arrow import parquet, with_votable
 
 COLLECTION, CATALOG = "collection.properties", ("hats.properties", "properties")
 """The second is for older readers."""
@@ -14,7 +14,7 @@ FORMAT = "v1.0"
 
 
 @dataclass(frozen=True)
-class Catalog:
+class HatsCatalog:
     """A catalog of a collection.
 
     Attributes
@@ -39,21 +39,21 @@ class Catalog:
     size: int = 0
 
 
-def finish(catalog, folder, content, rows):
+def write_catalog_files(catalog, folder, content, rows):
     """Write what belongs to a catalog beside its rows.
 
     Parameters
     ----------
-    catalog : Catalog
+    catalog : HatsCatalog
     folder : Path
         Of the collection.
-    content : Objects or DetectionRows
-    rows : mapping of Pixel to int
+    content : ObjectTable or DetectionTable
+    rows : mapping of HealpixPixel to int
         Of the files.
 
     Returns
     -------
-    Catalog
+    HatsCatalog
         With what was written.
     """
     pixels = sorted(rows, key=lambda p: p.start)
@@ -73,7 +73,7 @@ def properties(catalog, content, rows):
     sky = sum(1/(12 << 2*p.order) for p in rows)
     return dict(
         obs_collection=f"{content.survey.release.name}_{catalog.name}", dataproduct_type=catalog.kind, hats_nrows=catalog.rows,
-        hats_col_ra="ra", hats_col_dec="dec", hats_col_healpix=INDEX, hats_col_healpix_order=INDEX_ORDER,
+        hats_col_ra="ra", hats_col_dec="dec", hats_col_healpix=SPATIAL_INDEX, hats_col_healpix_order=SPATIAL_INDEX_ORDER,
         hats_primary_table_url=catalog.primary, hats_margin_threshold=catalog.margin, hats_npix_suffix=".parquet",
         hats_order=max(p.order for p in rows), hats_max_rows=max(rows.values()), hats_estsize=-(-catalog.size//1024),
         moc_sky_fraction=f"{sky:.6g}", obs_title=f"{content.name} of release {content.survey.release.name}",
@@ -98,7 +98,7 @@ def write_properties(path, values):
 def write_schema(folder, content, pixels):
     """Write the schema with the columns' meaning, and the footers of all files as one file if there are not too many."""
     pq = parquet()
-    pq.write_metadata(described(content.schema, content.columns, content.name), folder/SCHEMA)
+    pq.write_metadata(with_votable(content.schema, content.columns, content.name), folder/SCHEMA)
     if len(pixels)*len(content.schema) > MOST_FOOTERS:
         return
     footers = []

@@ -1,1 +1,1 @@
-"""Objects: which detections are one star, how they are averaged, what they are called, releases of them."""
+"""Objects: which detections belong to one star, their means, identifiers, and releases of them."""

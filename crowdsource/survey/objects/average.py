@@ -1,4 +1,4 @@
-"""Objects from their detections: which of these count, mean fluxes in each band, positions, and proper motions."""
+"""Means of an object's detections: which of them count, fluxes in each band, positions and proper motions."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,9 @@ POLICIES = {"flag": kernel.Policy.FLAG, "sum": kernel.Policy.SUM, "nearest": ker
 USES = {
     0: "averaged", 1: "summed", 2: "several", 3: "farther", 4: "overlap", 5: "not primary", 6: "no zero point", 7: "no flux",
 }
-"""How a detection counts: averaged; averaged as part of a sum; not, because its image has several of the object; because another
-of its image is nearer; because another detector of the exposure was taken; because it is not primary; for want of a zero point;
-for want of a flux and its error."""
+"""How a detection counts: averaged; averaged as part of a sum; or not averaged, because its image has several detections of the object;
+because another one of its image is nearer; because that of another detector of the exposure was taken; because it is not primary;
+because there is no zero point; because there is no flux or no error."""
 NOT_PRIMARY, NO_ZEROPOINT, NO_FLUX = 5, 6, 7
 ENGINE_SHIFT = 32
 MJD_YEAR = 365.25
@@ -31,17 +31,17 @@ class AverageConfig:
     Attributes
     ----------
     clip : float
-        A flux farther from the median than so many of its errors is left out of the clipped mean.
+        Fluxes farther from the median than this many of their errors are left out of the clipped mean.
     position_clip : float
-        A position farther from the median than so many of its errors is left out.
+        Positions farther from the median than this many of their errors are left out.
     min_qf, max_rchi2, min_fracflux : float
-        A detection is good when its qf, rchi2 and fracflux are so; where a catalog lacks a column, it does not matter.
+        A detection is good when its qf, rchi2 and fracflux are within these limits; a column that a catalog lacks does not matter.
     bad_flags : int
         A detection with any of these flags is not good.
     proper_motion : bool
         Fit proper motions.
     motion_detections, motion_years : int, float
-        Fewest detections and shortest time base for that.
+        Lowest number of detections and shortest time base (years) for a proper motion.
     """
     clip: float = 3.
     position_clip: float = 4.
@@ -61,22 +61,22 @@ class AverageConfig:
             raise ConfigError("motion_detections must be at least 3, motion_years positive")
 
 
-@dataclass(frozen=True)
-class Measures:
-    """What detections measured, in the order of their `crowdsource.survey.objects.match.Places`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measurements:
+    """Measurements of detections, in the order of their `crowdsource.survey.objects.association.DetectionPositions`.
 
     Attributes
     ----------
     flux : ndarray, shape (n, 3), float64
-        Calibrated flux, its error, and the part of that which is common to all images.
+        Calibrated flux, its error, and the part of the error that is common to all images.
     band, visit : ndarray, shape (n,), int32
-        Numbers of the band, and of the exposure in the band.
+        Number of the band, and of the exposure in the band.
     flags : ndarray, shape (n,), int64
     mjd : ndarray, shape (n,), float64
     ok : ndarray, shape (n,), bool
         Good by all standards.
     reason : ndarray, shape (n,), uint8
-        Why it cannot be averaged, as in `USES`; 0 when it can.
+        Why a detection cannot be averaged, a key of `USES`; 0 when it can.
     """
     flux: np.ndarray
     band: np.ndarray
@@ -87,8 +87,24 @@ class Measures:
     reason: np.ndarray
 
 
-def good(rows, config):
-    """Which detections are good by the standards of a configuration.
+@dataclass(frozen=True, eq=False)
+class PositionErrors:
+    """Errors of the positions of detections.
+
+    Attributes
+    ----------
+    variance : ndarray, shape (n,)
+        From `crowdsource.survey.objects.association.position_variances`, arcsec^2.
+    floor : float
+        Error of the astrometry that the variances include, arcsec. Of the rest of a variance the same share is common to all images
+        as of the variance of the flux: confusion shifts a star as it changes its flux.
+    """
+    variance: np.ndarray
+    floor: float
+
+
+def is_good(rows, config):
+    """Which detections are good by the limits of a configuration.
 
     Parameters
     ----------
@@ -105,35 +121,35 @@ def members_of(owner, objects):
     return kernel.members_of(np.ascontiguousarray(owner, dtype=np.intp), objects)
 
 
-def several(use):
-    """Which detections share their image with another of their object."""
+def shares_image(use):
+    """Which detections share their image with another detection of their object."""
     return (use >= kernel.Use.SUMMED) & (use <= kernel.Use.FARTHER)
 
 
-def uses(association, places, measures, members, policy):
+def detection_uses(association, positions, measurements, members, policy):
     """How each detection counts; keys of `USES`.
 
     Parameters
     ----------
-    association : crowdsource.survey.objects.match.Association
-    places : crowdsource.survey.objects.match.Places
-    measures : Measures
+    association : crowdsource.survey.objects.association.Association
+    positions : crowdsource.survey.objects.association.DetectionPositions
+    measurements : Measurements
     members : tuple of ndarray
-        From `members_of`, of those that are primary.
+        From `members_of`, of the primary detections.
     policy : str
 
     Returns
     -------
     ndarray, shape (n,), uint8
     """
-    usable = (measures.reason == 0).astype(np.uint8)
-    sigma = np.where(np.isfinite(places.sigma), places.sigma, np.inf)
-    use = kernel.roles(*members, measures.visit, places.source, usable, sigma, association.separation, POLICIES[policy])
+    usable = (measurements.reason == 0).astype(np.uint8)
+    sigma = np.where(np.isfinite(positions.sigma), positions.sigma, np.inf)
+    use = kernel.roles(*members, measurements.visit, positions.source, usable, sigma, association.separation, POLICIES[policy])
     counts = use <= kernel.Use.SUMMED
-    return np.where((measures.reason == NOT_PRIMARY) | (counts & (measures.reason > 0)), measures.reason, use).astype(np.uint8)
+    return np.where((measurements.reason == NOT_PRIMARY) | (counts & (measurements.reason > 0)), measurements.reason, use).astype(np.uint8)
 
 
-def band_means(members, measures, source, use, bands, config):
+def band_means(members, measurements, source, use, bands, config):
     """Means in each band; see `kernel.mean_fluxes`.
 
     Returns
@@ -141,7 +157,7 @@ def band_means(members, measures, source, use, bands, config):
     dict of str to ndarray, shape (objects, bands)
         `kernel.FLUX_COLUMNS`, `kernel.COUNT_COLUMNS`, mag and mag_error.
     """
-    values, counts = kernel.mean_fluxes(*members, measures.band, source, measures.flux, use, measures.ok.astype(np.uint8),
+    values, counts = kernel.mean_fluxes(*members, measurements.band, source, measurements.flux, use, measurements.ok.astype(np.uint8),
                                         bands, config.clip)
     out = {n: values[:, :, k] for k, n in enumerate(kernel.FLUX_COLUMNS)}
     out.update({n: counts[:, :, k] for k, n in enumerate(kernel.COUNT_COLUMNS)})
@@ -149,20 +165,20 @@ def band_means(members, measures, source, use, bands, config):
     return out
 
 
-def ranges(members, measures, chosen, objects):
-    """Flags that all have and that any has, and first and last epoch, of the chosen members of each object.
+def flag_and_epoch_ranges(members, measurements, chosen, objects):
+    """Flags that all and that any of the chosen members of each object have, and first and last epoch.
 
     Parameters
     ----------
     members : tuple of ndarray
-    measures : Measures
+    measurements : Measurements
     chosen : ndarray, shape (n,), bool
     objects : int
 
     Returns
     -------
     dict of str to ndarray, shape (objects,)
-        0 and NaN where there is none.
+        0 and NaN where an object has no chosen member.
     """
     start, member = members
     which = np.repeat(np.arange(objects), np.diff(start))
@@ -172,43 +188,41 @@ def ranges(members, measures, chosen, objects):
     out = dict(flags_and=np.zeros(objects, np.int64), flags_or=np.zeros(objects, np.int64),
                first_mjd=np.full(objects, np.nan), last_mjd=np.full(objects, np.nan))
     if len(first):
-        for name, reduce, values in (("flags_and", np.bitwise_and, measures.flags), ("flags_or", np.bitwise_or, measures.flags),
-                                     ("first_mjd", np.fmin, measures.mjd), ("last_mjd", np.fmax, measures.mjd)):
+        for name, reduce, values in (("flags_and", np.bitwise_and, measurements.flags), ("flags_or", np.bitwise_or, measurements.flags),
+                                     ("first_mjd", np.fmin, measurements.mjd), ("last_mjd", np.fmax, measurements.mjd)):
             out[name][at[first]] = reduce.reduceat(values[who], first)
     return out
 
 
-def positions(association, errors, measures, members, use, config):
-    """Mean positions and, where asked for, proper motions.
+def average_positions(association, errors, measurements, members, use, config):
+    """Mean positions and, if configured, proper motions.
 
     Parameters
     ----------
-    association : crowdsource.survey.objects.match.Association
-    errors : ndarray and float
-        From `crowdsource.survey.objects.match.variances`, and the floor that these hold. Of the rest as much is common to all
-        images as of the flux's variance: confusion moves a star as it changes its flux.
-    measures, members, use
-        As `uses`, and what that gave.
+    association : crowdsource.survey.objects.association.Association
+    errors : PositionErrors
+    measurements, members, use
+        As in `detection_uses`, and its result.
     config : AverageConfig
 
     Returns
     -------
     dict of str to ndarray, shape (objects,)
-        Columns of the objects, and the index' ra and dec.
+        Columns of the objects.
     """
-    variance, floor = errors
-    # a position is as good without a zero point; one of several in an image may be that of anything
+    variance = errors.variance
+    # a position is as good without a zero point; that of one of several detections in an image is not
     counted = ((use <= kernel.Use.SUMMED) | (use == NO_ZEROPOINT) | (use == NO_FLUX)).astype(np.uint8)
     offset = np.nan_to_num(association.offset)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.nan_to_num((measures.flux[:, 2]/measures.flux[:, 1])**2, posinf=0)
-    common = np.sqrt(share*(variance-floor**2))
+        share = np.nan_to_num((measurements.flux[:, 2]/measurements.flux[:, 1])**2, posinf=0)
+    common = np.sqrt(share*(variance-errors.floor**2))
     mean = position_kernel.mean_positions(*members, offset, variance, common, counted, config.position_clip)
     ra, dec = sphere.moved(association.ra, association.dec, np.ascontiguousarray(mean[:, :2]))
     out = dict(ra=ra, dec=dec, ra_error=mean[:, 2], dec_error=mean[:, 2], ra_scatter=mean[:, 3], dec_scatter=mean[:, 4],
                position_chi2=mean[:, 5], n_position=mean[:, 6])
     if config.proper_motion:
-        motion = position_kernel.motions(*members, offset, variance, counted, measures.mjd/MJD_YEAR, config.motion_detections,
+        motion = position_kernel.motions(*members, offset, variance, counted, measurements.mjd/MJD_YEAR, config.motion_detections,
                                 config.motion_years)
         out.update(pmra=motion[:, 2]*1e3, pmdec=motion[:, 3]*1e3, pm_error=motion[:, 5]*1e3, pm_chi2=motion[:, 6],
                    pm_mjd=motion[:, 7]*MJD_YEAR)

@@ -1,4 +1,4 @@
-"""One batch of sources into a store: what is new, what replaces, what is rejected, and the segments of their rows."""
+"""One batch of images into a store: which are new, replace others or are refused, and the segments of their rows."""
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,261 +6,177 @@ from pathlib import Path
 import numpy as np
 
 from ...io.hdf5 import write_rows
-from ..healpix import INDEX
+from ..healpix import SPATIAL_INDEX
 from ..sorting import order_by
-from .columns import IDENTITY
-from .records import Commit, Listed, lookup, source_rows
-from .segments import by_schema, divided, leaves_of, pixel_of, read_segment, schema_of, to_merge, write_segment
+from .columns import IMAGE_IDENTITY
+from .commits import Commit, StoredFile
+from .image_index import BatchSummary, identity_key
+from .ledger import ledger_from_columns, ledger_rows
+from .segments import (
+    divide,
+    group_by_schema,
+    pixel_from_uniq,
+    read_segment,
+    schema_id,
+    segments_to_merge,
+    uniq_leaves,
+    write_segment,
+)
 from .store import REJECTS
 
-NEW, REPLACED, UNCHANGED, REFUSED = "new", "replaced", "unchanged", "refused"
-NO_BAND = "no band is known"
-AT_ONCE = 10_000
-"""Rows of the ledger that are turned into Python's objects at a time."""
+STATUSES = NEW, REPLACED, UNCHANGED, REFUSED = "new", "replaced", "unchanged", "refused"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a source.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IngestOutcome:
+    """What became of an image.
 
     Attributes
     ----------
-    facts : crowdsource.survey.store.catalogs.Facts
+    metadata : crowdsource.survey.store.catalogs.ImageMetadata
     status : str
-        `NEW`, `REPLACED`, `UNCHANGED` or `REFUSED`.
+        One of `STATUSES`.
     rows : int
-        In the store.
+        Number of rows that came into the store.
     rejects : Counter
-        Rows rejected, by reason.
+        Number of rejected rows, by reason.
     problem : str
         Why it was refused.
-    dead : tuple of int
-        Numbers of the sources that it replaces.
+    replaces : tuple of int
+        Numbers of the images that it replaces.
     """
-    facts: object
+    metadata: object
     status: str
     rows: int = 0
     rejects: Counter = field(default_factory=Counter)
     problem: str = ""
-    dead: tuple = ()
+    replaces: tuple = ()
 
 
-class Index:
-    """Which sources a store has, by identity; it follows the states of the store.
-
-    Attributes
-    ----------
-    numbers, images : dict of bytes or int to int
-        Number of the newest source by identity, and by the upper bits of its identifiers.
-    systems : Counter of (bytes, bytes)
-        Living sources with rows by band and magnitude system.
-    """
-
-    def __init__(self):
-        self.numbers, self.images, self.systems = {}, {}, Counter()
-        self.chunks, self.count, self.dead = (), 0, frozenset()
-
-    def update(self, state):
-        """Take in what has come since the last state."""
-        self.chunks = state.chunks
-        for chunk in (c for c in state.chunks if c["source"][-1] >= self.count):
-            new = chunk[chunk["source"] >= self.count]
-            # as Python's objects a ledger is several times as large
-            for start in range(0, len(new), AT_ONCE):
-                self._add(new[start:start+AT_ONCE])
-        for number in state.dead-self.dead:
-            row = self.row(number)
-            self.systems[row["band"].item(), row["system"].item()] -= int(row["rows"] > 0)
-        self.count, self.dead = state.count, state.dead
-
-    def _add(self, rows):
-        columns = (rows[c].tolist() for c in ("source", *IDENTITY, "system", "image", "rows"))
-        for source, exposure, detector, band, system, image, n in zip(*columns):
-            self.numbers[b"\0".join((exposure, detector, band))] = source
-            if image >= 0:
-                self.images[image] = source
-            self.systems[band, system] += n > 0
-
-    def row(self, number):
-        """The ledger's row of a source, as an array of shape ()."""
-        return lookup(self.chunks, np.array([number]))[0]
-
-    def has(self, facts):
-        """Whether a source is there with the same content.
-
-        One all of whose rows were rejected is not: it may be tried again, as the store's other sources may have changed.
-        """
-        number = self.numbers.get(b"\0".join(facts.key))
-        if number is None or number in self.dead:
-            return False
-        row = self.row(number)
-        return row["checksum"] == facts.checksum.encode() and not (row["rows"] == 0 and row["rejected"])
-
-    def twin(self, piece):
-        """Number of another source with the same upper bits of identifiers, and whether the two may not be; None where none is.
-
-        A source of the same exposure, detector and file is the same image under another band: replaced, unless the file has both.
-        """
-        number = self.images.get(piece.image)
-        if number is None or number in self.dead:
-            return None, False
-        row, mine = self.row(number), piece.facts.key
-        key = tuple(row[n].item() for n in IDENTITY)
-        same = key[:2] == mine[:2] and row["file"] == piece.facts.file.encode()
-        if key == mine or same and piece.shared:
-            return None, False
-        return number, not same or piece.shared
-
-    def rejection(self, facts, declared, coming):
-        """Why no row of a source can be placed beside the store's and those that are `coming`; empty where they can."""
-        if not facts.band:
-            return NO_BAND
-        systems = self.systems+coming.systems
-        names = declared or {b.decode() for b, _ in systems}
-        if facts.band not in names:
-            if declared:
-                return f"band {facts.band} is none of the store's"
-            twin = [b for b in sorted(names) if b.lower() == facts.band.lower()]
-            if twin:
-                return f"band {facts.band} differs from the store's {twin[0]} in case only"
-        other = {"AB": "Vega", "Vega": "AB"}.get(facts.system, "")
-        if other and systems[facts.band.encode(), other.encode()] > 0:
-            return f"magnitudes are {facts.system}, those of the store's band {facts.band} are {other}"
-        return ""
-
-
-class Coming:
-    """What a batch brings, as its pieces are judged one after the other.
-
-    Attributes
-    ----------
-    images : dict of int to Facts
-        By the upper bits of identifiers.
-    systems : Counter
-        Sources with rows, by band and magnitude system.
-    """
-
-    def __init__(self):
-        self.images, self.systems = {}, Counter()
-
-    def add(self, piece, outcome):
-        """Take in a piece that is new or replaces."""
-        if piece.image >= 0:
-            self.images[piece.image] = piece.facts
-        self.systems[piece.facts.band.encode(), piece.facts.system.encode()] += outcome.rows > 0
-
-
-def write_batch(store, pieces, index):
-    """Bring sources into the store in one commit.
+def write_batch(store, catalogs, index):
+    """Bring images into the store in one commit.
 
     Parameters
     ----------
     store : crowdsource.survey.store.store.Store
-    pieces : list of crowdsource.survey.store.catalogs.Piece
-        Of different identities; their rows' ``source`` is set.
-    index : Index
+    catalogs : list of crowdsource.survey.store.catalogs.ImageCatalog
+        Of different identities; their column ``source`` is filled in.
+    index : crowdsource.survey.store.image_index.ImageIndex
 
     Returns
     -------
-    list of Outcome
+    list of IngestOutcome
     """
     with store.writing() as state:
         index.update(state)
-        taken, outcomes, coming = [], [], Coming()
-        for piece in pieces:
-            outcome = _judged(store, piece, index, coming)
+        accepted, outcomes, batch = [], [], BatchSummary()
+        for catalog in catalogs:
+            outcome = _decide(store, catalog, index, batch)
             outcomes.append(outcome)
             if outcome.status in (NEW, REPLACED):
-                taken.append((piece, outcome))
-                coming.add(piece, outcome)
-        if taken:
-            index.update(store.commit(state, _written(store, state, taken, index)))
+                accepted.append((catalog, outcome))
+                batch.add(catalog, outcome)
+        if accepted:
+            index.update(store.commit(state, _write_files(store, state, accepted)))
         return outcomes
 
 
-def _judged(store, piece, index, coming):
-    """What is to become of a source; `coming` are those of the same batch before it."""
-    facts = piece.facts
-    if index.has(facts):
-        return Outcome(facts, UNCHANGED)
-    (twin, forbidden), number = index.twin(piece), index.numbers.get(b"\0".join(facts.key))
-    other = b" ".join(filter(None, (index.row(twin)[n].item() for n in IDENTITY))).decode() if forbidden else ""
-    if near := coming.images.get(piece.image):
-        if not piece.shared or (near.exposure, near.detector, near.file) != (facts.exposure, facts.detector, facts.file):
-            other = str(near)
-    if other:
-        return Outcome(facts, REFUSED, problem=f"{facts.file}: the identifiers of {facts} are those of {other}, which the store "
-                       "has; have new ones made under another name: --exposure NAME --map detection_id=")
-    reason = index.rejection(facts, store.bands, coming)
-    rejects = Counter(r for _, r in piece.bad)
+def _decide(store, catalog, index, batch):
+    """What is to become of an image; `batch` has those of the same batch before it."""
+    metadata = catalog.metadata
+    if index.has(metadata):
+        return IngestOutcome(metadata=metadata, status=UNCHANGED)
+    shared, number = index.shared_prefix(catalog), index.by_identity.get(identity_key(metadata.key))
+    conflict = _conflict(catalog, index, batch, shared)
+    if conflict:
+        return IngestOutcome(metadata=metadata, status=REFUSED, problem=f"{metadata.file}: the identifiers of {metadata} are those "
+                             f"of {conflict}, which the store has; have new ones made under another name: --exposure NAME "
+                             "--map detection_id=")
+    reason = index.rejection_reason(metadata, store.bands, batch)
+    rejects = Counter(r for _, r in catalog.rejected)
     if reason:
-        rejects[reason] += len(piece.rows)
-    rows = 0 if reason else len(piece.rows)
-    dead = tuple({n for n in (number, twin) if n is not None and n not in index.dead})
-    if dead == (number,):
+        rejects[reason] += len(catalog.rows)
+    rows = 0 if reason else len(catalog.rows)
+    replaces = tuple({n for n in (number, shared.number) if n is not None and n not in index.dead})
+    if replaces == (number,):
         row = index.row(number)
-        if (row["checksum"], row["rows"], row["rejected"]) == (facts.checksum.encode(), rows, rejects.total()):
-            return Outcome(facts, UNCHANGED)
-    return Outcome(facts, REPLACED if dead else NEW, rows, rejects, dead=dead)
+        if (row["checksum"], row["rows"], row["rejected"]) == (metadata.checksum.encode(), rows, rejects.total()):
+            return IngestOutcome(metadata=metadata, status=UNCHANGED)
+    return IngestOutcome(metadata=metadata, status=REPLACED if replaces else NEW, rows=rows, rejects=rejects, replaces=replaces)
 
 
-def _written(store, state, taken, index):
+def _conflict(catalog, index, batch, shared):
+    """The image, as text, that has the identifiers of a catalog; empty where there is none."""
+    metadata, other = catalog.metadata, ""
+    if shared.conflict:
+        other = b" ".join(filter(None, (index.row(shared.number)[n].item() for n in IMAGE_IDENTITY))).decode()
+    if near := batch.by_id_prefix.get(catalog.id_prefix):
+        same_file = (near.exposure, near.detector, near.file) == (metadata.exposure, metadata.detector, metadata.file)
+        if not (catalog.from_mixed_table and same_file):
+            other = str(near)
+    return other
+
+
+def _write_files(store, state, accepted):
     """Write the files of a batch. Returns its Commit."""
     name = f"{state.number+1:012d}"
-    ledger = _ledger_rows(state.count, taken)
+    ledger = _new_ledger_rows(state.count, accepted)
     arrays = []
-    for number, (piece, outcome) in zip(ledger["source"].tolist(), taken):
+    for number, (catalog, outcome) in zip(ledger["source"].tolist(), accepted):
         if outcome.rows:
-            piece.rows["source"] = number
-            arrays.append(piece.rows)
-    dead = [n for _, o in taken for n in o.dead]
+            catalog.rows["source"] = number
+            arrays.append(catalog.rows)
+    dead = [n for _, o in accepted for n in o.replaces]
     alive = np.append(state.alive(), np.ones(len(ledger), bool))
     alive[dead] = False
-    changes = _Segments(store, state, alive, (*state.chunks, ledger), name)
+    changes = _SegmentWriter(store, state, alive, (*state.chunks, ledger), name)
     changes.add(arrays)
-    return Commit(tuple(changes.added), tuple(changes.removed), tuple(changes.split), ledger, tuple(sorted(dead)),
-                  _rejects(store, ledger, taken, name))
+    return Commit(added=tuple(changes.added), removed=tuple(changes.removed), split=tuple(changes.split), images=ledger,
+                  dead=tuple(sorted(dead)), rejects=_write_rejects(store, ledger, accepted, name))
 
 
-def _ledger_rows(first, taken):
-    """New rows of the ledger."""
+def _new_ledger_rows(first, accepted):
+    """Rows of the ledger for the images of a batch, numbered from `first`."""
     names = "exposure", "detector", "band", "system", "mjd", "zeropoint", "pixel_scale", "instrument", "checksum", "file"
-    columns = {n: [getattr(p.facts, n) for p, _ in taken] for n in names}
-    return source_rows(dict(columns, source=range(first, first+len(taken)), image=[p.image for p, _ in taken],
-                            rows=[o.rows for _, o in taken], rejected=[o.rejects.total() for _, o in taken]))
+    columns = {n: [getattr(c.metadata, n) for c, _ in accepted] for n in names}
+    return ledger_from_columns(dict(
+        columns, source=range(first, first+len(accepted)), image=[c.id_prefix for c, _ in accepted],
+        rows=[o.rows for _, o in accepted], rejected=[o.rejects.total() for _, o in accepted]))
 
 
-def _rejects(store, ledger, taken, name):
-    """Write the rows that were rejected, with what they are of and why; None where there are none."""
+def _write_rejects(store, ledger, accepted, name):
+    """Write the rejected rows with their image and the reason. Returns their file, or None where there are none."""
     rows = []
-    for number, (piece, outcome) in zip(ledger["source"].tolist(), taken):
-        facts, bad = piece.facts, list(piece.bad)
-        placed = set(outcome.rejects)-{r for _, r in bad}
-        bad += [(int(k), reason) for reason in placed for k in piece.places]
-        rows += [(number, facts.file.encode(), facts.exposure.encode(), facts.detector.encode(), facts.band.encode(), k,
-                  reason.encode()) for k, reason in sorted(bad)]
+    for number, (catalog, outcome) in zip(ledger["source"].tolist(), accepted):
+        metadata, rejected = catalog.metadata, list(catalog.rejected)
+        of_whole_image = set(outcome.rejects)-{r for _, r in rejected}
+        rejected += [(int(k), reason) for reason in of_whole_image for k in catalog.file_rows]
+        rows += [(number, metadata.file.encode(), *metadata.key, k, reason.encode()) for k, reason in sorted(rejected)]
     if not rows:
         return None
-    width = lambda k: f"S{max(1, *(len(r[k]) for r in rows))}"
-    table = np.array(rows, [("source", "i4"), ("file", width(1)), ("exposure", width(2)), ("detector", width(3)),
-                            ("band", width(4)), ("row", "i8"), ("reason", width(6))])
+
+    def text(k):
+        return f"S{max(1, *(len(r[k]) for r in rows))}"
+
+    table = np.array(rows, [("source", "i4"), ("file", text(1)), ("exposure", text(2)), ("detector", text(3)), ("band", text(4)),
+                            ("row", "i8"), ("reason", text(6))])
     (store.path/REJECTS).mkdir(exist_ok=True)
     path = Path(REJECTS, f"{name}.h5")
-    return Listed(path.as_posix(), len(table), write_rows(store.path/path, {REJECTS: table}, overwrite=True))
+    return StoredFile(path.as_posix(), len(table), write_rows(store.path/path, {REJECTS: table}, overwrite=True))
 
 
-class _Segments:
+class _SegmentWriter:
     """The segments that a batch adds and removes.
 
     Parameters
     ----------
     store : Store
-    state : State
+    state : StoreState
         Before the batch.
     alive : ndarray of bool
-        After it.
+        Which images are not replaced, after the batch.
     chunks : tuple of ndarray
-        The ledger after it.
+        The ledger after the batch.
     name : str
         Of the batch.
     """
@@ -273,39 +189,39 @@ class _Segments:
         """Write the rows of arrays, leaf by leaf."""
         parts = {}
         for rows in arrays:
-            leaf = leaves_of(rows[INDEX], self.store.order, self.state.split)
+            leaf = uniq_leaves(rows[SPATIAL_INDEX], self.store.order, self.state.split)
             order = order_by(leaf)
             cuts = np.flatnonzero(np.diff(leaf[order]))+1
             for which in np.split(order, cuts):
                 parts.setdefault(int(leaf[which[0]]), []).append((rows, which))
-        for unique in sorted(parts):
-            self._leaf(pixel_of(unique), parts[unique])
+        for uniq in sorted(parts):
+            self._add_to_leaf(pixel_from_uniq(uniq), parts[uniq])
 
-    def _leaf(self, pixel, parts):
-        """Write what is new in one leaf; where it becomes too much, divide it, and where segments are many, merge some."""
+    def _add_to_leaf(self, pixel, parts):
+        """Write the new rows of a leaf. Divide it where it would hold too many rows; merge some segments where they are many."""
         old = self.state.segments.get((pixel.order, pixel.number), ())
         total = sum(len(which) for _, which in parts)+sum(s.rows for s in old)
         deepest = self.store.margin_order
         if total > self.store.max_rows and pixel.order < deepest:
-            for leaf, own in divided(pixel, parts+self._taken(old), self.store.max_rows, deepest):
+            for leaf, own in divide(pixel, parts+self._remove(old), self.store.max_rows, deepest):
                 if own is None:
                     self.split.append((leaf.order, leaf.number))
                 elif own:
                     self._write(leaf, own)
             return
-        coming = {schema_of(rows.dtype) for rows, _ in parts}
-        for group in by_schema(old, lambda s: s.schema):
+        coming = {schema_id(rows.dtype) for rows, _ in parts}
+        for group in group_by_schema(old, lambda s: s.schema):
             if group[0].schema in coming:
-                parts = parts+self._taken(to_merge(group))
+                parts = parts+self._remove(segments_to_merge(group))
         self._write(pixel, parts)
 
-    def _taken(self, segments):
-        """Rows of segments that go, as parts."""
+    def _remove(self, segments):
+        """Mark segments as removed. Returns their rows, to be written anew."""
         self.removed += segments
         arrays = [read_segment(self.store.path, s, self.alive) for s in segments]
         return [(a, np.arange(len(a))) for a in arrays if len(a)]
 
     def _write(self, pixel, parts):
-        for n, group in enumerate(by_schema(parts, lambda p: schema_of(p[0].dtype))):
+        for n, group in enumerate(group_by_schema(parts, lambda p: schema_id(p[0].dtype))):
             self.added.append(write_segment(self.store.path, self.name+f"-{n}"*bool(n), pixel, group,
-                                            lambda numbers: lookup(self.chunks, numbers), self.store.margin_order))
+                                            lambda numbers: ledger_rows(self.chunks, numbers), self.store.margin_order))

@@ -1,6 +1,4 @@
-"""Catalog files as sources: what is known of each image's detections, and their rows."""
-import hashlib
-import logging
+"""Catalog files as images: the metadata and the rows of each image in a file."""
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,119 +7,102 @@ import numpy as np
 from ...core.errors import DataFileError, StoreError, need
 from ...exposure.results import MAGNITUDE_SYSTEM
 from ...io.fits import FitsImage
-from ...io.fits_rows import digest, fields, read_fields, scan
+from ...io.fits_rows import hdu_checksum, locate_hdus, read_fields, table_fields
 from ...io.tables import PREFERRED, read_table
-from ..healpix import INDEX, index_of
 from ..sorting import order_by
-from .columns import IDENTITY, PER_ROW, as_labels, plain, row_type, stored_names
+from .columns import IMAGE_COLUMNS, IMAGE_IDENTITY, label_text, plain_values, stored_dtype, stored_names
+from .image_catalog import ImageMetadata, content_checksum, image_catalog
 from .older_catalogs import corrections, system_in_comment
 
-log = logging.getLogger(__name__)
 FITS_ENDINGS = ".fits", ".fit", ".fts"
 CATALOG = "CAT"
-ID_BITS = 32
-NAN_POSITION, OUT_OF_RANGE = "position is not a number", "declination beyond a pole, or right ascension beyond 360 degrees"
-FITTED = 2000
-"""Rows to which pixels are fitted, at most."""
-HASH_BITS = 31
 RECORD = {"instrument", "exposure", "band", "system", "config"}
 """Metadata of a table that crowdsource wrote for one image; older ones lack the system."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a source.
+class ReadRequest:
+    """What is asked of a file.
 
     Attributes
     ----------
-    exposure, detector, band : str
-        Its identity.
-    system : str
-        "AB", "Vega" or empty.
-    mjd, zeropoint, pixel_scale : float
-        NaN where not known; pixel_scale in arcsec.
-    instrument, checksum, file : str
+    options : crowdsource.survey.store.columns.IngestOptions
+    known : callable
+        Takes `ImageMetadata` and tells whether the rows of that image are not needed, as the store has them.
     """
-    exposure: str
-    detector: str = ""
-    band: str = ""
-    system: str = ""
-    mjd: float = np.nan
-    zeropoint: float = np.nan
-    pixel_scale: float = np.nan
-    instrument: str = ""
-    checksum: str = ""
-    file: str = ""
+    options: object
+    known: object
 
-    @property
-    def key(self):
-        """Identity, as in the ledger."""
-        return tuple(getattr(self, n).encode() for n in IDENTITY)
+    def with_options(self, metadata):
+        """Metadata with what the user states in their place."""
+        options = self.options
+        return replace(metadata, **{n: getattr(options, n) for n in IMAGE_COLUMNS if getattr(options, n) is not None})
 
-    def __str__(self):
-        return " ".join(filter(None, (self.exposure, self.detector, self.band)))
+    def image_columns(self, names):
+        """Which of some columns describe a row's image; not those that the user states for all rows."""
+        return tuple(n for n in IMAGE_COLUMNS if n in names and getattr(self.options, n) is None)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A source with its rows.
+class CatalogHDUs:
+    """Parts of a FITS file that make one catalog.
 
     Attributes
     ----------
-    facts : Facts
-    rows : ndarray, shape (n,)
-        Structured, those that have a place in the sky; ``source`` is not yet known.
-    image : int
-        What their identifiers have above bit 31; -1 without any row.
-    bad : tuple of (int, str)
-        Row in the file and reason of the others.
-    places : ndarray, shape (n,)
-        Row in the file.
-    shared : bool
-        The file's rows are of several sources, which may share the identifiers' upper bits.
+    primary : astropy.io.fits.Header
+    image : crowdsource.io.fits_rows.HduSpan or None
+        The HDU with the image's header; None for catalogs of other programs.
+    table : crowdsource.io.fits_rows.HduSpan
     """
-    facts: Facts
-    rows: np.ndarray
-    image: int = -1
-    bad: tuple = ()
-    places: np.ndarray = None
-    shared: bool = False
+    primary: object
+    image: object
+    table: object
+
+    @property
+    def detector(self):
+        """The detector that the table's name states; empty for none."""
+        return self.table.name[:-len(CATALOG)-1] if self.table.name.endswith("_"+CATALOG) else ""
+
+    @property
+    def of_one_image(self):
+        """Whether the table is a catalog as crowdsource writes them."""
+        return self.table.name == CATALOG or self.table.name.endswith("_"+CATALOG)
 
 
-def read_catalogs(path, given, known):
-    """The sources of a file.
+def read_catalogs(path, options, known):
+    """The images of a file.
 
     Parameters
     ----------
     path : path-like
-    given : crowdsource.survey.store.columns.Given
+    options : crowdsource.survey.store.columns.IngestOptions
     known : callable
-        Takes `Facts` and tells whether the store has them already: their rows are not read.
+        Takes `ImageMetadata` and tells whether the store has the image already: its rows are not read.
 
     Yields
     ------
-    Piece, or Facts where known
+    ImageCatalog, or ImageMetadata where known
 
     Raises
     ------
     DataFileError
         When the file cannot be read or lacks columns.
     StoreError
-        When identifiers cannot be told apart.
+        When identifiers are ambiguous.
     """
-    path = Path(path)
-    if path.suffix.lower() in FITS_ENDINGS or _begins_as_fits(path):
-        parts = scan(path)
-        own = [p for p in parts if p.table and (p.name == CATALOG or p.name.endswith("_"+CATALOG))]
-        tables = own or sorted((p for p in parts if p.table), key=lambda p: p.name not in PREFERRED)[:1]
-        if not tables:
-            raise DataFileError(path, "holds no table; give a catalog")
-        primary, named = parts[0].header(), {p.name: p for p in parts}
-        for part in tables:
-            before = part.name[:-len(CATALOG)] if own else None
-            yield from _from_fits(path, (primary, None if before is None else named.get(before+"HDR"), part), given, known)
+    path, request = Path(path), ReadRequest(options, known)
+    if path.suffix.lower() not in FITS_ENDINGS and not _begins_as_fits(path):
+        yield from _from_table(path, request)
         return
-    yield from _from_table(path, given, known)
+    hdus = locate_hdus(path)
+    own = [h for h in hdus if h.table and (h.name == CATALOG or h.name.endswith("_"+CATALOG))]
+    tables = own or sorted((h for h in hdus if h.table), key=lambda h: h.name not in PREFERRED)[:1]
+    if not tables:
+        raise DataFileError(path, "holds no table; give a catalog")
+    primary, by_name = hdus[0].header(), {h.name: h for h in hdus}
+    for table in tables:
+        image = by_name.get(table.name[:-len(CATALOG)]+"HDR") if own else None
+        yield from _from_fits(path, CatalogHDUs(primary, image, table), request)
 
 
 def _begins_as_fits(path):
@@ -132,63 +113,59 @@ def _begins_as_fits(path):
         return False
 
 
-def _from_fits(path, parts, given, known):
-    """The sources of one table of a FITS file; `parts` are the primary header, what tells of the image, and the table."""
-    primary, told, part = parts
-    columns = fields(part)
-    names = stored_names(path, [f.name for f in columns], given.mapping)
-    several = _per_row(names.values(), given) if part.name != CATALOG and not part.name.endswith("_"+CATALOG) else ()
-    facts = facts_of(path, primary, (told or part).header(), part.name, given)
-    if not several:
-        facts = replace(facts, checksum=digest(path, [p for p in (told, part) if p is not None], given.key()))
-        if known(facts):
-            yield facts
+def _from_fits(path, hdus, request):
+    """The images of one table of a FITS file."""
+    table, fields = hdus.table, table_fields(hdus.table)
+    names = stored_names(path, [f.name for f in fields], request.options.mapping)
+    image_columns = () if hdus.of_one_image else request.image_columns(names.values())
+    metadata = request.with_options(fits_metadata(path, hdus))
+    if not image_columns:
+        checksum = hdu_checksum(path, [h for h in (hdus.image, table) if h is not None], request.options.key())
+        metadata = replace(metadata, checksum=checksum)
+        if request.known(metadata):
+            yield metadata
             return
-    wanted = [(f, names[f.name]) for f in columns if f.name in names]
-    rows = np.zeros(part.number("NAXIS2"), row_type({n: f.dtype for f, n in wanted}))
-    labels = {n: np.zeros(len(rows), f.dtype) for f, n in wanted if n not in rows.dtype.names}
-    read_fields(path, part, [(f, n) for f, n in wanted if n in rows.dtype.names], rows)
-    if several and labels:
-        aside = np.zeros(len(rows), [(n, v.dtype) for n, v in labels.items()])
-        read_fields(path, part, [(f, n) for f, n in wanted if n in labels], aside)
-        labels = {n: aside[n] for n in labels}
-    yield from _pieces(facts, rows, "detection_id" in names.values(), {n: labels.get(n, _column(rows, n)) for n in several},
-                       (given, known))
+    wanted = [(f, names[f.name]) for f in fields if f.name in names]
+    rows = np.zeros(table.number("NAXIS2"), stored_dtype({n: f.dtype for f, n in wanted}))
+    read_fields(path, table, [(f, n) for f, n in wanted if n in rows.dtype.names], rows)
+    others = [(f, n) for f, n in wanted if n not in rows.dtype.names]
+    labels = np.zeros(len(rows), [(n, f.dtype) for f, n in others])
+    if image_columns and others:
+        read_fields(path, table, others, labels)
+    described = {n: (rows if n in rows.dtype.names else labels)[n] for n in image_columns}
+    yield from _images_of_rows(metadata, rows, "detection_id" in names.values(), described, request)
 
 
-def _column(rows, name):
-    return rows[name] if name in rows.dtype.names else None
-
-
-def _per_row(stored, given):
-    """Names of the columns that tell of a row's source, but for what the user says of all."""
-    return tuple(n for n in PER_ROW if n in stored and getattr(given, n) is None)
-
-
-def _from_table(path, given, known):
-    """The sources of a table that is not FITS."""
+def _from_table(path, request):
+    """The images of a table that is not FITS."""
     table = read_table(str(path))
-    names = stored_names(path, table.colnames, given.mapping)
-    columns = {names[n]: v for n in table.colnames if n in names and (v := plain(path, table[n])) is not None}
-    rows = np.zeros(len(table), row_type({n: np.dtype((v.dtype, v.shape[1:])) for n, v in columns.items()}))
+    names = stored_names(path, table.colnames, request.options.mapping)
+    columns = {names[n]: v for n in table.colnames if n in names and (v := plain_values(path, table[n])) is not None}
+    rows = np.zeros(len(table), stored_dtype({n: np.dtype((v.dtype, v.shape[1:])) for n, v in columns.items()}))
     for name in rows.dtype.names:
         if name in columns:
             rows[name] = columns[name]
-    meta = {str(k).lower(): v for k, v in {**_parquet_meta(path), **table.meta}.items()}
-    facts = Facts(str(meta.get("exposure") or path.name.partition(".")[0]), str(meta.get("detector", "")),
-                  str(meta.get("band", "")), system_of(path, meta.get("system", "")), _number(meta.get("mjd")),
-                  _number(meta.get("zeropoint")), np.nan, str(meta.get("instrument", "")), "", str(path))
-    if facts.instrument and not np.isfinite(facts.zeropoint):
-        facts = replace(facts, zeropoint=zeropoint_of(rows))
-    stated = RECORD <= meta.keys()
-    if not stated:
-        facts = replace(facts, **corrections(facts.instrument, facts.exposure, facts.band))
-    several = () if stated else _per_row(columns, given)
-    yield from _pieces(_overridden(facts, given), rows, "detection_id" in columns, {n: columns[n] for n in several},
-                       (given, known))
+    record = {str(k).lower(): v for k, v in {**_parquet_metadata(path), **table.meta}.items()}
+    metadata = _table_metadata(path, record, rows)
+    image_columns = () if RECORD <= record.keys() else request.image_columns(columns)
+    yield from _images_of_rows(request.with_options(metadata), rows, "detection_id" in columns,
+                               {n: columns[n] for n in image_columns}, request)
 
 
-def _parquet_meta(path):
+def _table_metadata(path, record, rows):
+    """What the record of a table that is not FITS states of its image."""
+    texts = {n: str(record.get(n, "")) for n in ("detector", "band", "instrument")}
+    exposure = str(record.get("exposure") or path.name.partition(".")[0])
+    metadata = ImageMetadata(exposure=exposure, system=checked_system(path, record.get("system", "")), file=str(path),
+                             mjd=_number(record.get("mjd")), zeropoint=_number(record.get("zeropoint")), **texts)
+    if metadata.instrument and not np.isfinite(metadata.zeropoint):
+        metadata = replace(metadata, zeropoint=zeropoint_of_rows(rows))
+    if RECORD <= record.keys():
+        return metadata
+    return replace(metadata, **corrections(metadata.instrument, metadata.exposure, metadata.band))
+
+
+def _parquet_metadata(path):
     """Metadata of a Parquet file's schema, as text."""
     if path.suffix.lower() != ".parquet":
         return {}
@@ -196,8 +173,8 @@ def _parquet_meta(path):
     return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items()}
 
 
-def system_of(path, text):
-    """A magnitude system in this package's letters; empty for none. Raises `DataFileError` for others."""
+def checked_system(path, text):
+    """A magnitude system in this package's spelling; empty for none. Raises `DataFileError` for others."""
     name = {"ab": "AB", "vega": "Vega", "": ""}.get(str(text).strip().lower())
     if name is None:
         raise DataFileError(path, f"has magnitudes of the system {text}, which is unknown; give --system AB or Vega")
@@ -211,176 +188,93 @@ def _number(value):
         return np.nan
 
 
-def facts_of(path, primary, header, name, given):
-    """What the headers of a FITS catalog say of its image.
+def fits_metadata(path, hdus):
+    """What the headers of a FITS catalog state of its image.
 
     Parameters
     ----------
     path : Path
-    primary, header : astropy.io.fits.Header
-        Of the file, and of the image.
-    name : str
-        Of the table's HDU.
-    given : Given
+    hdus : CatalogHDUs
 
     Returns
     -------
-    Facts
+    ImageMetadata
         Without a checksum.
     """
+    primary, header = hdus.primary, (hdus.image or hdus.table).header()
     own = primary.get("ORIGIN") == "crowdsource"
     image = FitsImage(path, None, None, header, primary)
-    detector = name[:-len(CATALOG)-1] if name.endswith("_"+CATALOG) else ""
     instrument = str(primary.get("INSTRUME", "")).strip() if own else ""
     exposure = str(own and primary.get("EXPOSURE") or path.name.partition(".")[0])
     stated = own and MAGNITUDE_SYSTEM in primary
     if stated:
-        band, system = str(primary.get("BAND", "")).strip(), system_of(path, primary[MAGNITUDE_SYSTEM])
+        band, system = str(primary.get("BAND", "")).strip(), checked_system(path, primary[MAGNITUDE_SYSTEM])
     else:
         band, system = image.value("band", str) or "", system_in_comment(header)
-    facts = Facts(exposure, detector, band, system, image.mjd(), _number(header.get("ZPCRWD")), scale_of(header), instrument,
-                  "", str(path))
-    if not stated:
-        facts = replace(facts, **corrections(instrument, exposure, band))
-    return _overridden(facts, given)
+    metadata = ImageMetadata(exposure=exposure, detector=hdus.detector, band=band, system=system, mjd=image.mjd(),
+                             zeropoint=_number(header.get("ZPCRWD")), pixel_scale=wcs_pixel_scale(header),
+                             instrument=instrument, file=str(path))
+    return metadata if stated else replace(metadata, **corrections(instrument, exposure, band))
 
 
-def _overridden(facts, given):
-    """Facts with what the user says in their place."""
-    said = {n: getattr(given, n) for n in PER_ROW if getattr(given, n) is not None}
-    return replace(facts, **said)
-
-
-def scale_of(header):
-    """Pixel scale of a header's world coordinates, arcsec: the root of a pixel's area; NaN without."""
+def wcs_pixel_scale(header):
+    """The pixel scale of a header's world coordinates, arcsec: the root of a pixel's area; NaN without coordinates."""
     if not str(header.get("CTYPE1", "")).strip():
         return np.nan
     if any(k in header for k in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")):
         a, b, c, d = (_number(header.get(k, 0)) for k in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"))
-        size = a*d-b*c
+        area = a*d-b*c
     else:
         a, b, c, d = (_number(header.get(f"PC{k}", one)) for k, one in (("1_1", 1), ("1_2", 0), ("2_1", 0), ("2_2", 1)))
-        size = (a*d-b*c)*_number(header.get("CDELT1", 1))*_number(header.get("CDELT2", 1))
-    return float(np.sqrt(abs(size)))*3600 if size else np.nan
+        area = (a*d-b*c)*_number(header.get("CDELT1", 1))*_number(header.get("CDELT2", 1))
+    return float(np.sqrt(abs(area)))*3600 if area else np.nan
 
 
-def zeropoint_of(rows):
-    """The zero point that rows' magnitudes were made with; NaN without."""
+def zeropoint_of_rows(rows):
+    """The zero point with which the rows' magnitudes were made; NaN without magnitudes."""
     if "mag" not in rows.dtype.names:
         return np.nan
     good = np.isfinite(rows["mag"]) & (rows["flux"] > 0)
     return float(np.median(rows["mag"][good]+2.5*np.log10(rows["flux"][good]))) if good.any() else np.nan
 
 
-def fitted_scale(rows):
-    """Pixel scale from a linear fit of positions in the sky to those on the image, arcsec; NaN where they do not tell."""
-    if not {"x", "y"} <= set(rows.dtype.names) or len(rows) < 3:
-        return np.nan
-    some = rows[::-(-len(rows)//FITTED)]
-    x, y, ra, dec = (some[n].astype(float) for n in ("x", "y", "ra", "dec"))
-    east = (ra-ra[0]+180) % 360-180
-    plane = np.column_stack([east*np.cos(np.radians(dec)), dec-dec[0]])
-    design = np.column_stack([x-x.mean(), y-y.mean(), np.ones(len(x))])
-    if not np.isfinite(design).all():
-        return np.nan
-    solution, _, rank, _ = np.linalg.lstsq(design, plane, rcond=None)
-    return float(np.sqrt(abs(np.linalg.det(solution[:2]))))*3600 if rank == 3 else np.nan
-
-
-def _pieces(facts, rows, has_ids, labels, asked):
-    """Sources from the rows of one table; `labels` are the columns that tell of a row's source."""
-    given, known = asked
-    if not labels:
-        own = facts if facts.checksum else replace(facts, checksum=_content(facts, rows, given))
-        # with a checksum of its bytes it was asked for before it was read
-        places = np.arange(len(rows))
-        yield own if not facts.checksum and known(own) else finished(own, rows, places, None if has_ids else places)
+def _images_of_rows(metadata, rows, has_ids, described, request):
+    """Images from the rows of one table; `described` are the columns that describe a row's image, by name."""
+    if not described:
+        file_rows = np.arange(len(rows))
+        own = metadata
+        if not metadata.checksum:
+            own = replace(metadata, checksum=content_checksum(metadata, rows, request.options))
+            if request.known(own):
+                yield own
+                return
+        yield image_catalog(own, rows, file_rows, None if has_ids else file_rows)
         return
     if has_ids and len(np.unique(rows["detection_id"])) < len(rows):
-        raise StoreError(f"{facts.file}: identifiers stand in several rows; have new ones made: --map detection_id=")
-    text = [as_labels(labels[n]) if n in labels else np.full(len(rows), facts.__dict__[n]) for n in IDENTITY]
-    identities, number = np.unique(np.rec.fromarrays(text, names=list(IDENTITY)), return_inverse=True)
+        raise StoreError(f"{metadata.file}: several rows have the same identifier; have new ones made: --map detection_id=")
+    text = [label_text(described[n]) if n in described else np.full(len(rows), getattr(metadata, n)) for n in IMAGE_IDENTITY]
+    identities, number = np.unique(np.rec.fromarrays(text, names=list(IMAGE_IDENTITY)), return_inverse=True)
     ranks = None if has_ids else _ranks(np.unique(np.rec.fromarrays(text[:2]), return_inverse=True)[1].ravel())
     for k, identity in enumerate(identities):
         at = np.flatnonzero(number.ravel() == k)
-        said = {n: _one(labels[n][at]) for n in ("mjd", "zeropoint", "system") if n in labels}
-        if "system" in said:
-            said["system"] = system_of(facts.file, said["system"])
-        own = replace(facts, **{n: str(identity[n]) for n in IDENTITY}, **said)
-        own = _overridden(replace(own, **corrections(own.instrument, own.exposure, own.band)), given)
-        own = replace(own, checksum=_content(own, rows[at], given))
-        yield own if known(own) else replace(finished(own, rows[at], at, None if has_ids else ranks[at]),
-                                             shared=len(identities) > 1)
-
-
-def _content(facts, rows, given):
-    """SHA-256 of a source's rows and of what is known of it beside them, but for the file's name."""
-    return hashlib.sha256(rows.tobytes()+repr(replace(facts, file="")).encode()+given.key()).hexdigest()
+        stated = {n: _value_of(described[n][at]) for n in ("mjd", "zeropoint", "system") if n in described}
+        if "system" in stated:
+            stated["system"] = checked_system(metadata.file, stated["system"])
+        own = replace(metadata, **{n: str(identity[n]) for n in IMAGE_IDENTITY}, **stated)
+        own = request.with_options(replace(own, **corrections(own.instrument, own.exposure, own.band)))
+        own = replace(own, checksum=content_checksum(own, rows[at], request.options))
+        yield own if request.known(own) else replace(image_catalog(own, rows[at], at, None if has_ids else ranks[at]),
+                                                     from_mixed_table=len(identities) > 1)
 
 
 def _ranks(group):
-    """The place of each row among those of its group."""
+    """The rank of each row among those of its group."""
     order = order_by(group)
     out = np.empty(len(group), np.int64)
     out[order] = np.arange(len(group))-np.searchsorted(group[order], group[order])
     return out
 
 
-def _one(values):
-    """What a column says of a source: the mean of numbers, the first of texts."""
-    return as_labels(values[:1])[0] if values.dtype.kind == "S" else float(np.mean(values))
-
-
-def finished(facts, rows, places, ranks):
-    """A Piece of all rows of a source: identifiers, indices and pixel scale; rows without a place set aside.
-
-    Parameters
-    ----------
-    facts : Facts
-    rows : ndarray, shape (n,)
-    places : ndarray, shape (n,)
-        Row in the file.
-    ranks : ndarray, shape (n,), or None
-        Lower bits of identifiers for rows that have none.
-
-    Returns
-    -------
-    Piece
-
-    Raises
-    ------
-    StoreError
-        When identifiers are those of several images, or not of one row each.
-    """
-    if ranks is not None:
-        rows["detection_id"] = np.int64(image_number(facts)) << np.int64(ID_BITS) | ranks
-    if rows["ra"].dtype.itemsize < 8:
-        log.warning("%s: right ascension is %s: positions are good to 0.1 arcsec at best", facts.file, rows["ra"].dtype)
-    ra, dec = rows["ra"].astype("f8"), rows["dec"].astype("f8")
-    finite = np.isfinite(ra) & np.isfinite(dec)
-    good = finite & (np.abs(dec) <= 90) & (ra >= -360) & (ra <= 360)
-    bad = tuple((int(places[k]), OUT_OF_RANGE if finite[k] else NAN_POSITION) for k in np.flatnonzero(~good))
-    if bad:
-        rows, places, ra, dec = rows[good], places[good], ra[good], dec[good]
-    rows[INDEX] = index_of(ra, dec)
-    scale = facts.pixel_scale if np.isfinite(facts.pixel_scale) else fitted_scale(rows)
-    return Piece(replace(facts, pixel_scale=scale), rows, _image(facts, rows["detection_id"]), bad, places)
-
-
-def image_number(facts):
-    """31 bits of a hash of what a source is, for detections without identifiers."""
-    what = " ".join(filter(None, (facts.exposure, facts.detector)))
-    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:4]) >> 1
-
-
-def _image(facts, ids):
-    """What identifiers have above bit 31, the same for all; each of one row only."""
-    if not len(ids):
-        return -1
-    images = ids >> ID_BITS
-    if images.min() != images.max() or images[0] < 0:
-        raise StoreError(f"{facts.file}: the identifiers of {facts} are not those of one image, as their upper 31 bits differ or "
-                         "they are negative; have new ones made: --map detection_id=")
-    if not (np.diff(ids) > 0).all() and len(np.unique(ids)) < len(ids):
-        raise StoreError(f"{facts.file}: identifiers of {facts} stand in several rows; have new ones made: --map detection_id=")
-    return int(images[0])
+def _value_of(column):
+    """The value of an image's column: the mean of numbers, the first of texts."""
+    return label_text(column[:1])[0] if column.dtype.kind == "S" else float(np.mean(column))

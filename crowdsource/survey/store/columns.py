@@ -1,33 +1,34 @@
-"""Columns of any catalog as those of the store: which name becomes which, and in what type."""
+"""Columns of any catalog as those of the store: under which name a column is stored, and as which type."""
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from ...core.errors import ConfigError, DataFileError
-from ..healpix import INDEX
-from .segments import FIRST
+from ..healpix import SPATIAL_INDEX
+from .segments import LEADING_COLUMNS
 
 log = logging.getLogger(__name__)
-NEEDED = "ra", "dec", "flux", "dflux"
-IDENTITY = "exposure", "detector", "band"
-PER_ROW = *IDENTITY, "mjd", "zeropoint", "system"
-"""Columns that tell of a source; a table that has them may hold several."""
-CANONICAL = (*NEEDED, "x", "y", "dx", "dy", "detection_id", "flags", "qf", "rchi2", "fracflux", "primary", *PER_ROW)
-"""Names with a meaning here; a column that is called so in other letters is stored under the name."""
-LEFT = "_unmapped"
-"""Ending of a column whose name another takes."""
-RESERVED = INDEX, "source"
+REQUIRED_COLUMNS = "ra", "dec", "flux", "dflux"
+IMAGE_IDENTITY = "exposure", "detector", "band"
+IMAGE_COLUMNS = *IMAGE_IDENTITY, "mjd", "zeropoint", "system"
+"""Columns that describe a row's image; a table that has them may hold several images."""
+KNOWN_COLUMNS = (*REQUIRED_COLUMNS, "x", "y", "dx", "dy", "detection_id", "flags", "qf", "rchi2", "fracflux", "primary",
+                 *IMAGE_COLUMNS)
+"""Names with a meaning in the store; a column of the same name in other letters is stored under this name."""
+UNMAPPED = "_unmapped"
+"""Suffix of a column whose own name another column takes."""
+RESERVED = SPATIAL_INDEX, "source"
 
 
-@dataclass(frozen=True)
-class Given:
-    """What a user says of catalogs that do not say it themselves.
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """What the user adds to catalogs that do not state it themselves, or states in their place.
 
     Attributes
     ----------
     mapping : tuple of (str, str)
-        Names here and columns there; an empty column for one that is not to be used.
+        Names in the store and columns of the catalog; an empty column for a name that is not to be filled.
     exposure, detector, band, system : str or None
     mjd, zeropoint : float or None
     """
@@ -40,15 +41,21 @@ class Given:
     zeropoint: float = None
 
     def __post_init__(self):
-        unknown = [c for c, _ in self.mapping if c not in CANONICAL]
+        unknown = [c for c, _ in self.mapping if c not in KNOWN_COLUMNS]
         if unknown:
-            raise ConfigError(f"no column {unknown[0]} is known here: map one of {', '.join(CANONICAL)}")
+            raise ConfigError(f"no column {unknown[0]} is known here: map one of {', '.join(KNOWN_COLUMNS)}")
         if self.system not in (None, "AB", "Vega"):
             raise ConfigError(f"the magnitude system {self.system!r} is unknown; give AB or Vega")
 
     def key(self):
-        """Bytes that differ when what is given differs; none when nothing is."""
-        return b"" if self == Given() else repr(self).encode()
+        """Bytes that differ when the options differ; none when there are none."""
+        # part of checksums in stores: the text stays the same, whatever the class is called
+        return b"" if self == IngestOptions() else f"Given({assignments(self)})".encode()
+
+
+def assignments(record):
+    """The fields of a dataclass as text, ``name=value, ...``."""
+    return ", ".join(f"{f.name}={getattr(record, f.name)!r}" for f in fields(record))
 
 
 def stored_names(path, names, mapping):
@@ -61,60 +68,60 @@ def stored_names(path, names, mapping):
     names : sequence of str
         Of the catalog's columns.
     mapping : tuple of (str, str)
-        As in `Given`.
+        As in `IngestOptions`.
 
     Returns
     -------
     dict of str to str
-        Stored name by the catalog's; columns that are not stored are missing.
+        Stored name by the catalog's name; columns that are not stored are missing.
 
     Raises
     ------
     DataFileError
-        When a mapped column, or one that is needed, is not there.
+        When the catalog lacks a mapped or a required column.
     """
     lower = {n.lower(): n for n in reversed(names)}
     chosen = {c: column if column in names else lower.get(column.lower()) for c, column in mapping if column}
-    for canonical, column in mapping:
-        if column and chosen[canonical] is None:
-            raise DataFileError(path, f"has no column {column} to take as {canonical}; it has {', '.join(names)}")
-    for c in CANONICAL:
+    for known, column in mapping:
+        if column and chosen[known] is None:
+            raise DataFileError(path, f"has no column {column} to take as {known}; it has {', '.join(names)}")
+    for c in KNOWN_COLUMNS:
         if c not in dict(mapping) and c in lower:
             chosen.setdefault(c, c if c in names else lower[c])
-    missing = [c for c in NEEDED if c not in chosen]
+    missing = [c for c in REQUIRED_COLUMNS if c not in chosen]
     if missing:
         raise DataFileError(path, f"has no column {', '.join(missing)}; name it as in --map {missing[0]}=COLUMN, one of "
                             f"{', '.join(names)}")
-    out = {column: canonical for canonical, column in chosen.items()}
+    out = {column: known for known, column in chosen.items()}
     taken = {*chosen, *RESERVED, *dict(mapping)}
     for n in names:
-        if n not in out and n != INDEX:
-            out[n] = n if n not in taken else n+LEFT
+        if n not in out and n != SPATIAL_INDEX:
+            out[n] = n if n not in taken else n+UNMAPPED
     return out
 
 
-def row_type(columns):
-    """The structured type of a segment's rows.
+def stored_dtype(columns):
+    """The structured dtype of a segment's rows.
 
     Parameters
     ----------
     columns : mapping of str to numpy.dtype
-        Stored names and types, as they come.
+        Stored names and the types of the catalog.
 
     Returns
     -------
     numpy.dtype
-        The `FIRST` columns and the others in their order; text that tells of a source stands in the ledger only.
+        `LEADING_COLUMNS`, then the others in their order. Text that describes the image stands in the ledger only.
     """
-    own = dict(FIRST)
-    return np.dtype([*FIRST, *((n, t) for n, t in columns.items()
-                               if n not in own and not (n in (*IDENTITY, "system") and t.base.kind == "S"))])
+    leading = dict(LEADING_COLUMNS)
+    return np.dtype([*LEADING_COLUMNS, *((n, t) for n, t in columns.items() if n not in leading
+                                         and not (n in (*IMAGE_IDENTITY, "system") and t.base.kind == "S"))])
 
 
-def plain(path, column):
-    """A table's column as numbers, booleans or bytes in this machine's byte order; None, and a word in the log, for others.
+def plain_values(path, column):
+    """A table's column as numbers, booleans or bytes in this machine's byte order.
 
-    Missing numbers are NaN, missing text is empty.
+    None, and a warning in the log, for columns of other types. Missing numbers become NaN, missing text becomes empty.
     """
     values, mask = np.asarray(getattr(column, "value", column)), getattr(column, "mask", None)
     if isinstance(column, np.ma.MaskedArray):
@@ -130,14 +137,14 @@ def plain(path, column):
         log.warning("%s: column %s of type %s is left out", path, column.name, values.dtype)
         return None
     if mask is not None and np.any(mask):
-        # what stands beneath a mask is arbitrary: astropy reads an empty field of text as 0
+        # values under a mask are arbitrary: astropy reads an empty text field as 0
         values = np.where(mask, b"", values) if values.dtype.kind == "S" else np.where(mask, np.nan, values.astype("f8"))
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return values.astype("S1") if values.dtype.itemsize == 0 else values
 
 
-def as_labels(values):
-    """Names from a column of `plain`: whole numbers without a point, nothing where a number is missing; ndarray of str."""
+def label_text(values):
+    """A column from `plain_values` as names: whole numbers without a decimal point, missing numbers empty; ndarray of str."""
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind != "f":

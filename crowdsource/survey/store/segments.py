@@ -1,4 +1,4 @@
-"""Segments: files of rows of one pixel, written once, merged when they are many, divided when they hold too much."""
+"""Segments: files with rows of one HEALPix pixel, written once; many are merged, and pixels with too many rows are divided."""
 import hashlib
 import json
 from pathlib import Path
@@ -7,27 +7,27 @@ import numpy as np
 
 from ...core.errors import DataFileError
 from ...io.hdf5 import opened_rows, write_rows
-from ..healpix import INDEX, INDEX_ORDER, Pixel, at_border
-from ..sorting import order_by, taken
-from .records import Segment
+from ..healpix import SPATIAL_INDEX, SPATIAL_INDEX_ORDER, HealpixPixel, at_border
+from ..sorting import order_by, take_rows
+from .commits import Segment
 
 DETECTIONS, SOURCES = "detections", "sources"
-FIRST = (INDEX, "i8"), ("source", "i4"), ("detection_id", "i8")
-"""Columns that every row begins with."""
-MOST = 8
-"""Segments of one pixel and schema above which they are merged."""
-FEWEST = 5
-"""Segments that a merge takes at least."""
+LEADING_COLUMNS = (SPATIAL_INDEX, "i8"), ("source", "i4"), ("detection_id", "i8")
+"""The first columns of every row; ``source`` is the image number."""
+MOST_SEGMENTS = 8
+"""Number of segments of one pixel and schema above which some are merged."""
+FEWEST_MERGED = 5
+"""Lowest number of segments that are merged."""
 
 
-def schema_of(dtype):
-    """A word that is the same for the same columns; strings may differ in length."""
+def schema_id(dtype):
+    """An identifier that is equal for equal columns; strings may differ in length."""
     columns = [(n, t.base.kind if t.base.kind == "S" else t.base.str, t.shape) for n, (t, *_) in
                ((n, dtype.fields[n]) for n in dtype.names)]
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:16]
 
 
-def write_segment(store, name, pixel, parts, sources, border_order):
+def write_segment(store, name, pixel, parts, ledger_of, border_order):
     """Write rows of one schema.
 
     Parameters
@@ -35,44 +35,44 @@ def write_segment(store, name, pixel, parts, sources, border_order):
     store : path-like
     name : str
         Of the file, without its ending.
-    pixel : Pixel
+    pixel : HealpixPixel
         In which all rows lie.
     parts : list of (ndarray, ndarray)
         Structured arrays, and which of their rows; at least one row, in any order.
-    sources : callable
-        Gives the ledger's rows of ascending numbers.
+    ledger_of : callable
+        Takes ascending image numbers, returns their rows of the ledger.
     border_order : int
-        Order of the cells that are the border.
+        Order of the cells that make the border.
 
     Returns
     -------
     Segment
     """
-    rows, border = in_order(parts, pixel, border_order)
+    rows, border = sorted_for_segment(parts, pixel, border_order)
     path = Path(DETECTIONS, pixel.path(""), f"{name}.h5")
     Path(store, path).parent.mkdir(parents=True, exist_ok=True)
     first = int(rows["source"].min())
     present = np.flatnonzero(np.bincount(rows["source"]-first))+first
-    digest = write_rows(Path(store, path), {DETECTIONS: rows, SOURCES: trimmed(sources(present))},
+    digest = write_rows(Path(store, path), {DETECTIONS: rows, SOURCES: trim_strings(ledger_of(present))},
                         dict(order=pixel.order, pixel=pixel.number, border=border, border_order=border_order), overwrite=True)
-    return Segment(path.as_posix(), pixel.order, pixel.number, len(rows), border, first, int(present[-1]),
-                   schema_of(rows.dtype), digest)
+    return Segment(path=path.as_posix(), order=pixel.order, pixel=pixel.number, rows=len(rows), border=border, first=first,
+                   last=int(present[-1]), schema=schema_id(rows.dtype), sha256=digest)
 
 
-def in_order(parts, pixel, border_order):
+def sorted_for_segment(parts, pixel, border_order):
     """Rows in a segment's order, and the number of those in the border.
 
-    First the border's, then the others, each sorted by (index, detection_id).
+    The rows in the border come first, then the others, each part sorted by (spatial index, detection_id).
     """
-    index, ids = (np.concatenate([rows[n][which] for rows, which in parts]) for n in (INDEX, "detection_id"))
+    index, ids = (np.concatenate([rows[n][which] for rows, which in parts]) for n in (SPATIAL_INDEX, "detection_id"))
     border = at_border(index, pixel, border_order)
     order = order_by(index, ids)
     order = np.concatenate([order[border[order]], order[~border[order]]])
-    return taken(parts, order, np.result_type(*{rows.dtype for rows, _ in parts})), int(border.sum())
+    return take_rows(parts, order, np.result_type(*{rows.dtype for rows, _ in parts})), int(border.sum())
 
 
-def trimmed(table):
-    """A structured array with its strings no longer than they need be."""
+def trim_strings(table):
+    """A structured array whose strings are as long as the longest value."""
     types = []
     for name in table.dtype.names:
         kind = table.dtype[name]
@@ -83,16 +83,16 @@ def trimmed(table):
 
 
 def read_segment(store, segment, alive, border=False):
-    """Rows of a segment, without those of dead sources.
+    """Rows of a segment, without those of replaced images.
 
     Parameters
     ----------
     store : path-like
     segment : Segment
     alive : ndarray of bool
-        By source number.
+        By image number.
     border : bool
-        Of its border only.
+        Rows in its border only.
 
     Returns
     -------
@@ -116,16 +116,16 @@ def read_segment(store, segment, alive, border=False):
     return rows[alive[rows["source"]]]
 
 
-def by_schema(arrays, schema=lambda a: schema_of(a.dtype)):
-    """Things in lists of the same schema, in the order of the schemas' words."""
+def group_by_schema(arrays, schema=lambda a: schema_id(a.dtype)):
+    """Lists of items with the same schema, sorted by schema."""
     groups = {}
     for array in arrays:
         groups.setdefault(schema(array), []).append(array)
     return [groups[k] for k in sorted(groups)]
 
 
-def to_merge(segments):
-    """Which segments of one pixel and schema to merge when another comes: small ones, so that a row is seldom copied.
+def segments_to_merge(segments):
+    """Which segments of one pixel and schema to merge with a new one: small ones, so that a row is seldom copied.
 
     Parameters
     ----------
@@ -135,18 +135,18 @@ def to_merge(segments):
     -------
     list of Segment
     """
-    if len(segments) < MOST:
+    if len(segments) < MOST_SEGMENTS:
         return []
     order = sorted(segments, key=lambda s: (s.rows, s.path))
     sums = np.cumsum([s.rows for s in order])
-    n = FEWEST
+    n = FEWEST_MERGED
     while n < len(order) and order[n].rows <= sums[n-1]:
         n += 1
     return order[:n]
 
 
-def leaves_of(index, order, split):
-    """The leaf of each row.
+def uniq_leaves(index, order, split):
+    """The leaf of each row, as a UNIQ number of HEALPix.
 
     Parameters
     ----------
@@ -161,28 +161,28 @@ def leaves_of(index, order, split):
     ndarray, shape (n,), int64
         ``4**(order+1) + number`` of the leaf.
     """
-    unique = (index >> 2*(INDEX_ORDER-order)) + (np.int64(4) << 2*order)
+    uniq = (index >> 2*(SPATIAL_INDEX_ORDER-order)) + (np.int64(4) << 2*order)
     divided = {}
     for k, number in split:
         divided.setdefault(k, []).append(number)
     for k in sorted(divided):
-        at = np.isin(unique, np.array(divided[k], np.int64)+(np.int64(4) << 2*k))
-        unique[at] = (index[at] >> 2*(INDEX_ORDER-k-1)) + (np.int64(4) << 2*(k+1))
-    return unique
+        at = np.isin(uniq, np.array(divided[k], np.int64)+(np.int64(4) << 2*k))
+        uniq[at] = (index[at] >> 2*(SPATIAL_INDEX_ORDER-k-1)) + (np.int64(4) << 2*(k+1))
+    return uniq
 
 
-def pixel_of(unique):
-    """The Pixel that a number of `leaves_of` stands for."""
-    order = (int(unique).bit_length()-3)//2
-    return Pixel(order, int(unique)-(4 << 2*order))
+def pixel_from_uniq(uniq):
+    """The HealpixPixel of a number from `uniq_leaves`."""
+    order = (int(uniq).bit_length()-3)//2
+    return HealpixPixel(order, int(uniq)-(4 << 2*order))
 
 
-def divided(pixel, parts, most, deepest):
+def divide(pixel, parts, most, deepest):
     """Divide a pixel until no leaf holds more than a number of rows.
 
     Parameters
     ----------
-    pixel : Pixel
+    pixel : HealpixPixel
     parts : list of (ndarray, ndarray)
         Rows, and which of them lie in the pixel.
     most : int
@@ -192,7 +192,7 @@ def divided(pixel, parts, most, deepest):
 
     Yields
     ------
-    pixel : Pixel
+    pixel : HealpixPixel
     parts : list of (ndarray, ndarray) or None
         None for a pixel that is divided: its children follow.
     """
@@ -200,8 +200,8 @@ def divided(pixel, parts, most, deepest):
         yield pixel, parts
         return
     yield pixel, None
-    shift = 2*(INDEX_ORDER-pixel.order-1)
-    numbers = [rows[INDEX][which] >> shift for rows, which in parts]
+    shift = 2*(SPATIAL_INDEX_ORDER-pixel.order-1)
+    numbers = [rows[SPATIAL_INDEX][which] >> shift for rows, which in parts]
     for child in pixel.children():
         own = [(rows, which[n == child.number]) for (rows, which), n in zip(parts, numbers)]
-        yield from divided(child, [(r, w) for r, w in own if len(w)], most, deepest)
+        yield from divide(child, [(r, w) for r, w in own if len(w)], most, deepest)

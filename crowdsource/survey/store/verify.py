@@ -5,23 +5,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.errors import CrowdsourceError
-from . import ledger
-from .store import FILE, LOCKS, RELEASES
+from . import commit_log
+from .store import LOCKS, RELEASES, STORE_FILE
 
 RELEASE = "release.json"
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What a look at all files found.
+class VerifyReport:
+    """The result of a check of all files.
 
     Attributes
     ----------
     checked : int
-        Files whose checksum was taken.
+        Number of files whose checksum was compared.
     problems : tuple of str
     orphans : tuple of str
-        Files in the store that nothing knows.
+        Files in the store that no commit and no release lists.
     """
     checked: int
     problems: tuple
@@ -39,27 +39,27 @@ def verify(store, progress=None):
 
     Returns
     -------
-    Findings
+    VerifyReport
     """
     with store.reading():
-        files, known, problems = dict.fromkeys((FILE, *LOCKS)), set(), []
+        files, known, problems = dict.fromkeys((STORE_FILE, *LOCKS)), set(), []
         _log(store, files, known, problems)
         _releases(store, files, problems)
         sums = [(path, digest) for path, digest in files.items() if digest is not None]
         for k, (path, digest) in enumerate(sums, 1):
-            problem = _wrong(store.path/path, digest)
+            problem = _checksum_problem(store.path/path, digest)
             if problem:
                 problems.append(f"{path}: {problem}")
             if progress:
                 progress("verify", k, len(sums), dict(problems=len(problems)))
         orphans = () if problems else _orphans(store, files, known)
-    return Findings(len(sums)+len(known), tuple(problems), orphans)
+    return VerifyReport(len(sums)+len(known), tuple(problems), orphans)
 
 
 def _orphans(store, files, known):
-    """Files that nothing knows; what others have committed meanwhile is known."""
+    """Files that no commit and no release lists; commits that others have made meanwhile count."""
     with store.writing() as later:
-        newer = {ledger.commit_path(store.path, n).relative_to(store.path).as_posix()
+        newer = {commit_log.commit_path(store.path, n).relative_to(store.path).as_posix()
                  for n in range(len(known)+1, later.number+1)}
         if later.checkpoint:
             newer.add(later.checkpoint["path"])
@@ -68,43 +68,45 @@ def _orphans(store, files, known):
 
 
 def _log(store, files, known, problems):
-    """Follow the chain of commits; their own files go to `known`, those they tell of to `files`, with their checksums."""
-    state, newest = ledger.State(0, store.root), ledger.newest(store.path)
+    """Follow the chain of commits: their own files go to `known`, those that they list to `files`, with their checksums."""
+    state, newest = commit_log.StoreState(number=0, sha256=store.root), commit_log.newest_commit(store.path)
     for number in range(1, newest+1):
-        path = ledger.commit_path(store.path, number).relative_to(store.path).as_posix()
+        path = commit_log.commit_path(store.path, number).relative_to(store.path).as_posix()
         known.add(path)
         try:
-            commit, previous, checkpoint, digest = ledger.read_commit(store.path, number)
+            logged = commit_log.read_commit(store.path, number)
         except CrowdsourceError as problem:
             problems.append(str(problem))
-            # its changes are not known: what the rest of the log says of files still is
+            # its changes are lost, but the rest of the log can still be checked
             state = replace(state, number=number, sha256="")
             continue
-        if state.sha256 and previous != state.sha256:
+        if state.sha256 and logged.previous != state.sha256:
             problems.append(f"{path}: does not follow on commit {number-1}; restore the log from a copy")
-        gone = {s.path: s.sha256 for s in commit.removed} | ({checkpoint["path"]: checkpoint["sha256"]} if checkpoint else {})
+        checkpoint = logged.checkpoint
+        gone = {s.path: s.sha256 for s in logged.commit.removed}
+        gone.update({checkpoint["path"]: checkpoint["sha256"]} if checkpoint else {})
         files.update((p, d) for p, d in gone.items() if (store.path/p).exists())
-        state = state.after(commit, number, digest, checkpoint)
+        state = state.after(logged, number)
     files.update(state.files())
 
 
 def _releases(store, files, problems):
-    """Files of all releases, by what these say of them."""
+    """Add the files that the releases list to `files`."""
     for path in sorted((store.path/RELEASES).glob(f"*/{RELEASE}")):
         folder = path.parent.relative_to(store.path).as_posix()
         files[f"{folder}/{RELEASE}"] = None
         try:
             content = json.loads(path.read_bytes())
-            own = content.pop(ledger.SUM)
-            if json.loads(ledger.signed(content))[ledger.SUM] != own:
+            own = content.pop(commit_log.CHECKSUM)
+            if json.loads(commit_log.signed_json(content))[commit_log.CHECKSUM] != own:
                 problems.append(f"{folder}/{RELEASE}: its checksum is not that of its content; restore it from a copy")
             files.update((f"{folder}/{name}", digest) for name, digest in content["files"].items())
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
             problems.append(f"{folder}/{RELEASE}: cannot be read ({problem}); restore it from a copy")
 
 
-def _wrong(path, digest):
-    """What is wrong with a file; None when nothing is."""
+def _checksum_problem(path, digest):
+    """What is wrong with a file; None when its checksum is right."""
     try:
         with open(Path(path), "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

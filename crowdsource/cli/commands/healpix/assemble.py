@@ -6,10 +6,10 @@ from pathlib import Path
 from ....config.mapping import merged
 from ....core.docstrings import attributes
 from ....core.errors import ConfigError
+from ....survey.objects.assemble import assemble
+from ....survey.objects.association import AssociationConfig
 from ....survey.objects.average import AverageConfig
-from ....survey.objects.match import AssociationConfig
-from ....survey.objects.objects import SkyConfig
-from ....survey.objects.release import assemble
+from ....survey.objects.pixel_objects import ObjectsConfig
 from ....survey.store.store import open_store
 from ...arguments import check_workers
 
@@ -17,7 +17,7 @@ SECTIONS = {"association": AssociationConfig, "average": AverageConfig}
 
 
 def add_arguments(parser):
-    """Arguments from the fields of `SkyConfig`, and what is made of what."""
+    """Arguments from the fields of `ObjectsConfig`, and what is made of what."""
     parser.add_argument("store", metavar="STORE", help="folder of the store")
     parser.add_argument("--release", required=True, metavar="NAME", help="what it is called: letters, digits, dots, dashes, _")
     parser.add_argument("--previous", metavar="NAME", help="release whose identifiers of objects are carried on")
@@ -45,8 +45,8 @@ def run(args, console):
 
 
 def configured(args):
-    """The `SkyConfig` of a file and of the command line."""
-    config = SkyConfig()
+    """The `ObjectsConfig` of a file and of the command line."""
+    config = ObjectsConfig()
     if args.config:
         try:
             config = merged(config, tomllib.loads(Path(args.config).read_text(encoding="utf-8")))

@@ -2,11 +2,11 @@
 import numpy as np
 
 from ....core.errors import ConfigError
-from ....survey.exports import cone as selection
-from ....survey.exports.contents import DetectionRows, Objects
-from ....survey.exports.survey import Survey
+from ....survey.exports.export_tables import DetectionTable, ObjectTable
+from ....survey.exports.release_reader import ReleaseReader
+from ....survey.exports.table_files import select, write_tables
 from ....survey.objects.release import open_release, releases
-from ....survey.regions import cone, separation
+from ....survey.regions import angular_distance, cone_region
 from ....survey.store.store import open_store
 
 SHOWN = 40
@@ -31,13 +31,13 @@ def add_arguments(parser):
 
 def run(args, console):
     """Lines of a table, or what was written, and the exit status."""
-    store, region = open_store(args.store), cone(args.ra, args.dec, args.radius)
+    store, region = open_store(args.store), cone_region(args.ra, args.dec, args.radius)
     with store.reading():
-        survey = Survey(store, open_release(store, args.release or only_release(store)))
+        survey = ReleaseReader(store, open_release(store, args.release or only_release(store)))
         if args.out:
-            content = (DetectionRows if args.detections else Objects)(survey, region)
-            return [f"{path}: {rows} rows" for path, rows in selection.write_rows_of([content], args.out, args.overwrite)], 0
-        return shown(selection.select(survey, region, args.detections), survey.release.bands, args), 0
+            content = (DetectionTable if args.detections else ObjectTable)(survey, region)
+            return [f"{path}: {rows} rows" for path, rows in write_tables([content], args.out, args.overwrite)], 0
+        return shown(select(survey, region, args.detections), survey.release.bands, args), 0
 
 
 def only_release(store):
@@ -54,7 +54,7 @@ def shown(table, bands, args):
     what = "detections" if args.detections else "objects"
     if not len(table):
         return [f"no {what} within {args.radius:g} arcsec of {args.ra:g}, {args.dec:g}"]
-    distance = separation(args.ra, args.dec, np.asarray(table["ra"]), np.asarray(table["dec"]))*3600
+    distance = angular_distance(args.ra, args.dec, np.asarray(table["ra"]), np.asarray(table["dec"]))*3600
     near = np.argsort(distance, kind="stable")[:SHOWN]
     of_bands = [f"{n}_{b.lower()}" for b, _ in bands for n in ("flux", "flux_error", "mag")]
     names = OF_DETECTIONS if args.detections else (*OF_OBJECTS, *of_bands)

@@ -2,14 +2,14 @@
 from ....core.errors import ConfigError, need
 from ....io.atomic import check_output
 from ....io.atomic_folder import check_atomic_folder
-from ....survey.exports.cone import write_rows_of
-from ....survey.exports.contents import DetectionRows, Objects
 from ....survey.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
-from ....survey.exports.hats import FORMS, NESTED, SECOND, Hands, HatsConfig, export_hats
+from ....survey.exports.export_tables import DetectionTable, ObjectTable
+from ....survey.exports.hats import FORMS, NESTED, SECOND, HatsConfig, TaskRunner, export_hats
 from ....survey.exports.hats_files import COLLECTION
-from ....survey.exports.survey import Survey
+from ....survey.exports.release_reader import ReleaseReader
+from ....survey.exports.table_files import write_tables
 from ....survey.objects.release import open_release
-from ....survey.regions import WHOLE_SKY, cone, pixels
+from ....survey.regions import WHOLE_SKY, cone_region, pixel_region
 from ....survey.store.store import open_store
 from ...arguments import check_workers
 
@@ -46,14 +46,14 @@ def run(args, console):
     check_outputs(args, kind)
     store = open_store(args.store)
     with store.reading():
-        survey = Survey(store, open_release(store, args.release))
+        survey = ReleaseReader(store, open_release(store, args.release))
         if kind == HATS:
             lines = _hats(args, console, survey, region)
         else:
-            contents = [Objects(survey, region)]
+            contents = [ObjectTable(survey, region)]
             if args.detections == SECOND:
-                contents.append(DetectionRows(survey, region))
-            lines = [f"{path}: {rows} rows" for path, rows in write_rows_of(contents, args.out, args.overwrite)]
+                contents.append(DetectionTable(survey, region))
+            lines = [f"{path}: {rows} rows" for path, rows in write_tables(contents, args.out, args.overwrite)]
         return lines+_coverage(args, survey, region), 0
 
 
@@ -86,7 +86,7 @@ def check_outputs(args, kind):
 
 def region_of(args):
     """The part of the sky that is asked for."""
-    return cone(*args.cone) if args.cone else pixels(args.pixels) if args.pixels else WHOLE_SKY
+    return cone_region(*args.cone) if args.cone else pixel_region(args.pixels) if args.pixels else WHOLE_SKY
 
 
 def _hats(args, console, survey, region):
@@ -94,7 +94,7 @@ def _hats(args, console, survey, region):
     config = HatsConfig(args.detections or SECOND, default.margin if args.margin is None else args.margin,
                         default.max_rows if args.max_rows is None else args.max_rows)
     with console.progress() as progress, console.processes(args.workers) as executor:
-        written = export_hats(survey, args.out, config, region=region, hands=Hands(executor, progress), overwrite=args.overwrite)
+        written = export_hats(survey, args.out, config, region=region, runner=TaskRunner(executor, progress), overwrite=args.overwrite)
     return [f"{args.out}: a HATS collection", *(f"  {c.name}: {c.rows} rows in {c.files} files, {c.size/MEGA:.1f} MB"
                                                 for c in written)]
 
@@ -103,7 +103,7 @@ def _coverage(args, survey, region):
     """Write what is asked for of the coverage; gives lines."""
     if not (args.moc or args.maps or args.picture):
         return []
-    coverage, lines = coverage_of(Objects(survey, region), DetectionRows(survey, region)), []
+    coverage, lines = coverage_of(ObjectTable(survey, region), DetectionTable(survey, region)), []
     if args.moc:
         write_moc(coverage, args.moc, args.overwrite)
         lines.append(f"{args.moc}: MOC of order {coverage.order}")

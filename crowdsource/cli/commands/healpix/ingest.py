@@ -1,7 +1,8 @@
 """``crowdsource healpix ingest``: bring catalogs, or a table of zero points, into a store."""
 from ....core.errors import ConfigError
-from ....survey.store.columns import Given
-from ....survey.store.ingest import STATUSES, catalog_files, ingest, ingest_zero_points
+from ....survey.store.batch import STATUSES
+from ....survey.store.columns import IngestOptions
+from ....survey.store.ingest import catalog_files, ingest, ingest_zero_points
 from ....survey.store.store import open_store
 
 
@@ -15,41 +16,41 @@ def add_arguments(parser):
     own.add_argument("--map", nargs="+", action="extend", default=[], metavar="NAME=COLUMN",
                      help="take a column under a name known here (ra, dec, flux, dflux, x, y, dx, dy, detection_id, ...); "
                      "NAME= for one not to be used")
-    for name, told in (("exposure", "identity of the exposure; the file's name when not given"), ("detector", "its name"),
+    for name, text in (("exposure", "identity of the exposure; the file's name when not given"), ("detector", "its name"),
                        ("band", "name of the band"), ("system", "of magnitudes, AB or Vega")):
-        own.add_argument("--"+name, help=told)
-    for name, told in (("mjd", "modified Julian date"), ("zeropoint", "magnitude of one unit of flux")):
-        own.add_argument("--"+name, type=float, help=told)
+        own.add_argument("--"+name, help=text)
+    for name, text in (("mjd", "modified Julian date"), ("zeropoint", "magnitude of one unit of flux")):
+        own.add_argument("--"+name, type=float, help=text)
 
 
 def run(args, console):
-    """Ingest. Returns lines and exit status."""
+    """Ingest. Returns the lines to print, and the exit status."""
     if not args.files and args.zero_points is None:
         raise ConfigError("nothing to ingest: name catalogs, or --zero-points")
     store, lines, status = open_store(args.store), [], 0
-    files, given = catalog_files(args.files), _given(args)
+    files, options = catalog_files(args.files), _options(args)
     if files:
         with console.progress() as progress:
-            report = ingest(store, files, given, progress=progress)
+            report = ingest(store, files, options, progress=progress)
         for _, problem in report.failed:
             console.log.error("%s", problem)
-        lines, status = told(report), report.status
+        lines, status = summary(report), report.status
     if args.zero_points is not None:
         lines.append(f"zero points: version {ingest_zero_points(store, args.zero_points)}")
     return lines, status
 
 
-def _given(args):
-    """What the user says of the catalogs."""
+def _options(args):
+    """The `IngestOptions` of the command line."""
     wrong = [m for m in args.map if "=" not in m]
     if wrong:
         raise ConfigError(f"--map {wrong[0]}: give NAME=COLUMN")
-    return Given(tuple(tuple(m.split("=", 1)) for m in args.map), args.exposure, args.detector, args.band, args.system, args.mjd,
-                 args.zeropoint)
+    stated = {n: getattr(args, n) for n in ("exposure", "detector", "band", "system", "mjd", "zeropoint")}
+    return IngestOptions(mapping=tuple(tuple(m.split("=", 1)) for m in args.map), **stated)
 
 
-def told(report):
-    """A `crowdsource.survey.store.ingest.Report` in lines."""
+def summary(report):
+    """A `crowdsource.survey.store.ingest.IngestReport` in lines."""
     counts = ", ".join(f"{report.counts[s]} {s}" for s in STATUSES if report.counts[s]) or "none"
-    lines = [f"{report.files} files, {len({f for f, _ in report.failed})} failed; sources: {counts}; {report.rows} rows came in"]
+    lines = [f"{report.files} files, {len({f for f, _ in report.failed})} failed; images: {counts}; {report.rows} rows came in"]
     return lines+[f"{n} rows rejected: {reason}" for reason, n in sorted(report.rejects.items())]

@@ -9,40 +9,40 @@ import numpy as np
 from ...core.errors import DataFileError
 from ...engine.schema import DETECTION, FLUX, FORCED, MAGNITUDE, WORLD
 from ...io.hdf5 import opened_rows
-from ..healpix import INDEX, at_border
+from ..healpix import SPATIAL_INDEX, at_border
 from ..objects.average import USES
-from ..objects.columns import MEMBER, SkyColumn
+from ..objects.columns import MEMBER_COLUMNS, VOColumn
 from ..objects.release import open_release
 from ..regions import WHOLE_SKY, overlapping
-from ..sorting import Tables, order_by
+from ..sorting import StackedTables, order_by
 from ..store.store import open_store
 
 TEXT = "text"
-"""Stands for a dtype: words that many rows share, held as `Words`."""
+"""Stands for a dtype: words that many rows share, held as `DictionaryColumn`."""
 OF_SOURCE = (
-    SkyColumn("exposure", TEXT, "", "meta.id;obs", "exposure"),
-    SkyColumn("detector", TEXT, "", "meta.id;instr.det", "detector"),
-    SkyColumn("band", TEXT, "", "meta.id;instr.bandpass", "band"),
-    SkyColumn("mjd", "f8", "d", "time.epoch", "epoch, modified Julian date"),
+    VOColumn("exposure", TEXT, "", "meta.id;obs", "exposure"),
+    VOColumn("detector", TEXT, "", "meta.id;instr.det", "detector"),
+    VOColumn("band", TEXT, "", "meta.id;instr.bandpass", "band"),
+    VOColumn("mjd", "f8", "d", "time.epoch", "epoch, modified Julian date"),
 )
 RENAMED = {"flux": "calibrated_flux", "flux_error": "calibrated_flux_error"}
 """Names here of columns of members: the catalogs have their own fluxes."""
 OF_MEMBER = tuple(replace(c, name=RENAMED.get(c.name, c.name), dtype=TEXT if c.name == "use" else c.dtype)
-                  for c in MEMBER if c.name != "detection_id")
-STORED = {c.name: SkyColumn(c.name, c.dtype, "" if c.unit == FLUX else c.unit, "", c.description)
+                  for c in MEMBER_COLUMNS if c.name != "detection_id")
+STORED = {c.name: VOColumn(c.name, c.dtype, "" if c.unit == FLUX else c.unit, "", c.description)
           for c in (*DETECTION, *FORCED, *WORLD, *MAGNITUDE)}
 UCDS = {"ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main", "x": "pos.cartesian.x;instr.det",
         "y": "pos.cartesian.y;instr.det", "flux": "phot.count", "dflux": "stat.error;phot.count", "mag": "phot.mag",
         "dmag": "stat.error;phot.mag", "flags": "meta.code.multip", "fwhm": "instr.det.psf"}
-STORED.update({INDEX: SkyColumn(INDEX, "i8", "", "pos.healpix", "HEALPix index of the position, order 29, nested"),
-               "source": SkyColumn("source", "i4", "", "meta.id", "number of the detector's catalog in the store"),
-               "detection_id": SkyColumn("detection_id", "i8", "", "meta.id;meta.main", "identifier of the detection")})
+STORED.update({SPATIAL_INDEX: VOColumn(SPATIAL_INDEX, "i8", "", "pos.healpix", "HEALPix index of the position, order 29, nested"),
+               "source": VOColumn("source", "i4", "", "meta.id", "number of the detector's catalog in the store"),
+               "detection_id": VOColumn("detection_id", "i8", "", "meta.id;meta.main", "identifier of the detection")})
 OWN = "_catalog"
 """Ending of the name of a catalog's column whose name is taken here."""
 
 
 @dataclass(frozen=True)
-class Words:
+class DictionaryColumn:
     """A column of words.
 
     Attributes
@@ -54,12 +54,12 @@ class Words:
     code: np.ndarray
     words: np.ndarray
 
-    def plain(self):
+    def decoded(self):
         """The words of the rows."""
         return self.words[self.code]
 
 
-class Survey:
+class ReleaseReader:
     """A release and its detections; another process opens it anew.
 
     Attributes
@@ -74,7 +74,7 @@ class Survey:
         self.snapshot = store.snapshot(release.snapshot)
 
     def __reduce__(self):
-        return opened_survey, (str(self.store.path), self.release.name)
+        return open_reader, (str(self.store.path), self.release.name)
 
     @cached_property
     def newest(self):
@@ -104,7 +104,7 @@ class Survey:
 
         Parameters
         ----------
-        pixel : Pixel
+        pixel : HealpixPixel
             Of the release.
         border : bool
             Those only that lie in the pixel's outermost cells of the store's ``margin_order``.
@@ -114,30 +114,30 @@ class Survey:
         except DataFileError:
             if self.newest.number == self.snapshot.number:
                 raise
-        alive, tables = self.snapshot.sources.alive, []
+        alive, tables = self.snapshot.images.alive, []
         for table in (t for p in overlapping(self.newest.pixels, pixel) for t in self.newest.read(p)):
             known = table["source"] < len(alive)
             known[known] = alive[table["source"][known]]
-            known &= pixel.holds(table[INDEX])
+            known &= pixel.contains(table[SPATIAL_INDEX])
             if border:
-                known &= at_border(table[INDEX], pixel, self.snapshot.margin_order)
+                known &= at_border(table[SPATIAL_INDEX], pixel, self.snapshot.margin_order)
             tables.append(table[known])
         return tables
 
 
 @lru_cache(maxsize=1)
-def opened_survey(path, name):
-    """The `Survey` of a store's folder and a release's name."""
+def open_reader(path, name):
+    """The `ReleaseReader` of a store's folder and a release's name."""
     store = open_store(path)
-    return Survey(store, open_release(store, name))
+    return ReleaseReader(store, open_release(store, name))
 
 
-class Detections:
+class DetectionReader:
     """Detections as rows of columns: those of the catalogs, what is known of their images, and how they count.
 
     Parameters
     ----------
-    survey : Survey
+    survey : ReleaseReader
     """
 
     def __init__(self, survey):
@@ -150,14 +150,14 @@ class Detections:
         for row in self.survey.row_types():
             for name in row.names:
                 types.setdefault(name, []).append(row[name])
-        return {n: joint_type(t) for n, t in types.items()}
+        return {n: common_dtype(t) for n, t in types.items()}
 
     @cached_property
     def columns(self):
-        """`SkyColumn` of each column, in order."""
+        """`VOColumn` of each column, in order."""
         others = (*OF_SOURCE, *OF_MEMBER)
         taken = {c.name for c in others}
-        own = [replace(STORED.get(n, SkyColumn(n, "", "", "", "")), dtype=t.str if t.subdtype is None else t,
+        own = [replace(STORED.get(n, VOColumn(n, "", "", "", "")), dtype=t.str if t.subdtype is None else t,
                        ucd=UCDS.get(n, STORED[n].ucd if n in STORED else "")) for n, t in self.stored.items()]
         return (*(replace(c, name=self.name_of(c.name, taken)) for c in own), *others)
 
@@ -170,7 +170,7 @@ class Detections:
 
         Parameters
         ----------
-        pixel : Pixel
+        pixel : HealpixPixel
             Of the release.
         region : Region
             Those in it only.
@@ -179,7 +179,7 @@ class Detections:
 
         Returns
         -------
-        Joined
+        DetectionBlock
 
         Raises
         ------
@@ -189,18 +189,18 @@ class Detections:
         snapshot, release = self.survey.snapshot, self.survey.release
         tables, members = self.survey.read(pixel, border), release.members(pixel)
         if border:
-            members = members[at_border(members[INDEX], pixel, snapshot.margin_order)]
+            members = members[at_border(members[SPATIAL_INDEX], pixel, snapshot.margin_order)]
         place = sky_order(tables)
-        if len(place) != len(members) or (joined_column(tables, "detection_id", place) != members["detection_id"]).any():
+        if len(place) != len(members) or (sorted_column(tables, "detection_id", place) != members["detection_id"]).any():
             raise DataFileError(release.path, f"its members of {pixel.path()} are not the detections in the store, where others "
                                 "have replaced them or a file was damaged; assemble anew")
-        if not region.covers(pixel):
-            keep = region.holds({n: joined_column(tables, n, place) for n in (INDEX, "ra", "dec")})
+        if not region.contains_pixel(pixel):
+            keep = region.contains_rows({n: sorted_column(tables, n, place) for n in (SPATIAL_INDEX, "ra", "dec")})
             place, members = place[keep], members[keep]
-        return Joined(self, Tables(tables), place, members)
+        return DetectionBlock(self, StackedTables(tables), place, members)
 
 
-def joint_type(types):
+def common_dtype(types):
     """One dtype for values of several."""
     if any(t.kind == "S" for t in types) and not all(t.kind == "S" for t in types):
         return np.result_type(*(t if t.kind == "S" else np.dtype("S32") for t in types))
@@ -209,37 +209,37 @@ def joint_type(types):
 
 def sky_order(tables):
     """Numbers of rows, all tables one after the other, in the order of index and identifier."""
-    index, ids = (np.concatenate([t[n] for t in tables]) if tables else np.zeros(0, np.int64) for n in (INDEX, "detection_id"))
+    index, ids = (np.concatenate([t[n] for t in tables]) if tables else np.zeros(0, np.int64) for n in (SPATIAL_INDEX, "detection_id"))
     return order_by(index, ids)
 
 
-def joined_column(tables, name, place):
+def sorted_column(tables, name, place):
     """A column that all tables have, in an order."""
     return np.concatenate([t[name] for t in tables])[place] if tables else np.zeros(0)
 
 
 @dataclass(frozen=True)
-class Joined:
+class DetectionBlock:
     """Detections of a pixel.
 
     Attributes
     ----------
-    detections : Detections
-    tables : Tables
+    detections : DetectionReader
+    tables : StackedTables
         As the store has them.
     place : ndarray, shape (n,)
         Number of each row, all tables one after the other.
     members : ndarray, shape (n,)
     """
-    detections: Detections
-    tables: Tables
+    detections: DetectionReader
+    tables: StackedTables
     place: np.ndarray
     members: np.ndarray
 
     def __len__(self):
         return len(self.place)
 
-    def taken(self, rows):
+    def subset(self, rows):
         """Some of the rows, by number, mask or slice."""
         return replace(self, place=self.place[rows], members=self.members[rows])
 
@@ -248,24 +248,24 @@ class Joined:
 
         Returns
         -------
-        dict of str to ndarray, shape (n,), or Words
-            By the names of `Detections.columns`; masked arrays where a catalog has no such column.
+        dict of str to ndarray, shape (n,), or DictionaryColumn
+            By the names of `DetectionReader.columns`; masked arrays where a catalog has no such column.
         """
         stored, missing = self._stored()
-        sources, members = self.detections.survey.snapshot.sources, self.members
+        images, members = self.detections.survey.snapshot.images, self.members
         out = {self.detections.name_of(n): np.ma.MaskedArray(v, missing[n]) if n in missing else v for n, v in stored.items()}
-        present, code = coded(stored["source"])
+        present, code = number_values(stored["source"])
         for c in OF_SOURCE:
-            values = getattr(sources, c.name)[present]
+            values = getattr(images, c.name)[present]
             if c.dtype == TEXT:
                 words, number = np.unique(values, return_inverse=True)
-                out[c.name] = Words(number.astype(np.int32)[code], words)
+                out[c.name] = DictionaryColumn(number.astype(np.int32)[code], words)
             else:
                 out[c.name] = np.asarray(values, c.dtype)[code]
-        for c in MEMBER:
+        for c in MEMBER_COLUMNS:
             if c.name != "detection_id":
                 out[RENAMED.get(c.name, c.name)] = np.ascontiguousarray(members[c.name])
-        out["use"] = Words(out["use"].astype(np.int32), np.array(list(USES.values())))
+        out["use"] = DictionaryColumn(out["use"].astype(np.int32), np.array(list(USES.values())))
         return out
 
     def _stored(self):
@@ -281,7 +281,7 @@ class Joined:
         return out, missing
 
 
-def coded(numbers):
+def number_values(numbers):
     """The different values of an array of numbers from 0, ascending, and which of them each is."""
     present = np.flatnonzero(np.bincount(numbers))
     code = np.zeros(present[-1]+1 if len(present) else 0, np.int32)

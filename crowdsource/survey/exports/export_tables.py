@@ -4,31 +4,30 @@ from functools import cached_property
 
 import numpy as np
 
-from ..healpix import INDEX, cells_around
-from ..objects.columns import SkyColumn
-from ..objects.release import neighbours
-from ..regions import WHOLE_SKY, Region, in_cells
+from ..healpix import SPATIAL_INDEX, cells_around
+from ..objects.columns import VOColumn
+from ..regions import WHOLE_SKY, Region, in_cells, pixels_with_cells
 from ..sorting import order_by
-from .arrow import arrow, arrow_table, field_of, joined_tables, schema_of
-from .survey import Detections, Survey
+from .arrow import arrow, arrow_field, arrow_table, joined_tables, schema_of
+from .release_reader import DetectionReader, ReleaseReader
 
 ROWS = 1 << 17
 """Rows of a table at most; two of half so many are joined."""
 NESTED = "detections"
-NOT_NESTED = {INDEX, "object_id"}
+NOT_NESTED = {SPATIAL_INDEX, "object_id"}
 """Columns that detections have from their object."""
 
 
 @dataclass(frozen=True)
-class Content:
+class ExportTable:
     """Rows of a region, of one kind; base of those below.
 
     Attributes
     ----------
-    survey : Survey
+    survey : ReleaseReader
     region : Region
     """
-    survey: Survey
+    survey: ReleaseReader
     region: Region = WHOLE_SKY
 
     @cached_property
@@ -40,8 +39,8 @@ class Content:
         """Rows by pixel of the release, for the pixels that have any."""
         release, out = self.survey.release, {}
         for pixel, counts in zip(release.pixels, release.record["counts"]):
-            if self.region.reaches(pixel):
-                number = counts[self.counted] if self.region.covers(pixel) else len(self.index(pixel))
+            if self.region.overlaps(pixel):
+                number = counts[self.counted] if self.region.contains_pixel(pixel) else len(self.index(pixel))
                 if number:
                     out[pixel] = number
         return out
@@ -53,91 +52,91 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Objects(Content):
+class ObjectTable(ExportTable):
     """Objects of a region."""
     name, kind, identity, counted = "objects", "object", "object_id", 0
 
     @cached_property
     def columns(self):
-        """`SkyColumn` of each column."""
+        """`VOColumn` of each column."""
         return self.survey.release.columns
 
     def index(self, pixel):
         """The ascending index of the rows of a pixel of the release."""
-        return self._rows(pixel)[INDEX]
+        return self._rows(pixel)[SPATIAL_INDEX]
 
     def blocks(self, pixel, part=WHOLE_SKY):
         """Rows of a pixel of the release in a part of the sky, in order, at most `ROWS` at a time: columns by name."""
         rows = self._rows(pixel)
-        if not part.covers(pixel):
-            rows = rows[part.holds(rows)]
-        for piece in pieces(len(rows)):
+        if not part.contains_pixel(pixel):
+            rows = rows[part.contains_rows(rows)]
+        for piece in slices(len(rows)):
             yield rows[piece]
 
     def _rows(self, pixel):
         rows = self.survey.release.objects(pixel)
-        return rows if self.region.covers(pixel) else rows[self.region.holds(rows)]
+        return rows if self.region.contains_pixel(pixel) else rows[self.region.contains_rows(rows)]
 
 
 @dataclass(frozen=True)
-class DetectionRows(Content):
+class DetectionTable(ExportTable):
     """Detections of a region, with what is known of their images and how they count."""
     name, kind, identity, counted = "detections", "source", "detection_id", 1
 
     @cached_property
     def rows(self):
-        """The `Detections`."""
-        return Detections(self.survey)
+        """The `DetectionReader`."""
+        return DetectionReader(self.survey)
 
     @cached_property
     def columns(self):
-        """`SkyColumn` of each column."""
+        """`VOColumn` of each column."""
         return self.rows.columns
 
     def index(self, pixel):
         """The ascending index of the rows of a pixel of the release."""
-        if self.region.covers(pixel):
-            return self.survey.release.members(pixel)[INDEX]
-        return self.rows.rows(pixel, self.region).members[INDEX]
+        if self.region.contains_pixel(pixel):
+            return self.survey.release.members(pixel)[SPATIAL_INDEX]
+        return self.rows.rows(pixel, self.region).members[SPATIAL_INDEX]
 
     def blocks(self, pixel, part=WHOLE_SKY):
         """Rows of a pixel of the release in a part of the sky, in order, at most `ROWS` at a time: columns by name."""
         joined = self.rows.rows(pixel, self.region)
-        if not part.covers(pixel):
-            joined = joined.taken(part.holds({INDEX: joined.members[INDEX]}))
-        for piece in pieces(len(joined)):
-            yield joined.taken(piece).columns()
+        if not part.contains_pixel(pixel):
+            joined = joined.subset(part.contains_rows({SPATIAL_INDEX: joined.members[SPATIAL_INDEX]}))
+        for piece in slices(len(joined)):
+            yield joined.subset(piece).columns()
 
 
 @dataclass(frozen=True)
-class NestedObjects(Objects):
+class NestedObjectTable(ObjectTable):
     """Objects, each with its detections as lists in one more column."""
 
     @cached_property
     def rows(self):
-        """The `Detections`."""
-        return Detections(self.survey)
+        """The `DetectionReader`."""
+        return DetectionReader(self.survey)
 
     @cached_property
     def inner(self):
-        """`SkyColumn` of each column of the lists."""
+        """`VOColumn` of each column of the lists."""
         return tuple(c for c in self.rows.columns if c.name not in NOT_NESTED)
 
     @cached_property
     def schema(self):
         """The Arrow schema of the tables."""
         pa = arrow()
-        fields = [field_of(c, pa.list_(pa.string() if pa.types.is_dictionary(t) else t))
+        fields = [arrow_field(c, pa.list_(pa.string() if pa.types.is_dictionary(t) else t))
                   for c, t in ((c, schema_of([c]).types[0]) for c in self.inner)]
-        nested = field_of(SkyColumn(NESTED, "", "", "", "the detections of the object, by identifier"), pa.struct(fields))
+        nested = arrow_field(VOColumn(NESTED, "", "", "", "the detections of the object, by identifier"), pa.struct(fields))
         return super().schema.append(nested)
 
     def tables(self, pixel, part=WHOLE_SKY):
-        """Rows as `Objects.tables` has them, with detections, of which some lie in pixels nearby."""
+        """Rows as `ObjectTable.tables` has them, with detections, of which some lie in pixels nearby."""
         detections = self._detections(pixel)
         owner, ids = (detections[n].to_numpy() for n in ("object_id", "detection_id"))
         for objects in self.blocks(pixel, part):
-            at, start = owned(owner, ids, objects["object_id"])
+            at, start = detections_of_objects(owner, ids, objects["object_id"])
             table = arrow_table(objects, schema_of(self.columns))
             yield table.append_column(self.schema.field(NESTED), self._nested(detections.take(at), start))
 
@@ -146,10 +145,10 @@ class NestedObjects(Objects):
         snapshot, schema = self.survey.snapshot, schema_of(self.rows.columns)
         around = cells_around(pixel, snapshot.margin_order)
         found = [self.rows.rows(pixel)]
-        for q in neighbours(self.survey.release.pixels, around, snapshot.margin_order):
+        for q in pixels_with_cells(self.survey.release.pixels, around, snapshot.margin_order):
             border = self.rows.rows(q, border=True)
-            found.append(border.taken(in_cells(border.members[INDEX], around, snapshot.margin_order)))
-        found = [f.taken(f.members["object_id"] >= 0) for f in found]
+            found.append(border.subset(in_cells(border.members[SPATIAL_INDEX], around, snapshot.margin_order)))
+        found = [f.subset(f.members["object_id"] >= 0) for f in found]
         return joined_tables([arrow_table(f.columns(), schema) for f in found if len(f)], schema)
 
     def _nested(self, detections, start):
@@ -164,7 +163,7 @@ class NestedObjects(Objects):
         return pa.StructArray.from_arrays(lists, fields=list(struct))
 
 
-def owned(owner, ids, objects):
+def detections_of_objects(owner, ids, objects):
     """Detections of objects.
 
     Parameters
@@ -187,7 +186,7 @@ def owned(owner, ids, objects):
     return known[order_by(place, ids[known])], np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(objects)))])
 
 
-def pieces(n):
+def slices(n):
     """Slices of nearly equal length, at most `ROWS`, of n rows."""
     number = -(-n//ROWS)
     edges = [n*k//number for k in range(number+1)] if n else []

@@ -6,12 +6,12 @@ from astropy.io import fits
 from astropy.table import Table
 
 from ...core.errors import ConfigError, OutputError
-from ...io.fits_tables import FITS_ENDINGS, table_hdu
 from ...io.atomic import atomic_path
+from ...io.fits_tables import FITS_ENDINGS, table_hdu
 from ...io.tables import write_catalog
-from .arrow import described, packing, parquet
-from .contents import DetectionRows, Objects
-from .survey import TEXT, Words
+from .arrow import parquet, parquet_options, with_votable
+from .export_tables import DetectionTable, ObjectTable
+from .release_reader import TEXT, DictionaryColumn
 
 PARQUET, ECSV = ".parquet", ".ecsv"
 
@@ -21,7 +21,7 @@ def select(survey, region, detections=False):
 
     Parameters
     ----------
-    survey : crowdsource.survey.exports.survey.Survey
+    survey : crowdsource.survey.exports.release_reader.ReleaseReader
     region : crowdsource.survey.regions.Region
     detections : bool
         Detections and how they count instead of objects.
@@ -31,16 +31,16 @@ def select(survey, region, detections=False):
     astropy.table.Table
         With units and descriptions; what a catalog does not tell of its detections is NaN, 0, false or empty.
     """
-    return table_of((DetectionRows if detections else Objects)(survey, region))
+    return astropy_table((DetectionTable if detections else ObjectTable)(survey, region))
 
 
-def table_of(content):
+def astropy_table(content):
     """All rows of a content as an astropy Table."""
     pixels = sorted(content.counts(), key=lambda p: p.start)
     blocks = [block for p in pixels for block in content.blocks(p)]
     table = Table()
     for c in content.columns:
-        values = [plain(block[c.name]) for block in blocks]
+        values = [decoded(block[c.name]) for block in blocks]
         dtype = "U1" if isinstance(c.dtype, str) and c.dtype == TEXT else c.dtype
         values = np.concatenate(values) if values else np.zeros(0, dtype)
         flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
@@ -52,16 +52,16 @@ def table_of(content):
     return table
 
 
-def plain(values):
+def decoded(values):
     """A column without words' codes and without a mask."""
-    if isinstance(values, Words):
-        return values.plain()
+    if isinstance(values, DictionaryColumn):
+        return values.decoded()
     if np.ma.isMA(values) and values.dtype.kind == "f":
         return values.filled(np.nan)
     return np.ma.getdata(values)
 
 
-def write_rows_of(contents, out, overwrite=False):
+def write_tables(contents, out, overwrite=False):
     """Write contents as FITS, Parquet or ECSV, by the name's ending.
 
     FITS has one table HDU for each; of the others the first has the name, and the second its own before the ending. Rows go to
@@ -69,7 +69,7 @@ def write_rows_of(contents, out, overwrite=False):
 
     Parameters
     ----------
-    contents : list of Objects or DetectionRows
+    contents : list of ObjectTable or DetectionTable
     out : path-like
     overwrite : bool
 
@@ -99,14 +99,14 @@ def write_rows_of(contents, out, overwrite=False):
         if out.suffix.lower() == PARQUET:
             written.append((path, write_parquet(content, path, overwrite)))
         else:
-            table = table_of(content)
+            table = astropy_table(content)
             write_catalog(table, path, dict(release=content.survey.release.name), overwrite)
             written.append((path, len(table)))
     return written
 
 
 def _write_fits(contents, out, overwrite):
-    tables = [table_of(content) for content in contents]
+    tables = [astropy_table(content) for content in contents]
     header = fits.Header()
     header["RELEASE"] = (contents[0].survey.release.name, "that the rows are of")
     hdus = [table_hdu(table, content.name.upper()) for table, content in zip(tables, contents)]
@@ -118,8 +118,8 @@ def _write_fits(contents, out, overwrite):
 def write_parquet(content, path, overwrite=False):
     """Write a content as one Parquet file, pixel by pixel; gives the number of rows."""
     pixels, rows = sorted(content.counts(), key=lambda p: p.start), 0
-    schema = described(content.schema, content.columns, content.name)
-    with atomic_path(path, overwrite) as temporary, parquet().ParquetWriter(temporary, schema, **packing(schema)) as writer:
+    schema = with_votable(content.schema, content.columns, content.name)
+    with atomic_path(path, overwrite) as temporary, parquet().ParquetWriter(temporary, schema, **parquet_options(schema)) as writer:
         for table in (t for p in pixels for t in content.tables(p)):
             writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=max(1, len(table)))
             rows += len(table)

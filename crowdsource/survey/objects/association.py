@@ -21,7 +21,7 @@ NEGLIGIBLE = 1e-12
 """Weight in an object's centre of detections that make none, or share their image with a nearer one."""
 STRAY_RADII, STRAY_RATIO = 2., 2
 """Stray detections are up to so many radii from their object, which has at least so many times as many."""
-LINKS = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6
+REACH_IN_RADII = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6
 """Nothing farther away than so many radii matters: the density reaches over one, a round of seeds over two (a seed is denser than
 what is linked to it, and takes that), centres and the way to them over three, a round of settling over two, strays, and whether
 what takes them is stray itself, over eight, the last centres, and what is counted about them, over four, and names of an earlier
@@ -59,7 +59,7 @@ class AssociationConfig:
     @property
     def reach(self):
         """Nothing farther away than this matters to a detection, arcsec."""
-        return LINKS*self.radius
+        return REACH_IN_RADII*self.radius
 
     def check(self):
         """Raise `ConfigError` for values that make no sense."""
@@ -72,7 +72,7 @@ class AssociationConfig:
 
 
 @dataclass(frozen=True)
-class Places:
+class DetectionPositions:
     """Where detections are, in an order that depends on nothing but themselves, as that of their identifiers.
 
     Attributes
@@ -120,7 +120,7 @@ def associate(places, config):
 
     Parameters
     ----------
-    places : Places
+    places : DetectionPositions
     config : AssociationConfig
 
     Returns
@@ -129,7 +129,7 @@ def associate(places, config):
     """
     points = sphere.Points(np.mod(places.ra, 360.), places.dec, config.radius*ARCSEC)
     order = points.order
-    variance, weight = variances(places.sigma, config)[order], places.weight[order]
+    variance, weight = position_variances(places.sigma, config)[order], places.weight[order]
     half = _halves(variance, config)
     dense = np.where(weight > 0, kernel.density(points, half, weight, config.seed_part), -1.)
     owner = np.full(len(order), -1, dtype=np.intp)
@@ -150,7 +150,7 @@ def associate(places, config):
     return _results(points, owner, np.where(extra, NEGLIGIBLE*precision, precision))
 
 
-def variances(sigma, config):
+def position_variances(sigma, config):
     """Squared errors of positions with the floor, arcsec^2; where not known, those of half the radius."""
     known = np.isfinite(sigma) & (sigma >= 0)
     return np.where(known, np.where(known, sigma, 0)**2, (0.5*config.radius)**2)+config.error_floor**2
