@@ -54,7 +54,7 @@ def chain(folder, arguments):
             cpu, peak, *_ = run("healpix", *words)
             spent[name] = cpu
             record = open_release(open_store(store), "one").record if name != "ingest" else None
-            rows = int(open_store(store).snapshot().sources.rows.sum())
+            rows = int(open_store(store).snapshot().images.rows.sum())
             lines.append([f"{rows:,}", name, f"{cpu:.1f}", f"{rows/cpu:,.0f}", f"{peak:.0f}"])
         objects = sum(count for count, _ in record["counts"])
         total = sum(spent.values())

@@ -36,5 +36,5 @@ def catalogs_in_store(store):
     StoreError
         When there is no store, or it is damaged.
     """
-    sources = open_store(store).snapshot().sources
-    return frozenset(sources.file[sources.alive].tolist())
+    images = open_store(store).snapshot().images
+    return frozenset(images.file[images.alive].tolist())
