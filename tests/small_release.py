@@ -103,4 +103,5 @@ def small_survey(stars=STARS, images=6):
     index = np.concatenate([made.objects[SPATIAL_INDEX], made.members[SPATIAL_INDEX]])
     pixels = tuple(HealpixPixel(ORDER, int(p)) for p in np.unique(index >> 2*(SPATIAL_INDEX_ORDER-ORDER)))
     snapshot.pixels = pixels
-    return FakeSurvey(snapshot, FakeRelease(pixels, made.objects, made.members), SimpleNamespace(path="store", snapshot=lambda: snapshot))
+    store = SimpleNamespace(path="store", snapshot=lambda: snapshot)
+    return FakeSurvey(snapshot, FakeRelease(pixels, made.objects, made.members), store)

@@ -6,7 +6,8 @@ from crowdsource.survey.objects.pixel_objects import ImageCalibrations, ObjectsC
 
 SCALE = 0.25
 """Of a pixel, arcsec."""
-FIELDS = [(SPATIAL_INDEX, "i8"), ("source", "i4"), ("detection_id", "i8"), ("ra", "f8"), ("dec", "f8"), ("flux", "f8"), ("dflux", "f4"),
+FIELDS = [(SPATIAL_INDEX, "i8"), ("source", "i4"), ("detection_id", "i8"), ("ra", "f8"), ("dec", "f8"), ("flux", "f8"),
+          ("dflux", "f4"),
           ("dx", "f4"), ("dy", "f4"), ("fwhm", "f4"), ("qf", "f4"), ("rchi2", "f4"), ("fracflux", "f4"), ("flags", "i8"),
           ("primary", "?")]
 GOOD = dict(flux=100., dflux=1., dx=0.1, dy=0.1, fwhm=4., qf=1., rchi2=1., fracflux=1., flags=0, primary=True)

@@ -145,7 +145,8 @@ def test_previous_release_keeps_identifiers(first, tables, tmp_path):
 
 
 def test_neighbours_hold_all_that_is_near():
-    leaves = sorted([HealpixPixel(3, n) for n in range(100, 140) if n != 120]+HealpixPixel(3, 120).children(), key=lambda p: p.start)
+    pixels = [HealpixPixel(3, n) for n in range(100, 140) if n != 120]+HealpixPixel(3, 120).children()
+    leaves = sorted(pixels, key=lambda p: p.start)
     pixel = HealpixPixel(3, 121)
     around = cells_around(pixel, 8)
     found = pixels_with_cells(leaves, around, 8)
@@ -155,7 +156,8 @@ def test_neighbours_hold_all_that_is_near():
 
 def test_names_and_errors(first, tmp_path):
     store, release = first
-    assert open_release(store, "one").columns[0].name == SPATIAL_INDEX and release.bands == (("g", "AB"), ("i", "AB"), ("r", "AB"))
+    assert open_release(store, "one").columns[0].name == SPATIAL_INDEX
+    assert release.bands == (("g", "AB"), ("i", "AB"), ("r", "AB"))
     with pytest.raises(OutputError, match="exists already"):
         assemble(store, "one")
     with pytest.raises(ConfigError, match="cannot be named"):

@@ -93,7 +93,8 @@ def test_segments_are_sorted_with_the_border_first(tmp_path):
         for segment, (rows_,) in zip(group, [snapshot.read(pixel)] if len(group) == 1 else []):
             border = at_border(rows_[SPATIAL_INDEX], pixel, store.margin_order)
             assert segment.border == border.sum() and border[:segment.border].all()
-            assert (np.diff(rows_[SPATIAL_INDEX][:segment.border]) >= 0).all() and (np.diff(rows_[SPATIAL_INDEX][segment.border:]) >= 0).all()
+            index = rows_[SPATIAL_INDEX]
+            assert (np.diff(index[:segment.border]) >= 0).all() and (np.diff(index[segment.border:]) >= 0).all()
         assert all(((r[SPATIAL_INDEX] >= pixel.start) & (r[SPATIAL_INDEX] < pixel.stop)).all() for r in snapshot.read(pixel))
         inner = np.concatenate(snapshot.read(pixel))
         border = np.concatenate(snapshot.read_border(pixel)) if snapshot.read_border(pixel) else inner[:0]

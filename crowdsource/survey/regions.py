@@ -1,4 +1,4 @@
-"""Parts of the sky as ranges of the index of order 29: a cone, some pixels, or all."""
+"""Parts of the sky as ranges of the spatial index: a cone, some HEALPix pixels, or the whole sky."""
 import re
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ ALL = 12 << 2*SPATIAL_INDEX_ORDER
 
 @dataclass(frozen=True)
 class Region:
-    """Ranges of the index, and perhaps a cone in them.
+    """Ranges of the spatial index, and perhaps a cone within them.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Region:
     cone: tuple = None
 
     def overlaps(self, pixel):
-        """Whether any of a pixel may be inside."""
+        """Whether any part of a pixel may be inside."""
         return any(start < pixel.stop and pixel.start < stop for start, stop in self.ranges)
 
     def contains_pixel(self, pixel):
@@ -107,8 +107,8 @@ def pixel_region(words):
         match = re.fullmatch(r"(\d+)/(\d+)", word)
         pixel = HealpixPixel(*map(int, match.groups())) if match else None
         if pixel is None or pixel.order > SPATIAL_INDEX_ORDER or pixel.number >= 12 << 2*pixel.order:
-            raise ConfigError(f"{word!r} is no pixel: give ORDER/NUMBER, as 5/4242, the order from 0 to {SPATIAL_INDEX_ORDER} and the "
-                              "number below 12 times 4 to the order")
+            raise ConfigError(f"{word!r} is no pixel: give ORDER/NUMBER, as 5/4242, the order from 0 to {SPATIAL_INDEX_ORDER} "
+                              "and the number below 12 times 4 to the order")
         found.append((pixel.start, pixel.stop))
     return Region(_joined(sorted(found)))
 
@@ -120,7 +120,7 @@ def index_ranges(cells, order):
 
 
 def _joined(ranges):
-    """Ascending ranges, those that touch or overlap as one."""
+    """Ascending ranges; those that touch or overlap become one."""
     out = []
     for start, stop in ranges:
         if out and start <= out[-1][1]:
@@ -131,7 +131,7 @@ def _joined(ranges):
 
 
 def within(index, ranges):
-    """Which values lie in one of some ranges, an ascending array of shape (n, 2)."""
+    """Which values of the spatial index lie in one of some ranges, an ascending array of shape (n, 2)."""
     at = np.searchsorted(ranges[:, 0], index, side="right")-1
     return (at >= 0) & (index < ranges[np.maximum(at, 0), 1])
 
@@ -143,7 +143,7 @@ def in_cells(index, cells, order):
 
 
 def overlapping(pixels, pixel):
-    """Those of some ascending pixels without overlap that share part of another."""
+    """Those of some pixels, ascending and without overlap, that overlap another pixel."""
     starts = np.array([p.start for p in pixels], np.int64)
     first, last = np.searchsorted(starts, [pixel.start, pixel.stop])
     if first and pixels[first-1].stop > pixel.start:

@@ -1,4 +1,4 @@
-"""Columns as Arrow tables: types, what the columns mean, and how Parquet packs them."""
+"""Columns as Arrow tables: types, descriptions of the columns, and how Parquet encodes them."""
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -9,8 +9,8 @@ from .release_reader import TEXT, DictionaryColumn
 
 PURPOSE = "a Parquet catalog"
 COMPRESSION = {"compression": "zstd", "compression_level": 1}
-OFTEN_THE_SAME = {"source", "mjd", "flags", "passno"}
-"""Numbers of which a dictionary is worth its time; of words always."""
+REPEATED = {"source", "mjd", "flags", "passno"}
+"""Columns of numbers that Parquet encodes by a dictionary; columns of text always are."""
 VO_TYPES = {"b": "boolean", "i1": "short", "u1": "unsignedByte", "i2": "short", "i4": "int", "i8": "long", "f4": "float",
             "f8": "double"}
 
@@ -61,7 +61,7 @@ def arrow_array(values, kind):
     Parameters
     ----------
     values : ndarray, shape (n,) or (n, ...), or DictionaryColumn
-        Masked ones become nulls.
+        Masked values become nulls.
     kind : pyarrow.DataType
     """
     pa = arrow()
@@ -86,17 +86,17 @@ def arrow_table(columns, schema):
 
 
 def joined_tables(tables, schema):
-    """Some tables one after the other, with one dictionary for each column of words."""
+    """Tables one after the other, with one dictionary for each column of text."""
     pa = arrow()
     return (pa.concat_tables(tables) if tables else schema.empty_table()).unify_dictionaries()
 
 
 def parquet_options(schema):
-    """Options with which Parquet is written: bytes of floats apart from each other, differences of the index."""
+    """Options with which Parquet is written: byte streams of floats are split, the spatial index is encoded as differences."""
     pa = arrow()
     leaves = list(_leaves(schema))
     dictionary = [path for path, name, kind in leaves
-                  if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or name in OFTEN_THE_SAME]
+                  if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or name in REPEATED]
     encoding = {path: "BYTE_STREAM_SPLIT" for path, _, kind in leaves if pa.types.is_floating(kind) and path not in dictionary}
     if SPATIAL_INDEX in schema.names:
         encoding[SPATIAL_INDEX] = "DELTA_BINARY_PACKED"
@@ -104,7 +104,7 @@ def parquet_options(schema):
 
 
 def _leaves(schema):
-    """(path in Parquet, name, type) of columns that hold values."""
+    """(path in Parquet, name, type) of the columns that hold values."""
     pa = arrow()
     for f in schema:
         if pa.types.is_struct(f.type):
@@ -116,7 +116,7 @@ def _leaves(schema):
 
 
 def with_votable(schema, columns, name):
-    """The schema with the columns' meaning as a VOTable without rows, as the VOParquet convention has it."""
+    """The schema with the columns' descriptions as a VOTable without rows, as in the VOParquet convention."""
     fields = "\n".join(_vo_field(c) for c in columns)
     text = ('<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'
             f"<RESOURCE type=\"results\">\n<TABLE name={quoteattr(name)}>\n{fields}\n</TABLE>\n</RESOURCE>\n</VOTABLE>\n")
@@ -131,5 +131,5 @@ def _vo_field(column):
     kind = None if base is None or base.kind in "SU" else VO_TYPES.get("b" if base.kind == "b" else base.str[1:], "double")
     given = f"datatype={quoteattr(kind)}{size}" if kind else 'datatype="char" arraysize="*"'
     given += "".join(f" {n}={quoteattr(v)}" for n, v in (("unit", column.unit), ("ucd", column.ucd)) if v)
-    told = f"<DESCRIPTION>{escape(column.description)}</DESCRIPTION>" if column.description else ""
-    return f"<FIELD name={quoteattr(column.name)} {given}>{told}</FIELD>"
+    description = f"<DESCRIPTION>{escape(column.description)}</DESCRIPTION>" if column.description else ""
+    return f"<FIELD name={quoteattr(column.name)} {given}>{description}</FIELD>"

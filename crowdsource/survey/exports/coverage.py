@@ -1,4 +1,4 @@
-"""What of the sky a release covers: a MOC, maps of counts and depth, and a picture."""
+"""The part of the sky that a release covers: a MOC, maps of counts and depth, and a picture."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,29 +12,29 @@ from ..objects.average import ZEROPOINT
 FINEST = 10
 """Order of the finest maps, cells of 3.4 arcmin."""
 ENOUGH = 8
-"""Objects in a cell with any, in the mean, from which a map is fine enough."""
+"""Mean number of objects in a cell, of those with any, that a map must have; otherwise its cells are made larger."""
 FAINT = 20.
-"""Signal to noise below which an object tells how deep the images are."""
+"""Signal to noise below which objects are used to measure the depth."""
 DEEP = 5.
-"""Signal to noise that depth is given for."""
+"""Signal to noise for which the depth is stated."""
 SMALL = 40.
-"""Degrees: a wider part of the sky is shown as the whole sky."""
+"""Degrees; wider fields are shown on a map of the whole sky."""
 PIXELS_OF_SKY = 300
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coverage:
-    """Sums over cells of one order.
+    """Objects, detections and depth in cells of one order.
 
     Attributes
     ----------
     order : int
     cells : ndarray, shape (n,), int64
-        Those with objects or detections, ascending.
+        Numbers of the cells with objects or detections, ascending.
     objects, detections : ndarray, shape (n,), int64
-        How many.
+        Number of objects and detections in each cell.
     depth : dict of str to ndarray, shape (n,)
-        By band: magnitude that an object of `DEEP` sigma has, in the mean over faint objects; NaN where there are none.
+        By band: magnitude of an object at `DEEP` sigma, mean over faint objects; NaN where there are none.
     """
     order: int
     cells: np.ndarray
@@ -73,7 +73,7 @@ def cells_of(index):
 
 
 def _depths(rows, bands):
-    """For each band the depth that faint objects tell, and which do; two rows a band."""
+    """For each band the depth from faint objects, and which objects are used: two rows a band."""
     out = []
     for b in bands:
         flux, error = (rows[n].astype(float) for n in (f"flux_{b}", f"flux_error_{b}"))
@@ -83,7 +83,7 @@ def _depths(rows, bands):
 
 
 def _add(sums, cells, values):
-    """Add values, (k, n), to the sums of their cells."""
+    """Add values, shape (k, n), to the sums of their cells."""
     unique, at = np.unique(cells, return_inverse=True)
     total = np.stack([np.bincount(at, v, len(unique)) for v in values], axis=1) if len(cells) else []
     for cell, row in zip(unique.tolist(), total):
@@ -91,7 +91,7 @@ def _add(sums, cells, values):
 
 
 def coarsen(cells, sums, bands):
-    """A `Coverage` of sums in cells of the order `FINEST`, with cells so wide that they hold objects enough."""
+    """A `Coverage` from sums in cells of the order `FINEST`, with cells wide enough for `ENOUGH` objects."""
     order = FINEST
     while order and len(cells) and sums[:, 0].sum() < ENOUGH*len(cells):
         cells, first = np.unique(cells >> 2, return_index=True) if order else (cells, None)
@@ -142,7 +142,7 @@ def write_maps(coverage, prefix, overwrite=False):
 
 
 def plot_coverage(coverage, path, title="", overwrite=False):
-    """A picture of counts and depth: of the field where it is small, else of the whole sky.
+    """Draw counts and depth: on a map of the field where it is small, else on one of the whole sky.
 
     Raises
     ------

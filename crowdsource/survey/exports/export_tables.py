@@ -1,4 +1,4 @@
-"""What an export holds: objects, objects with their detections, or detections, of a region, as Arrow tables by pixel."""
+"""Tables that are exported: objects, objects with their detections, or detections, of a region, by HEALPix pixel."""
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,15 +12,18 @@ from .arrow import arrow, arrow_field, arrow_table, joined_tables, schema_of
 from .release_reader import DetectionReader, ReleaseReader
 
 ROWS = 1 << 17
-"""Rows of a table at most; two of half so many are joined."""
+"""Highest number of rows of a table."""
 NESTED = "detections"
 NOT_NESTED = {SPATIAL_INDEX, "object_id"}
 """Columns that detections have from their object."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExportTable:
-    """Rows of a region, of one kind; base of those below.
+    """Rows of one kind in a region; base class.
+
+    A table has ``columns``, ``index(pixel)`` and ``blocks(pixel, part)``, and the class attributes ``name``, ``kind`` (HATS),
+    ``identity`` (column of identifiers) and ``counted`` (which of the release's counts are its rows).
 
     Attributes
     ----------
@@ -36,7 +39,7 @@ class ExportTable:
         return schema_of(self.columns)
 
     def counts(self):
-        """Rows by pixel of the release, for the pixels that have any."""
+        """Number of rows by pixel of the release, for pixels with rows."""
         release, out = self.survey.release, {}
         for pixel, counts in zip(release.pixels, release.record["counts"]):
             if self.region.overlaps(pixel):
@@ -46,12 +49,12 @@ class ExportTable:
         return out
 
     def tables(self, pixel, part=WHOLE_SKY):
-        """Rows as ``blocks`` gives them, as Arrow tables."""
+        """The ``blocks`` as Arrow tables."""
         for block in self.blocks(pixel, part):
             yield arrow_table(block, self.schema)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ObjectTable(ExportTable):
     """Objects of a region."""
     name, kind, identity, counted = "objects", "object", "object_id", 0
@@ -62,11 +65,11 @@ class ObjectTable(ExportTable):
         return self.survey.release.columns
 
     def index(self, pixel):
-        """The ascending index of the rows of a pixel of the release."""
+        """The ascending spatial index of the rows of a pixel of the release."""
         return self._rows(pixel)[SPATIAL_INDEX]
 
     def blocks(self, pixel, part=WHOLE_SKY):
-        """Rows of a pixel of the release in a part of the sky, in order, at most `ROWS` at a time: columns by name."""
+        """Columns by name of the rows of a pixel in a part of the sky, in order, at most `ROWS` rows at a time."""
         rows = self._rows(pixel)
         if not part.contains_pixel(pixel):
             rows = rows[part.contains_rows(rows)]
@@ -78,9 +81,9 @@ class ObjectTable(ExportTable):
         return rows if self.region.contains_pixel(pixel) else rows[self.region.contains_rows(rows)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetectionTable(ExportTable):
-    """Detections of a region, with what is known of their images and how they count."""
+    """Detections of a region, with their images and how they count."""
     name, kind, identity, counted = "detections", "source", "detection_id", 1
 
     @cached_property
@@ -94,13 +97,13 @@ class DetectionTable(ExportTable):
         return self.rows.columns
 
     def index(self, pixel):
-        """The ascending index of the rows of a pixel of the release."""
+        """The ascending spatial index of the rows of a pixel of the release."""
         if self.region.contains_pixel(pixel):
             return self.survey.release.members(pixel)[SPATIAL_INDEX]
         return self.rows.rows(pixel, self.region).members[SPATIAL_INDEX]
 
     def blocks(self, pixel, part=WHOLE_SKY):
-        """Rows of a pixel of the release in a part of the sky, in order, at most `ROWS` at a time: columns by name."""
+        """Columns by name of the rows of a pixel in a part of the sky, in order, at most `ROWS` rows at a time."""
         joined = self.rows.rows(pixel, self.region)
         if not part.contains_pixel(pixel):
             joined = joined.subset(part.contains_rows({SPATIAL_INDEX: joined.members[SPATIAL_INDEX]}))
@@ -108,7 +111,7 @@ class DetectionTable(ExportTable):
             yield joined.subset(piece).columns()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NestedObjectTable(ObjectTable):
     """Objects, each with its detections as lists in one more column."""
 
@@ -132,7 +135,7 @@ class NestedObjectTable(ObjectTable):
         return super().schema.append(nested)
 
     def tables(self, pixel, part=WHOLE_SKY):
-        """Rows as `ObjectTable.tables` has them, with detections, of which some lie in pixels nearby."""
+        """Rows as of `ObjectTable.tables` with their detections, some of which lie in neighbouring pixels."""
         detections = self._detections(pixel)
         owner, ids = (detections[n].to_numpy() for n in ("object_id", "detection_id"))
         for objects in self.blocks(pixel, part):
@@ -141,7 +144,7 @@ class NestedObjectTable(ObjectTable):
             yield table.append_column(self.schema.field(NESTED), self._nested(detections.take(at), start))
 
     def _detections(self, pixel):
-        """Detections of the objects in a pixel: its own, and those near its edge."""
+        """Detections of the objects in a pixel: those in it, and those near its edge."""
         snapshot, schema = self.survey.snapshot, schema_of(self.rows.columns)
         around = cells_around(pixel, snapshot.margin_order)
         found = [self.rows.rows(pixel)]
@@ -152,7 +155,7 @@ class NestedObjectTable(ObjectTable):
         return joined_tables([arrow_table(f.columns(), schema) for f in found if len(f)], schema)
 
     def _nested(self, detections, start):
-        """The column of lists; `start` is where each object's begins, and the end of the last."""
+        """The column of lists; `start` has where the detections of each object begin, and the end of the last."""
         pa = arrow()
         offsets, struct = pa.array(start.astype(np.int32)), self.schema.field(NESTED).type
         lists = []
@@ -177,7 +180,7 @@ def detections_of_objects(owner, ids, objects):
     rows : ndarray of int
         Detections by object, and by identifier.
     start : ndarray, shape (m+1,)
-        Where those of each object begin in it.
+        Where those of each object begin in ``rows``.
     """
     by_name = order_by(objects)
     at = np.searchsorted(objects[by_name], owner)

@@ -1,9 +1,9 @@
 """Catalogs in HATS, the IVOA's scheme of Parquet files by HEALPix pixel: what lsdb opens.
 
-A collection is a folder with ``collection.properties`` and folders of catalogs: ``objects``, and where wanted their margin
+A collection is a folder with ``collection.properties`` and folders of catalogs: ``objects`` and, if wanted, their margin
 ``objects_10arcs`` and ``detections``, a collection of the same kind. Each catalog has ``hats.properties``,
-``partition_info.csv`` and ``dataset/Norder=k/Dir=d/Npix=p.parquet``, sorted by `SPATIAL_INDEX`; the margin's file of a pixel holds the
-rows of others that lie near it.
+``partition_info.csv`` and ``dataset/Norder=k/Dir=d/Npix=p.parquet``, sorted by `SPATIAL_INDEX`; the margin's file of a pixel holds
+the rows of other pixels that lie near it.
 """
 import shutil
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ WIDEST_MARGIN = 600.
 FINEST = 15
 """Order of the finest cells of margins, and of the finest pixels."""
 ENOUGH_ROWS = 1 << 16
-"""Rows of a row group at least, but for the last of a file; a table has at most twice as many."""
+"""Lowest number of rows of a row group, except the last of a file; a table has at most twice as many."""
 FILE = ".parquet"
 
 
@@ -38,9 +38,9 @@ class HatsConfig:
     detections : str
         ``second``: as a second catalog; ``nested``: as lists in the objects' rows; ``none``.
     margin : float
-        Arcsec: rows of others within this distance of a pixel are in its margin, and a few more; 0 for no margins.
+        Arcsec; a pixel's margin has all rows of other pixels within this distance of it, and a few more; 0 for no margins.
     max_rows : int
-        Rows of a pixel above which it is divided.
+        Number of rows above which a pixel is divided.
     """
     detections: str = SECOND
     margin: float = 10.
@@ -64,18 +64,20 @@ class HatsConfig:
 
 @dataclass(frozen=True)
 class TaskRunner:
-    """Who does the work, and who is told.
+    """Runs tasks and reports the progress.
 
     Attributes
     ----------
     executor : concurrent.futures.Executor or None
+        Runs the tasks; this process when None.
     progress : callable or None
+        Called with (stage, number of finished tasks, number of tasks, figures) after each task.
     """
     executor: object = None
     progress: object = None
 
-    def done(self, work, tasks, stage):
-        """Results of tasks, in their order."""
+    def run(self, work, tasks, stage):
+        """Results of `work` for each task, in order."""
         futures = [self.executor.submit(work, t) for t in tasks] if self.executor else None
         results = []
         for k, task in enumerate(tasks):
@@ -86,18 +88,18 @@ class TaskRunner:
 
 
 def export_hats(survey, out, config=None, *, region=WHOLE_SKY, runner=None, overwrite=False):
-    """Write a release as a HATS collection; the same release gives the same bytes, with any number of runner.
+    """Write a release as a HATS collection; the same release gives the same bytes, with any number of workers.
 
     Parameters
     ----------
     survey : crowdsource.survey.exports.release_reader.ReleaseReader
     out : path-like
-        Folder of the collection; whole at the end, or not there.
+        Folder of the collection; it appears when it is complete.
     config : HatsConfig, optional
     region : crowdsource.survey.regions.Region, optional
-        Rows in it only.
+        Only rows in it.
     runner : TaskRunner, optional
-        Does the work; here and now when not given.
+        Runs the tasks; this process when not given.
     overwrite : bool
         Replace a collection.
 
@@ -110,7 +112,7 @@ def export_hats(survey, out, config=None, *, region=WHOLE_SKY, runner=None, over
     OutputError
         When the folder exists or cannot be written.
     ConfigError
-        When a value makes no sense, or nothing of the release is in the region.
+        When a value makes no sense, or the release has no objects in the region.
     MissingExtraError
         When pyarrow is not installed.
     """
@@ -137,56 +139,72 @@ def write_catalog_and_margin(content, folder, config, runner):
     """
     counts, order = content.counts(), config.border_order
     pixels = sorted(counts, key=lambda p: p.start)
-    found = partitions(pixels, [counts[p] for p in pixels], content.index, (config.max_rows, order))
-    main, borders = HatsCatalog(content.name, content.kind), folder/"borders"
-    tasks = [PartitionTask(content, pixel, overlapping(pixels, pixel), folder/main.name, borders if config.margin else None, order)
-             for pixel in found]
-    catalogs = [write_catalog_files(main, folder, content, dict(zip(found, runner.done(write_partition, tasks, main.name))))]
+    found = partitions(pixels, [counts[p] for p in pixels], content.index, PixelLimits(config.max_rows, order))
+    main, borders = HatsCatalog(name=content.name, kind=content.kind), folder/"borders"
+    tasks = [PartitionTask(content=content, pixel=pixel, sources=overlapping(pixels, pixel), folder=folder/main.name,
+                           borders=borders if config.margin else None, order=order) for pixel in found]
+    catalogs = [write_catalog_files(main, folder, content, dict(zip(found, runner.run(write_partition, tasks, main.name))))]
     if config.margin:
-        margin = HatsCatalog(f"{content.name}_{config.margin:g}arcs", "margin", content.name, config.margin)
+        margin = HatsCatalog(name=f"{content.name}_{config.margin:g}arcs", kind="margin", primary=content.name,
+                             margin=config.margin)
         have = [p for p in found if (borders/p.path(FILE)).exists()]
-        edges = [MarginTask(pixel, near, borders, folder/margin.name, order, content.identity) for pixel in found
-                 if (near := pixels_with_cells(have, cells_around(pixel, order), order))]
-        rows = runner.done(write_margin, edges, margin.name)
+        margins = [MarginTask(pixel=pixel, near=near, borders=borders, folder=folder/margin.name, order=order,
+                              identity=content.identity)
+                   for pixel in found if (near := pixels_with_cells(have, cells_around(pixel, order), order))]
+        rows = runner.run(write_margin, margins, margin.name)
         shutil.rmtree(borders, ignore_errors=True)
-        filled = {e.pixel: n for e, n in zip(edges, rows) if n}
+        filled = {e.pixel: n for e, n in zip(margins, rows) if n}
         # lsdb cannot open an empty catalog
         catalogs += [write_catalog_files(margin, folder, content, filled)] if filled else []
     write_collection(folder, content, catalogs)
     return catalogs
 
 
+@dataclass(frozen=True)
+class PixelLimits:
+    """How far pixels are divided.
+
+    Attributes
+    ----------
+    max_rows : int
+        Number of rows above which a pixel is divided.
+    order : int
+        Order at which no pixel is divided any more.
+    """
+    max_rows: int
+    order: int
+
+
 def partitions(pixels, counts, index, limits):
-    """Pixels that hold at most so many rows, the widest that there are.
+    """The widest pixels that hold at most a number of rows.
 
     Parameters
     ----------
     pixels : list of HealpixPixel
-        That have rows, without overlap, ascending.
+        Pixels with rows, ascending and without overlap.
     counts : list of int
-        Their rows.
+        Their numbers of rows.
     index : callable
-        Gives the ascending index of the rows of one.
-    limits : (int, int)
-        Rows of a pixel at most, and the order at which none is divided.
+        Takes one of the pixels, returns the ascending spatial index of its rows.
+    limits : PixelLimits
 
     Returns
     -------
     list of HealpixPixel
-        Those with rows, ascending.
+        Pixels with rows, ascending.
     """
     starts = np.array([p.start for p in pixels], np.int64)
     sums = np.concatenate([[0], np.cumsum(counts)])
 
     def inside(pixel, rows):
-        if len(rows) <= limits[0] or pixel.order >= limits[1]:
+        if len(rows) <= limits.max_rows or pixel.order >= limits.order:
             return [pixel]*bool(len(rows))
         edges = np.searchsorted(rows, [p.start for p in pixel.children()]+[pixel.stop])
         return [q for child, a, b in zip(pixel.children(), edges, edges[1:]) for q in inside(child, rows[a:b])]
 
     def above(pixel):
         first, last = np.searchsorted(starts, [pixel.start, pixel.stop])
-        if sums[last]-sums[first] <= limits[0] or pixel.order >= limits[1]:
+        if sums[last]-sums[first] <= limits.max_rows or pixel.order >= limits.order:
             return [pixel]*bool(last > first)
         if pixels[first] == pixel:
             return inside(pixel, index(pixel))
@@ -195,68 +213,68 @@ def partitions(pixels, counts, index, limits):
     return [q for number in range(12) for q in above(HealpixPixel(0, number))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PartitionTask:
-    """One file of a catalog to be written.
+    """A file of a catalog that is to be written.
 
     Attributes
     ----------
     content : ObjectTable or DetectionTable
     pixel : HealpixPixel
-    pixels : tuple of HealpixPixel
-        Of the release, that have part of it.
+    sources : tuple of HealpixPixel
+        Pixels of the release that have rows in it.
     folder : Path
         Of the catalog.
     borders : Path or None
-        Where its rows along the edges go too.
+        Folder of the files with the rows along the pixels' edges, from which margins are made.
     order : int
-        Of the cells that are the edges.
+        Order of the cells along the edges.
     """
     content: object
     pixel: HealpixPixel
-    pixels: tuple
+    sources: tuple
     folder: Path
     borders: Path
     order: int
 
 
-def write_partition(part):
-    """Write a file of a catalog, and its rows along the edges as another; gives the number of rows."""
-    content, region, border, rows = part.content, Region(((part.pixel.start, part.pixel.stop),)), [], 0
-    with _writer(part.folder/"dataset"/part.pixel.path(FILE), content.schema) as writer:
+def write_partition(task):
+    """Write a file of a catalog, and its rows along the edges as another. Returns the number of rows."""
+    content, region, border, rows = task.content, Region(((task.pixel.start, task.pixel.stop),)), [], 0
+    with _writer(task.folder/"dataset"/task.pixel.path(FILE), content.schema) as writer:
         group = []
-        for table in (t for p in part.pixels for t in content.tables(p, region)):
+        for table in (t for p in task.sources for t in content.tables(p, region)):
             group.append(table)
             if sum(map(len, group)) >= ENOUGH_ROWS:
                 _write(writer, group, content.schema)
                 group = []
             rows += len(table)
-            if part.borders is not None:
-                border.append(table.filter(at_border(table[SPATIAL_INDEX].to_numpy(), part.pixel, part.order)))
+            if task.borders is not None:
+                border.append(table.filter(at_border(table[SPATIAL_INDEX].to_numpy(), task.pixel, task.order)))
         _write(writer, group, content.schema)
     if any(map(len, border)):
-        with _writer(part.borders/part.pixel.path(FILE), content.schema) as writer:
+        with _writer(task.borders/task.pixel.path(FILE), content.schema) as writer:
             _write(writer, border, content.schema)
     return rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MarginTask:
-    """One file of a margin to be written.
+    """A file of a margin that is to be written.
 
     Attributes
     ----------
     pixel : HealpixPixel
     near : list of HealpixPixel
-        Whose rows may lie in its margin.
+        Pixels whose rows may lie in its margin.
     borders : Path
-        Where their rows along the edges are.
+        Folder of the files with the rows along the pixels' edges.
     folder : Path
         Of the margin.
     order : int
-        Of the cells that are the margin.
+        Order of the cells that make the margin.
     identity : str
-        Column by which rows of one index are sorted.
+        Column by which rows of the same spatial index are sorted.
     """
     pixel: HealpixPixel
     near: list
@@ -266,17 +284,17 @@ class MarginTask:
     identity: str
 
 
-def write_margin(edge):
-    """Write the file of a margin, if it has any rows; gives their number."""
-    cells, tables = cells_around(edge.pixel, edge.order), []
-    for pixel in edge.near:
-        # a reader of folders would take Norder=k for a column
-        table = parquet().ParquetFile(edge.borders/pixel.path(FILE)).read()
-        tables.append(table.filter(in_cells(table[SPATIAL_INDEX].to_numpy(), cells, edge.order)))
+def write_margin(task):
+    """Write the file of a margin if it has any rows. Returns their number."""
+    cells, tables = cells_around(task.pixel, task.order), []
+    for pixel in task.near:
+        # pyarrow would take the folder Norder=k for a column
+        table = parquet().ParquetFile(task.borders/pixel.path(FILE)).read()
+        tables.append(table.filter(in_cells(table[SPATIAL_INDEX].to_numpy(), cells, task.order)))
     table = joined_tables(tables, tables[0].schema)
     if len(table):
-        table = table.take(order_by(*(table[n].to_numpy() for n in (SPATIAL_INDEX, edge.identity))))
-        with _writer(edge.folder/"dataset"/edge.pixel.path(FILE), table.schema) as writer:
+        table = table.take(order_by(*(table[n].to_numpy() for n in (SPATIAL_INDEX, task.identity))))
+        with _writer(task.folder/"dataset"/task.pixel.path(FILE), table.schema) as writer:
             _write(writer, [table], table.schema)
     return len(table)
 

@@ -9,11 +9,11 @@ COLLECTION, CATALOG = "collection.properties", ("hats.properties", "properties")
 """The second is for older readers."""
 SCHEMA, FOOTERS = "_common_metadata", "_metadata"
 MOST_FOOTERS = 500_000
-"""Column chunks above which the footers of all files are not written once more as one: readers do without."""
+"""Number of column chunks above which ``_metadata``, with the footers of all files, is not written: readers do not need it."""
 FORMAT = "v1.0"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HatsCatalog:
     """A catalog of a collection.
 
@@ -24,11 +24,11 @@ class HatsCatalog:
     kind : str
         ``object``, ``source`` or ``margin``.
     primary : str
-        Whose margin it is.
+        For a margin: name of the catalog that it belongs to.
     margin : float
         Its width, arcsec.
     rows, files, size : int
-        What was written; ``size`` in bytes.
+        Numbers of rows and files, and their size in bytes.
     """
     name: str
     kind: str
@@ -40,7 +40,7 @@ class HatsCatalog:
 
 
 def write_catalog_files(catalog, folder, content, rows):
-    """Write what belongs to a catalog beside its rows.
+    """Write the files of a catalog other than its rows.
 
     Parameters
     ----------
@@ -49,12 +49,12 @@ def write_catalog_files(catalog, folder, content, rows):
         Of the collection.
     content : ObjectTable or DetectionTable
     rows : mapping of HealpixPixel to int
-        Of the files.
+        Numbers of rows of the files.
 
     Returns
     -------
     HatsCatalog
-        With what was written.
+        With numbers of rows and files, and the size.
     """
     pixels = sorted(rows, key=lambda p: p.start)
     own = folder/catalog.name
@@ -81,7 +81,7 @@ def properties(catalog, content, rows):
 
 
 def write_collection(folder, content, catalogs):
-    """Write the properties of a collection of a catalog and perhaps its margin."""
+    """Write the properties of a collection: a catalog and, where there is one, its margin."""
     name, margins = content.survey.release.name, [c.name for c in catalogs[1:]]
     write_properties(folder/COLLECTION, dict(
         obs_collection=name if content.kind == "object" else f"{name}_{content.name}", hats_primary_table_url=content.name,
@@ -90,13 +90,13 @@ def write_collection(folder, content, catalogs):
 
 
 def write_properties(path, values):
-    """Write properties, those without a value left out: readers refuse empty ones."""
+    """Write properties. Those without a value are left out, as readers refuse empty ones."""
     lines = [f"{name}={value}" for name, value in values.items() if value is not None]
     path.write_text("\n".join(lines)+"\n", encoding="utf-8")
 
 
 def write_schema(folder, content, pixels):
-    """Write the schema with the columns' meaning, and the footers of all files as one file if there are not too many."""
+    """Write the schema with the columns' descriptions and, unless there are too many, the footers of all files as one file."""
     pq = parquet()
     pq.write_metadata(with_votable(content.schema, content.columns, content.name), folder/SCHEMA)
     if len(pixels)*len(content.schema) > MOST_FOOTERS:

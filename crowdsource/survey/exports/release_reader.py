@@ -1,4 +1,4 @@
-"""A release together with the detections that it was made of: rows of both, by pixel, and what their columns mean."""
+"""Reads a release together with the detections that it was made from: rows of both by HEALPix pixel, and their columns."""
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -18,7 +18,7 @@ from ..sorting import StackedTables, order_by
 from ..store.store import open_store
 
 TEXT = "text"
-"""Stands for a dtype: words that many rows share, held as `DictionaryColumn`."""
+"""Stands for the dtype of text that many rows share, held as a `DictionaryColumn`."""
 OF_SOURCE = (
     VOColumn("exposure", TEXT, "", "meta.id;obs", "exposure"),
     VOColumn("detector", TEXT, "", "meta.id;instr.det", "detector"),
@@ -26,7 +26,7 @@ OF_SOURCE = (
     VOColumn("mjd", "f8", "d", "time.epoch", "epoch, modified Julian date"),
 )
 RENAMED = {"flux": "calibrated_flux", "flux_error": "calibrated_flux_error"}
-"""Names here of columns of members: the catalogs have their own fluxes."""
+"""Names in exports of columns of members, as the catalogs have their own fluxes."""
 OF_MEMBER = tuple(replace(c, name=RENAMED.get(c.name, c.name), dtype=TEXT if c.name == "use" else c.dtype)
                   for c in MEMBER_COLUMNS if c.name != "detection_id")
 STORED = {c.name: VOColumn(c.name, c.dtype, "" if c.unit == FLUX else c.unit, "", c.description)
@@ -38,29 +38,30 @@ STORED.update({SPATIAL_INDEX: VOColumn(SPATIAL_INDEX, "i8", "", "pos.healpix", "
                "source": VOColumn("source", "i4", "", "meta.id", "number of the detector's catalog in the store"),
                "detection_id": VOColumn("detection_id", "i8", "", "meta.id;meta.main", "identifier of the detection")})
 OWN = "_catalog"
-"""Ending of the name of a catalog's column whose name is taken here."""
+"""Suffix of a catalog's column whose name another column has."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DictionaryColumn:
-    """A column of words.
+    """A column of text, encoded by a dictionary as in Arrow.
 
     Attributes
     ----------
     code : ndarray, shape (n,), int32
-        Number of each row's word.
+        Index in `words` of each row's text.
     words : ndarray of str
+        The different texts.
     """
     code: np.ndarray
     words: np.ndarray
 
     def decoded(self):
-        """The words of the rows."""
+        """The text of the rows."""
         return self.words[self.code]
 
 
 class ReleaseReader:
-    """A release and its detections; another process opens it anew.
+    """A release and its detections. It can be pickled: another process opens it anew.
 
     Attributes
     ----------
@@ -78,16 +79,16 @@ class ReleaseReader:
 
     @cached_property
     def newest(self):
-        """The store's newest snapshot: segments of the release's may have been merged into others since."""
+        """The store's newest snapshot: since the release, segments may have been merged into others."""
         return self.store.snapshot()
 
     def row_types(self):
-        """The dtype of each kind of rows in the store, the one with most columns first.
+        """The dtypes of rows in the store, the one with most columns first.
 
         Raises
         ------
         DataFileError
-            When no file of a kind is there any more.
+            When no file of a dtype is left.
         """
         paths = {}
         for s in chain.from_iterable(chain(*(n.state.segments.values() for n in (self.snapshot, self.newest)))):
@@ -107,7 +108,7 @@ class ReleaseReader:
         pixel : HealpixPixel
             Of the release.
         border : bool
-            Those only that lie in the pixel's outermost cells of the store's ``margin_order``.
+            Only rows in the pixel's outermost cells of the store's ``margin_order``.
         """
         try:
             return self.snapshot.read_border(pixel) if border else self.snapshot.read(pixel)
@@ -133,7 +134,7 @@ def open_reader(path, name):
 
 
 class DetectionReader:
-    """Detections as rows of columns: those of the catalogs, what is known of their images, and how they count.
+    """Reads detections: the catalogs' columns, their images, and how they count.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ class DetectionReader:
 
     @cached_property
     def stored(self):
-        """dtype of each column of the catalogs, by name; the widest where they differ, bytes where some hold text."""
+        """dtype of each column of the catalogs, by name: the widest where they differ, bytes where some hold text."""
         types = {}
         for row in self.survey.row_types():
             for name in row.names:
@@ -162,7 +163,7 @@ class DetectionReader:
         return (*(replace(c, name=self.name_of(c.name, taken)) for c in own), *others)
 
     def name_of(self, name, taken=frozenset(c.name for c in (*OF_SOURCE, *OF_MEMBER))):
-        """Name here of a column of the catalogs."""
+        """Name in exports of a column of the catalogs."""
         return name+OWN if name in taken else name
 
     def rows(self, pixel, region=WHOLE_SKY, border=False):
@@ -173,9 +174,9 @@ class DetectionReader:
         pixel : HealpixPixel
             Of the release.
         region : Region
-            Those in it only.
+            Only rows in it.
         border : bool
-            Those only that lie in the pixel's outermost cells of the store's ``margin_order``.
+            Only rows in the pixel's outermost cells of the store's ``margin_order``.
 
         Returns
         -------
@@ -190,35 +191,35 @@ class DetectionReader:
         tables, members = self.survey.read(pixel, border), release.members(pixel)
         if border:
             members = members[at_border(members[SPATIAL_INDEX], pixel, snapshot.margin_order)]
-        place = sky_order(tables)
-        if len(place) != len(members) or (sorted_column(tables, "detection_id", place) != members["detection_id"]).any():
+        order = sky_order(tables)
+        if len(order) != len(members) or (sorted_column(tables, "detection_id", order) != members["detection_id"]).any():
             raise DataFileError(release.path, f"its members of {pixel.path()} are not the detections in the store, where others "
                                 "have replaced them or a file was damaged; assemble anew")
         if not region.contains_pixel(pixel):
-            keep = region.contains_rows({n: sorted_column(tables, n, place) for n in (SPATIAL_INDEX, "ra", "dec")})
-            place, members = place[keep], members[keep]
-        return DetectionBlock(self, StackedTables(tables), place, members)
+            keep = region.contains_rows({n: sorted_column(tables, n, order) for n in (SPATIAL_INDEX, "ra", "dec")})
+            order, members = order[keep], members[keep]
+        return DetectionBlock(self, StackedTables(tables), order, members)
 
 
 def common_dtype(types):
-    """One dtype for values of several."""
+    """One dtype for values of several dtypes."""
     if any(t.kind == "S" for t in types) and not all(t.kind == "S" for t in types):
         return np.result_type(*(t if t.kind == "S" else np.dtype("S32") for t in types))
     return np.result_type(*types) if all(t.subdtype is None for t in types) else types[0]
 
 
 def sky_order(tables):
-    """Numbers of rows, all tables one after the other, in the order of index and identifier."""
-    index, ids = (np.concatenate([t[n] for t in tables]) if tables else np.zeros(0, np.int64) for n in (SPATIAL_INDEX, "detection_id"))
-    return order_by(index, ids)
+    """Row numbers, counted through all tables, sorted by spatial index and identifier."""
+    names = SPATIAL_INDEX, "detection_id"
+    return order_by(*(np.concatenate([t[n] for t in tables]) if tables else np.zeros(0, np.int64) for n in names))
 
 
-def sorted_column(tables, name, place):
-    """A column that all tables have, in an order."""
-    return np.concatenate([t[name] for t in tables])[place] if tables else np.zeros(0)
+def sorted_column(tables, name, order):
+    """A column that all tables have, in a given order."""
+    return np.concatenate([t[name] for t in tables])[order] if tables else np.zeros(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetectionBlock:
     """Detections of a pixel.
 
@@ -226,22 +227,22 @@ class DetectionBlock:
     ----------
     detections : DetectionReader
     tables : StackedTables
-        As the store has them.
-    place : ndarray, shape (n,)
-        Number of each row, all tables one after the other.
+        Rows of the store.
+    order : ndarray, shape (n,)
+        Number of each row, counted through all tables.
     members : ndarray, shape (n,)
     """
     detections: DetectionReader
     tables: StackedTables
-    place: np.ndarray
+    order: np.ndarray
     members: np.ndarray
 
     def __len__(self):
-        return len(self.place)
+        return len(self.order)
 
     def subset(self, rows):
         """Some of the rows, by number, mask or slice."""
-        return replace(self, place=self.place[rows], members=self.members[rows])
+        return replace(self, order=self.order[rows], members=self.members[rows])
 
     def columns(self):
         """All columns.
@@ -269,10 +270,10 @@ class DetectionBlock:
         return out
 
     def _stored(self):
-        """Columns of the catalogs, and by their names which rows lack them."""
+        """Columns of the catalogs by name, and by name which rows lack them."""
         out = {n: np.zeros((len(self), *t.shape), t.base) for n, t in self.detections.stored.items()}
         missing = {n: np.zeros(v.shape, bool) for n, v in out.items() if any(n not in t.names for t in self.tables.dtypes)}
-        for at, rows in self.tables.strips(self.place):
+        for at, rows in self.tables.strips(self.order):
             for n, column in out.items():
                 if n in rows.dtype.names:
                     column[at] = rows[n]
@@ -282,7 +283,7 @@ class DetectionBlock:
 
 
 def number_values(numbers):
-    """The different values of an array of numbers from 0, ascending, and which of them each is."""
+    """The different values of an array of integers from 0, ascending, and the index of each number among them."""
     present = np.flatnonzero(np.bincount(numbers))
     code = np.zeros(present[-1]+1 if len(present) else 0, np.int32)
     code[present] = np.arange(len(present))

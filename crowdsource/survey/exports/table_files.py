@@ -1,4 +1,4 @@
-"""Rows of a part of the sky: objects or detections of a release, as one table or one file."""
+"""Objects or detections of a part of the sky as one table or one file."""
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +17,25 @@ PARQUET, ECSV = ".parquet", ".ecsv"
 
 
 def select(survey, region, detections=False):
-    """Rows in a region; only the pixels that it touches are read.
+    """Rows in a region; only pixels that it overlaps are read.
 
     Parameters
     ----------
     survey : crowdsource.survey.exports.release_reader.ReleaseReader
     region : crowdsource.survey.regions.Region
     detections : bool
-        Detections and how they count instead of objects.
+        Detections, with how they count, instead of objects.
 
     Returns
     -------
     astropy.table.Table
-        With units and descriptions; what a catalog does not tell of its detections is NaN, 0, false or empty.
+        With units and descriptions; values that a catalog lacks are NaN, 0, false or empty.
     """
     return astropy_table((DetectionTable if detections else ObjectTable)(survey, region))
 
 
 def astropy_table(content):
-    """All rows of a content as an astropy Table."""
+    """All rows of an export table as an astropy Table."""
     pixels = sorted(content.counts(), key=lambda p: p.start)
     blocks = [block for p in pixels for block in content.blocks(p)]
     table = Table()
@@ -53,7 +53,7 @@ def astropy_table(content):
 
 
 def decoded(values):
-    """A column without words' codes and without a mask."""
+    """A column without dictionary and without mask."""
     if isinstance(values, DictionaryColumn):
         return values.decoded()
     if np.ma.isMA(values) and values.dtype.kind == "f":
@@ -62,10 +62,10 @@ def decoded(values):
 
 
 def write_tables(contents, out, overwrite=False):
-    """Write contents as FITS, Parquet or ECSV, by the name's ending.
+    """Write export tables as FITS, Parquet or ECSV, by the ending of the name.
 
-    FITS has one table HDU for each; of the others the first has the name, and the second its own before the ending. Rows go to
-    Parquet pixel by pixel; the others are made in memory.
+    FITS has one table HDU for each. In the other formats each is a file: the first has the given name, the second also its own
+    name before the ending. Parquet is written pixel by pixel; the other formats are made in memory.
 
     Parameters
     ----------
@@ -76,14 +76,14 @@ def write_tables(contents, out, overwrite=False):
     Returns
     -------
     list of (Path, int)
-        Files and their rows.
+        Files and their numbers of rows.
 
     Raises
     ------
     ConfigError
         When there are no rows.
     OutputError
-        When the ending is not known, a file exists or cannot be written.
+        When the ending is unknown, or a file exists or cannot be written.
     """
     if not any(content.counts() for content in contents):
         raise ConfigError(f"release {contents[0].survey.release.name} has no {contents[0].name} there; choose another part of "
@@ -116,10 +116,11 @@ def _write_fits(contents, out, overwrite):
 
 
 def write_parquet(content, path, overwrite=False):
-    """Write a content as one Parquet file, pixel by pixel; gives the number of rows."""
+    """Write an export table as one Parquet file, pixel by pixel. Returns the number of rows."""
     pixels, rows = sorted(content.counts(), key=lambda p: p.start), 0
     schema = with_votable(content.schema, content.columns, content.name)
-    with atomic_path(path, overwrite) as temporary, parquet().ParquetWriter(temporary, schema, **parquet_options(schema)) as writer:
+    options = parquet_options(schema)
+    with atomic_path(path, overwrite) as temporary, parquet().ParquetWriter(temporary, schema, **options) as writer:
         for table in (t for p in pixels for t in content.tables(p)):
             writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=max(1, len(table)))
             rows += len(table)

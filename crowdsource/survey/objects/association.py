@@ -1,10 +1,9 @@
-"""Detections of the sky as objects: which belong together.
+"""Association of detections to objects.
 
-Friends-of-friends chains would run through a crowd, and what they join depends on detections arbitrarily far away. Here objects
-are seeded where detections are densest, those of sharp images counting for more, and a detection belongs to the nearest object.
-Each step looks no farther than a link, and there is a fixed number of steps: what becomes of a detection depends on nothing
-farther away than `AssociationConfig.reach`, so that any part of the sky gives the same, bit for bit, with any
-neighbours beyond that loaded or not.
+Friends-of-friends chains would run through a crowd, and would depend on detections arbitrarily far away. Here objects are seeded
+where detections are densest, with more weight for sharp images, and a detection belongs to the nearest object. Each step looks no
+farther than the radius, and the number of steps is fixed. So the result for a detection depends on nothing farther away than
+`AssociationConfig.reach`, and any part of the sky gives the same result, bit for bit, whatever lies beyond that.
 """
 from dataclasses import dataclass
 
@@ -18,9 +17,9 @@ from .average import POLICIES, members_of
 ARCSEC = 1/3600.
 SEED_ROUNDS, MORE_ROUNDS, SETTLING_ROUNDS = 4, 2, 2
 NEGLIGIBLE = 1e-12
-"""Weight in an object's centre of detections that make none, or share their image with a nearer one."""
+"""Weight in an object's centre of detections that make no objects, or share their image with a nearer one."""
 STRAY_RADII, STRAY_RATIO = 2., 2
-"""Stray detections are up to so many radii from their object, which has at least so many times as many."""
+"""Stray detections are at most this many radii from their object, which has at least this many times as many detections."""
 REACH_IN_RADII = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6
 """Nothing farther away than so many radii matters: the density reaches over one, a round of seeds over two (a seed is denser than
 what is linked to it, and takes that), centres and the way to them over three, a round of settling over two, strays, and whether
@@ -35,19 +34,19 @@ class AssociationConfig:
     Attributes
     ----------
     radius : float
-        Detections farther than this from an object are not its, arcsec.
+        Detections farther than this from an object do not belong to it, arcsec.
     sigmas : float
-        When not 0, they must also be within so many standard deviations of the position.
+        If not 0, detections must also be within this many standard deviations of the position.
     error_floor : float
-        Added in quadrature to each error of a position: that of the astrometry, arcsec.
+        Error of the astrometry, added in quadrature to each error of a position, arcsec.
     seed_part : float
-        Detections within this part of the radius count for a seed.
+        Fraction of the radius within which detections count for the density at a seed.
     stray_sigmas : float
-        A few detections farther away are an object's too, where they lie within so many standard deviations and twice the radius
-        and were never seen together with it; 0 for never.
+        A few detections farther away also belong to an object if they lie within this many standard deviations and within twice
+        the radius, and were never seen together with it; 0 for never.
     policy : str
-        What becomes of several detections of one object in one exposure: "flag" (none is averaged), "sum" (their fluxes are
-        added) or "nearest" (that alone is averaged).
+        What is done with several detections of one object in one exposure: "flag" (none is averaged), "sum" (their fluxes are
+        added) or "nearest" (only the nearest is averaged).
     """
     radius: float = 0.375
     sigmas: float = 0.
@@ -58,7 +57,7 @@ class AssociationConfig:
 
     @property
     def reach(self):
-        """Nothing farther away than this matters to a detection, arcsec."""
+        """Distance beyond which nothing influences a detection, arcsec."""
         return REACH_IN_RADII*self.radius
 
     def check(self):
@@ -71,9 +70,9 @@ class AssociationConfig:
             raise ConfigError(f"policy is {self.policy!r}: choose one of {', '.join(POLICIES)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetectionPositions:
-    """Where detections are, in an order that depends on nothing but themselves, as that of their identifiers.
+    """Positions of detections, in an order that depends on the detections alone, such as that of their identifiers.
 
     Attributes
     ----------
@@ -82,9 +81,9 @@ class DetectionPositions:
     sigma : ndarray, shape (n,), float64
         Error of the position along each axis, arcsec; NaN where not known.
     weight : ndarray, shape (n,), float64
-        How much each tells of where objects are; 0 for those that make none, as what is not primary.
+        Weight for the seeds of objects; 0 for detections that make no objects, as those that are not primary.
     source : ndarray, shape (n,), int32
-        Equal for the detections of one image.
+        Image number: equal for the detections of one image.
     """
     ra: np.ndarray
     dec: np.ndarray
@@ -93,9 +92,9 @@ class DetectionPositions:
     source: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Association:
-    """Objects and whose detections are whose.
+    """Objects, and the object of each detection.
 
     Attributes
     ----------
@@ -115,21 +114,21 @@ class Association:
     dec: np.ndarray
 
 
-def associate(places, config):
+def associate(positions, config):
     """Find the objects among detections.
 
     Parameters
     ----------
-    places : DetectionPositions
+    positions : DetectionPositions
     config : AssociationConfig
 
     Returns
     -------
     Association
     """
-    points = sphere.Points(np.mod(places.ra, 360.), places.dec, config.radius*ARCSEC)
+    points = sphere.Points(np.mod(positions.ra, 360.), positions.dec, config.radius*ARCSEC)
     order = points.order
-    variance, weight = position_variances(places.sigma, config)[order], places.weight[order]
+    variance, weight = position_variances(positions.sigma, config)[order], positions.weight[order]
     half = _halves(variance, config)
     dense = np.where(weight > 0, kernel.density(points, half, weight, config.seed_part), -1.)
     owner = np.full(len(order), -1, dtype=np.intp)
@@ -137,7 +136,7 @@ def associate(places, config):
     precision = np.where(weight > 0, 1, NEGLIGIBLE)/variance
     number, owner = _numbered(owner)
     ra, dec = sphere.places(_centres(points, owner, precision, number))
-    source = places.source[order].astype(np.intc)
+    source = positions.source[order].astype(np.intc)
     near, d2 = kernel.nearest_centres(sphere.Points(ra, dec, points.reach), points.vectors, *points.sorted_places, half)
     owner, extra = kernel.settle(near, d2, order.astype(np.intp), source, number, SETTLING_ROUNDS)
     if config.stray_sigmas > 0 and number:

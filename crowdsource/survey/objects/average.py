@@ -14,8 +14,8 @@ POLICIES = {"flag": kernel.Policy.FLAG, "sum": kernel.Policy.SUM, "nearest": ker
 USES = {
     0: "averaged", 1: "summed", 2: "several", 3: "farther", 4: "overlap", 5: "not primary", 6: "no zero point", 7: "no flux",
 }
-"""How a detection counts: averaged; averaged as part of a sum; or not averaged, because its image has several detections of the object;
-because another one of its image is nearer; because that of another detector of the exposure was taken; because it is not primary;
+"""How a detection counts: averaged; averaged as part of a sum; or not averaged, because its image has several detections of the
+object; because another one of its image is nearer; because that of another detector of the exposure was taken; because it is not primary;
 because there is no zero point; because there is no flux or no error."""
 NOT_PRIMARY, NO_ZEROPOINT, NO_FLUX = 5, 6, 7
 ENGINE_SHIFT = 32
@@ -35,7 +35,7 @@ class AverageConfig:
     position_clip : float
         Positions farther from the median than this many of their errors are left out.
     min_qf, max_rchi2, min_fracflux : float
-        A detection is good when its qf, rchi2 and fracflux are within these limits; a column that a catalog lacks does not matter.
+        A detection is good when its qf, rchi2 and fracflux are within these limits; columns that a catalog lacks do not matter.
     bad_flags : int
         A detection with any of these flags is not good.
     proper_motion : bool
@@ -96,8 +96,8 @@ class PositionErrors:
     variance : ndarray, shape (n,)
         From `crowdsource.survey.objects.association.position_variances`, arcsec^2.
     floor : float
-        Error of the astrometry that the variances include, arcsec. Of the rest of a variance the same share is common to all images
-        as of the variance of the flux: confusion shifts a star as it changes its flux.
+        Error of the astrometry that the variances include, arcsec. Of the rest of a variance the same share is common to all
+        images as of the variance of the flux: confusion shifts a star as it changes its flux.
     """
     variance: np.ndarray
     floor: float
@@ -146,7 +146,8 @@ def detection_uses(association, positions, measurements, members, policy):
     sigma = np.where(np.isfinite(positions.sigma), positions.sigma, np.inf)
     use = kernel.roles(*members, measurements.visit, positions.source, usable, sigma, association.separation, POLICIES[policy])
     counts = use <= kernel.Use.SUMMED
-    return np.where((measurements.reason == NOT_PRIMARY) | (counts & (measurements.reason > 0)), measurements.reason, use).astype(np.uint8)
+    reason = measurements.reason
+    return np.where((reason == NOT_PRIMARY) | (counts & (reason > 0)), reason, use).astype(np.uint8)
 
 
 def band_means(members, measurements, source, use, bands, config):
@@ -157,8 +158,8 @@ def band_means(members, measurements, source, use, bands, config):
     dict of str to ndarray, shape (objects, bands)
         `kernel.FLUX_COLUMNS`, `kernel.COUNT_COLUMNS`, mag and mag_error.
     """
-    values, counts = kernel.mean_fluxes(*members, measurements.band, source, measurements.flux, use, measurements.ok.astype(np.uint8),
-                                        bands, config.clip)
+    values, counts = kernel.mean_fluxes(*members, measurements.band, source, measurements.flux, use,
+                                        measurements.ok.astype(np.uint8), bands, config.clip)
     out = {n: values[:, :, k] for k, n in enumerate(kernel.FLUX_COLUMNS)}
     out.update({n: counts[:, :, k] for k, n in enumerate(kernel.COUNT_COLUMNS)})
     out["mag"], out["mag_error"] = magnitudes(np.nan_to_num(out["flux"]), out["flux_error"], ZEROPOINT)
@@ -188,8 +189,9 @@ def flag_and_epoch_ranges(members, measurements, chosen, objects):
     out = dict(flags_and=np.zeros(objects, np.int64), flags_or=np.zeros(objects, np.int64),
                first_mjd=np.full(objects, np.nan), last_mjd=np.full(objects, np.nan))
     if len(first):
-        for name, reduce, values in (("flags_and", np.bitwise_and, measurements.flags), ("flags_or", np.bitwise_or, measurements.flags),
-                                     ("first_mjd", np.fmin, measurements.mjd), ("last_mjd", np.fmax, measurements.mjd)):
+        flags, mjd = measurements.flags, measurements.mjd
+        for name, reduce, values in (("flags_and", np.bitwise_and, flags), ("flags_or", np.bitwise_or, flags),
+                                     ("first_mjd", np.fmin, mjd), ("last_mjd", np.fmax, mjd)):
             out[name][at[first]] = reduce.reduceat(values[who], first)
     return out
 

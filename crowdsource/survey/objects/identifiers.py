@@ -1,8 +1,8 @@
 """Identifiers of objects, which are kept from release to release.
 
-An object's identifier is the HEALPix index of the position where it was first seen, which depends on its detections alone. With an
-earlier release, an object takes over the identifier of the earlier object of which it holds most detections, unless another object
-holds more of that.
+An object's identifier is the HEALPix index of the position where it was first seen, which depends on its detections alone. With
+an earlier release, an object takes over the identifier of the earlier object of which it holds most detections, unless another
+object holds more of that.
 """
 from dataclasses import dataclass
 

@@ -29,8 +29,8 @@ from .identifiers import carry_over_identifiers, new_identifiers
 DETECTION_COLUMNS = {
     "ra": "f8", "dec": "f8", "flux": "f8", "dflux": "f8", "dflux_joint": "f8", "dx": "f8", "dy": "f8", "ra_error": "f8",
     "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8", "primary": "?"}
-"""Columns of detections from which objects are made, and the types as which they are read. Errors of positions are ``ra_error`` and
-``dec_error`` in arcsec, or ``dx`` and ``dy`` in pixels."""
+"""Columns of detections from which objects are made, and the types as which they are read. Errors of positions are ``ra_error``
+and ``dec_error`` in arcsec, or ``dx`` and ``dy`` in pixels."""
 MISSING_VALUES = {"flags": 0, "primary": True}
 """Values of columns that a catalog lacks; NaN for all others."""
 TYPICAL_FWHM = 1.2

@@ -1,4 +1,4 @@
-"""Catalog files into a store, in batches. What the store has already is left alone; a file that cannot be read costs only itself."""
+"""Catalog files into a store, in batches. Images that the store has are left alone; a file that cannot be read costs only itself."""
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -120,7 +120,8 @@ class Store:
     def __init__(self, path):
         self.path = Path(path)
         if not (self.path/STORE_FILE).is_file():
-            raise StoreError(f"{path}: is no store, as it has no {STORE_FILE}; check the name, or make one: crowdsource healpix init")
+            raise StoreError(f"{path}: is no store, as it has no {STORE_FILE}; check the name, or make one: crowdsource healpix "
+                             "init")
         content, self.root = commit_log.read_signed_json(self.path/STORE_FILE, FORMAT, VERSION)
         self.order, self.max_rows, self.margin_order = (content[n] for n in ("order", "max_rows", "margin_order"))
         self.margin, self.bands = content["margin"], tuple(content["bands"])

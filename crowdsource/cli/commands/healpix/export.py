@@ -94,7 +94,8 @@ def _hats(args, console, survey, region):
     config = HatsConfig(args.detections or SECOND, default.margin if args.margin is None else args.margin,
                         default.max_rows if args.max_rows is None else args.max_rows)
     with console.progress() as progress, console.processes(args.workers) as executor:
-        written = export_hats(survey, args.out, config, region=region, runner=TaskRunner(executor, progress), overwrite=args.overwrite)
+        written = export_hats(survey, args.out, config, region=region, runner=TaskRunner(executor, progress),
+                              overwrite=args.overwrite)
     return [f"{args.out}: a HATS collection", *(f"  {c.name}: {c.rows} rows in {c.files} files, {c.size/MEGA:.1f} MB"
                                                 for c in written)]
 
