@@ -15,9 +15,11 @@ HEADERS = sorted(str(path) for path in Path("cython_ext").glob("*.h"))
 # Cython's own code for typed memoryviews, most of what each kernel would otherwise compile, is a module that all share
 COMMON = "crowdsource.cython_ext._cyutility"
 CYTHON_ROOT = Path("build/cython_root")
+# .ci/sanitize sets it: every index is checked, and little optimised, as the sanitizers are told of more that way
+CHECKED = os.environ.get("CROWDSOURCE_BOUNDSCHECK") == "1"
 # sums may be reordered, so that they vectorise; NaN and infinity keep their meaning. No flag names a processor: a build
 # runs on any of its architecture, and wide instructions are chosen at run time in simd.h
-GNU = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+GNU = ["-O1" if CHECKED else "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 # Python's own flags ask for symbols of debuggers, a quarter of the time of compiling; who sets CFLAGS chooses
 GNU += [] if "CFLAGS" in os.environ else ["-g0"]
 FLAGS = {"unix": GNU, "mingw32": GNU, "msvc": ["/O2"]}
@@ -26,7 +28,7 @@ ORDERED = {"sphere", "match", "average", "positions"}
 REORDERING = "-fassociative-math"
 # the last one is what MSVC's math.h wants before it tells M_PI
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_USE_MATH_DEFINES", None)]
-DIRECTIVES = dict(language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False,
+DIRECTIVES = dict(language_level=3, boundscheck=CHECKED, wraparound=False, cdivision=True, initializedcheck=CHECKED,
                   embedsignature=True, freethreading_compatible=True)
 
 

@@ -124,6 +124,8 @@ def roles(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const int[:
         raise MemoryError("no memory for the members of an object")
     with nogil:
         for k in range(start.shape[0]-1):
+            if start[k+1] == start[k]:
+                continue
             arrange(&member[start[k]], start[k+1]-start[k], visit, source, own)
             a = 0
             while a < start[k+1]-start[k]:

@@ -236,7 +236,7 @@ def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssiz
     cdef unsigned char[::1] extra = np.zeros(count, dtype=np.uint8)
     cdef Asking state
     cdef int turn
-    if count == 0:
+    if count == 0 or centres == 0:
         return np.asarray(owner), np.asarray(extra).view(bool)
     state.owner, state.after, state.head, state.sent, state.when = &owner[0], &after[0], &head[0], &sent[0], &when[0]
     with nogil:

@@ -149,6 +149,8 @@ def motions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const dou
     cdef Motion this
     with nogil:
         for k in range(objects):
+            if start[k+1] == start[k]:
+                continue
             middle_of(&member[start[k]], start[k+1]-start[k], offset, variance, counted, time, &this)
             # where all times are one there is no motion, however short a base may be
             if this.n >= max(least, 3) and this.last-this.first >= base and this.last > this.first:

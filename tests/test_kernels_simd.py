@@ -1,5 +1,6 @@
 """The innermost loops give the same for every kind of processor, and without vector types."""
 import ctypes
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,7 +44,8 @@ def compiled(folder, kinds, *flags):
                   for kind, a, b in (("avx2", "avx2", "fma"), ("avx512", "avx512dq", "avx512vl"))]
     source, library = folder/"loops.c", folder/"loops.so"
     source.write_text("\n".join(lines)+"\n", encoding="utf-8")
-    options = "-O2", "-shared", "-fPIC", "-w", *flags, f"-I{FOLDER}"
+    # as the kernels are built: with sanitizers, perhaps
+    options = "-O2", "-shared", "-fPIC", "-w", *os.environ.get("CFLAGS", "").split(), *flags, f"-I{FOLDER}"
     subprocess.run([COMPILER, *options, str(source), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
