@@ -22,13 +22,13 @@ from crowdsource.simulate.survey import (
     catalog_of,
     detector_wcs,
     draw_truth,
+    exposure_size,
     observe,
     plan_exposures,
     true_flux,
-    true_places,
-    widths,
+    true_positions,
 )
-from crowdsource.simulate.survey.blends import overlap, owners, resolution
+from crowdsource.simulate.survey.blends import blend_owners, overlap, resolution
 from crowdsource.simulate.survey.files import as_result, read_links, read_truth, write_survey
 
 SMALL = SurveyConfig(stars=3000, exposures=4, clusters=2, seed=5)
@@ -52,7 +52,7 @@ def sparse():
         counts = true_flux(truth, exposure.band, exposure.mjd)*10**(0.4*(exposure.zeropoint-22.5))
         for detector in DETECTORS:
             d = observe(SPARSE, truth, exposure, detector)
-            x, y = detector_wcs(SPARSE, exposure, detector).all_world2pix(*true_places(truth, exposure.mjd), 0)
+            x, y = detector_wcs(SPARSE, exposure, detector).all_world2pix(*true_positions(truth, exposure.mjd), 0)
             links = d.links[d.links["fraction"] == 1]
             row, star = links["row"], links["star"]
             # selection by flux would shift the mean of what is barely detected
@@ -91,7 +91,7 @@ def test_fields_anywhere_on_the_sky(position):
         table = catalog_of(config, exposure, detector, d, BITS)
         alone = d.links[(d.links["fraction"] == 1) & (d.links["star"] >= 0)]
         row, star = alone["row"], alone["star"]
-        ra, dec = np.radians(true_places(truth[star], exposure.mjd))
+        ra, dec = np.radians(true_positions(truth[star], exposure.mjd))
         r, e = np.radians(table["ra"].value[row]), np.radians(table["dec"].value[row])
         off = 2*np.arcsin(np.sqrt(np.sin((e-dec)/2)**2+np.cos(dec)*np.cos(e)*np.sin((r-ra)/2)**2))*206265
         pulls.append(off/(d.dposition[row]*config.pixel_scale))
@@ -103,7 +103,7 @@ def test_fields_anywhere_on_the_sky(position):
 def test_proper_motions_are_those_of_the_truth():
     truth = draw_truth(SMALL)[:200]
     truth["pmra"], truth["pmdec"] = 300., -400.
-    ra, dec = true_places(truth, 57_400+3652.5)
+    ra, dec = true_positions(truth, 57_400+3652.5)
     assert (ra-truth["ra"])*np.cos(np.radians(truth["dec"]))*3600 == pytest.approx(3., abs=1e-3)
     assert (dec-truth["dec"])*3600 == pytest.approx(-4., abs=1e-3)
 
@@ -201,7 +201,8 @@ def test_isolated_stars_are_complete_above_the_threshold():
     found = np.zeros(len(truth), bool)
     for detector in DETECTORS:
         found[observe(SPARSE, truth, exposure, detector).links["star"]] = True
-    ny, _, whole = widths(SPARSE)
+    size = exposure_size(SPARSE)
+    ny, whole = size.ny, size.width
     x, y = detector_wcs(SPARSE, exposure, "S4").all_world2pix(truth["ra"], truth["dec"], 0)
     seen = (x > 5) & (x < whole-5) & (y > 5) & (y < ny-5)
     assert found[seen & (mag < exposure.depth-1)].mean() > 0.98
@@ -230,7 +231,7 @@ def test_pairs_are_told_apart_by_their_separation():
         x = np.repeat(np.arange(400.)*100, 2)
         x[::2] += 4*s
         b = blend(x, np.zeros(800), np.tile([1e4, 2e4], 400), np.full(800, 1e4), 4., np.random.default_rng(1))
-        shares.append(1-(len(b.alone)-400)/400)
+        shares.append(1-(len(b.resolved)-400)/400)
         assert b.order[b.owner].tolist() == [i | 1 if b.owner[k] != k else i for k, i in enumerate(b.order)]
     expected = 1-resolution(separation, 2.5*np.log10(2), 1e4)
     # of 400 each
@@ -249,7 +250,7 @@ def test_a_blend_has_the_weighted_place_and_flux():
 
 def test_blends_do_not_run_along_chains():
     """Each star within the reach of the next only: those that stand for themselves are every second one."""
-    assert owners(np.array([[0, 1], [1, 2], [2, 3], [3, 4]]), 5).tolist() == [0, 0, 2, 2, 4]
+    assert blend_owners(np.array([[0, 1], [1, 2], [2, 3], [3, 4]]), 5).tolist() == [0, 0, 2, 2, 4]
     # against one star after the other, in order of brightness
     rng = np.random.default_rng(4)
     pairs = np.unique(np.sort(rng.integers(0, 300, (600, 2)), axis=1), axis=0)
@@ -260,7 +261,7 @@ def test_blends_do_not_run_along_chains():
             owner[k] = k
             far = pairs[pairs[:, 0] == k, 1]
             owner[far[owner[far] < 0]] = k
-    assert owners(pairs, 300).tolist() == owner.tolist()
+    assert blend_owners(pairs, 300).tolist() == owner.tolist()
 
 
 def test_crowding_costs_precision():

@@ -23,7 +23,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from benchmarks.studies.survey_matchers import MATCHERS, averaged, read_survey, vectors
-from crowdsource.simulate.survey import true_places
+from crowdsource.simulate.survey import true_positions
 
 PURE = 0.8
 """A star of which a detection has more than this part of its flux does not share it."""
@@ -242,7 +242,7 @@ def means_table(survey, judged, objects, clean):
 
 def position_rows(objects, own, truth, clean):
     """Rows of `means_table` for positions; stars are taken where they are at the object's mean date."""
-    ra, dec = true_places(truth, objects.mjd[own])
+    ra, dec = true_positions(truth, objects.mjd[own])
     east = 3600*((objects.ra[own]-ra+180) % 360-180)*np.cos(np.radians(dec))
     north = 3600*(objects.dec[own]-dec)
     rows = []

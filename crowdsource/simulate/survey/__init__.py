@@ -5,11 +5,11 @@ different seeing, depth and date tell different ones of them apart, with errors 
 `crowdsource.simulate.survey.files` writes surveys to files.
 """
 from .blends import blend
-from .columns import catalog_of
+from .catalog import catalog_of
 from .config import SurveyConfig, checked
-from .detections import Detections, observe
-from .geometry import DETECTORS, SurveyExposure, detector_wcs, plan_exposures, widths
-from .truth import draw_truth, true_flux, true_places
+from .detections import SimulatedDetections, observe
+from .geometry import DETECTORS, SurveyExposure, detector_wcs, exposure_size, plan_exposures
+from .truth import draw_truth, true_flux, true_positions
 
-__all__ = ("DETECTORS", "Detections", "SurveyConfig", "SurveyExposure", "blend", "catalog_of", "checked", "detector_wcs",
-           "draw_truth", "observe", "plan_exposures", "true_flux", "true_places", "widths")
+__all__ = ("DETECTORS", "SimulatedDetections", "SurveyConfig", "SurveyExposure", "blend", "catalog_of", "checked", "detector_wcs",
+           "draw_truth", "observe", "plan_exposures", "true_flux", "true_positions", "exposure_size")

@@ -1,9 +1,9 @@
-"""Which stars of an image are told apart, and what becomes of the others.
+"""Blends: which stars of an image are resolved, and what the others merge into.
 
-Two stars are told apart by chance: the probability rises from 0 to 1 over a small range of separations, about 0.6 FWHM for
-stars of equal brightness, more where they differ or the fainter one is faint. Stars are taken from the brightest on. One that
-is not told apart from a brighter one that stands for itself goes into that; those that went into another take none, so that
-blends do not run along chains.
+Whether two stars are resolved is random: the probability rises from 0 to 1 over a small range of separations, about 0.6 FWHM for
+stars of equal brightness, more where they differ or the fainter one is faint. Stars are processed from the brightest to the
+faintest. A star that is not resolved from a brighter resolved star is merged into it; a star that was merged takes no others, so
+that blends do not run along chains.
 """
 from dataclasses import dataclass
 
@@ -12,32 +12,32 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 EQUAL, BY_RATIO, BY_SNR, WIDEST = 0.6, 0.06, 1., 1.1
-"""Separation in FWHM at which half of the pairs of equal, bright stars are told apart, what each magnitude of difference adds,
-what 1/SNR of the fainter star adds, and the most that it can become."""
+"""Separation in FWHM at which half of the pairs of equal, bright stars are resolved; what each magnitude of difference adds; what
+1/SNR of the fainter star adds; and its largest value."""
 SOFTNESS = 0.07
-"""The probability goes from 0.27 to 0.73 over twice so many FWHM."""
+"""Half of the range of separations, in FWHM, over which the probability rises from 0.27 to 0.73."""
 REACH = 1.5
-"""Pairs farther apart, in FWHM, are told apart, and have nothing to do with each other."""
+"""Pairs farther apart than this, in FWHM, are resolved and do not influence each other."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Blends:
-    """Stars in order of brightness, those that stand for themselves, and what went into them.
+    """Stars in order of brightness, which of them are resolved, and what was merged into those.
 
     Attributes
     ----------
     order : ndarray, shape (n,), intp
-        Stars as they were given, brightest first; ranks in it number the stars below.
+        Indices of the stars, brightest first. The other attributes number the stars by their rank in this order.
     owner : ndarray, shape (n,), intp
-        Rank of the star that each went into; a star's own where it stands for itself.
+        Rank of the star that each was merged into; its own rank for a resolved star.
     share : ndarray, shape (n,), float64
-        Flux that it brought there.
+        Flux that each star adds there.
     x, y, flux : ndarray, shape (n,), float64
-        Of the blend at each star that stands for itself; of the star elsewhere.
+        Of the blend for each resolved star; of the star itself for the others.
     pairs : ndarray, shape (m, 2), intp
-        Neighbours that both stand for themselves.
+        Neighbours that are both resolved.
     overlap : ndarray, shape (m,), float64
-        Product of their profiles, 1 at no separation.
+        Normalised product of their profiles, 1 at separation 0.
     """
     order: np.ndarray
     owner: np.ndarray
@@ -49,13 +49,13 @@ class Blends:
     overlap: np.ndarray
 
     @property
-    def alone(self):
-        """Ranks of the stars that stand for themselves."""
+    def resolved(self):
+        """Ranks of the resolved stars."""
         return np.flatnonzero(self.owner == np.arange(len(self.owner)))
 
 
 def blend(x, y, flux, snr, fwhm, rng):
-    """Merge stars that are not told apart.
+    """Merge stars that are not resolved.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ def blend(x, y, flux, snr, fwhm, rng):
     near, far = pairs.T
     s = np.hypot(x[near]-x[far], y[near]-y[far])/fwhm
     together = rng.random(len(s)) > resolution(s, 2.5*np.log10(flux[near]/flux[far]), snr[far])
-    owner = owners(pairs[together], len(x))
-    bx, by, total, share = gathered(x, y, flux, owner, fwhm)
-    alone = owner == np.arange(len(x))
-    apart = alone[near] & alone[far]
-    return Blends(order, owner, share, bx, by, total, pairs[apart], overlap(s[apart]))
+    owner = blend_owners(pairs[together], len(x))
+    bx, by, total, share = blend_sums(x, y, flux, owner, fwhm)
+    resolved = owner == np.arange(len(x))
+    apart = resolved[near] & resolved[far]
+    return Blends(order=order, owner=owner, share=share, x=bx, y=by, flux=total, pairs=pairs[apart], overlap=overlap(s[apart]))
 
 
 def close_pairs(x, y, radius):
@@ -92,7 +92,7 @@ def close_pairs(x, y, radius):
 
 
 def resolution(separation, difference, snr):
-    """Probability that two stars are told apart.
+    """Probability that two stars are resolved.
 
     Parameters
     ----------
@@ -116,13 +116,13 @@ def overlap(separation):
     return 4.**-np.square(separation)
 
 
-def owners(links, n):
-    """Whom each star goes into when the brightest are served first.
+def blend_owners(links, n):
+    """Rank of the star that each star is merged into, from the brightest to the faintest.
 
     Parameters
     ----------
     links : ndarray, shape (m, 2)
-        Ranks of stars that are not told apart, the brighter one first.
+        Ranks of pairs that are not resolved, the brighter star first.
     n : int
 
     Returns
@@ -146,11 +146,11 @@ def owners(links, n):
     return owner
 
 
-def gathered(x, y, flux, owner, fwhm):
-    """Place and flux of each blend, as a fit of one profile finds them, to first order.
+def blend_sums(x, y, flux, owner, fwhm):
+    """Position and flux of each blend as a fit of one profile finds them, to first order.
 
-    The fit's place is a centroid in which a star counts with its flux and with its overlap with the profile; what it brings to
-    the flux is that product too.
+    The fitted position is a centroid in which the weight of each star is its flux times its overlap with the profile. That
+    product is also what the star adds to the flux.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def gathered(x, y, flux, owner, fwhm):
     whole = np.maximum(summed(flux), 1e-300)
     mx, my = summed(flux*x)/whole, summed(flux*y)/whole
     share = flux*overlap(np.hypot(x-mx[owner], y-my[owner])/fwhm)
-    # a star alone is where it is, to the last bit
+    # a star without others keeps its position to the last bit
     several = np.bincount(owner, minlength=n) > 1
     total = np.maximum(summed(share), 1e-300)
     bx, by = (np.where(several, summed(share*v)/total, v) for v in (x, y))

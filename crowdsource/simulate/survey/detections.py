@@ -1,41 +1,41 @@
-"""What is detected in one detector of an exposure: blends of stars with noise, some lost; what is no star; bad pixels."""
+"""Detections in one detector of an exposure: blends of stars with noise, some of them lost; spurious ones; bad pixels."""
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
 
 from .blends import blend
-from .geometry import DETECTORS, detector_wcs, widths
-from .truth import true_flux, true_places
+from .geometry import DETECTORS, detector_wcs, exposure_size
+from .truth import true_flux, true_positions
 
 THRESHOLD, SOFTNESS = 5., 0.3
 """Signal to noise at which half are detected, and how sharp that limit is."""
 LOST = 0.003
-"""Part of the stars that is not detected for no reason."""
+"""Fraction of the stars that is lost at random."""
 ERRORS = 0.05
-"""Scatter of reported errors about the true ones, in parts."""
+"""Relative scatter of reported errors about the true ones."""
 POSITION = 2**0.5
-"""A position's error is so many times sigma of the profile over the signal to noise, where the sky makes the noise."""
+"""Error of a position in units of (sigma of the profile)/(signal to noise), for noise from the sky."""
 POSITION_FLOOR = 0.004
 """Added to it in quadrature, in FWHM."""
 WORST = 25.
-"""Neighbours make no variance larger than so many times an isolated star's."""
+"""Largest factor by which neighbours increase the variance of an isolated star."""
 NEIGHBOUR_SNR = 3.
 """Neighbours fainter than this are not fitted, and cost no precision."""
 SATURATED_ERRORS = 0.03, 0.05
-"""Errors of saturated stars: of the flux in parts, of the position in FWHM."""
+"""Errors of saturated stars: relative error of the flux, and error of the position in FWHM."""
 BAD_ERRORS = 0.15, 0.1
-"""What bad pixels add to errors, in the same units; what is reported knows nothing of it."""
+"""Errors that bad pixels add, in the same units; the reported errors do not include them."""
 NEAR_BRIGHT = 0.6
-"""Part of what is no star that is near bright stars."""
+"""Fraction of the spurious detections that is near bright stars."""
 AROUND = 1., 1.5
-"""It lies so many FWHM from them, and on average so many more."""
+"""Their smallest distance from those stars, and the mean distance beyond that, in FWHM."""
 PEAK = 4*np.log(2)/np.pi
 """Peak of a Gaussian profile of unit flux and FWHM."""
 
 
-@dataclass(frozen=True)
-class Detections:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SimulatedDetections:
     """Detections in one detector, brightest first.
 
     Attributes
@@ -49,9 +49,9 @@ class Detections:
     dposition : ndarray, shape (n,), float64
         Reported error of x and of y, pixels.
     purity : ndarray, shape (n,), float64
-        Part of the light there that is its own.
+        Fraction of the light at its position that is its own.
     extent : ndarray, shape (n,), float64
-        Part of its flux that is not its main star's.
+        Fraction of its flux that is not that of its main star.
     saturated, bad : ndarray of bool, shape (n,)
     spurious : ndarray of bool, shape (n,)
     links : ndarray, shape (m,)
@@ -80,7 +80,7 @@ class Detections:
 
 
 def observe(config, truth, exposure, detector):
-    """Detections of the stars in a detector; they depend on nothing but the seed and what is given.
+    """Detections of the stars in a detector; they depend on the arguments alone.
 
     Parameters
     ----------
@@ -93,16 +93,16 @@ def observe(config, truth, exposure, detector):
 
     Returns
     -------
-    Detections
+    SimulatedDetections
     """
     rng = np.random.default_rng((config.seed, 2, exposure.number, DETECTORS[detector]))
-    which, x, y = seen(config, truth, exposure, detector)
+    which, x, y = stars_in_detector(config, truth, exposure, detector)
     counts = true_flux(truth[which], exposure.band, exposure.mjd)*10**(0.4*(exposure.zeropoint-22.5))
-    fwhm, sky = exposure.seeing/config.pixel_scale, sky_noise(exposure)
+    fwhm, sky, size = exposure.seeing/config.pixel_scale, sky_noise(exposure), exposure_size(config)
     blends = blend(x, y, counts, counts/np.sqrt(sky**2+counts/config.gain), fwhm, rng)
-    stars = measured(config, blends, fwhm, sky, rng)
-    stars = found(stars, widths(config), rng)
-    return with_spurious(config, _named(stars, blends, truth["star"][which]), fwhm, (sky, widths(config)), rng)
+    stars = measure_blends(config, blends, fwhm, sky, rng)
+    stars = keep_detected(stars, size, rng)
+    return with_spurious(config, _with_star_numbers(stars, blends, truth["star"][which]), fwhm, sky, size, rng)
 
 
 def sky_noise(exposure):
@@ -110,7 +110,7 @@ def sky_noise(exposure):
     return 10**(-0.4*(exposure.depth-exposure.zeropoint))/5
 
 
-def seen(config, truth, exposure, detector):
+def stars_in_detector(config, truth, exposure, detector):
     """Stars in a detector and a margin around it.
 
     Returns
@@ -118,47 +118,47 @@ def seen(config, truth, exposure, detector):
     which : ndarray, shape (m,), intp
         Rows of the truth.
     x, y : ndarray, shape (m,), float64
-        Where their light is, pixels: off by the exposure's distortion from where its world coordinates have them.
+        Positions of their light, pixels: displaced by the exposure's distortion from the positions by its world coordinates.
     """
-    ny, nx, whole = widths(config)
-    margin = 3*exposure.seeing/config.pixel_scale
-    x, y = detector_wcs(config, exposure, detector).all_world2pix(*true_places(truth, exposure.mjd), 0)
-    which = np.flatnonzero((np.abs(x-(nx-1)/2) < nx/2+margin) & (np.abs(y-(ny-1)/2) < ny/2+margin))
+    size, margin = exposure_size(config), 3*exposure.seeing/config.pixel_scale
+    x, y = detector_wcs(config, exposure, detector).all_world2pix(*true_positions(truth, exposure.mjd), 0)
+    which = np.flatnonzero(size.on_detector(x, y, margin))
     x, y = x[which], y[which]
-    # the distortion is one of the whole exposure, so that it goes on from one detector to the other
+    # the distortion is that of the whole exposure: it is continuous from one detector to the other
     left = detector_wcs(config, exposure, detector).wcs.crpix[0]-1
-    along_x, along_y = exposure.displaced((x-left)/(whole/2), (y-(ny-1)/2)/(ny/2))
+    along_x, along_y = exposure.displaced((x-left)/(size.width/2), (y-(size.ny-1)/2)/(size.ny/2))
     return which, x+along_x/config.pixel_scale, y+along_y/config.pixel_scale
 
 
-def measured(config, blends, fwhm, sky, rng):
-    """Each blend with noise, in the blends' order; links hold ranks, not stars."""
-    c, at, n = config, blends.alone, len(blends.owner)
+def measure_blends(config, blends, fwhm, sky, rng):
+    """Each blend with noise, in the order of the blends; links hold ranks instead of star numbers."""
+    c, at, n = config, blends.resolved, len(blends.owner)
     flux, x, y = (getattr(blends, name)[at] for name in ("flux", "x", "y"))
     variance = sky**2+flux/c.gain
     loss, foreign = crowding(blends, np.sqrt(sky**2+blends.flux/c.gain))
     saturated = PEAK*flux/fwhm**2 > c.saturation
     sigma = np.hypot(np.sqrt(variance*loss[at]), saturated*SATURATED_ERRORS[0]*flux)
-    place = np.hypot(POSITION*fwhm/2.355*sigma/flux, fwhm*np.where(saturated, SATURATED_ERRORS[1], POSITION_FLOOR))
+    error = np.hypot(POSITION*fwhm/2.355*sigma/flux, fwhm*np.where(saturated, SATURATED_ERRORS[1], POSITION_FLOOR))
     bad = rng.random(len(at)) < c.flagged
     reported = np.exp(rng.normal(0, ERRORS, (2, len(at))))
     noise, ex, ey = rng.normal(size=(3, len(at)))
-    surprise = np.where(bad, rng.normal(size=(3, len(at)))*[[BAD_ERRORS[0]], [BAD_ERRORS[1]], [BAD_ERRORS[1]]], 0)
+    extra = np.where(bad, rng.normal(size=(3, len(at)))*[[BAD_ERRORS[0]], [BAD_ERRORS[1]], [BAD_ERRORS[1]]], 0)
     links = _links(blends, at)
     own = np.maximum.reduceat(blends.share[links["star"]], np.flatnonzero(np.diff(links["row"], prepend=-1)))/flux if n else flux
-    return Detections(x+place*ex+fwhm*surprise[1], y+place*ey+fwhm*surprise[2], flux*(1+surprise[0])+sigma*noise,
-                      sigma*reported[0], np.sqrt(variance)*reported[0], place*reported[1], flux/(flux+foreign[at]), 1-own,
-                      saturated, bad, np.zeros(len(at), bool), links)
+    return SimulatedDetections(
+        x=x+error*ex+fwhm*extra[1], y=y+error*ey+fwhm*extra[2], flux=flux*(1+extra[0])+sigma*noise, dflux=sigma*reported[0],
+        dflux_iso=np.sqrt(variance)*reported[0], dposition=error*reported[1], purity=flux/(flux+foreign[at]), extent=1-own,
+        saturated=saturated, bad=bad, spurious=np.zeros(len(at), bool), links=links)
 
 
 def crowding(blends, noise):
-    """What neighbours that are fitted along do to each star.
+    """How neighbours that are fitted together change each star's variance and light.
 
     Returns
     -------
     loss : ndarray, shape (n,), float64
-        Factor on the variance: 1/(1-w^2) for one neighbour with which the normalised product of profiles is w, and the sum of
-        what each adds for several.
+        Factor on the variance: 1/(1-w^2) for one neighbour, where w is the normalised product of the profiles; for several, the
+        sum of what each adds.
     foreign : ndarray, shape (n,), float64
         Flux of neighbours, weighted with w.
     """
@@ -171,7 +171,7 @@ def crowding(blends, noise):
 
 
 def _links(blends, at):
-    """Links of the blends, by row, the largest part first."""
+    """Links of the blends by row, the largest fraction first."""
     number = np.full(len(blends.owner), -1)
     number[at] = np.arange(len(at))
     row = number[blends.owner]
@@ -182,53 +182,53 @@ def _links(blends, at):
     return links
 
 
-def found(stars, shape, rng):
-    """Those that are detected, and whose measured place is in the detector.
+def keep_detected(stars, size, rng):
+    """Stars that are detected, and whose measured position is in the detector.
 
     Parameters
     ----------
-    stars : Detections
-    shape : tuple of int
-        (ny, nx, ...).
+    stars : SimulatedDetections
+    size : crowdsource.simulate.survey.geometry.ExposureSize
     rng : numpy.random.Generator
 
     Returns
     -------
-    Detections
+    SimulatedDetections
     """
     chance = (1-LOST)*expit((stars.flux/stars.dflux-THRESHOLD)/SOFTNESS)
     kept = rng.random(len(stars)) < chance
-    kept &= (np.abs(stars.x-(shape[1]-1)/2) < shape[1]/2) & (np.abs(stars.y-(shape[0]-1)/2) < shape[0]/2)
+    kept &= size.on_detector(stars.x, stars.y)
     links = stars.links[kept[stars.links["row"]]]
     links["row"] = (np.cumsum(kept)-1)[links["row"]]
     return stars.rows(kept, links)
 
 
-def _named(stars, blends, names):
-    """With the stars' names in place of their ranks."""
+def _with_star_numbers(stars, blends, names):
+    """With star numbers in place of ranks."""
     links = stars.links.copy()
     links["star"] = names[blends.order[links["star"]]]
     return replace(stars, links=links)
 
 
-def with_spurious(config, stars, fwhm, frame, rng):
-    """Detections that are no stars added, and all sorted by flux.
+def with_spurious(config, stars, fwhm, sky, size, rng):
+    """Detections with spurious ones added, sorted by flux.
 
     Parameters
     ----------
     config : SurveyConfig
-    stars : Detections
+    stars : SimulatedDetections
     fwhm : float
         Pixels.
-    frame : tuple
-        Noise of a faint star's flux, and (ny, nx, ...) of the detector.
+    sky : float
+        Noise of the flux of a faint star, counts.
+    size : crowdsource.simulate.survey.geometry.ExposureSize
     rng : numpy.random.Generator
 
     Returns
     -------
-    Detections
+    SimulatedDetections
     """
-    sky, (ny, nx, _) = frame
+    ny, nx = size.detector
     number = rng.poisson(config.spurious/(1-config.spurious)*len(stars))
     x, y = rng.uniform(-0.5, nx-0.5, number), rng.uniform(-0.5, ny-0.5, number)
     near = np.flatnonzero(rng.random(number) < NEAR_BRIGHT)
@@ -236,24 +236,26 @@ def with_spurious(config, stars, fwhm, frame, rng):
         weight = np.sqrt(np.maximum(stars.flux, 0))
         host = rng.choice(len(stars), len(near), p=weight/weight.sum())
         r, angle = fwhm*(AROUND[0]+rng.exponential(AROUND[1], len(near))), rng.uniform(0, 2*np.pi, len(near))
-        # those that fall outside come to lie on the edge
+        # positions outside are moved to the edge
         x[near] = np.clip(stars.x[host]+r*np.cos(angle), -0.49, nx-0.51)
         y[near] = np.clip(stars.y[host]+r*np.sin(angle), -0.49, ny-0.51)
     flux = sky*(THRESHOLD+rng.exponential(2., number))
     none, off = np.zeros(number), np.zeros(number, bool)
     links = np.zeros(number, stars.links.dtype)
     links["row"], links["star"], links["fraction"] = len(stars)+np.arange(number), -1, 1
-    more = Detections(x, y, flux, np.full(number, sky), np.full(number, sky), POSITION*fwhm/2.355*sky/flux, none+0.8, none, off,
-                      rng.random(number) < 5*config.flagged, ~off, links)
-    return by_flux(joined(stars, more))
+    noise = np.full(number, sky)
+    more = SimulatedDetections(x=x, y=y, flux=flux, dflux=noise, dflux_iso=noise, dposition=POSITION*fwhm/2.355*sky/flux,
+                               purity=none+0.8, extent=none, saturated=off, bad=rng.random(number) < 5*config.flagged,
+                               spurious=~off, links=links)
+    return sorted_by_flux(concatenated(stars, more))
 
 
-def joined(first, second):
-    """Detections of both, the links' rows as they are."""
-    return Detections(*(np.concatenate([getattr(first, n), getattr(second, n)]) for n in first.__dataclass_fields__))
+def concatenated(first, second):
+    """All detections of both; rows in links are not changed."""
+    return SimulatedDetections(**{n: np.concatenate([getattr(first, n), getattr(second, n)]) for n in first.__dataclass_fields__})
 
 
-def by_flux(detections):
+def sorted_by_flux(detections):
     """The same detections, brightest first; links in the order of rows."""
     order = np.argsort(-detections.flux, kind="stable")
     place = np.empty(len(order), int)

@@ -1,8 +1,8 @@
 """Simulated surveys in files.
 
 ``truth.fits`` holds the tables ``STARS`` and ``EXPOSURES``. Each exposure is a catalog as that of a fit of several detectors,
-``decam-1000001_r.cat.fits``, and beside it ``decam-1000001_r.links.fits``, whose tables ``<detector>_LINKS`` tell what went
-into each detection.
+``decam-1000001_r.cat.fits``, and beside it ``decam-1000001_r.links.fits``, whose tables ``<detector>_LINKS`` list the stars of
+each detection.
 """
 import logging
 from pathlib import Path
@@ -17,21 +17,21 @@ from ...core.image import Image
 from ...engine.state import FitResult
 from ...exposure.instrument import load
 from ...exposure.results import Provenance, gathered_header, hdu_prefix, result_hdus, run_header
-from ...io.fits_tables import table_hdu
 from ...io.atomic import atomic_path, check_folder
+from ...io.fits_tables import table_hdu
 from ...io.hdus import opened
 from ...psf.model import FieldPSF
-from . import DETECTORS, SurveyConfig, catalog_of, checked, detector_wcs, draw_truth, observe, plan_exposures, widths
+from . import DETECTORS, SurveyConfig, catalog_of, checked, detector_wcs, draw_truth, exposure_size, observe, plan_exposures
 
 log = logging.getLogger(__name__)
 TRUTH, CATALOG, LINKS = "truth.fits", ".cat.fits", ".links.fits"
 INSTRUMENT = "decam"
 EXPOSURE_TIME, SKY = 90., 1000.
-"""What headers say of each exposure: seconds, and counts of the sky."""
+"""Values in the headers of all exposures: seconds, and counts of the sky."""
 
 
 def write_survey(config, out, overwrite=False, progress=None):
-    """Simulate a survey and write its files, each as soon as it is known.
+    """Simulate a survey and write its files, each as soon as it is finished.
 
     The same configuration gives the same bytes. Memory is that of the truth and one detector.
 
@@ -41,7 +41,7 @@ def write_survey(config, out, overwrite=False, progress=None):
     out : path-like
         Folder, made when it is not there.
     overwrite : bool
-        Write into a folder that is not empty; the files of a survey that is there go first, so that no two surveys mix.
+        Write into a folder that is not empty; the files of a survey that is there are removed first, so that surveys do not mix.
     progress : callable, optional
         As `crowdsource.exposure.run.run`.
 
@@ -92,7 +92,7 @@ def links_path(path):
 
 
 def write_truth(config, truth, exposures, path, overwrite=False):
-    """Write the stars and what is true of the exposures.
+    """Write the true stars and exposures.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def write_exposure(config, truth, exposure, path, overwrite=False):
 def as_result(config, exposure, table):
     """A catalog as a fit of one pass gives it."""
     fwhm = exposure.seeing/config.pixel_scale
-    psf = FieldPSF.moffat(widths(config)[:2], fwhm, 3.)
+    psf = FieldPSF.moffat(exposure_size(config).detector, fwhm, 3.)
     history = [dict(passno=0, kind="search", sources=len(table), new=len(table), chi2=1., fwhm=float(psf.fwhm()), sky=SKY)]
     # headers take band, magnitude system and date from the image, which has no pixels of its own here
     image = Image.from_arrays(np.zeros((1, 1)), np.ones((1, 1)), band=exposure.band, mjd=exposure.mjd, magnitude_system="AB")
@@ -145,11 +145,11 @@ def as_result(config, exposure, table):
 
 
 def image_header(config, exposure, detector):
-    """What the catalog of a detector says of its image."""
+    """The header of a detector's image in the catalog."""
     header = detector_wcs(config, exposure, detector).to_header(relax=True)
     for name in ("MJDREF", "DATE-OBS"):
         header.remove(name, ignore_missing=True)
-    ny, nx, _ = widths(config)
+    ny, nx = exposure_size(config).detector
     middle = EXPOSURE_TIME/86400/2
     for key, value, comment in (
             ("ZNAXIS1", nx, "columns of the image"), ("ZNAXIS2", ny, "rows of the image"),
@@ -164,7 +164,7 @@ def image_header(config, exposure, detector):
 
 
 def links_hdu(links, detection_id, detector):
-    """What went into each detection of a detector, as a table: detection_id, star, fraction."""
+    """The stars of each detection of a detector as a table: detection_id, star, fraction."""
     columns = [fits.Column("detection_id", "K", array=np.asarray(detection_id)[links["row"]]),
                fits.Column("star", "J", array=links["star"]), fits.Column("fraction", "E", array=links["fraction"])]
     return fits.BinTableHDU.from_columns(columns, name=hdu_prefix(detector)+"LINKS")
@@ -198,7 +198,7 @@ def read_links(path):
 
 
 def read_truth(folder):
-    """What is true of a survey.
+    """The true stars and exposures of a survey.
 
     Returns
     -------

@@ -11,14 +11,14 @@ DETECTORS = {"S4": 28, "N4": 35}
 FIRST = 1_000_001
 """Number of the first exposure."""
 WAVES = 8
-"""A distortion is a sum of so many waves along each coordinate ..."""
+"""A distortion is a sum of this many waves in each coordinate ..."""
 LONGEST, SHORTEST = 0.3, 1.2
-"""... which go so many times around from the middle to an edge."""
+"""... with this many periods from the middle to an edge."""
 SEEING_POWER = 1.6
 """Good seeing is more frequent than bad."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SurveyExposure:
     """How an exposure was taken.
 
@@ -62,12 +62,12 @@ class SurveyExposure:
         return f"decam-{self.number}"
 
     def displaced(self, u, v):
-        """By how much positions are off along x and y, arcsec, each as u.
+        """Displacement of positions along x and y, arcsec, each shaped as u.
 
         Parameters
         ----------
         u, v : ndarray
-            Place in the exposure, -1 to 1 from edge to edge.
+            Position in the exposure, -1 to 1 from edge to edge.
         """
         out = []
         for offset, waves in zip(self.offset, self.waves):
@@ -93,7 +93,7 @@ def plan_exposures(config):
     rng = np.random.default_rng((c.seed, 1))
     bands = rng.permutation(np.resize(np.array(c.bands), n))
     dates = EPOCH+365.25*c.years*np.sort(rng.random(n))
-    ra, dec = plane(c.position).all_pix2world(*rng.normal(0, c.dither*c.side, (2, n)), 0)
+    ra, dec = field_plane(c.position).all_pix2world(*rng.normal(0, c.dither*c.side, (2, n)), 0)
     low, high = c.seeing
     seeing = low+(high-low)*rng.random(n)**SEEING_POWER
     depth = c.depth+rng.normal(0, c.depth_scatter, n)+[DEPTHS[b] for b in bands]-2.5*np.log10(seeing)
@@ -102,8 +102,10 @@ def plan_exposures(config):
     header = zeropoint+rng.normal(0, c.zeropoint_error, n)
     offset = rng.normal(0, c.offset/1000, (n, 2))
     waves = draw_waves(c, rng)
-    return tuple(SurveyExposure(FIRST+k, str(bands[k]), *map(float, (dates[k], ra[k], dec[k], rotation[k], seeing[k], depth[k],
-                                zeropoint[k], header[k])), tuple(offset[k]), waves[k]) for k in range(n))
+    columns = dict(mjd=dates, ra=ra, dec=dec, rotation=rotation, seeing=seeing, depth=depth, zeropoint=zeropoint,
+                   header_zeropoint=header)
+    return tuple(SurveyExposure(number=FIRST+k, band=str(bands[k]), offset=tuple(offset[k]), waves=waves[k],
+                                **{name: float(values[k]) for name, values in columns.items()}) for k in range(n))
 
 
 def draw_waves(config, rng):
@@ -115,7 +117,7 @@ def draw_waves(config, rng):
     return np.stack([amplitude, turns*np.cos(angle), turns*np.sin(angle), rng.random(size)], axis=-1)
 
 
-def plane(position):
+def field_plane(position):
     """World coordinates of a plane in arcsec whose origin, x east and y north, is at a position."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
@@ -123,16 +125,42 @@ def plane(position):
     return wcs
 
 
-def widths(config):
-    """(ny, nx) of a detector and the width of the whole exposure, which is as large as the field, pixels."""
-    whole = max(2, int(np.ceil(config.side/config.pixel_scale)))
-    return whole, int(np.ceil(whole*(1+config.overlap)/2)), whole
+@dataclass(frozen=True)
+class ExposureSize:
+    """Size of an exposure, pixels.
+
+    Attributes
+    ----------
+    ny, nx : int
+        Of a detector.
+    width : int
+        Of the whole exposure along x.
+    """
+    ny: int
+    nx: int
+    width: int
+
+    @property
+    def detector(self):
+        """(ny, nx) of a detector."""
+        return self.ny, self.nx
+
+    def on_detector(self, x, y, margin=0.):
+        """Whether positions lie on a detector or within a margin (pixels) around it."""
+        return (np.abs(x-(self.nx-1)/2) < self.nx/2+margin) & (np.abs(y-(self.ny-1)/2) < self.ny/2+margin)
+
+
+def exposure_size(config):
+    """The `ExposureSize` of a survey, whose exposures are as large as the field."""
+    width = max(2, int(np.ceil(config.side/config.pixel_scale)))
+    return ExposureSize(width, int(np.ceil(width*(1+config.overlap)/2)), width)
 
 
 def detector_origin(config, detector):
-    """(x, y) in the exposure's plane, from its middle, of a detector's first pixel, pixels."""
-    ny, nx, whole = widths(config)
-    return (-(whole-1)/2 if detector == next(iter(DETECTORS)) else (whole-1)/2-(nx-1)), -(ny-1)/2
+    """Position (x, y) of a detector's first pixel, from the middle of the exposure, pixels."""
+    size = exposure_size(config)
+    edge = (size.width-1)/2
+    return (-edge if detector == next(iter(DETECTORS)) else edge-(size.nx-1)), -(size.ny-1)/2
 
 
 def detector_wcs(config, exposure, detector):

@@ -3,16 +3,16 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from .config import EPOCH
-from .geometry import plane
+from .geometry import field_plane
 
 REACH = 0.985
-"""A cluster ends where so much of a Plummer profile is inside."""
+"""Fraction of a Plummer profile inside the edge of a cluster."""
 INNER = 0.35
 """Clusters are centred within this part of the field's side from its middle, along each coordinate."""
 NEIGHBOURS = 10
-"""The density at a star is that within the distance of its so many-th neighbour."""
+"""The density at a star is measured within the distance of this neighbour, counted from the nearest."""
 OLD, COOL = (0.5, 0.12, 0.45), (1.4, 0.1)
-"""Mean and scatter of g-r, and part of the stars, of those near the turn-off; mean and scatter of the cool dwarfs."""
+"""Stars near the turn-off: mean and scatter of g-r, and their fraction; cool dwarfs: mean and scatter of g-r."""
 PERIODS = 0.2, 500.
 """Shortest and longest period of variables, days."""
 
@@ -36,8 +36,8 @@ def draw_truth(config):
         ("star", "i4"), ("ra", "f8"), ("dec", "f8"), ("pmra", "f4"), ("pmdec", "f4"), *((f"mag_{b}", "f4") for b in c.bands),
         ("amplitude", "f4"), ("period", "f4"), ("phase", "f4"), ("cluster", "i2"), ("density", "f4")])
     rows["star"] = np.arange(c.stars)
-    xi, eta, rows["cluster"] = places(c, rng)
-    rows["ra"], rows["dec"] = plane(c.position).all_pix2world(xi, eta, 0)
+    xi, eta, rows["cluster"] = draw_positions(c, rng)
+    rows["ra"], rows["dec"] = field_plane(c.position).all_pix2world(xi, eta, 0)
     rows["density"] = density_at(xi, eta)
     for band, mag in magnitudes(c, rng).items():
         rows[f"mag_{band}"] = mag
@@ -50,7 +50,7 @@ def draw_truth(config):
     return rows
 
 
-def places(config, rng):
+def draw_positions(config, rng):
     """Positions in the field's plane, arcsec east and north of its middle, and each star's cluster.
 
     Returns
@@ -117,7 +117,7 @@ def true_flux(rows, band, mjd):
     return 10**(0.4*(22.5-mag))
 
 
-def true_places(rows, mjd):
+def true_positions(rows, mjd):
     """ra, dec of stars at a date, degrees, each shape (n,); good at the poles too."""
     ra, dec = np.radians(rows["ra"]), np.radians(rows["dec"])
     east = np.stack([-np.sin(ra), np.cos(ra), np.zeros(len(ra))])

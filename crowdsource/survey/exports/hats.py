@@ -2,8 +2,8 @@
 
 A collection is a folder with ``collection.properties`` and folders of catalogs: ``objects`` and, if wanted, their margin
 ``objects_10arcs`` and ``detections``, a collection of the same kind. Each catalog has ``hats.properties``,
-``partition_info.csv`` and ``dataset/Norder=k/Dir=d/Npix=p.parquet``, sorted by `SPATIAL_INDEX`; the margin's file of a pixel holds
-the rows of other pixels that lie near it.
+``partition_info.csv`` and ``dataset/Norder=k/Dir=d/Npix=p.parquet``, sorted by `SPATIAL_INDEX`; the margin's file of a pixel
+holds the rows of other pixels that lie near it.
 """
 import shutil
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Making a release: the objects of a whole store, pixel by pixel.
 
-A release is made in a folder whose name begins with a dot, and renamed when it is complete. An interrupted run is continued by the
-next one with the same `ReleasePlan`, which uses the pixels that are there.
+A release is made in a folder whose name begins with a dot, and renamed when it is complete. An interrupted run is continued by
+the next one with the same `ReleasePlan`, which uses the pixels that are there.
 """
 import json
 import os

@@ -15,8 +15,8 @@ USES = {
     0: "averaged", 1: "summed", 2: "several", 3: "farther", 4: "overlap", 5: "not primary", 6: "no zero point", 7: "no flux",
 }
 """How a detection counts: averaged; averaged as part of a sum; or not averaged, because its image has several detections of the
-object; because another one of its image is nearer; because that of another detector of the exposure was taken; because it is not primary;
-because there is no zero point; because there is no flux or no error."""
+object; because another one of its image is nearer; because that of another detector of the exposure was taken; because it is not
+primary; because there is no zero point; because there is no flux or no error."""
 NOT_PRIMARY, NO_ZEROPOINT, NO_FLUX = 5, 6, 7
 ENGINE_SHIFT = 32
 MJD_YEAR = 365.25

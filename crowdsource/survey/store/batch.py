@@ -89,8 +89,8 @@ def _decide(store, catalog, index, batch):
     shared, number = index.shared_prefix(catalog), index.by_identity.get(identity_key(metadata.key))
     conflict = _conflict(catalog, index, batch, shared)
     if conflict:
-        problem = (f"{metadata.file}: the identifiers of {metadata} are those of {conflict}, which the store has; have new ones made "
-                   "under another name: --exposure NAME --map detection_id=")
+        problem = (f"{metadata.file}: the identifiers of {metadata} are those of {conflict}, which the store has; have new ones "
+                   "made under another name: --exposure NAME --map detection_id=")
         return IngestOutcome(metadata=metadata, status=REFUSED, problem=problem)
     reason = index.rejection_reason(metadata, store.bands, batch)
     rejects = Counter(r for _, r in catalog.rejected)

@@ -1,4 +1,4 @@
-"""Catalog files into a store, in batches. Images that the store has are left alone; a file that cannot be read costs only itself."""
+"""Catalog files into a store, in batches. Images that the store has are left alone; a file that cannot be read stops no other."""
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import DataFileError, MissingExtraError, StoreError
+from ...io.hdf5 import write_rows
 from ...io.hdus import UNREADABLE
 from ...io.positions import numbers
-from ...io.hdf5 import write_rows
 from ...io.tables import read_table
 from .batch import REFUSED, UNCHANGED, IngestOutcome, write_batch
 from .catalogs import read_catalogs

@@ -18,7 +18,7 @@ def catalog_of(config, exposure, detector, detections, bits):
     config : SurveyConfig
     exposure : SurveyExposure
     detector : str
-    detections : crowdsource.simulate.survey.detections.Detections
+    detections : crowdsource.simulate.survey.detections.SimulatedDetections
     bits : crowdsource.core.flags.FlagTable
         The instrument's, with ``saturated`` and ``bad``.
 
@@ -54,11 +54,11 @@ def flags(detections, bits):
 
 
 def quality(detections, rng):
-    """Columns that tell of a detection's shape, its pixels and other ways to measure it.
+    """Columns for the shape of a detection, its pixels and other measurements of its flux and position.
 
     Parameters
     ----------
-    detections : crowdsource.simulate.survey.detections.Detections
+    detections : crowdsource.simulate.survey.detections.SimulatedDetections
     rng : numpy.random.Generator
 
     Returns
