@@ -17,13 +17,13 @@ SECTIONS = {"association": AssociationConfig, "average": AverageConfig}
 
 
 def add_arguments(parser):
-    """Arguments from the fields of `ObjectsConfig`, and what is made of what."""
+    """Add the arguments: the store, the release, and the fields of `ObjectsConfig`."""
     parser.add_argument("store", metavar="STORE", help="folder of the store")
-    parser.add_argument("--release", required=True, metavar="NAME", help="what it is called: letters, digits, dots, dashes, _")
-    parser.add_argument("--previous", metavar="NAME", help="release whose identifiers of objects are carried on")
-    parser.add_argument("--zero-points", type=int, metavar="VERSION", help="of their table; the newest when not given")
+    parser.add_argument("--release", required=True, metavar="NAME", help="name of the release: letters, digits, dots, dashes, _")
+    parser.add_argument("--previous", metavar="NAME", help="earlier release whose identifiers of objects are kept")
+    parser.add_argument("--zero-points", type=int, metavar="VERSION", help="version of the table of zero points; the newest when not given")
     parser.add_argument("--config", metavar="FILE", help="TOML file with tables [association] and [average]; the command "
-                        "line goes before it")
+                        "line overrides it")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; the result does not depend on it")
     for section, kind in SECTIONS.items():
         group, described = parser.add_argument_group(section), attributes(kind)
@@ -35,13 +35,13 @@ def add_arguments(parser):
 
 
 def run(args, console):
-    """Lines that tell what was made, and the exit status."""
+    """Make the release. Returns the lines to print, and the exit status."""
     check_workers(args.workers)
     store = open_store(args.store)
     with console.progress() as progress, console.processes(args.workers) as executor:
         release = assemble(store, args.release, configured(args), previous=args.previous, zero_points=args.zero_points,
                            executor=executor, progress=progress)
-    return told(release), 0
+    return summary(release), 0
 
 
 def configured(args):
@@ -59,12 +59,12 @@ def configured(args):
     return merged(config, given).checked()
 
 
-def told(release):
-    """What a release holds, in lines."""
+def summary(release):
+    """Lines that describe a release."""
     objects, members = (sum(counts) for counts in zip(*release.record["counts"])) if release.pixels else (0, 0)
     lines = [f"{release.path}: {objects} objects of {members} detections in {len(release.pixels)} pixels"]
     lines += [f"  {number} {word}" for word, number in release.record["uses"].items() if number]
     if release.record["previous"]:
-        lines.append(f"  identifiers carried on from {release.record['previous']}")
+        lines.append(f"  identifiers kept from {release.record['previous']}")
     return lines
 

@@ -1,4 +1,4 @@
-"""``crowdsource healpix cone``: what a release has within a distance from a position."""
+"""``crowdsource healpix cone``: objects or detections of a release within a distance from a position."""
 import numpy as np
 
 from ....core.errors import ConfigError
@@ -10,7 +10,7 @@ from ....survey.regions import angular_distance, cone_region
 from ....survey.store.store import open_store
 
 SHOWN = 40
-"""Rows that are printed, the nearest ones."""
+"""Number of rows that are printed, the nearest ones."""
 OF_OBJECTS = ("object_id", "ra", "dec", "n_det")
 OF_DETECTIONS = ("detection_id", "ra", "dec", "exposure", "detector", "band", "mjd", "object_id", "use", "calibrated_flux",
                  "calibrated_flux_error")
@@ -18,19 +18,19 @@ FORMS = {"ra": ".7f", "dec": ".7f", "mjd": ".5f", "distance": ".3f"}
 
 
 def add_arguments(parser):
-    """Where, how far, and what of it."""
+    """Add the arguments of the command."""
     parser.add_argument("store", metavar="STORE", help="folder of the store")
     parser.add_argument("ra", metavar="RA", type=float, help="degrees")
     parser.add_argument("dec", metavar="DEC", type=float, help="degrees")
     parser.add_argument("radius", metavar="RADIUS_ARCSEC", type=float, help="arcsec")
     parser.add_argument("--release", metavar="NAME", help="the only one when not given")
-    parser.add_argument("--detections", action="store_true", help="detections and how they count, not objects")
-    parser.add_argument("--out", metavar="FILE", help="all columns and rows as .fits, .ecsv or .parquet; else some are printed")
+    parser.add_argument("--detections", action="store_true", help="detections, with how they count, instead of objects")
+    parser.add_argument("--out", metavar="FILE", help="write all columns and rows as .fits, .ecsv or .parquet; without it some are printed")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
 def run(args, console):
-    """Lines of a table, or what was written, and the exit status."""
+    """Select the rows. Returns the lines to print, and the exit status."""
     store, region = open_store(args.store), cone_region(args.ra, args.dec, args.radius)
     with store.reading():
         survey = ReleaseReader(store, open_release(store, args.release or only_release(store)))
@@ -50,7 +50,7 @@ def only_release(store):
 
 
 def shown(table, bands, args):
-    """Lines: the nearest rows, some columns of them, and how many more there are."""
+    """Lines with some columns of the nearest rows, and the number of further rows."""
     what = "detections" if args.detections else "objects"
     if not len(table):
         return [f"no {what} within {args.radius:g} arcsec of {args.ra:g}, {args.dec:g}"]

@@ -1,4 +1,4 @@
-"""``crowdsource healpix export``: give a release out, for others to use."""
+"""``crowdsource healpix export``: write a release in formats that other programs read."""
 from ....core.errors import ConfigError, need
 from ....io.atomic import check_output
 from ....io.atomic_folder import check_atomic_folder
@@ -18,7 +18,7 @@ MEGA = 1e6
 
 
 def add_arguments(parser):
-    """What is exported, where to, and how."""
+    """Add the arguments of the command."""
     parser.add_argument("store", metavar="STORE", help="folder of the store")
     parser.add_argument("out", metavar="OUT", help="folder of a HATS collection, or file")
     parser.add_argument("--release", required=True, metavar="NAME", help="release to export")
@@ -26,11 +26,11 @@ def add_arguments(parser):
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--cone", nargs=3, type=float, metavar=("RA", "DEC", "RADIUS_ARCSEC"), help="rows in a cone only (degrees)")
     part.add_argument("--pixels", nargs="+", metavar="ORDER/NUMBER", help="rows in HEALPix pixels only, NESTED")
-    parser.add_argument("--detections", choices=FORMS, help="as a second catalog (default for hats), as lists in the rows of "
-                        "objects, or not (default for one file)")
+    parser.add_argument("--detections", choices=FORMS, help="how detections are exported: as a second catalog (default for "
+                        "hats), as lists in the rows of objects, or not at all (default for one file)")
     parser.add_argument("--margin", type=float, metavar="ARCSEC", help="width of the margins of a HATS catalog, 0 for none; "
                         f"default {HatsConfig.margin:g}")
-    parser.add_argument("--max-rows", type=int, metavar="N", help="rows of a HATS pixel above which it is divided; default "
+    parser.add_argument("--max-rows", type=int, metavar="N", help="number of rows above which a HATS pixel is divided; default "
                         f"{HatsConfig.max_rows}")
     parser.add_argument("--moc", metavar="FILE", help="coverage as a MOC, FITS")
     parser.add_argument("--maps", metavar="PREFIX", help="maps of counts and depth, FITS for healpy: PREFIXobjects.fits ...")
@@ -40,7 +40,7 @@ def add_arguments(parser):
 
 
 def run(args, console):
-    """Lines that tell what was written, and the exit status."""
+    """Export the release. Returns the lines to print, and the exit status."""
     check_workers(args.workers)
     kind, region = chosen_format(args), region_of(args)
     check_outputs(args, kind)
@@ -58,7 +58,7 @@ def run(args, console):
 
 
 def chosen_format(args):
-    """The format that is asked for, or that the name tells; raises `ConfigError` for what does not go together."""
+    """The format that the option or the ending of the name states; raises `ConfigError` for options that do not fit it."""
     ending = args.out.lower().rpartition(".")[2]
     kind = args.format or (ending if ending in FORMATS else HATS)
     if kind != HATS and not args.out.lower().endswith(f".{kind}"):
@@ -71,7 +71,7 @@ def chosen_format(args):
 
 
 def check_outputs(args, kind):
-    """Raise what would be raised after all the work: for files that exist, and for packages that are not there."""
+    """Raise at once the errors that would end the command later: for files that exist, and for packages that are missing."""
     if kind == HATS:
         check_atomic_folder(args.out, COLLECTION, args.overwrite)
     files = [None if kind == HATS else args.out, args.moc, args.picture, args.maps and f"{args.maps}objects.fits"]
@@ -85,7 +85,7 @@ def check_outputs(args, kind):
 
 
 def region_of(args):
-    """The part of the sky that is asked for."""
+    """The part of the sky that the options select."""
     return cone_region(*args.cone) if args.cone else pixel_region(args.pixels) if args.pixels else WHOLE_SKY
 
 
@@ -101,7 +101,7 @@ def _hats(args, console, survey, region):
 
 
 def _coverage(args, survey, region):
-    """Write what is asked for of the coverage; gives lines."""
+    """Write the MOC, maps and picture of the coverage that the options select. Returns lines."""
     if not (args.moc or args.maps or args.picture):
         return []
     coverage, lines = coverage_of(ObjectTable(survey, region), DetectionTable(survey, region)), []

@@ -11,7 +11,7 @@ from ....survey.store.verify import verify
 
 
 def add_arguments(parser):
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     parser.add_argument("store", metavar="STORE", help="folder of the store")
     parser.add_argument("--verify", action="store_true", help="check every file against its checksum, and the chain of commits")
 

@@ -7,7 +7,7 @@ from ....survey.store.store import open_store
 
 
 def add_arguments(parser):
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     parser.add_argument("store", metavar="STORE", help="folder of the store")
     parser.add_argument("files", nargs="*", metavar="FILE", help="catalogs, or folders with *.cat.fits")
     parser.add_argument("--zero-points", metavar="TABLE",
@@ -17,7 +17,7 @@ def add_arguments(parser):
                      help="take a column under a name known here (ra, dec, flux, dflux, x, y, dx, dy, detection_id, ...); "
                      "NAME= for one not to be used")
     for name, text in (("exposure", "identity of the exposure; the file's name when not given"), ("detector", "its name"),
-                       ("band", "name of the band"), ("system", "of magnitudes, AB or Vega")):
+                       ("band", "name of the band"), ("system", "magnitude system, AB or Vega")):
         own.add_argument("--"+name, help=text)
     for name, text in (("mjd", "modified Julian date"), ("zeropoint", "magnitude of one unit of flux")):
         own.add_argument("--"+name, type=float, help=text)
