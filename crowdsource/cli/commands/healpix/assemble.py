@@ -19,9 +19,11 @@ SECTIONS = {"association": AssociationConfig, "average": AverageConfig}
 def add_arguments(parser):
     """Add the arguments: the store, the release, and the fields of `ObjectsConfig`."""
     parser.add_argument("store", metavar="STORE", help="folder of the store")
-    parser.add_argument("--release", required=True, metavar="NAME", help="name of the release: letters, digits, dots, dashes, _")
+    parser.add_argument("--release", required=True, metavar="NAME",
+                        help="name of the release: letters, digits, dots, dashes, _")
     parser.add_argument("--previous", metavar="NAME", help="earlier release whose identifiers of objects are kept")
-    parser.add_argument("--zero-points", type=int, metavar="VERSION", help="version of the table of zero points; the newest when not given")
+    parser.add_argument("--zero-points", type=int, metavar="VERSION",
+                        help="version of the table of zero points; the newest when not given")
     parser.add_argument("--config", metavar="FILE", help="TOML file with tables [association] and [average]; the command "
                         "line overrides it")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; the result does not depend on it")

@@ -25,7 +25,8 @@ def add_arguments(parser):
     parser.add_argument("radius", metavar="RADIUS_ARCSEC", type=float, help="arcsec")
     parser.add_argument("--release", metavar="NAME", help="the only one when not given")
     parser.add_argument("--detections", action="store_true", help="detections, with how they count, instead of objects")
-    parser.add_argument("--out", metavar="FILE", help="write all columns and rows as .fits, .ecsv or .parquet; without it some are printed")
+    parser.add_argument("--out", metavar="FILE",
+                        help="write all columns and rows as .fits, .ecsv or .parquet; without it some are printed")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 

@@ -5,7 +5,8 @@ from ....survey.store.store import create_store
 def add_arguments(parser):
     """Add the arguments of the command."""
     parser.add_argument("store", metavar="STORE", help="folder that does not exist or is empty")
-    parser.add_argument("--order", type=int, default=5, metavar="K", help="order of the widest pixels; default 5, 3.4 square degrees")
+    parser.add_argument("--order", type=int, default=5, metavar="K",
+                        help="order of the widest pixels; default 5, 3.4 square degrees")
     parser.add_argument("--max-rows", type=int, default=1_000_000, metavar="N",
                         help="number of rows above which a pixel is divided; default 1000000")
     parser.add_argument("--margin", type=float, default=15., metavar="ARCSEC",
