@@ -26,7 +26,7 @@ from crowdsource.io.image_name import ImageName
 from .deferred import deferred
 
 initial_psf = deferred("crowdsource.psf.initial:initial_psf")
-psf_from_fits = deferred("crowdsource.psf.formats.importing:psf_from_fits")
+read_psf = deferred("crowdsource.psf.formats.reading:read_psf")
 log = logging.getLogger(__name__)
 GROW = 2
 """Radius around saturated pixels in which pixels count as saturated too: charge spills, and neighbours are not linear."""
@@ -162,7 +162,7 @@ class Generic(Instrument, WritesImages):
         """The PSF in the file ``psf``, or a profile of the FWHM ``fwhm``, or None."""
         if image.meta["psf"]:
             name = ImageName.parse(image.meta["psf"])
-            return psf_from_fits(name.path, image.shape, hdu=name.hdu)
+            return read_psf(name.path, image.shape, hdu=name.hdu)
         if image.meta["fwhm"]:
             return initial_psf(image, fwhm=image.meta["fwhm"])
         return None

@@ -12,7 +12,7 @@ from crowdsource.config import FitConfig
 from crowdsource.core.errors import InstrumentError
 from crowdsource.core.image import Image
 from crowdsource.exposure.instrument import complete
-from crowdsource.psf.refit.profile import affordable_order
+from crowdsource.psf.refit.refit import affordable_order
 
 PICTURES = Path(__file__).resolve().parents[2]/"shared"/"data"/"decam"/"psf"
 

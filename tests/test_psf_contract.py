@@ -6,8 +6,8 @@ import pytest
 
 from crowdsource.core.errors import InputError
 from crowdsource.psf.base import pixel
-from crowdsource.psf.grid import basis, first_moment, nodes, planes_through, resampled, terms
-from crowdsource.psf.model import FieldPSF, area_width, smeared
+from crowdsource.psf.grid import area_width, basis, first_moment, nodes, planes_through, resampled, smeared, terms
+from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.gridded import GridProfile
 from crowdsource.psf.profiles.halo import Halo
 from crowdsource.psf.profiles.moffat import MoffatProfile, moffat
@@ -119,10 +119,10 @@ def test_sum_over_the_norm_box_is_one_everywhere(psf):
 @every_model
 def test_position_is_the_centroid_of_the_central_19_pixels(psf):
     for x, y in ((60., 50.), (3., 99.), (2100., 300.)):
-        heart = psf.render([x], [y], 19)[0].astype(float)
+        inner = psf.render([x], [y], 19)[0].astype(float)
         # float32: 361 pixels of up to 9 px times 1e-8
-        assert first_moment(heart, 1) == pytest.approx(0, abs=3e-6)
-        assert first_moment(heart, 0) == pytest.approx(0, abs=3e-6)
+        assert first_moment(inner, 1) == pytest.approx(0, abs=3e-6)
+        assert first_moment(inner, 0) == pytest.approx(0, abs=3e-6)
 
 
 @every_model

@@ -12,7 +12,7 @@ from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.halo import Halo, spike
 from crowdsource.psf.profiles.moffat import MoffatProfile, moffat, moffat_transform, pixel_moffat
-from crowdsource.psf.refit.profile import refit
+from crowdsource.psf.refit.refit import refit
 
 SHAPE = 400, 500
 HALO = Halo.of([(0.12, 9., 3.), (0.03, 40., 2.2)], [(0.004, 45., 4., 0.01, 2., 8., 2.2)])
@@ -108,7 +108,7 @@ def stars(psf, count=40, noise=2e-5, size=39):
     x, y = rng.uniform(20, SHAPE[1]-20, count), rng.uniform(20, SHAPE[0]-20, count)
     flux = np.full(count, 1e4)
     data = psf.render(x, y, size)*np.float32(1e4)+rng.normal(0, noise*1e4, (count, size, size)).astype(np.float32)
-    return StarStamps(x, y, flux, data, np.full_like(data, 1/(noise*1e4)**2), SHAPE)
+    return StarStamps(x=x, y=y, flux=flux, data=data, ivar=np.full_like(data, 1/(noise*1e4)**2), shape=SHAPE)
 
 
 def test_a_refit_keeps_the_halo_and_finds_the_shape():
@@ -129,7 +129,7 @@ def test_a_refit_far_from_the_expected_width_is_not_taken(caplog):
     config = PSFConfig(order=0)
     assert refit(start, stars(truth), config).fwhm() < 3
     kept = refit(start, stars(truth), replace(config, expected_fwhm=4.2))
-    assert kept is start and "where 4.20 is expected" in caplog.text
+    assert kept is start and "4.20 px is expected" in caplog.text
     assert refit(start, stars(FieldPSF.moffat(SHAPE, 4.8)), replace(config, expected_fwhm=4.2)).fwhm() > 4.5
 
 

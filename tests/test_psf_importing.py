@@ -4,7 +4,7 @@ import pytest
 from astropy.io import fits
 
 from crowdsource.core.errors import DataFileError
-from crowdsource.psf.formats.importing import psf_from_fits
+from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.moffat import MoffatProfile
 
@@ -56,7 +56,7 @@ def mixture(x, y):
 @pytest.mark.parametrize("sampling", [0.5, 0.77, 1.2])
 @pytest.mark.parametrize("names", [("X_IMAGE", "Y_IMAGE"), ("Y_IMAGE", "X_IMAGE")])
 def test_psfex_models_keep_shape_sampling_and_variation(tmp_path, sampling, names):
-    psf = psf_from_fits(psfex(tmp_path/"a.psf", sampling, names), SHAPE, norm_size=25)
+    psf = read_psf(psfex(tmp_path/"a.psf", sampling, names), SHAPE, norm_size=25)
     assert psf.profile.order == 2
     for x, y in ((0, 0), (159, 0), (40, 150), (80, 100), (159, 199)):
         w = mixture(x, y)
@@ -70,7 +70,7 @@ def test_psfex_models_keep_shape_sampling_and_variation(tmp_path, sampling, name
 
 
 def test_psfex_counts_pixels_from_one(tmp_path):
-    psf = psf_from_fits(psfex(tmp_path/"a.psf", zero=(1., 1.), scale=(4., 4.)), (5, 5), norm_size=25)
+    psf = read_psf(psfex(tmp_path/"a.psf", zero=(1., 1.), scale=(4., 4.)), (5, 5), norm_size=25)
     # at the first pixel the round profile alone, at the last of the first row the long one
     for x, true in ((0, native()), (4, native(e1=0.1))):
         assert np.abs(psf.stamp(15, x, 0)-true).max() < 2e-3*true.max()
@@ -78,15 +78,15 @@ def test_psfex_counts_pixels_from_one(tmp_path):
 
 def test_psfex_model_that_depends_on_more_than_the_position(tmp_path):
     with pytest.raises(DataFileError, match=r"b.psf\[PSF_DATA\].*MAG_AUTO.*PSFVAR_KEYS"):
-        psf_from_fits(psfex(tmp_path/"b.psf", names=("X_IMAGE", "MAG_AUTO")), SHAPE)
+        read_psf(psfex(tmp_path/"b.psf", names=("X_IMAGE", "MAG_AUTO")), SHAPE)
     with pytest.raises(DataFileError, match="2 group"):
-        psf_from_fits(psfex(tmp_path/"c.psf", groups=2), SHAPE)
+        read_psf(psfex(tmp_path/"c.psf", groups=2), SHAPE)
 
 
 def test_plain_stamp(tmp_path):
     path = tmp_path/"stamp.fits"
     fits.PrimaryHDU((7*profile(1., side=31)).astype(">f4")).writeto(path)
-    psf = psf_from_fits(path, SHAPE)
+    psf = read_psf(path, SHAPE)
     assert psf.shape == SHAPE and psf.stamp(59).sum() == pytest.approx(1, abs=1e-5)
     assert np.abs(psf.render([9.3], [8.6], 15)[0]-native(fx=0.3, fy=-0.4)).max() < 1e-3*native().max()
 
@@ -98,28 +98,28 @@ def test_oversampled_stamp_in_a_named_hdu(tmp_path, keyword):
     fine.header[keyword] = 3
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(profile(1., side=31), name="COARSE"), fine]).writeto(path)
     for hdu in ("FINE", 2, "2"):
-        psf = psf_from_fits(path, SHAPE, hdu)
+        psf = read_psf(path, SHAPE, hdu)
         # the centroid, not the middle of the array, is the position
         for fx, fy in ((0., 0.), (0.3, -0.4)):
             assert np.abs(psf.render([9+fx], [9+fy], 15)[0]-native(2.5, fx=fx, fy=fy)).max() < 2e-3*native(2.5).max()
-    assert np.abs(psf_from_fits(path, SHAPE).stamp(15)-native()).max() < 1e-3*native().max()
+    assert np.abs(read_psf(path, SHAPE).stamp(15)-native()).max() < 1e-3*native().max()
 
 
 def test_our_own_files_come_back_exactly(tmp_path):
     psf = FieldPSF.of(MoffatProfile(np.array([[4., 0.2, 0.1], [0., 0.1, 0.], [0., 0., 0.], [3., 0., 0.]]), SHAPE, 1), norm_size=41)
     path = tmp_path/"x.cat.fits"
     fits.HDUList([fits.PrimaryHDU(), *psf.to_hdus()]).writeto(path)
-    again = psf_from_fits(path, SHAPE)
+    again = read_psf(path, SHAPE)
     assert np.array_equal(again.stamp(41, 3, 9), psf.stamp(41, 3, 9)) and again.norm_size == 41
     with pytest.raises(DataFileError, match=r"varies over an image of shape \(200, 160\)"):
-        psf_from_fits(path, (50, 50))
+        read_psf(path, (50, 50))
 
 
 def test_our_own_constant_psf_serves_any_image(tmp_path):
     psf = FieldPSF.moffat(SHAPE, 3.)
     path = tmp_path/"x.fits"
     fits.HDUList([fits.PrimaryHDU(), *psf.to_hdus()]).writeto(path)
-    again = psf_from_fits(path, (50, 60))
+    again = read_psf(path, (50, 60))
     assert again.shape == (50, 60) and again.profile.shape == (50, 60)
     assert np.array_equal(again.stamp(19), psf.stamp(19))
 
@@ -137,7 +137,7 @@ def stdpsf(path, change=None):
 
 
 def test_gridded_cube(tmp_path):
-    psf = psf_from_fits(stdpsf(tmp_path/"STDPSF.fits"), SHAPE)
+    psf = read_psf(stdpsf(tmp_path/"STDPSF.fits"), SHAPE)
     for x, e1 in ((0, 0.), (80, 0.1), (159, 0.2)):
         stamp = psf.render([x+0.3], [100.], 13)[0]
         true = native(3., e1, 0.3, 0., 13)
@@ -158,7 +158,7 @@ def test_files_that_hold_no_psf(tmp_path, name, hdus, message):
     path = tmp_path/f"{name}.fits"
     fits.HDUList(hdus).writeto(path)
     with pytest.raises(DataFileError, match=rf"{name}.fits.*{message}"):
-        psf_from_fits(path, SHAPE)
+        read_psf(path, SHAPE)
 
 
 def test_hdu_that_is_not_there_or_no_image(tmp_path):
@@ -167,23 +167,23 @@ def test_hdu_that_is_not_there_or_no_image(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(profile(1.), name="STAMP"), table]).writeto(path)
     for hdu in ("PSF", 7, "9"):
         with pytest.raises(DataFileError, match=r"a.fits\[.*no such HDU; it has 0 PRIMARY, 1 STAMP, 2 CAT"):
-            psf_from_fits(path, SHAPE, hdu)
+            read_psf(path, SHAPE, hdu)
     for hdu in (0, "CAT"):
         with pytest.raises(DataFileError, match="holds no PSF"):
-            psf_from_fits(path, SHAPE, hdu)
+            read_psf(path, SHAPE, hdu)
 
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataFileError, match="missing.fits"):
-        psf_from_fits(tmp_path/"missing.fits", SHAPE)
+        read_psf(tmp_path/"missing.fits", SHAPE)
     (tmp_path/"text.fits").write_text("no FITS at all\n"*300)
     with pytest.raises(DataFileError, match="text.fits.*cannot be read as FITS"):
-        psf_from_fits(tmp_path/"text.fits", SHAPE)
+        read_psf(tmp_path/"text.fits", SHAPE)
     whole = tmp_path/"whole.fits"
     fits.PrimaryHDU(np.ones((101, 101))).writeto(whole)
     (tmp_path/"cut.fits").write_bytes(whole.read_bytes()[:20000])
     with pytest.raises(DataFileError, match="cut.fits"):
-        psf_from_fits(tmp_path/"cut.fits", SHAPE)
+        read_psf(tmp_path/"cut.fits", SHAPE)
 
 
 @pytest.mark.parametrize("value", [0, 2.5, "two", True])
@@ -192,11 +192,11 @@ def test_oversampling_that_is_no_number_of_samples(tmp_path, value):
     hdu.header["OVERSAMP"] = value
     hdu.writeto(tmp_path/"a.fits")
     with pytest.raises(DataFileError, match="OVERSAMP.*whole number"):
-        psf_from_fits(tmp_path/"a.fits", SHAPE)
+        read_psf(tmp_path/"a.fits", SHAPE)
 
 
 @pytest.mark.parametrize("change, message", [
     (lambda h: h.update(NXPSFS=2), "9 planes but NXPSFS x NYPSFS is 2 x 3"), (lambda h: h.remove("JPSFY02"), "JPSFY02")])
 def test_cubes_whose_header_does_not_fit(tmp_path, change, message):
     with pytest.raises(DataFileError, match=message):
-        psf_from_fits(stdpsf(tmp_path/"a.fits", change), SHAPE)
+        read_psf(stdpsf(tmp_path/"a.fits", change), SHAPE)

@@ -27,7 +27,8 @@ def stars(truth, n=60, seed=1, size=39, noise=1., offset=(0., 0.), flux=2e4):
     data = np.array([s[2+j:2+j+size, 2+i:2+i+size] for s, i, j in zip(wide, *shift)])*flux[:, None, None]
     data = data+rng.normal(0, noise, data.shape)
     ivar = np.full(data.shape, 1/noise**2, np.float32)
-    return StarStamps(*told, flux*rng.normal(1, 0.002, n), data.astype(np.float32), ivar, SHAPE)
+    return StarStamps(x=told[0], y=told[1], flux=flux*rng.normal(1, 0.002, n), data=data.astype(np.float32), ivar=ivar,
+                      shape=SHAPE)
 
 
 def error(psf, truth, x=None, y=None, size=19):
@@ -102,10 +103,10 @@ def test_norm_and_centre_are_kept_when_all_positions_are_off(method, truth):
     for x, y in ((130, 150), (10, 280)):
         stamp = psf.stamp(59, x, y)
         assert stamp.sum() == pytest.approx(1, abs=2e-6)
-        heart = psf.stamp(19, x, y)
+        inner = psf.stamp(19, x, y)
         # float32 coefficients: 1e-6; a core that took up the offset would show 0.2
-        assert first_moment(heart, 1) == pytest.approx(0, abs=1e-5)
-        assert first_moment(heart, 0) == pytest.approx(0, abs=1e-5)
+        assert first_moment(inner, 1) == pytest.approx(0, abs=1e-5)
+        assert first_moment(inner, 0) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -115,7 +116,7 @@ def test_stars_with_neighbours_left_in_mislead_little(method):
     data = sample.data.copy()
     # one star in eight has a neighbour of a fifth of its flux at 5 px: 1.5 % of the PSF's peak if it were averaged
     data[::8] += (0.2*sample.flux[::8, None, None]*truth.render([5.], [0.], 49)[0][:, :][5:44, 0:39]).astype(np.float32)
-    dirty = StarStamps(sample.x, sample.y, sample.flux, data, sample.ivar, SHAPE)
+    dirty = replace(sample, data=data)
     psf = FieldPSF.moffat(SHAPE, 4.).refit(dirty, PSFConfig(order=0, method=method))
     mean = np.mean(data/sample.flux[:, None, None], axis=0)-np.mean(sample.data/sample.flux[:, None, None], axis=0)
     misled = np.abs(mean).max()/truth.stamp(1).max()
@@ -129,8 +130,7 @@ def test_masked_pixels_play_no_part(method):
     sample = stars(truth)
     rng = np.random.default_rng(8)
     bad = rng.random(sample.data.shape) < 0.02
-    masked = StarStamps(sample.x, sample.y, sample.flux, np.where(bad, np.float32(6e4), sample.data),
-                        np.where(bad, np.float32(0), sample.ivar), SHAPE)
+    masked = replace(sample, data=np.where(bad, np.float32(6e4), sample.data), ivar=np.where(bad, np.float32(0), sample.ivar))
     psf = FieldPSF.moffat(SHAPE, 4.).refit(masked, PSFConfig(order=0, method=method))
     # 2 % of the pixels stand at ten times the peak's value
     assert error(psf, truth) < 4e-3

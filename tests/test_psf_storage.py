@@ -7,7 +7,8 @@ import pytest
 from astropy.io import fits
 
 from crowdsource.core.errors import DataFileError
-from crowdsource.psf.formats.native import describe, read_group, read_hdus, to_group, to_hdus
+from crowdsource.psf.formats.field import describe
+from crowdsource.psf.formats.native import read_group, read_hdus, to_group, to_hdus
 from crowdsource.psf.grid import terms
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.gridded import GridProfile

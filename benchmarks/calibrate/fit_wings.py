@@ -19,7 +19,7 @@ from scipy.signal import fftconvolve
 
 from benchmarks.shared import table
 from crowdsource.psf.base import MODEL_ERROR
-from crowdsource.psf.model import area_width
+from crowdsource.psf.grid import area_width
 from crowdsource.psf.profiles.halo import Halo
 from crowdsource.psf.profiles.moffat import pixel_moffat, profile_stamp
 

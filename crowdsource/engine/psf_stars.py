@@ -86,4 +86,4 @@ def stamps_of(state, index, size):
     residual, ivar = boxes(state, s.x, s.y, size)
     own = state.psf.render(s.x, s.y, size)
     data = residual+own*s.flux[:, None, None].astype(np.float32)
-    return StarStamps(s.x, s.y, s.flux, data, ivar, state.image.shape)
+    return StarStamps(x=s.x, y=s.y, flux=s.flux, data=data, ivar=ivar, shape=state.image.shape)

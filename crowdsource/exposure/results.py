@@ -24,6 +24,7 @@ from ..io.checksums import checksums
 from ..io.fits_tables import FITS_ENDINGS, fits_format, table_hdu
 from ..io.hdus import opened
 from ..io.tables import check_ending, write_catalog
+from ..psf.formats.native import to_hdus as psf_hdus
 
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 MAGNITUDE_SYSTEM = "MAGSYS"
@@ -104,7 +105,7 @@ def result_hdus(result, detector="", header=None):
     """
     before = hdu_prefix(detector)
     first = [] if header is None else [fits.ImageHDU(header=header, name=before+"HDR")]
-    return [*first, *result.psf.to_hdus(before+"PSF"), table_hdu(result.catalog, before+"CAT"),
+    return [*first, *psf_hdus(result.psf, before+"PSF"), table_hdu(result.catalog, before+"CAT"),
             history_hdu(result.history, before+"HIST")]
 
 

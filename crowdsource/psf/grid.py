@@ -1,14 +1,19 @@
-"""Planes: pixel grids whose linear combination, by polynomials of the position, is the PSF at that position."""
+"""Planes: grids of pixels or samples whose linear combination is the PSF at a position.
+
+The factors of the combination are terms of a polynomial of the position, or weights between the nodes of a grid.
+"""
 import numpy as np
 from scipy import ndimage
 
 from ..cython_ext import render as kernel
 
 EXPONENTS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+"""Powers of the two coordinates in each term of a polynomial of the position."""
+LARGEST_ORDER = 2
 SPLINE_ORDER = 5
 TINY = 1e-30
 BORDER = 4
-"""Zeros around planes, samples, so that their ends fade out."""
+"""Width of the zeros that are added around planes, in samples, so that their ends fade out."""
 
 
 def terms(order):
@@ -16,8 +21,13 @@ def terms(order):
     return (order+1)*(order+2)//2
 
 
+def order_of(count):
+    """Order of the polynomial of the position that has so many terms."""
+    return {1: 0, 3: 1, 6: 2}[count]
+
+
 def basis(x, y, shape, order):
-    """Polynomial terms at positions, in coordinates that run from -1 to 1 over the image.
+    """Polynomial terms at positions, in coordinates that go from -1 to 1 over the image.
 
     Parameters
     ----------
@@ -37,37 +47,6 @@ def basis(x, y, shape, order):
     return np.stack([u**a*v**b for a, b in EXPONENTS[:terms(order)]], axis=-1)
 
 
-class PolynomialProfile:
-    """A profile whose planes go with the terms of a polynomial of the position, as the core's do."""
-    halo = None
-    """What it is convolved with."""
-
-    def factors(self, x, y, core_order):
-        """Factors of the planes that `joined` gives, at positions.
-
-        Parameters
-        ----------
-        x, y : array_like, shape (n,)
-            Pixels.
-        core_order : int or None
-            Order of the core's polynomial; None where there is no core.
-
-        Returns
-        -------
-        ndarray, shape (n, planes), float64
-        """
-        return basis(x, y, self.shape, max(self.plane_order, core_order or 0))
-
-    def joined(self, planes, core):
-        """Planes of the profile and of the core, shape (k, m, m) each, together; `core` is None where there is none."""
-        if core is None:
-            return planes
-        few, many = sorted((planes, core), key=len)
-        out = np.array(many)
-        out[:len(few)] += few
-        return out
-
-
 def nodes(shape, order):
     """Positions (x, y) on a grid over the image that determine a polynomial of the given order."""
     if order == 0:
@@ -77,7 +56,7 @@ def nodes(shape, order):
 
 
 def planes_through(stamps, x, y, shape, order):
-    """Planes whose combination comes closest to given stamps at given positions.
+    """Planes whose combination by a polynomial fits given stamps at given positions, by least squares.
 
     Parameters
     ----------
@@ -99,7 +78,7 @@ def coefficients(planes):
     padded = np.pad(planes, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)))
     for axis in (1, 2):
         padded = ndimage.spline_filter1d(padded, SPLINE_ORDER, axis=axis, mode="mirror")
-    # what fades out must end at 0: numbers too small for float32's full precision are slow
+    # subnormal float32 numbers make arithmetic slow: the faded ends become exactly 0
     padded[np.abs(padded) < TINY] = 0
     return np.ascontiguousarray(padded, dtype=np.float32)
 
@@ -118,15 +97,21 @@ def render(coefficient_planes, factors, x, y, size, oversampling=1, derivatives=
 
 
 def middle(planes, size, oversampling=1):
-    """Native-pixel values of the central size x size pixels of sampled planes."""
+    """Values of sampled planes at the centres of the central size x size pixels, shape (..., size, size)."""
     m = planes.shape[-1]//2
     reach = size//2*oversampling
     cut = np.s_[..., m-reach:m+reach+1:oversampling, m-reach:m+reach+1:oversampling]
     return planes[cut]
 
 
+def middle_samples(samples, size, oversampling):
+    """All samples of sampled planes within the central size x size pixels."""
+    m, reach = samples.shape[-1]//2, size//2*oversampling
+    return samples[..., m-reach:m+reach+1, m-reach:m+reach+1]
+
+
 def resampled(samples, old, new):
-    """A sampled stamp at another sampling.
+    """A sampled stamp at another sampling, by quintic splines.
 
     Parameters
     ----------
@@ -152,15 +137,16 @@ def resampled(samples, old, new):
 
 
 def first_moment(stamps, axis):
-    """Sum of stamps times the offset from their middle; axis 1 for x, 0 for y; pixels times the stamps' unit."""
+    """Sum of stamps times the offset from their middle in x (axis 1) or y (axis 0); pixels times the unit of the stamps."""
     at = np.arange(stamps.shape[-1])-stamps.shape[-1]//2
     return (stamps*(at[None, :] if axis == 1 else at[:, None])).sum(axis=(-2, -1))
 
 
 def area_width(stamp):
-    """Diameter of the circle with the area where a stamp exceeds half of its central value, pixels.
+    """Diameter of the circle with the same area as that where a stamp exceeds half of its central value, pixels.
 
-    The stamp is refined five times, and pieces of noise that do not touch the middle do not count.
+    The area is measured on a grid five times finer. Only pixels that are connected with the middle count, so that noise far from the
+    star does not.
     """
     m = stamp.shape[0]//2
     label, _ = ndimage.label(stamp > 0.3*stamp[m, m])
@@ -168,3 +154,18 @@ def area_width(stamp):
     box = stamp[m-reach:m+reach+1, m-reach:m+reach+1].astype(np.float64)
     fine = ndimage.zoom(box, 5, order=3, mode="grid-constant", grid_mode=True)
     return float(2*np.sqrt((fine > 0.5*stamp[m, m]).sum()/25/np.pi))
+
+
+def smeared(planes, scale):
+    """Planes convolved with a circular exponential disc of unit flux, by its Fourier transform.
+
+    Parameters
+    ----------
+    planes : ndarray, shape (k, m, m)
+    scale : float
+        Scale length in samples.
+    """
+    m = planes.shape[-1]
+    ky, kx = np.fft.fftfreq(m)[:, None], np.fft.rfftfreq(m)[None, :]
+    transform = (1+(2*np.pi*scale)**2*(kx**2+ky**2))**-1.5
+    return np.fft.irfft2(np.fft.rfft2(planes)*transform, s=(m, m))

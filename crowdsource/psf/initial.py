@@ -1,4 +1,4 @@
-"""A starting PSF from the image alone."""
+"""A starting PSF, measured on the image."""
 import logging
 
 import numpy as np
@@ -11,15 +11,18 @@ from .profiles.moffat import MoffatProfile
 
 log = logging.getLogger(__name__)
 FALLBACK_FWHM = 4.
+"""FWHM where no star can be measured, pixels."""
 REACH = 20
+"""Largest distance from a peak at which its width is looked for, pixels."""
 MOST = 200
+"""Largest number of stars that are measured."""
 START_BETA = 3.
 NARROWEST, ADJUSTMENTS = 0.8, 4
-"""Smallest FWHM of a profile that is convolved with a halo, pixels, and rounds in which it is found."""
+"""Smallest FWHM of a profile that is convolved with a halo, pixels, and number of iterations that find it."""
 
 
 def initial_psf(image, fwhm=None, norm_size=59, halo=None, run=map):
-    """A Moffat profile of the image's own width.
+    """A Moffat profile with the width of the stars in the image.
 
     Parameters
     ----------
@@ -29,9 +32,9 @@ def initial_psf(image, fwhm=None, norm_size=59, halo=None, run=map):
     norm_size : int
         The PSF sums to 1 over this box.
     halo : crowdsource.psf.profiles.halo.Halo, optional
-        What the profile is convolved with; the whole has the width.
+        With which the profile is convolved; the result has the given width.
     run : callable
-        ``map`` or an executor's.
+        ``map``, or that of a pool of threads.
 
     Returns
     -------
@@ -39,25 +42,25 @@ def initial_psf(image, fwhm=None, norm_size=59, halo=None, run=map):
     """
     fwhm = fwhm or measure_fwhm(image, run)
     plain = FieldPSF.moffat(image.shape, fwhm, START_BETA, norm_size=norm_size)
-    return plain if halo is None else _within(halo, plain)
+    return plain if halo is None else _with_halo(halo, plain)
 
 
-def _within(halo, plain):
-    """A profile that has with its halo the width of another without one."""
+def _with_halo(halo, plain):
+    """A profile that, convolved with a halo, is as wide as a given one without."""
     wanted, moffat = plain.fwhm(), plain.profile.coefficients[0, 0]
     moffat = np.sqrt(max(moffat**2-halo.blur**2, NARROWEST**2))
     for _ in range(ADJUSTMENTS):
         psf = FieldPSF.of(MoffatProfile.constant(plain.shape, moffat, START_BETA, halo=halo), norm_size=plain.norm_size)
-        # blurs add in quadrature, nearly
+        # widths add nearly in quadrature
         moffat = np.sqrt(max(moffat**2+wanted**2-psf.fwhm()**2, NARROWEST**2))
     return psf
 
 
 def measure_fwhm(image, run=map):
-    """Width of the image's bright stars, pixels; a fallback, logged, where there are none.
+    """FWHM of the bright stars in an image, pixels; `FALLBACK_FWHM`, with a warning, when there are none.
 
-    The highest peaks are taken, those next to masked pixels left out. Blends only widen a star and hot pixels are
-    thinner than any, so the answer is a low quantile over stars that are not single pixels.
+    The highest peaks are measured, except those next to masked pixels. Blends are wider than stars and hot pixels are narrower, so
+    the result is a low quantile of the widths of all peaks that are wider than a pixel.
     """
     data, good = image.data, image.good
     sky = np.median(thinned(data)[thinned(good)])
@@ -73,7 +76,7 @@ def measure_fwhm(image, run=map):
     widths = half_widths(data, y, x, np.float32(sky)) if len(y) else np.empty(0)
     widths = widths[np.isfinite(widths)]
     if len(widths) < 1:
-        log.warning("no star bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)
+        log.warning("no star is bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)
         return FALLBACK_FWHM
     fwhm = float(np.quantile(widths, 0.3))
     log.info("FWHM of %d bright stars: %.2f px", len(widths), fwhm)
@@ -81,7 +84,7 @@ def measure_fwhm(image, run=map):
 
 
 def brightest_clean(good, y, x):
-    """The first `MOST` of some pixels around which a box of 7 pixels is good.
+    """The first `MOST` of given pixels around which all pixels of a box of 7x7 are good.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def brightest_clean(good, y, x):
 
 
 def half_widths(image, y, x, sky=0.):
-    """Widths of peaks at half of their height above a local background, in four directions; NaN where undefined.
+    """Widths of peaks at half of their height above a local background, from four directions; NaN where undefined.
 
     Parameters
     ----------
@@ -110,7 +113,7 @@ def half_widths(image, y, x, sky=0.):
     y, x : ndarray of int, shape (n,)
         Peaks.
     sky : float
-        Of the image.
+        Of the image, in its units.
 
     Returns
     -------
@@ -120,23 +123,23 @@ def half_widths(image, y, x, sky=0.):
     def at(y, x):
         return image[tuple(within(v, n) for v, n in zip((y, x), image.shape))]-sky
 
-    # the highest of the nine pixels around a peak of the smoothed image is the star's own
+    # a peak of the smoothed image may be next to the star's brightest pixel: take the highest of the nine
     box = np.stack([at(y+j, x+i) for j in (-1, 0, 1) for i in (-1, 0, 1)])
     best = box.argmax(axis=0)
     y, x = y+best//3-1, x+best % 3-1
     steps = np.arange(REACH)
-    arms = np.stack([at(y[:, None]+j*steps, x[:, None]+i*steps) for j, i in ((0, 1), (0, -1), (1, 0), (-1, 0))])
-    background = np.minimum(np.median(arms[:, :, REACH//2:], axis=(0, 2)), arms[:, :, 0].min(axis=0)/4)
-    arms = (arms-background[:, None])/np.maximum(arms[:1, :, :1]-background[:, None], 1e-30)
-    below = arms < 0.5
+    cuts = np.stack([at(y[:, None]+j*steps, x[:, None]+i*steps) for j, i in ((0, 1), (0, -1), (1, 0), (-1, 0))])
+    background = np.minimum(np.median(cuts[:, :, REACH//2:], axis=(0, 2)), cuts[:, :, 0].min(axis=0)/4)
+    cuts = (cuts-background[:, None])/np.maximum(cuts[:1, :, :1]-background[:, None], 1e-30)
+    below = cuts < 0.5
     first = np.where(below.any(axis=2), below.argmax(axis=2), 0)
     rows = np.arange(4)[:, None], np.arange(len(y))[None, :]
-    high, low = arms[(*rows, np.maximum(first-1, 0))], arms[(*rows, first)]
+    high, low = cuts[(*rows, np.maximum(first-1, 0))], cuts[(*rows, first)]
     distance = np.where(first > 0, first-1+(high-0.5)/np.maximum(high-low, 1e-30), np.nan)
     width = (distance[0]+distance[1]+distance[2]+distance[3])/2
     return np.where(width > 1.2, width, np.nan)
 
 
 def within(at, n):
-    """Pixels along an axis of n, those that are off it mirrored at its ends; on a short axis the pixel at its end."""
+    """Indices along an axis of n pixels; those beyond its ends are mirrored there, or on a short axis moved to the end."""
     return n-1-np.abs(n-1-np.abs(at)) if n > REACH+1 else np.clip(at, 0, n-1)

@@ -1,1 +1,1 @@
-"""PSFs in files: the project's own format, and other programs'."""
+"""PSFs in files: the project's own format, and those of other programs."""

@@ -1,83 +1,17 @@
-"""PSFs in FITS and HDF5, exactly: what is read back renders the same bits.
+"""PSFs of any model in this project's files, catalogs above all.
 
-In FITS the HDU ``{name}`` is an image of the PSF at the middle of the image, for eyes and other programs;
-``{name}_MODEL`` holds the profile and ``{name}_CORE`` the pixel core, where there is one. Both are stacks of planes, or of
-coefficients, of a polynomial of the position: term k goes with u^a v^b of the keyword ``TERMk``, where u and v run from -1
-to 1 over the image. ``{name}_HALO`` holds the rows of the halo that the profile is convolved with, where there is one. A profile on
-a grid is a stack of modes, and ``{name}_GRID`` holds their weights at the nodes. An h5py group holds the same as datasets
-`stamp`, `wings`, `core`, `halo` and `grid`, with attributes.
+A model writes its own HDUs; `to_hdus` here adds to the first the keyword ``PSFCLASS`` with the name under which the class of the model is
+registered, unless it is the project's own, `crowdsource.psf.model.FieldPSF` (whose layout `crowdsource.psf.formats.field` describes). By this
+name `read_hdus` finds the class that reads them. An h5py group has the same name as an attribute.
 """
-import numpy as np
-from astropy.io import fits
+import logging
 
-from ...core.errors import DataFileError, InputError
-from ..grid import EXPONENTS, terms
-from ..model import FieldPSF
-from ..profiles.gridded import GridProfile
-from ..profiles.halo import MOFFAT_COLUMNS, SPIKE_COLUMNS, Halo
-from ..profiles.moffat import PARAMETERS, MoffatProfile
-from ..profiles.stamp import StampProfile
+from ...core.errors import CrowdsourceError, DataFileError
+from ..registry import FIELD, PSF_MODELS
+from .base import PSFFormat
 
-VERSION = 2
-"""Layout of a PSF with a halo, or on a grid; of others it is still the first."""
-MOFFAT, STAMP, GRID = "moffat", "stamp", "grid"
-FORMS = {MoffatProfile: MOFFAT, StampProfile: STAMP, GridProfile: GRID}
-NO_CORE = (1, 1, 1)
-DAMAGED = "the file is damaged; write the PSF again"
-KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
-
-
-def describe(psf):
-    """A PSF in one sentence.
-
-    Parameters
-    ----------
-    psf : FieldPSF
-    """
-    form, order = FORMS[type(psf.profile)], f", order {psf.profile.order}"
-    if form == MOFFAT:
-        values = psf.profile.at(*(np.atleast_1d(c) for c in psf.centre))[0]
-        profile = "Moffat profile ("+", ".join(f"{n} {v:.3f}" for n, v in zip(PARAMETERS, values))+f" in the middle{order})"
-        if psf.profile.halo is not None:
-            profile += f" with a halo of {100*psf.profile.halo.fraction:.1f} % of the light"
-    else:
-        k, m, _ = psf.profile.samples.shape
-        place = order if form == STAMP else ", {1}x{0} nodes, {2} modes".format(*psf.profile.weights.shape[:2], k)
-        source = "a stamp" if form == STAMP else "stamps"
-        profile = f"profile from {source} ({m}x{m} samples, {psf.profile.oversampling} a pixel{place})"
-    text = profile
-    if psf.core.any():
-        terms_of_core, m, _ = psf.core.shape
-        text += f" and a pixel core ({m}x{m} pixels, order {order_of(terms_of_core)})"
-    return f"{text}; sum 1 over {psf.norm_size}x{psf.norm_size} pixels; {psf.oversampling} sample(s) a pixel"
-
-
-def order_of(count):
-    """Order of the polynomial that has so many terms."""
-    return {1: 0, 3: 1, 6: 2}[count]
-
-
-def exact_arrays(psf):
-    """The arrays of a PSF by name: wings (of the profile), core, halo, grid; None where there is none."""
-    profile = psf.profile
-    return dict(wings=profile.coefficients if isinstance(profile, MoffatProfile) else profile.samples,
-                core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
-                halo=None if profile.halo is None else profile.halo.rows,
-                grid=profile.weights if isinstance(profile, GridProfile) else None)
-
-
-def scalars(psf):
-    """What makes a PSF beside its arrays, as (keyword, value, comment)."""
-    form, arrays = FORMS[type(psf.profile)], exact_arrays(psf)
-    old = arrays["halo"] is None and arrays["grid"] is None
-    return (("PSFVERS", 1 if old else VERSION, "version of this layout"),
-            ("PSFFORM", form, "what the profile is"),
-            ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
-            ("OVERSAMP", int(psf.oversampling), "samples in a pixel when rendered"),
-            ("WINGSAMP", 1 if form == MOFFAT else int(psf.profile.oversampling), "samples in a pixel of the stored profile"),
-            ("PSFNX", int(psf.shape[1]), "width of the image, pixels"),
-            ("PSFNY", int(psf.shape[0]), "height of the image, pixels"),
-            ("PSFORDER", int(psf.profile.order), "order of the profile's polynomial"))
+log = logging.getLogger(__name__)
+CLASS = "PSFCLASS"
 
 
 def to_hdus(psf, name="PSF"):
@@ -85,52 +19,35 @@ def to_hdus(psf, name="PSF"):
 
     Parameters
     ----------
-    psf : FieldPSF
+    psf : crowdsource.psf.base.PSF
     name : str
-        EXTNAME of the first HDU; the others' begin with it.
+        EXTNAME of the first HDU; those of the others begin with it.
 
     Returns
     -------
-    list of astropy.io.fits.ImageHDU
-        The stamp at the middle of the image (float32, sum 1 over the norm box), then the exact model (float64).
+    list of astropy HDUs
     """
-    look = fits.ImageHDU(psf.stamp(psf.norm_size).astype(np.float32), name=name)
-    for keyword, value, comment in (
-            ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
-            ("OVERSAMP", 1, "samples in a pixel of this stamp"),
-            ("FWHM", round(float(psf.fwhm()), 4), "width in the middle, pixels"),
-            ("PSFNX", int(psf.shape[1]), "width of the image, pixels"),
-            ("PSFNY", int(psf.shape[0]), "height of the image, pixels"),
-            ("PSFMODEL", f"{name}_MODEL", "EXTNAME of the exact model")):
-        look.header[keyword] = (value, comment)
-    look.header["COMMENT"] = "PSF in the middle of the image: "+describe(psf)
-    arrays = exact_arrays(psf)
-    model = _exact(arrays["wings"], f"{name}_MODEL")
-    for keyword, value, comment in scalars(psf):
-        model.header[keyword] = (value, comment)
-    model.header["COMMENT"] = describe(psf)
-    if isinstance(psf.profile, MoffatProfile):
-        model.header["COMMENT"] = "rows are "+", ".join(PARAMETERS)+"; columns are terms of the polynomial"
-    others = {n: _exact(array, f"{name}_{n.upper()}") for n, array in arrays.items() if n != "wings" and array is not None}
-    if not isinstance(psf.profile, GridProfile):
-        _name_terms(model, arrays["wings"].shape[1 if isinstance(psf.profile, MoffatProfile) else 0])
-    if "core" in others:
-        _name_terms(others["core"], len(psf.core))
-    if "halo" in others:
-        others["halo"].header["COMMENT"] = "rows of "+", ".join(MOFFAT_COLUMNS)+" and NaN, or of "+", ".join(SPIKE_COLUMNS)
-    if "grid" in others:
-        others["grid"].header["COMMENT"] = "share of each mode of the model at each node, the first at pixel (0, 0)"
-    return [look, model, *others.values()]
+    hdus = psf.to_hdus(name)
+    if psf.registered_as != FIELD:
+        hdus[0].header[CLASS] = (_stored_name(psf), "registered name of the PSF model")
+    return hdus
 
 
-def _name_terms(hdu, count):
-    """Keywords for the terms of the polynomial whose planes or coefficients an HDU holds."""
-    for k, (a, b) in enumerate(EXPONENTS[:count], 1):
-        hdu.header[f"TERM{k}"] = (f"u^{a} v^{b}", "u, v run from -1 to 1 over the image")
+def to_group(psf, group):
+    """Write a PSF into an h5py group, which must be empty."""
+    psf.to_group(group)
+    if psf.registered_as != FIELD:
+        group.attrs[CLASS] = _stored_name(psf)
 
 
-def _exact(array, name):
-    return fits.ImageHDU(np.ascontiguousarray(array, dtype=np.float64), name=name)
+def _stored_name(psf):
+    """The name under which the class of a PSF is registered; where it is not, the name of the class."""
+    if psf.registered_as in PSF_MODELS.names():
+        return psf.registered_as
+    name = PSF_MODELS.name_of(psf)
+    log.warning("PSF model %s is not registered: files that hold it cannot be read back; register it in the entry-point group %s "
+                "under the name that its attribute registered_as gives", name, PSF_MODELS.group)
+    return name
 
 
 def read_hdus(hdulist, name="PSF"):
@@ -144,110 +61,42 @@ def read_hdus(hdulist, name="PSF"):
 
     Returns
     -------
-    FieldPSF
+    crowdsource.psf.base.PSF
 
     Raises
     ------
     DataFileError
-        When the HDUs are missing, or hold no such PSF.
+        When the HDUs are missing or hold no such PSF, or the class of the model is not installed.
     """
-    path, model = hdulist.filename() or "FITS in memory", f"{name}_MODEL"
-    if model not in hdulist:
-        raise DataFileError(path, f"there is no HDU {model}, so {name} is no PSF that crowdsource wrote; "
-                                  f"it has {', '.join(h.name or 'PRIMARY' for h in hdulist)}", name)
-    header = hdulist[model].header
-    missing = [k for k in KEYWORDS if k not in header]
-    if missing or hdulist[model].data is None:
-        raise DataFileError(path, f"the header lacks {', '.join(missing) or 'an image'}: write the PSF again", model)
-    names = dict(wings=model, core=f"{name}_CORE", halo=f"{name}_HALO", grid=f"{name}_GRID")
-    return assembled(header, {n: hdulist[hdu].data if hdu in hdulist else None for n, hdu in names.items()}, (path, model))
-
-
-def assembled(values, arrays, where):
-    """A PSF from its stored parts.
-
-    Parameters
-    ----------
-    values : mapping
-        As `scalars` gives them.
-    arrays : dict
-        As `exact_arrays` gives them.
-    where : tuple of str
-        File and HDU, for messages.
-
-    Raises
-    ------
-    DataFileError
-        When they do not fit together, or the layout is newer than this program.
-    """
-    if values["PSFVERS"] > VERSION:
-        raise DataFileError(where[0], f"the PSF has layout {values['PSFVERS']} and this program knows {VERSION}: update it",
-                            where[1])
-    shape, form = (int(values["PSFNY"]), int(values["PSFNX"])), values["PSFFORM"]
-    core = np.zeros(NO_CORE) if arrays["core"] is None else np.array(arrays["core"], dtype=np.float64)
-    if core.ndim != 3 or len(core) not in (1, 3, 6):
-        raise DataFileError(where[0], f"a core of shape {core.shape} is none: {DAMAGED}", where[1])
-    if values["PSFVERS"] == VERSION and arrays["halo"] is None and arrays["grid"] is None:
-        raise DataFileError(where[0], f"the PSF's halo or grid is missing: {DAMAGED}", where[1])
-    profile = _profile(form, values, arrays, shape)
-    if profile is None:
-        raise DataFileError(where[0], f"arrays of shapes {', '.join(str(np.shape(a)) for a in arrays.values())} make no profile of "
-                                      f"form {form!r}: {DAMAGED}", where[1])
-    return FieldPSF(profile, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]))
-
-
-def _profile(form, values, arrays, shape):
-    """Profile of stored arrays; None where they do not fit together."""
-    profile, order = np.array(arrays["wings"], dtype=np.float64), int(values["PSFORDER"])
-    square = profile.ndim == 3 and profile.shape[1] == profile.shape[2] and profile.shape[1] % 2 == 1
-    if form == MOFFAT and profile.shape == (len(PARAMETERS), terms(order)):
-        try:
-            return MoffatProfile(profile, shape, order, None if arrays["halo"] is None else Halo.from_rows(arrays["halo"]))
-        except InputError:
-            return None
-    if form == STAMP and square and len(profile) == terms(order):
-        return StampProfile(profile, int(values["WINGSAMP"]), shape, order)
-    if form == GRID and square and np.ndim(arrays["grid"]) == 3 and np.shape(arrays["grid"])[2] == len(profile):
-        return GridProfile(profile, np.array(arrays["grid"], dtype=np.float64), int(values["WINGSAMP"]), shape)
-    return None
-
-
-def to_group(psf, group):
-    """Write a PSF into an h5py group, which must be empty.
-
-    Parameters
-    ----------
-    psf : FieldPSF
-    group : h5py.Group
-    """
-    for keyword, value, _ in scalars(psf):
-        group.attrs[keyword] = value
-    group.attrs["FWHM"], group.attrs["description"] = float(psf.fwhm()), describe(psf)
-    group["stamp"] = psf.stamp(psf.norm_size).astype(np.float32)
-    for name, array in exact_arrays(psf).items():
-        if array is not None:
-            group[name] = array
-    if "core" not in group:
-        group["core"] = psf.core
+    path = hdulist.filename() or "FITS in memory"
+    stored = hdulist[name].header.get(CLASS, FIELD) if name in hdulist else FIELD
+    return _model_class(stored, path, name).from_hdus(hdulist, name)
 
 
 def read_group(group):
-    """The PSF that `to_group` wrote.
+    """The PSF that `to_group` wrote into an h5py group. Result and errors as `read_hdus`."""
+    return _model_class(group.attrs.get(CLASS, FIELD), group.file.filename, group.name).from_group(group)
 
-    Parameters
-    ----------
-    group : h5py.Group
 
-    Returns
-    -------
-    FieldPSF
+def _model_class(stored, path, part):
+    """The class of PSFs that is registered under the name in a file."""
+    if stored not in PSF_MODELS.names():
+        raise DataFileError(path, f"its PSF is of the model {stored!r}, which is not installed: install the package that provides it; "
+                                  f"installed are {', '.join(PSF_MODELS.names())}", part)
+    try:
+        return PSF_MODELS.load(stored)
+    except CrowdsourceError as problem:
+        raise DataFileError(path, str(problem), part) from problem
 
-    Raises
-    ------
-    DataFileError
-        When the group holds no such PSF.
-    """
-    if "wings" not in group or "core" not in group or "PSFVERS" not in group.attrs:
-        raise DataFileError(group.file.filename, "the group holds no PSF that crowdsource wrote", group.name)
-    arrays = {n: group[n][()] if n in group else None for n in ("wings", "core", "halo", "grid")}
-    return assembled(group.attrs, arrays, (group.file.filename, group.name))
+
+class NativeFormat(PSFFormat):
+    """What `to_hdus` wrote, and so every catalog of this project."""
+    summary = "a PSF that crowdsource wrote"
+
+    def claims(self, file):
+        """Whether the HDU is the first of a PSF that `to_hdus` wrote."""
+        return bool(file.hdu.name) and (f"{file.hdu.name}_MODEL" in file.hdus or CLASS in file.hdu.header)
+
+    def read(self, file, shape, norm_size):
+        """See `PSFFormat.read`; a PSF that varies can only be used for images of the shape on which it was made."""
+        return read_hdus(file.hdus, file.hdu.name).adapted_to(shape)

@@ -1,24 +1,24 @@
-"""Measured stamps on a grid of places over an image, between which the PSF is interpolated."""
+"""A profile made of stamps on a grid of positions over an image, interpolated between them."""
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..grid import area_width, basis, middle, resampled
-from .moffat import middle_samples
+from ..grid import area_width, basis, middle, middle_samples, resampled
+from .base import Profile
 from .stamp import recentred, validated
 
 KEPT = 1e-5
-"""Modes smaller than this everywhere, in units of the peak, are left out."""
+"""Modes that are smaller than this at all nodes, in units of the peak, are left out."""
 
 
-@dataclass(frozen=True)
-class GridProfile:
+@dataclass(frozen=True, eq=False)
+class GridProfile(Profile):
     """Stamps at the nodes of a grid, bilinear between them, as combinations of a few modes.
 
     Attributes
     ----------
     samples : ndarray, shape (k, m, m), float64
-        The mean stamp, then the modes by which the nodes differ from it; odd side, the star's centroid in the middle.
+        The mean stamp, then the modes by which the nodes differ from it; odd side, the centroid of the star in the middle.
     weights : ndarray, shape (rows, columns, k), float64
         Share of each in the stamp of each node, 1 for the mean; the first node is at pixel (0, 0), the last in the other corner.
     oversampling : int
@@ -31,7 +31,6 @@ class GridProfile:
     oversampling: int
     shape: tuple
     order = 0
-    halo = None
 
     @classmethod
     def from_nodes(cls, stamps, shape, oversampling=1, norm_size=59):
@@ -48,7 +47,7 @@ class GridProfile:
         Raises
         ------
         InputError
-            When a stamp is not square and odd-sided, not finite, or sums to nothing.
+            When a stamp is not square and odd-sided, not finite, or its sum is not positive.
         """
         rows, columns, side, _ = np.shape(stamps)
         nodes = np.array([recentred(validated(s), oversampling) for s in np.reshape(stamps, (-1, side, side))])
@@ -56,7 +55,7 @@ class GridProfile:
         nodes /= middle(nodes, box, oversampling).sum(axis=(1, 2))[:, None, None]
         mean = nodes.mean(axis=0)
         difference = (nodes-mean).reshape(len(nodes), -1)
-        # there are far fewer nodes than pixels: directions among nodes, strongest first, are found quickest by their products
+        # there are far fewer nodes than pixels: the eigenvectors of the products between nodes are cheap; strongest first
         directions = np.linalg.eigh(difference@difference.T)[1][:, ::-1]
         modes = directions.T@difference
         # the largest pixel that a mode makes in any node
@@ -66,27 +65,27 @@ class GridProfile:
         return cls(samples, weights.reshape(rows, columns, -1), oversampling, tuple(shape))
 
     def factors(self, x, y, core_order):
-        """Factors of the planes at positions, as `PolynomialProfile.factors`: of mean and modes, then of the core's polynomial."""
+        """See `Profile.factors`: those of mean and modes, then those of the core's polynomial."""
         share = self._shares(x, y)
         return share if core_order is None else np.hstack([share, basis(x, y, self.shape, core_order)])
 
     def joined(self, planes, core):
-        """Planes of the profile and of the core, as `factors` orders them."""
+        """See `Profile.joined`; in the order of `factors`."""
         return planes if core is None else np.concatenate([planes, core])
 
     def _shares(self, x, y):
-        """Bilinear interpolation of the nodes' weights; outside the image the nearest place in it."""
+        """Weights of the modes at positions, bilinear between nodes; positions outside the image take the values at its edge."""
         at = []
         for values, length, count in zip((y, x), self.shape, self.weights.shape):
-            place = np.clip(np.atleast_1d(np.asarray(values, dtype=np.float64))/max(1, length-1), 0, 1)*(count-1)
-            low = np.clip(place.astype(int), 0, max(0, count-2))
-            at.append((low, np.minimum(low+1, count-1), (place-low)[:, None]))
+            step = np.clip(np.atleast_1d(np.asarray(values, dtype=np.float64))/max(1, length-1), 0, 1)*(count-1)
+            low = np.clip(step.astype(int), 0, max(0, count-2))
+            at.append((low, np.minimum(low+1, count-1), (step-low)[:, None]))
         (top, bottom, v), (left, right, u) = at
         w = self.weights
         return (1-v)*((1-u)*w[top, left]+u*w[top, right])+v*((1-u)*w[bottom, left]+u*w[bottom, right])
 
     def planes(self, size, oversampling, norm_size):
-        """Planes as `MoffatProfile.planes`: mean and modes; zero where the stamps do not reach."""
+        """See `Profile.planes`: the mean and the modes."""
         fine = np.array([resampled(s, self.oversampling, oversampling) for s in self.samples])
         want = max(size, norm_size)//2*oversampling
         edge = max(0, want-fine.shape[-1]//2)
@@ -95,5 +94,5 @@ class GridProfile:
 
     @property
     def width(self):
-        """Width of the mean stamp, pixels."""
+        """See `Profile.width`: that of the mean stamp."""
         return area_width(self.samples[0])/self.oversampling

@@ -1,4 +1,4 @@
-"""Halos: the light that an instrument scatters far around every star, the same whatever the seeing."""
+"""Halos: the light that an instrument scatters far around every star, whatever the seeing."""
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,33 +11,32 @@ from ..grid import first_moment, middle
 from .moffat import moffat, moffat_transform, pixel_moffat
 
 MARGIN = 32
-"""Pixels around a stamp from which light is still carried into it: few Moffat profiles reach farther."""
+"""Width of the rim around a stamp from which the convolution still carries light into it, pixels."""
 NARROW = 5.
-"""Moffat profiles of a smaller FWHM, pixels, are convolved by their exact transform: samples would not do them justice."""
+"""Moffat profiles below this FWHM, pixels, are convolved by their exact transform: they are too narrow to be sampled."""
 LEAST = 163
-"""Narrower stamps are cut from one of so many pixels, so that they are the middle of wider ones."""
+"""Smaller stamps are cut from one of this side, pixels, so that they equal the middle of larger ones."""
 ROUNDING = 1e-3
-"""Shares written with a few digits may add up to so much more than 1."""
+"""The sum of the shares may exceed 1 by this, since they are written with few digits."""
 MOFFAT_COLUMNS = "fraction", "fwhm", "beta"
 SPIKE_COLUMNS = "fraction", "angle", "width", "opening", "power", "scale", "slope"
 
 
 @dataclass(frozen=True)
 class Halo:
-    """A static kernel: what an instrument makes of a point of light.
+    """A static kernel: the image that an instrument makes of a point of light.
 
-    Circular Moffat profiles, narrow ones for its own blur and wide ones for what it scatters, and diffraction spikes.
+    It is a sum of circular Moffat profiles, narrow ones for the blur of the instrument and wide ones for scattered light, and of
+    diffraction spikes. Light that the shares leave over remains a point.
 
     Attributes
     ----------
     moffats : tuple of (fraction, fwhm, beta)
         Share of all light, full width at half maximum in pixels and power of each profile.
     spikes : tuple of (fraction, angle, width, opening, power, scale, slope)
-        Half-lines from the centre at an angle from x towards y, degrees. At the distance s along one, pixels, the light goes as
+        Half-lines from the centre at an angle from x towards y, degrees. At the distance s along one, pixels, the light falls as
         ``(1+(s/scale)^2)^(-slope/2)`` and across it, at the distance t, as ``exp(-ln2 |2t/w|^power)`` with the full width at
         half maximum ``w = width+opening*s``.
-
-    What the fractions leave stays a point.
     """
     moffats: tuple = ()
     spikes: tuple = ()
@@ -49,10 +48,10 @@ class Halo:
         Raises
         ------
         InputError
-            When a row has the wrong length or numbers that make no profile.
+            When a row has the wrong length, or numbers that are out of range.
         """
         moffats, spikes = (tuple(tuple(float(v) for v in row) for row in rows) for rows in (moffats, spikes))
-        if not (all(_moffat_is_one(row) for row in moffats) and all(_spike_is_one(row) for row in spikes)):
+        if not (all(_is_moffat(row) for row in moffats) and all(_is_spike(row) for row in spikes)):
             raise InputError(f"a halo needs rows of {', '.join(MOFFAT_COLUMNS)} with fwhm > 0 and beta > 1, and spikes of "
                              f"{', '.join(SPIKE_COLUMNS)} with width, power, scale > 0 and slope > 1")
         halo = cls(moffats, spikes)
@@ -62,12 +61,12 @@ class Halo:
 
     @classmethod
     def from_rows(cls, rows):
-        """The halo whose `rows` these are; an array without rows makes none.
+        """The halo whose `rows` these are. An array without rows gives a halo without light.
 
         Raises
         ------
         InputError
-            When they are not such rows.
+            When the array is no such table.
         """
         rows = np.asarray(rows, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(SPIKE_COLUMNS):
@@ -77,13 +76,13 @@ class Halo:
 
     @property
     def rows(self):
-        """All numbers, a row for each profile, then for each spike; where a profile has fewer, NaN; shape (n, 7)."""
-        rest = (np.nan,)*(len(SPIKE_COLUMNS)-len(MOFFAT_COLUMNS))
-        return np.array([*((*row, *rest) for row in self.moffats), *self.spikes])
+        """All numbers as a table, shape (n, 7): a row for each profile, filled up with NaN, then a row for each spike."""
+        filler = (np.nan,)*(len(SPIKE_COLUMNS)-len(MOFFAT_COLUMNS))
+        return np.array([*((*row, *filler) for row in self.moffats), *self.spikes])
 
     @property
     def fraction(self):
-        """Share of all light that does not stay a point."""
+        """Share of the light that does not remain a point."""
         return sum(row[0] for row in (*self.moffats, *self.spikes))
 
     @property
@@ -93,12 +92,12 @@ class Halo:
 
     @property
     def blur(self):
-        """Mean width of the narrow profiles, pixels: it adds in quadrature to what is convolved; 0 where there are none."""
+        """Mean FWHM of the narrow profiles, pixels, which adds in quadrature to that of a convolved profile; 0 without any."""
         share = sum(row[0] for row in self.narrow)
         return np.sqrt(sum(row[0]*row[1]**2 for row in self.narrow)/share) if share else 0.
 
     def light(self, dx, dy):
-        """What is neither a point nor narrow, at offsets from the centre, arrays in pixels that broadcast; light per pixel."""
+        """Light of the wide profiles and the spikes, per pixel, at offsets from the centre (arrays in pixels that broadcast)."""
         out = np.zeros(np.broadcast_shapes(np.shape(dx), np.shape(dy)))
         for fraction, fwhm, beta in self.moffats:
             if fwhm >= NARROW:
@@ -126,7 +125,7 @@ class Halo:
         return self.light(at[None, :], at[:, None])
 
     def picture(self, reach):
-        """All that becomes of a point, integrated over pixels where it is narrow.
+        """The image of a point of light; narrow profiles are integrated over pixels.
 
         Parameters
         ----------
@@ -136,7 +135,7 @@ class Halo:
         Returns
         -------
         ndarray, shape (2*reach+1, 2*reach+1), float64
-            Sum 1 but for what lies outside.
+            The sum is 1, less the light outside.
         """
         picture = self.rendered(reach)
         for fraction, fwhm, beta in self.narrow:
@@ -150,7 +149,7 @@ class Halo:
         Parameters
         ----------
         profile : callable
-            ``profile(side)`` gives samples over `side` pixels, sum 1 in each pixel's unit over the plane.
+            ``profile(side)`` gives samples over `side` pixels of a profile of unit flux over the plane.
         size : int
             Odd side of the result, pixels.
         oversampling : int
@@ -165,7 +164,7 @@ class Halo:
         sharp = profile(2*reach+1)
         spectrum, side = _spectrum(self, reach, oversampling)
         wide = irfft2(rfft2(sharp, s=(side, side))*spectrum, s=(side, side))
-        # both have their centre in the middle: that of the product is twice as far from the corner
+        # profile and kernel are both centred in their middle, so the centre of the product is twice as far from the corner
         at = np.arange(reach*oversampling, 3*reach*oversampling+1) % side
         whole = centred(wide[np.ix_(at, at)], oversampling)
         cut = np.s_[(reach-size//2)*oversampling:(reach+size//2)*oversampling+1]
@@ -173,17 +172,17 @@ class Halo:
 
 
 def centred(samples, oversampling):
-    """A profile moved so that the centroid of its central pixels is in the middle: a lopsided halo must not move stars.
+    """A profile moved so that the centroid of its central 19x19 pixels is in the middle: an asymmetric halo must not shift stars.
 
     Parameters
     ----------
     samples : ndarray, shape (m, m)
-        The outermost are of no use afterwards.
+        The outermost samples are not valid afterwards.
     oversampling : int
     """
     slopes = np.array([(np.roll(samples, -1, axis)-np.roll(samples, 1, axis))/2 for axis in (1, 0)])
-    hearts = middle(np.array([samples, *slopes]), CENTROID_SIZE, oversampling)
-    moments = np.stack([first_moment(hearts, 1), first_moment(hearts, 0)])
+    inner = middle(np.array([samples, *slopes]), CENTROID_SIZE, oversampling)
+    moments = np.stack([first_moment(inner, 1), first_moment(inner, 0)])
     return samples-np.tensordot(np.linalg.solve(moments[:, 1:], moments[:, 0]), slopes, axes=1)
 
 
@@ -204,17 +203,17 @@ def spike(dx, dy, angle, width, opening, power, scale, slope):
     along, across = dx*c+dy*s, np.abs(dy*c-dx*s)
     ahead = np.maximum(along, 0)
     full = width+opening*ahead
-    # integrals: of exp(-ln2 |2t/w|^p) over t, and of the fall along half a line
+    # the integrals across, of exp(-ln2 |2t/w|^p) over t, and along the half-line
     area = full*np.exp(gammaln(1+1/power))*np.log(2)**(-1/power)
     length = scale*np.sqrt(np.pi)/2*np.exp(gammaln((slope-1)/2)-gammaln(slope/2))
     light = (1+(ahead/scale)**2)**(-slope/2)*np.exp(-np.log(2)*(2*across/full)**power)/(area*length)
-    # a sample on the rim lies half inside; cosines are exact to 1e-16 of what may be hundreds of pixels
+    # samples on the line through the centre count half; the tolerance allows for rounding of cosines
     return light*np.where(np.abs(along) < 1e-9, 0.5, along > 0)
 
 
 @lru_cache(maxsize=4)
 def _spectrum(halo, reach, oversampling):
-    """Transform of the whole kernel padded so that nothing wraps into the middle half, and the padded side."""
+    """Fourier transform of the whole kernel, padded so that nothing wraps into the middle half, and the padded side."""
     from scipy.fft import next_fast_len, rfft2  # as above
     kernel = halo.rendered(reach, oversampling)/oversampling**2
     side = next_fast_len(kernel.shape[0]*3//2+1, real=True)
@@ -227,11 +226,11 @@ def _spectrum(halo, reach, oversampling):
     return rfft2(kernel, s=(side, side))+near*rfft2(point, s=(side, side)), side
 
 
-def _moffat_is_one(row):
+def _is_moffat(row):
     return len(row) == len(MOFFAT_COLUMNS) and np.isfinite(row).all() and row[1] > 0 and row[2] > 1
 
 
-def _spike_is_one(row):
+def _is_spike(row):
     if len(row) != len(SPIKE_COLUMNS) or not np.isfinite(row).all():
         return False
     _, _, width, opening, power, scale, slope = row

@@ -1,16 +1,18 @@
-"""Moffat profile whose width, shape and power follow polynomials of the position."""
+"""The Moffat profile, with width, ellipticity and power as polynomials of the position."""
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from scipy.special import gammaln, kve
 
-from ..grid import PolynomialProfile, basis, middle, nodes, planes_through, terms
+from ..grid import basis, middle, middle_samples, nodes, planes_through, terms
+from .base import PolynomialProfile
 
 PARAMETERS = ("fwhm", "e1", "e2", "beta")
 CLOSE = 12, 3
-"""Pixels so far from the centre are integrated over, in pixels or in FWHM, whichever is more."""
+"""The profile is integrated over pixels up to this distance from the centre, in pixels or in FWHM, whichever is larger."""
 LIMITS = dict(fwhm=(0.8, 60.), e=0.6, beta=(1.3, 12.))
+"""Range of each parameter; ellipticities lie between -e and e."""
 
 
 def moffat(dx, dy, fwhm, e1, e2, beta):
@@ -54,7 +56,7 @@ def moffat_transform(frequency, fwhm, beta):
     """
     u = 2*np.pi*frequency*fwhm/(2*np.sqrt(2**(1/beta)-1))
     u, order = np.maximum(u, 1e-9), beta-1
-    # by logarithms: powers of small u meet Bessel functions too large for a float
+    # by logarithms: for small u the Bessel function exceeds what a float can hold, and the power underflows
     return np.exp(np.log(2*kve(order, u))-u+order*np.log(u/2)-gammaln(order))
 
 
@@ -70,14 +72,15 @@ def profile_stamp(size, parameters, oversampling=1, halo=None):
 def pixel_moffat(size, parameters, oversampling=1):
     """Moffat integrated over pixels, sampled around its centre.
 
-    Gauss-Legendre points in each pixel near the centre; the middle of the pixel where the profile is smooth.
+    Near the centre by Gauss-Legendre quadrature in each pixel; farther out, where the profile is smooth, by its value in the middle of
+    the pixel.
 
     Parameters
     ----------
     size : int
         Odd side in pixels.
     parameters : array_like, shape (4,) or (n, 4)
-        fwhm, e1, e2, beta of one profile or of several, which are integrated at the same points.
+        fwhm, e1, e2, beta of one profile or of several, all with the same quadrature points.
     oversampling : int
         Samples in a pixel; each is an integral over a whole pixel.
 
@@ -91,7 +94,7 @@ def pixel_moffat(size, parameters, oversampling=1):
     narrowest, widest = each[0].min(), each[0].max()
     reach = size//2*oversampling
     at = np.arange(-reach, reach+1)/oversampling
-    # a profile is the same on both sides of its centre: the upper half is enough
+    # a profile is point-symmetric about its centre: the upper half is enough
     upper = moffat(at[None, :], at[reach:, None], *each)
     close = np.flatnonzero(np.abs(at) <= max(CLOSE[0], CLOSE[1]*widest))
     point, weight = gauss_legendre(3 if narrowest > 3 else 5)
@@ -111,7 +114,7 @@ def gauss_legendre(count):
     return np.polynomial.legendre.leggauss(count)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MoffatProfile(PolynomialProfile):
     """A Moffat profile over an image.
 
@@ -137,7 +140,7 @@ class MoffatProfile(PolynomialProfile):
         return cls(np.array([[fwhm], [e1], [e2], [beta]], dtype=np.float64), tuple(shape), 0, halo)
 
     def at(self, x, y):
-        """Parameters at positions, shape (n, 4), kept within sane limits."""
+        """Parameters at positions, shape (n, 4), kept within `LIMITS`."""
         values = basis(x, y, self.shape, self.order)@self.coefficients.T
         values[:, 0] = np.clip(values[:, 0], *LIMITS["fwhm"])
         values[:, 1:3] = np.clip(values[:, 1:3], -LIMITS["e"], LIMITS["e"])
@@ -146,12 +149,12 @@ class MoffatProfile(PolynomialProfile):
 
     @property
     def width(self):
-        """Width in the middle of the image, pixels: that of the profile and the halo's blur in quadrature."""
+        """See `Profile.width`: the widths of the profile and of the blur of the halo, added in quadrature."""
         x, y = nodes(self.shape, 0)
         return float(np.hypot(self.at(x, y)[0, 0], self.halo.blur if self.halo else 0))
 
     def raised(self, order):
-        """The same polynomials written with the terms of another order; higher terms are dropped."""
+        """The same polynomials at another order: new terms are zero, terms of a higher order are dropped."""
         coefficients = np.zeros((4, terms(order)))
         n = min(terms(order), self.coefficients.shape[1])
         coefficients[:, :n] = self.coefficients[:, :n]
@@ -159,16 +162,11 @@ class MoffatProfile(PolynomialProfile):
 
     @property
     def plane_order(self):
-        """Order of the planes: pixels are no linear functions of the parameters, so a slope needs a curvature."""
+        """See `PolynomialProfile.plane_order`: pixels are not linear in the parameters, so a linear change needs quadratic planes."""
         return 2 if self.order else 0
 
     def planes(self, size, oversampling, norm_size):
-        """Planes of the profile, normalised over the box of norm_size pixels at each node.
-
-        Returns
-        -------
-        ndarray, shape (terms of the plane order, m, m), float64
-        """
+        """See `Profile.planes`; normalised over the box of norm_size pixels at each node."""
         x, y = nodes(self.shape, self.plane_order)
         stamps = unit_stamps(self.at(x, y), size, oversampling, norm_size, self.halo)
         return planes_through(stamps, x, y, self.shape, self.plane_order)
@@ -179,9 +177,3 @@ def unit_stamps(parameters, size, oversampling, norm_size, halo=None):
     stamps = profile_stamp(max(size, norm_size), parameters, oversampling, halo)
     stamps = stamps/middle(stamps, norm_size, oversampling).sum(axis=(1, 2))[:, None, None]
     return middle_samples(stamps, size, oversampling)
-
-
-def middle_samples(samples, size, oversampling):
-    """The samples of the central size pixels, at full sampling."""
-    m, reach = samples.shape[-1]//2, size//2*oversampling
-    return samples[..., m-reach:m+reach+1, m-reach:m+reach+1]

@@ -1,25 +1,25 @@
-"""Measured stamps as the PSF's outer model, in place of a Moffat profile."""
+"""A profile made of measured or computed stamps, in place of a Moffat profile."""
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...core.errors import InputError
 from ..base import CENTROID_SIZE
-from ..grid import PolynomialProfile, area_width, basis, coefficients, middle, nodes, planes_through, render, resampled
-from .moffat import middle_samples
+from ..grid import area_width, basis, coefficients, middle, middle_samples, nodes, planes_through, render, resampled
+from .base import PolynomialProfile
 
 FARTHEST = 2.
-"""A stamp's centroid may lie so far from its middle and still be moved there, pixels."""
+"""Largest distance by which a stamp is moved to bring its centroid into its middle, pixels along each axis."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StampProfile(PolynomialProfile):
-    """Pixel stamps that follow a polynomial of the position, zero past their edge.
+    """Stamps that vary as a polynomial of the position; zero beyond their edge.
 
     Attributes
     ----------
     samples : ndarray, shape (terms, m, m), float64
-        Planes of the polynomial, odd side; the star's centroid in the middle.
+        Planes of the polynomial, with an odd side; the centroid of the star is in the middle.
     oversampling : int
         Samples in a pixel; each is an integral over a whole pixel.
     shape : tuple of int
@@ -34,18 +34,18 @@ class StampProfile(PolynomialProfile):
 
     @classmethod
     def from_stamp(cls, stamp, shape, oversampling=1):
-        """Validate one stamp and centre it on the centroid of its central 19x19 pixels.
+        """A constant profile from one stamp, which is validated and centred on the centroid of its central 19x19 pixels.
 
         Raises
         ------
         InputError
-            When it is not square and odd-sided, not finite, or sums to nothing.
+            When it is not square and odd-sided, not finite, or its sum is not positive.
         """
         return cls(recentred(validated(stamp), oversampling)[None], oversampling, tuple(shape))
 
     @classmethod
     def from_stamps(cls, stamps, x, y, shape, order, oversampling=1):
-        """The polynomial that comes closest to stamps at positions; each is validated and centred as by `from_stamp`.
+        """The polynomial fitted to stamps at positions by least squares; each is validated and centred as by `from_stamp`.
 
         Parameters
         ----------
@@ -67,17 +67,17 @@ class StampProfile(PolynomialProfile):
 
     @property
     def plane_order(self):
-        """Order of the planes."""
+        """See `PolynomialProfile.plane_order`."""
         return self.order
 
     @property
     def width(self):
-        """Width in the middle of the image, pixels."""
+        """See `Profile.width`."""
         factors = basis(*nodes(self.shape, 0), self.shape, self.order)
         return area_width(np.tensordot(factors, self.samples, axes=1)[0])/self.oversampling
 
     def planes(self, size, oversampling, norm_size):
-        """Planes as `MoffatProfile.planes`; zero where the stamps do not reach."""
+        """See `Profile.planes`."""
         x, y = nodes(self.shape, self.order)
         stamps = [self._node(s, size, oversampling, norm_size)
                   for s in np.tensordot(basis(x, y, self.shape, self.order), self.samples, axes=1)]
@@ -92,12 +92,12 @@ class StampProfile(PolynomialProfile):
 
 
 def validated(stamp):
-    """A stamp as float64 with sum 1, or an error that says why it is none.
+    """A stamp as float64 with sum 1, or an error that says why it cannot be one.
 
     Raises
     ------
     InputError
-        When it is not square and odd-sided, not finite, or sums to nothing.
+        When it is not square and odd-sided, not finite, or its sum is not positive.
     """
     stamp = np.array(stamp, dtype=np.float64)
     if stamp.ndim != 2 or stamp.shape[0] != stamp.shape[1] or stamp.shape[0] % 2 == 0:
@@ -105,7 +105,7 @@ def validated(stamp):
     if not np.isfinite(stamp).all():
         raise InputError("the PSF stamp holds NaN or infinite pixels: replace them")
     if not stamp.sum() > 0:
-        raise InputError("the PSF stamp is empty: its pixels sum to nothing")
+        raise InputError("the PSF stamp is empty: the sum of its pixels is not positive")
     return stamp/stamp.sum()
 
 

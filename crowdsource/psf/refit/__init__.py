@@ -1,1 +1,1 @@
-"""A PSF from the stars of an image."""
+"""Refit of a PSF to stars: first the profile, then a pixel core on its residual."""

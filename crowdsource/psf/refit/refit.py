@@ -1,0 +1,80 @@
+"""Which refit a PSF gets: profile and core, a core for narrow stars, or the median of the stars."""
+import logging
+
+import numpy as np
+
+from ..grid import terms
+from ..profiles.moffat import MoffatProfile
+from .core import fit_core
+from .median import median_refit
+from .narrow import LARGEST_CORE, fit_narrow_core
+from .profile import fit_profile
+
+log = logging.getLogger(__name__)
+NARROW = 2.3
+"""Below this FWHM, pixels, interpolation between the pixels of a star leaves ripples larger than the errors a core could correct."""
+
+
+def refit(psf, stamps, config):
+    """A new PSF fitted to stars.
+
+    Parameters
+    ----------
+    psf : crowdsource.psf.model.FieldPSF
+    stamps : crowdsource.psf.base.StarStamps
+    config : crowdsource.config.PSFConfig
+
+    Returns
+    -------
+    FieldPSF
+        The given one when there are too few stars, or when the new one is far from the expected FWHM.
+    """
+    if len(stamps) < config.min_stars:
+        log.warning("PSF not refitted: %d stars, %d are needed", len(stamps), config.min_stars)
+        return psf
+    new = refitted(psf, stamps, config)
+    if config.expected_fwhm:
+        fwhm = float(new.fwhm())
+        if not 1/config.fwhm_factor < fwhm/config.expected_fwhm < config.fwhm_factor:
+            log.warning("PSF not refitted: the %d stars give a FWHM of %.2f px, but %.2f px is expected", len(stamps), fwhm,
+                        config.expected_fwhm)
+            return psf
+    return new
+
+
+def refitted(psf, stamps, config):
+    """A new PSF, whatever its width; see `refit`."""
+    order = affordable_order(len(stamps), config)
+    if config.method == "median":
+        return median_refit(psf, stamps, order, config.core)
+    profile = fit_profile(psf, stamps, order) if isinstance(psf.profile, MoffatProfile) else psf.profile
+    bare = psf.with_parts(profile)
+    # a PSF with one sample in a pixel is wide enough: the FWHM need not be measured
+    width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
+    if fits_without_shifts(profile, width, order, config):
+        return fit_narrow_core(psf.with_parts(profile, psf.core), stamps, config.core)
+    if width < NARROW:
+        log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", width)
+        return bare
+    return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core)
+
+
+def fits_without_shifts(profile, width, order, config):
+    """Whether the core is fitted without shifting stars.
+
+    That is done for tabulated profiles, which are not fitted to the stars themselves, if stars are narrow, or if only a small core is
+    wanted that does not vary over the image.
+    """
+    if isinstance(profile, MoffatProfile) or width == np.inf:
+        return False
+    return width < NARROW or (order == 0 and config.core <= LARGEST_CORE)
+
+
+def affordable_order(stars, config):
+    """The largest order of the polynomials of the position that the number of stars determines, at most that of the configuration."""
+    order = config.order
+    while order > 0 and stars < config.stars_per_term*terms(order):
+        order -= 1
+    if order < config.order:
+        log.info("PSF varies with order %d instead of %d: %d stars", order, config.order, stars)
+    return order
