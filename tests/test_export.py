@@ -1,4 +1,6 @@
 """The commands export and cone, on a small survey in memory and, from catalogs on, on a real store."""
+import subprocess
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -95,3 +97,12 @@ def test_from_catalogs_to_collections_with_any_number_of_workers(tmp_path, monke
     assert "  detections: 3200 rows in " in capsys.readouterr().out
     one, two = ({p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in (tmp_path/"one", tmp_path/"two"))
     assert one == two and len(one) > 20
+
+
+@pytest.mark.parametrize("command, loaded", [([], ""), (["init"], "init"), (["cone"], "cone")])
+def test_only_the_command_that_is_asked_for_is_imported(command, loaded):
+    code = (f"import sys; from crowdsource.cli.main import build_parser; build_parser(['healpix', *{command}]); "
+            "name = 'crowdsource.cli.commands.healpix.'; "
+            "print(*[m.removeprefix(name) for m in sys.modules if m.startswith(name)], 'healpy' in sys.modules)")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert out == [*loaded.split(), str(bool(loaded))]

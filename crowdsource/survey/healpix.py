@@ -1,4 +1,4 @@
-"""The sky in HEALPix pixels, NESTED everywhere: the only place that calls healpy."""
+"""The sky in HEALPix pixels, NESTED everywhere: the only module that calls healpy."""
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +13,16 @@ FILES_IN_FOLDER = 10_000
 EVEN = 0x5555555555555555
 """Bits of an index that hold the first of the two coordinates within a base pixel."""
 CELLS_IN_RADIUS = 8
-"""Cells along the radius of a cone, at most."""
+"""Highest number of cells along the radius of a cone."""
 FINEST_OF_CONE = 24
-"""Order of the finest of them: the search for those at the edge goes a few orders further."""
+"""Highest order of these cells: the search for cells at the edge uses a few orders more."""
 NARROWEST = 0.65
-"""No pixel keeps others than its neighbours less apart than this times the root of its area: 0.698 at order 3, 0.681 at 6."""
+"""Smallest distance across any pixel in units of the root of its area: 0.698 at order 3, 0.681 at order 6."""
 
 
 @dataclass(frozen=True, order=True)
 class HealpixPixel:
-    """A pixel of some order.
+    """A HEALPix pixel, NESTED.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def margin_order(width):
 
 
 def at_border(index, pixel, order):
-    """Which rows of a pixel lie in its outermost cells of an order.
+    """Which rows of a pixel lie in its outermost cells of a given order.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def at_border(index, pixel, order):
 
 
 def cells_around(pixel, order):
-    """Cells of an order that touch a pixel from outside.
+    """Cells of an order outside a pixel that touch it.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def cells_around(pixel, order):
 
 
 def cells_in_cone(ra, dec, radius):
-    """Cells that hold all of a cone, and few others.
+    """Cells that contain a whole cone, and few others.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def write_map(path, cells, values, order, column):
     cells : ndarray, shape (n,)
         Numbers of the cells of an order.
     values : ndarray, shape (n,)
-        What is not finite is left out, as cells that are not given.
+        Values that are not finite are left out.
     order : int
     column : (str, str)
         Name and unit of the values.
@@ -198,7 +198,7 @@ def write_map(path, cells, values, order, column):
 
 
 def _interleaved(x):
-    """Numbers with their bits at the even places."""
+    """Numbers with their bits at the even positions."""
     out = np.zeros_like(x, dtype=np.int64)
     for k in range(SPATIAL_INDEX_ORDER):
         out |= (np.int64(1) << k & x.astype(np.int64)) << k

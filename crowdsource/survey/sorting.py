@@ -4,16 +4,16 @@ import numpy as np
 from ..cython_ext import order as kernel
 
 STRIP = 8192
-"""Rows that are copied together, so that they are still in the processor's cache when their columns are read."""
+"""Number of rows that are copied at a time, so that they are still in the processor's cache when their columns are read."""
 
 
 def order_by(*keys):
-    """The order of rows by whole numbers, the most important first; equal rows stay as they are.
+    """The order of rows by integer keys, the most important first; equal rows keep their order.
 
     Parameters
     ----------
     *keys : ndarray, shape (n,)
-        Whole numbers.
+        Integers.
 
     Returns
     -------
@@ -31,11 +31,11 @@ def take_rows(parts, order, dtype):
     Parameters
     ----------
     parts : list of (ndarray, ndarray)
-        Structured arrays, one at least, and which of their rows are meant.
+        At least one structured array, each with the numbers of the rows that are used.
     order : ndarray, shape (m,)
-        Numbers of rows, counted through all that are meant.
+        Numbers of rows, counted through all that are used.
     dtype : dtype
-        Of the rows that are wanted.
+        Of the result.
 
     Returns
     -------
@@ -50,17 +50,17 @@ def sorted_rows(rows, *keys):
 
 
 class StackedTables:
-    """Structured arrays, one after the other, whose rows are wanted in another order.
+    """Structured arrays one after the other, to be read in another order.
 
     Parameters
     ----------
     tables : list of ndarray
-        Those of one dtype count as one.
+        Those of the same dtype are treated as one.
 
     Attributes
     ----------
     dtypes : list of dtype
-        All that there are.
+        The different dtypes.
     """
 
     def __init__(self, tables):
@@ -72,7 +72,7 @@ class StackedTables:
             self.within[self.kind == k] = np.arange(len(group))
 
     def strips(self, order):
-        """The rows in an order, some at a time.
+        """The rows in an order, `STRIP` at a time.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class StackedTables:
         Yields
         ------
         at : slice or ndarray of int
-            Where in the order they are.
+            Positions of the rows in the order.
         rows : ndarray
             Structured, of one of the dtypes.
         """

@@ -1,7 +1,7 @@
 """Surveys whose truth is known, as catalogs without pixels: what many exposures of one field of stars detect of them.
 
 Stars lie as in a cut through the Galaxy, with clusters in which there are several to a square arcsecond. Exposures of
-different seeing, depth and date tell different ones of them apart, with errors of positions and fluxes as fits report them.
+different seeing, depth and date resolve different ones of them, with errors of positions and fluxes as fits report them.
 `crowdsource.simulate.survey.files` writes surveys to files.
 """
 from .blends import blend

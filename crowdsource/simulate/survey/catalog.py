@@ -7,7 +7,7 @@ from .geometry import DETECTORS, detector_wcs
 
 UNIT = "adu"
 RADIUS = 0.02
-"""spread_model of two equal stars that were not told apart."""
+"""spread_model of a blend of two equal stars."""
 
 
 def catalog_of(config, exposure, detector, detections, bits):

@@ -59,7 +59,7 @@ class SurveyConfig:
     zeropoint_error : float
         Scatter of the headers' zero points about the true ones.
     distortion : float
-        Root mean square, in each coordinate, of the smooth distortion that an exposure's world coordinates do not tell, mas.
+        Root mean square, in each coordinate, of the smooth distortion that an exposure's world coordinates do not include, mas.
     offset : float
         Scatter of their offsets in each coordinate, mas.
     overlap : float

@@ -77,7 +77,7 @@ def draw_positions(config, rng):
 
 
 def density_at(xi, eta):
-    """Stars in a square arcsecond at each star, from the distance of its tenth neighbour; 0 where there are not so many."""
+    """Stars in a square arcsecond at each star, from the distance of its tenth neighbour; 0 where there are fewer."""
     at = np.column_stack([xi, eta])
     if len(at) <= NEIGHBOURS:
         return np.zeros(len(at))

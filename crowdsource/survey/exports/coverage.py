@@ -77,8 +77,8 @@ def _depths(rows, bands):
     out = []
     for b in bands:
         flux, error = (rows[n].astype(float) for n in (f"flux_{b}", f"flux_error_{b}"))
-        tells = np.isfinite(flux) & (error > 0) & (np.abs(flux) < FAINT*error)
-        out += [np.where(tells, ZEROPOINT-2.5*np.log10(DEEP*np.where(tells, error, 1)), 0.), tells.astype(float)]
+        faint = np.isfinite(flux) & (error > 0) & (np.abs(flux) < FAINT*error)
+        out += [np.where(faint, ZEROPOINT-2.5*np.log10(DEEP*np.where(faint, error, 1)), 0.), faint.astype(float)]
     return out
 
 

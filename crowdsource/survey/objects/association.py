@@ -21,10 +21,10 @@ NEGLIGIBLE = 1e-12
 STRAY_RADII, STRAY_RATIO = 2., 2
 """Stray detections are at most this many radii from their object, which has at least this many times as many detections."""
 REACH_IN_RADII = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6
-"""Nothing farther away than so many radii matters: the density reaches over one, a round of seeds over two (a seed is denser than
-what is linked to it, and takes that), centres and the way to them over three, a round of settling over two, strays, and whether
-what takes them is stray itself, over eight, the last centres, and what is counted about them, over four, and names of an earlier
-release over six."""
+"""Nothing farther away than this many radii influences a detection: the density reaches over one, a round of seeds over two (a seed
+is denser than the detections linked to it, and takes those), centres and the way to them over three, a round of settling over two,
+strays, and whether their object is stray itself, over eight, the last centres, and the counts about them, over four, and identifiers
+of an earlier release over six."""
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,11 @@ def carry_over_identifiers(ids, owner, rows, previous):
     if previous is None or not len(previous.object_ids):
         return ids, np.zeros(0, CHANGE)
     who, which, shared = _shares(owner, rows, previous)
-    # an earlier object goes to the one that has most of it, the first by name where two have as much
+    # the heir of an earlier object is the object with most of its detections, the one with the lower identifier of two equal ones
     best = order_by(which, -shared, ids[who])
     heir = np.r_[True, which[best][1:] != which[best][:-1]] if len(best) else np.zeros(0, bool)
     heirs = best[heir]
-    # and an object takes the name of that of which it has most
+    # an object takes the identifier of that earlier object of which it has most detections
     chosen = heirs[order_by(who[heirs], -shared[heirs], which[heirs])]
     chosen = chosen[np.r_[True, who[chosen][1:] != who[chosen][:-1]]] if len(chosen) else chosen
     out, kept = ids.copy(), np.zeros(len(ids), bool)
@@ -117,7 +117,7 @@ def _shares(owner, rows, previous):
 
 
 def _changes(ids, who, which, shared, previous):
-    """What became of earlier objects that did not just go on."""
+    """What became of earlier objects that are not simply continued."""
     moved = ids[who] != which
     parts = np.isin(which, which[moved])
     several = np.isin(which, np.unique(which)[np.unique(which, return_counts=True)[1] > 1])

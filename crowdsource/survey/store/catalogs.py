@@ -28,7 +28,7 @@ class ReadRequest:
     ----------
     options : crowdsource.survey.store.columns.IngestOptions
     known : callable
-        Takes `ImageMetadata` and tells whether the rows of that image are not needed, as the store has them.
+        Takes `ImageMetadata`, returns whether the store has the image, so that its rows are not needed.
     """
     options: object
     known: object
@@ -77,7 +77,7 @@ def read_catalogs(path, options, known):
     path : path-like
     options : crowdsource.survey.store.columns.IngestOptions
     known : callable
-        Takes `ImageMetadata` and tells whether the store has the image already: its rows are not read.
+        Takes `ImageMetadata`, returns whether the store has the image already: its rows are not read then.
 
     Yields
     ------

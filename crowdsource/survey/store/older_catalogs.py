@@ -16,7 +16,7 @@ def system_in_comment(header):
 
 
 def corrections(instrument, exposure, band):
-    """What the adapter's name tells beyond the header of an older catalog.
+    """Band and system of an older catalog that follow from the adapter's name.
 
     Parameters
     ----------
@@ -34,6 +34,6 @@ def corrections(instrument, exposure, band):
         found = re.search(r"w([12])(e\d+)?$", exposure)
         return dict(system="Vega", band=f"W{found.group(1)}" if found else band)
     if instrument == "decam":
-        # the header's FILTER goes on with the filter's number and wavelengths
+        # the filter's number and wavelengths follow in the header's FILTER
         return dict(band=(band.split() or [""])[0])
     return {}

@@ -56,7 +56,7 @@ def summary(store):
 
 
 def _band(band, images, without):
-    """A line that describes a band; `without` tells which images have no zero point."""
+    """A line that describes a band; `without` marks images without a zero point."""
     of = images.alive & (images.band == band) & (images.rows > 0)
     systems = sorted(set(images.system[of])-{""})
     dates = images.mjd[of & np.isfinite(images.mjd)]
