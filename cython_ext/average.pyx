@@ -326,6 +326,6 @@ cdef void one_band(const Value *own, Py_ssize_t n, double *room, double clip, do
         scattered += w*w*(own[i].flux-out[0])*(own[i].flux-out[0])
     out[4] = middle
     if n > 1:
-        # one value tells nothing of the scatter
+        # the scatter of one value is unknown
         out[5], out[6], out[7] = sqrt(spread/(n-1)), sqrt(scattered*n/(n-1))/every.weight, chi2
     count[1], count[2], count[3] = <int>n, left_out, fine

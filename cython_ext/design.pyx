@@ -44,7 +44,7 @@ def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1]
     if offset.shape[0] != n or stamps.shape[2] != size:
         raise ValueError("stamps must be square and as many as offsets")
     if not size <= stride <= LARGEST or (n and (np.min(offset) < 0 or np.max(offset) > buffer.shape[0]-size*stride)):
-        raise ValueError(f"the stamps do not fit into the buffer: {n} of {size} rows, {stride} apart, in {buffer.shape[0]} values")
+        raise ValueError(f"the stamps do not fit into the buffer: {n} of {size} rows, {stride} apart, in {buffer.shape[0]}")
     with nogil:
         for k in range(n):
             for j in range(size):
@@ -357,8 +357,8 @@ def spread(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const doubl
             size, stride, x0, y0 = layout[k, 1], layout[k, 2], layout[k, 3], layout[k, 4]
             part = part_on_image(x0, y0, size, ny, nx)
             for q in range(n_parameters if part.high > 0 else 0):
-                cs_add(&buffer[layout[k, 0]+(q*size+part.low)*stride+part.left], stride, <float> parameters[k, q], part.high, part.wide,
-                       &image[y0+part.low, x0+part.left], nx)
+                cs_add(&buffer[layout[k, 0]+(q*size+part.low)*stride+part.left], stride, <float> parameters[k, q], part.high,
+                       part.wide, &image[y0+part.low, x0+part.left], nx)
 
 
 def sparse_columns(const float[::1] buffer, const Py_ssize_t[:, ::1] layout, const float[:, ::1] inverse_sigma, int n_parameters):

@@ -5,7 +5,8 @@ from libc.string cimport memcpy, memset
 from crowdsource.cython_ext.stamps cimport LARGEST
 
 cdef extern from "simd.h" nogil:
-    void cs_correlate(const float *image, Py_ssize_t row, const float *kernel, int size, int n, float *out, Py_ssize_t out_row) noexcept
+    void cs_correlate(const float *image, Py_ssize_t row, const float *kernel, int size, int n, float *out,
+                      Py_ssize_t out_row) noexcept
 
 
 cdef enum:
@@ -34,7 +35,7 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel, const float
         size odd.
     weight, factor : memoryview, shape (ny, nx), float32, optional
     first, last : int
-        The rows to be worked out, to the end when `last` is not given.
+        The rows to compute, to the end when `last` is not given.
     out : memoryview, shape (ny, nx), float32, optional
         Where these rows are put.
 
@@ -66,7 +67,7 @@ def correlate(const float[:, ::1] image, const float[:, ::1] kernel, const float
     if ny*nx == 0:
         return np.asarray(result)
     cdef Py_ssize_t row = wide+2*r+8
-    # between columns of zeros; four rows are worked out at once, the last ones perhaps in vain, with a kernel between rows of zeros
+    # between columns of zeros; four rows are computed at once, the last perhaps unused, with a kernel between rows of zeros
     cdef float[:, ::1] window = np.zeros((STRIP+3+2*r, row), np.float32), lines = np.empty((4, wide), np.float32)
     cdef const float[:, ::1] taps = np.pad(kernel, ((3, 3), (0, 0)))
     cdef const float *weights = &weight[0, 0] if weight is not None else NULL
@@ -133,7 +134,8 @@ def correlate_at(const float[:, ::1] image, const float[:, ::1] weight, const fl
     return out
 
 
-def bits_near(const unsigned short[:, ::1] mask, unsigned short bits, const Py_ssize_t[::1] y, const Py_ssize_t[::1] x, int steps):
+def bits_near(const unsigned short[:, ::1] mask, unsigned short bits, const Py_ssize_t[::1] y, const Py_ssize_t[::1] x,
+              int steps):
     """Whether any of some bits is set within so many steps, along the axes, of each pixel.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Association of detections: which places are objects, and which detections are theirs. No global mutable state.
+"""Association of detections: which positions are objects, and which detections are theirs. No global mutable state.
 
 Points, and all arrays that go with them, are in the order of `sphere.Points`. A pair of points is linked when its squared chord
 is at most the sum of the two points' own `half`, and the points are within reach. Nothing that is decided here depends on points
@@ -19,11 +19,11 @@ cdef struct Found:
     double *d2
 
 
-cdef struct Asking:
-    # of each detection: the centre that keeps it, the next of that centre's, how many sent it away, and the last round of that
+cdef struct Proposals:
+    # of each detection: the centre that keeps it, the next of that centre's, how many refused it, and the last round of that
     Py_ssize_t *owner
     Py_ssize_t *after
-    int *sent
+    int *refused
     int *when
     # the first detection of each centre
     Py_ssize_t *head
@@ -204,8 +204,8 @@ def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssiz
            Py_ssize_t centres, int rounds):
     """Give each detection a centre, so that a centre gets one of each source, the nearest, where there is another for the rest.
 
-    In each round the detections without a centre ask the nearest that has not sent them away; a centre keeps the nearest one of a
-    source and sends the others away. Those left at the end are given to their nearest centre as more than one of a source.
+    In each round each detection without a centre proposes itself to the nearest that has not refused it; a centre keeps the
+    nearest one of a source and refuses the others. Those left at the end are given to their nearest centre as more than one of a source.
 
     Parameters
     ----------
@@ -232,16 +232,16 @@ def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssiz
         raise ValueError(f"near needs at least one column, and numbers below that of the centres, {centres}")
     cdef Py_ssize_t[::1] owner = np.full(count, -1, dtype=np.intp), after = np.full(count, -1, dtype=np.intp)
     cdef Py_ssize_t[::1] head = np.full(centres, -1, dtype=np.intp)
-    cdef int[::1] sent = np.zeros(count, dtype=np.intc), when = np.full(count, -1, dtype=np.intc)
+    cdef int[::1] refused = np.zeros(count, dtype=np.intc), when = np.full(count, -1, dtype=np.intc)
     cdef unsigned char[::1] extra = np.zeros(count, dtype=np.uint8)
-    cdef Asking state
+    cdef Proposals state
     cdef int turn
     if count == 0 or centres == 0:
         return np.asarray(owner), np.asarray(extra).view(bool)
-    state.owner, state.after, state.head, state.sent, state.when = &owner[0], &after[0], &head[0], &sent[0], &when[0]
+    state.owner, state.after, state.head, state.refused, state.when = &owner[0], &after[0], &head[0], &refused[0], &when[0]
     with nogil:
         for turn in range(rounds):
-            if not all_ask(near, d2, rank, source, &state, turn):
+            if not all_propose(near, d2, rank, source, &state, turn):
                 break
         for i in range(count):
             if owner[i] == -1 and near[i, 0] >= 0:
@@ -250,31 +250,31 @@ def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssiz
     return np.asarray(owner), np.asarray(extra).view(bool)
 
 
-cdef bint all_ask(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int[::1] source,
-                  Asking *state, int turn) noexcept nogil:
-    """One round: each detection without a centre asks one. Returns whether any did."""
+cdef bint all_propose(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int[::1] source,
+                  Proposals *state, int turn) noexcept nogil:
+    """One round: each detection without a centre proposes itself to one. Returns whether any did."""
     cdef Py_ssize_t i, c, rival
     cdef bint moved = False
     for i in range(near.shape[0]):
-        # one that was sent away in this round asks again in the next: else the order would matter
-        if state.owner[i] != -1 or state.when[i] == turn or state.sent[i] >= near.shape[1] or near[i, state.sent[i]] < 0:
+        # one that was refused in this round proposes itself again in the next: else the order would matter
+        if state.owner[i] != -1 or state.when[i] == turn or state.refused[i] >= near.shape[1] or near[i, state.refused[i]] < 0:
             continue
         moved = True
-        c = near[i, state.sent[i]]
+        c = near[i, state.refused[i]]
         rival = held(state, source, c, source[i])
-        if rival >= 0 and not nearer(d2, rank, state.sent, i, rival):
-            send_away(state, i, turn)
+        if rival >= 0 and not nearer(d2, rank, state.refused, i, rival):
+            refuse(state, i, turn)
             continue
         if rival >= 0:
             take_off(state, c, rival)
-            send_away(state, rival, turn)
+            refuse(state, rival, turn)
         state.owner[i] = c
         state.after[i] = state.head[c]
         state.head[c] = i
     return moved
 
 
-cdef Py_ssize_t held(const Asking *state, const int[::1] source, Py_ssize_t centre, int wanted) noexcept nogil:
+cdef Py_ssize_t held(const Proposals *state, const int[::1] source, Py_ssize_t centre, int wanted) noexcept nogil:
     """The detection of a source that a centre has, -1 for none."""
     cdef Py_ssize_t i = state.head[centre]
     while i >= 0 and source[i] != wanted:
@@ -282,21 +282,21 @@ cdef Py_ssize_t held(const Asking *state, const int[::1] source, Py_ssize_t cent
     return i
 
 
-cdef bint nearer(const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int *sent, Py_ssize_t i,
+cdef bint nearer(const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int *refused, Py_ssize_t i,
                  Py_ssize_t rival) noexcept nogil:
-    """Whether i is nearer to the centre that both ask than its rival."""
-    cdef double a = d2[i, sent[i]], b = d2[rival, sent[rival]]
+    """Whether i is nearer to the centre to which both propose themselves than its rival."""
+    cdef double a = d2[i, refused[i]], b = d2[rival, refused[rival]]
     return a < b or (a == b and rank[i] < rank[rival])
 
 
-cdef void send_away(Asking *state, Py_ssize_t who, int turn) noexcept nogil:
-    """Leave a detection without a centre, until it asks the next in another round."""
+cdef void refuse(Proposals *state, Py_ssize_t who, int turn) noexcept nogil:
+    """Leave a detection without a centre, until it proposes itself to the next in another round."""
     state.owner[who] = -1
-    state.sent[who] += 1
+    state.refused[who] += 1
     state.when[who] = turn
 
 
-cdef void take_off(Asking *state, Py_ssize_t centre, Py_ssize_t who) noexcept nogil:
+cdef void take_off(Proposals *state, Py_ssize_t centre, Py_ssize_t who) noexcept nogil:
     """Take a detection off a centre's list."""
     cdef Py_ssize_t i = state.head[centre]
     if i == who:

@@ -14,8 +14,8 @@ COLUMNS = ("qf", "rchi2", "fracflux", "fluxlbs", "dfluxlbs", "fwhm", "spread_mod
 cdef extern from "simd.h" nogil:
     struct cs_measured:
         double p, pp, pq, pr, wp, w, wpp, wpt, wpg, wpx, wpy, wxx, wxy, wyy, wdp, wdx, wdy, wd, wdg, wgg
-    void cs_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m, const float *w,
-                         int n, double flux, cs_measured *to) noexcept
+    void cs_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m,
+                         const float *w, int n, double flux, cs_measured *to) noexcept
 
 
 cdef inline void conclude(const cs_measured *s, double *out) noexcept nogil:
@@ -102,8 +102,8 @@ def measure(const float[:, ::1] residual, const float[:, ::1] model, const float
             cut(residual, x0[k], y0[k], size, &pixels[0, 0, 0])
             cut(model, x0[k], y0[k], size, &pixels[1, 0, 0])
             cut(ivar, x0[k], y0[k], size, &pixels[2, 0, 0])
-            cs_measure_sums(&p[k, 0, 0], &g[k, 0, 0], &dx[k, 0, 0], &dy[k, 0, 0], &pixels[0, 0, 0], &pixels[1, 0, 0], &pixels[2, 0, 0],
-                            <int> (size*size), flux[k], &sums)
+            cs_measure_sums(&p[k, 0, 0], &g[k, 0, 0], &dx[k, 0, 0], &dy[k, 0, 0], &pixels[0, 0, 0], &pixels[1, 0, 0],
+                            &pixels[2, 0, 0], <int> (size*size), flux[k], &sums)
             conclude(&sums, &out[k, 0])
     return result
 

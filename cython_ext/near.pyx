@@ -102,7 +102,7 @@ def neighbours(const double[::1] x, const double[::1] y, const double[::1] centr
     if y.shape[0] != n or centre_y.shape[0] != m or reach.shape[0] != m:
         raise ValueError("x and y must be as many, and so must centres and reaches")
     if not (within(x, -MOST) and within(y, -MOST) and within(centre_x, -MOST) and within(centre_y, -MOST) and within(reach, 0)):
-        raise ValueError("points, centres and reaches must be finite, at most 1e150 for their squares to be, and no reach negative")
+        raise ValueError("points, centres and reaches must be finite and at most 1e150 (so are squares), and no reach negative")
     pointers = np.zeros(m+1, np.intp)
     if n == 0 or m == 0:
         return pointers, np.zeros(0, np.intp)

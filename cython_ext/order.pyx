@@ -1,4 +1,6 @@
-"""Sorting by the digits of whole numbers: several times as fast as by comparisons where tables are long. No global mutable state."""
+"""Sorting by the digits of whole numbers, several times as fast as by comparisons where tables are long. No global mutable
+state.
+"""
 import numpy as np
 
 from libc.stdlib cimport free, malloc
@@ -113,7 +115,7 @@ cdef class Rows:
         Rows of one width, and which of them are meant; one table at least. The arrays must not change.
     """
     cdef object tables
-    cdef const char **place
+    cdef const char **row
     cdef Py_ssize_t n, width
 
     def __cinit__(self, tables):
@@ -126,20 +128,20 @@ cdef class Rows:
             raise ValueError("there must be at least one table, of rows of bytes")
         self.width = tables[0][0].shape[1]
         self.n = sum(len(w) for _, w in tables)
-        self.place = <const char **>malloc(max(self.n, 1)*sizeof(char *))
-        if self.place == NULL:
-            raise MemoryError(f"no memory for the places of {self.n} rows")
+        self.row = <const char **>malloc(max(self.n, 1)*sizeof(char *))
+        if self.row == NULL:
+            raise MemoryError(f"no memory for the addresses of {self.n} rows")
         for rows, which in tables:
             if rows.shape[1] != self.width:
                 raise ValueError(f"rows of {rows.shape[1]} and {self.width} bytes are of different tables")
             for i in range(which.shape[0]):
                 if not 0 <= which[i] < rows.shape[0]:
                     raise ValueError(f"{which[i]} is no row of {rows.shape[0]}")
-                self.place[k] = &rows[which[i], 0]
+                self.row[k] = &rows[which[i], 0]
                 k += 1
 
     def __dealloc__(self):
-        free(self.place)
+        free(self.row)
 
     def __len__(self):
         return self.n
@@ -163,5 +165,5 @@ cdef class Rows:
                 raise ValueError(f"{order[i]} is no row of {self.n}")
         with nogil:
             for i in range(m):
-                memcpy(&out[i, 0], self.place[order[i]], self.width)
+                memcpy(&out[i, 0], self.row[order[i]], self.width)
         return out_

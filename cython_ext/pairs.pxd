@@ -2,7 +2,7 @@
 
 
 cdef inline int check_numbers(const int[::1] numbers, Py_ssize_t count, Py_ssize_t end, bint complements, name) except -1:
-    """Raise ValueError unless the first `count` numbers, or their complements where they may be such, are from 0 to below `end`."""
+    """Raise ValueError unless the first `count` numbers (or, with `complements`, their complements) are from 0 to below `end`."""
     cdef Py_ssize_t m
     cdef unsigned int limit = <unsigned int> min(end, 2147483648)
     cdef int sign = -1 if complements else 0
@@ -23,7 +23,8 @@ cdef inline int check_pairs(const long long[::1] indptr, const int[::1] indices,
     if indptr.shape[0] != n+1 or n < 0:
         raise ValueError(f"indptr has {indptr.shape[0]} numbers: {max(n, 0)} sources need one more than they are")
     if indptr[0] != 0 or indptr[n] > indices.shape[0]:
-        raise ValueError(f"indptr runs from {indptr[0]} to {indptr[n]}: it must begin at 0 and stay within {indices.shape[0]} indices")
+        raise ValueError(f"indptr runs from {indptr[0]} to {indptr[n]}: it must begin at 0 and stay within the "
+                         f"{indices.shape[0]} indices")
     for k in range(n):
         if indptr[k+1] < indptr[k]:
             raise ValueError(f"indptr descends from {indptr[k]} to {indptr[k+1]} at source {k}")

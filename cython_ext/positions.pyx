@@ -31,7 +31,7 @@ def mean_positions(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, co
     ----------
     start, member : ndarray
     offset : ndarray, shape (n, 2)
-        East and north of a place near the object, any unit.
+        East and north of a position near the object, any unit.
     variance : ndarray, shape (n,)
         Of the position along each axis, positive.
     common : ndarray, shape (n,)

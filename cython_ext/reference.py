@@ -1,4 +1,4 @@
-"""Slow twins of the kernels: the same signatures and results, in numpy and as plain as can be.
+"""Slow twins of the kernels: the same signatures and results, in numpy and as simple as possible.
 
 They are what the kernels are tested against, and the place to read what a kernel does. Results are float64 where a kernel
 rounds to float32.
@@ -18,13 +18,13 @@ def quintic_slope(t):
     return sum(c*np.maximum(t+3-k, 0)**4 for k, c in enumerate((1, -6, 15, -20, 15, -6, 1)))/24
 
 
-def render(planes, factors, x, y, size, oversampling, derivatives):
+def render(grids, factors, x, y, size, oversampling, derivatives):
     """Twin of `render.render`: the spline summed over all of its coefficients at every pixel."""
-    knots = np.arange(planes.shape[1])-planes.shape[1]//2
+    knots = np.arange(grids.shape[1])-grids.shape[1]//2
     pixels = np.arange(size)-size//2
     out = np.zeros((3, len(x), size, size))
     for n in range(len(x)):
-        own = np.tensordot(factors[n].astype(float), planes.astype(float), axes=1)
+        own = np.tensordot(factors[n].astype(float), grids.astype(float), axes=1)
         at_x = oversampling*(pixels-(x[n]-np.floor(x[n]+0.5)))
         at_y = oversampling*(pixels-(y[n]-np.floor(y[n]+0.5)))
         along_x, along_y = at_x[:, None]-knots, at_y[:, None]-knots
@@ -34,17 +34,17 @@ def render(planes, factors, x, y, size, oversampling, derivatives):
     return tuple(out) if derivatives else (out[0], out[1, :0], out[2, :0])
 
 
-def render_packed(planes, factors, x, y, size, oversampling, buffer, offset, stride):
+def render_packed(grids, factors, x, y, size, oversampling, buffer, offset, stride):
     """Twin of `render.render_packed`."""
-    stamps = render(planes, factors, x, y, size, oversampling, True)
+    stamps = render(grids, factors, x, y, size, oversampling, True)
     for q in range(3):
         pack(stamps[q], buffer, np.asarray(offset)+q*size*stride, stride)
 
 
-def add_rendered(image, planes, factors, x, y, flux, size, oversampling, top=0):
+def add_rendered(image, grids, factors, x, y, flux, size, oversampling, top=0):
     """Twin of `render.add_rendered`."""
     x0, y0 = (np.floor(np.asarray(v)+0.5).astype(int)-size//2 for v in (x, y))
-    add_stamps(image, render(planes, factors, x, y, size, oversampling, False)[0], x0, y0-top, flux)
+    add_stamps(image, render(grids, factors, x, y, size, oversampling, False)[0], x0, y0-top, flux)
 
 
 def correlate(image, kernel, weight=1, factor=1):
@@ -126,7 +126,7 @@ def overlaps(layout, shape, least=1):
 
 
 def columns(buffer, layout, shape):
-    """Every plane of every stamp pasted into an empty image, shape (n, 3, ny, nx), float64."""
+    """The three stamps of every source pasted into an empty image, shape (n, 3, ny, nx), float64."""
     ny, nx = shape
     out = np.zeros((len(layout), 3, ny, nx))
     for k, (offset, size, stride, x0, y0) in enumerate(np.asarray(layout)):
@@ -149,23 +149,24 @@ def normal_equations(buffer, layout, ivar, residual, indptr, indices):
     return diagonal, blocks, rhs
 
 
-def project(buffer, layout, image, planes):
+def project(buffer, layout, image, n_parameters):
     """Twin of `design.project`."""
     sums = columns(buffer, layout, image.shape).reshape(len(layout), 3, -1)@np.asarray(image, dtype=float).ravel()
-    return sums*(np.arange(3) < planes)
+    return sums*(np.arange(3) < n_parameters)
 
 
-def spread(buffer, layout, parameters, planes, image):
+def spread(buffer, layout, parameters, n_parameters, image):
     """Twin of `design.spread`."""
-    image += np.einsum("nqyx,nq->yx", columns(buffer, layout, image.shape)[:, :planes], np.asarray(parameters)[:, :planes])
+    image += np.einsum("nqyx,nq->yx", columns(buffer, layout, image.shape)[:, :n_parameters],
+                       np.asarray(parameters)[:, :n_parameters])
 
 
-def sparse_columns(buffer, layout, inverse_sigma, planes):
+def sparse_columns(buffer, layout, inverse_sigma, n_parameters):
     """Twin of `design.sparse_columns`; pixels under a stamp are stored even where its value is zero."""
     ny, nx = inverse_sigma.shape
     values, rows, indptr = [], [], [0]
     for offset, size, stride, x0, y0 in np.asarray(layout):
-        for q in range(planes):
+        for q in range(n_parameters):
             for j in range(size):
                 for i in range(size):
                     if 0 <= y0+j < ny and 0 <= x0+i < nx:
@@ -188,10 +189,10 @@ def dense(diagonal, blocks, indptr, indices):
     return matrix.reshape(3*n, 3*n)
 
 
-def conjugate_gradients(diagonal, blocks, indptr, indices, rhs, planes, tolerance=0., max_iterations=0):
+def conjugate_gradients(diagonal, blocks, indptr, indices, rhs, n_parameters, tolerance=0., max_iterations=0):
     """Twin of `solve.conjugate_gradients`: the exact solution; sources without information stay at 0."""
     matrix = dense(diagonal, blocks, indptr, indices)
-    used = np.flatnonzero((np.arange(len(matrix)) % 3 < planes) & (np.diag(matrix) > 0))
+    used = np.flatnonzero((np.arange(len(matrix)) % 3 < n_parameters) & (np.diag(matrix) > 0))
     x = np.zeros(len(matrix))
     x[used] = np.linalg.solve(matrix[np.ix_(used, used)], np.ravel(rhs)[used])
     return x.reshape(-1, 3), 0, 0.
@@ -303,9 +304,9 @@ def chi2(data, sky, model, ivar):
     return (left**2*ivar).sum(), (ivar > 0).sum()
 
 
-def measure(residual, model, ivar, planes, x0, y0, flux):
+def measure(residual, model, ivar, stamps, x0, y0, flux):
     """Twin of `measure.measure`."""
-    p_all, dx_all, dy_all, g_all = planes
+    p_all, dx_all, dy_all, g_all = stamps
     size, (ny, nx) = p_all.shape[1], residual.shape
     out = np.zeros((len(flux), len(MEASURED)))
     for k in range(len(flux)):
@@ -314,9 +315,9 @@ def measure(residual, model, ivar, planes, x0, y0, flux):
         total, square = p_all[k].sum(dtype=float), (p_all[k].astype(float)**2).sum()
         out[k, 5] = 1.18*total/np.sqrt(np.pi*square) if square > 0 else 0
         if good:
-            stamps = np.array([[plane[k, j, i] for j, i, _, _ in good] for plane in (p_all, dx_all, dy_all, g_all)], dtype=float)
+            under = np.array([[plane[k, j, i] for j, i, _, _ in good] for plane in (p_all, dx_all, dy_all, g_all)], dtype=float)
             pixel_values = np.array([[v[y, x] for _, _, y, x in good] for v in (residual, model, ivar)], dtype=float)
-            _measure_good(out[k], stamps, pixel_values, flux[k], total)
+            _measure_good(out[k], under, pixel_values, flux[k], total)
     return out
 
 
@@ -364,14 +365,14 @@ def group_models(stamps, x0, y0, flux, side):
     return out
 
 
-def group_steps(left, weight, planes, x0, y0):
+def group_steps(residual, weight, stamps, x0, y0):
     """Twin of `merge.group_steps`."""
     n, members = x0.shape
-    change, chi2, gain = np.zeros((n, members, 3)), (left.astype(float)**2*weight).sum(axis=(1, 2)), np.zeros(n)
+    change, chi2, gain = np.zeros((n, members, 3)), (residual.astype(float)**2*weight).sum(axis=(1, 2)), np.zeros(n)
     for g in range(n):
-        at = [(plane[g:g+1, k:k+1], x0[g:g+1, k:k+1], y0[g:g+1, k:k+1]) for k in range(members) for plane in planes]
-        columns = np.array([group_models(*one, np.ones((1, 1)), left.shape[1]) for one in at]).reshape(3*members, -1)
-        normal, right = (columns*weight[g].ravel())@columns.T, columns@(weight[g]*left[g].astype(float)).ravel()
+        at = [(plane[g:g+1, k:k+1], x0[g:g+1, k:k+1], y0[g:g+1, k:k+1]) for k in range(members) for plane in stamps]
+        columns = np.array([group_models(*one, np.ones((1, 1)), residual.shape[1]) for one in at]).reshape(3*members, -1)
+        normal, right = (columns*weight[g].ravel())@columns.T, columns@(weight[g]*residual[g].astype(float)).ravel()
         diagonal = np.diag(normal)
         normal = normal+np.diag(np.where(diagonal > 0, 1e-3*diagonal, 1))
         change[g] = np.linalg.solve(normal, right).reshape(members, 3)

@@ -15,7 +15,7 @@ def chord2(angle):
 
 
 def axes(ra, dec):
-    """Unit vectors away from the centre, to the east and to the north, at places on the sphere; each of shape (n, 3)."""
+    """Unit vectors away from the centre, to the east and to the north, at positions on the sphere; each of shape (n, 3)."""
     a, d = np.radians(ra), np.radians(dec)
     nothing = np.zeros_like(a)
     return (np.stack([np.cos(d)*np.cos(a), np.cos(d)*np.sin(a), np.sin(d)], axis=1),
@@ -28,8 +28,8 @@ def unit_vectors(ra, dec):
     return axes(ra, dec)[0]
 
 
-def places(vectors):
-    """Twin of `sphere.places`."""
+def ra_dec(vectors):
+    """Twin of `sphere.ra_dec`."""
     x, y, z = np.transpose(vectors)
     ra = np.degrees(np.arctan2(y, x)) % 360
     return np.where(ra == 360, 0, ra), np.degrees(np.arctan2(z, np.hypot(x, y)))
@@ -47,7 +47,7 @@ def moved(ra, dec, offset):
     """Twin of `sphere.moved`."""
     out, east, north = axes(ra, dec)
     e, n = np.radians(np.transpose(offset)/3600)
-    return places(np.sqrt(1-e**2-n**2)[:, None]*out+e[:, None]*east+n[:, None]*north)
+    return ra_dec(np.sqrt(1-e**2-n**2)[:, None]*out+e[:, None]*east+n[:, None]*north)
 
 
 def squares(a, b):
@@ -103,11 +103,11 @@ def settle(near, d2, rank, source, centres, rounds):
         asked = {}
         for i in asking:
             asked.setdefault((wanted[i][0][0], source[i]), []).append(i)
-        for place, new in asked.items():
-            those = new+([kept[place]] if place in kept else [])
-            kept[place] = min(those, key=lambda i: (wanted[i][0][1], rank[i]))
+        for position, new in asked.items():
+            those = new+([kept[position]] if position in kept else [])
+            kept[position] = min(those, key=lambda i: (wanted[i][0][1], rank[i]))
             for i in those:
-                if i != kept[place]:
+                if i != kept[position]:
                     wanted[i].pop(0)
     owner = np.full(len(near), -1)
     for (centre, _), i in kept.items():
@@ -118,16 +118,16 @@ def settle(near, d2, rank, source, centres, rounds):
 
 def absorb(centres, members, xyz, limit, source, counted, ratio):
     """Twin of `match.absorb`."""
-    place = np.empty((len(centres.order), 3))
-    place[centres.order] = centres.vectors
+    position = np.empty((len(centres.order), 3))
+    position[centres.order] = centres.vectors
     own = [[m for m in those if counted[m]] for those in lists_of(*members)]
     images = [{source[m] for m in those} for those in own]
-    d2 = squares(place, place)
-    reach2, many, into = chord2(centres.reach), range(len(place)), np.arange(len(place))
+    d2 = squares(position, position)
+    reach2, many, into = chord2(centres.reach), range(len(position)), np.arange(len(position))
 
     def takes(b, c):
         return b != c and own[c] and len(own[b]) >= ratio*len(own[c]) and d2[c, b] <= reach2 and not images[b] & images[c] \
-            and all(((xyz[m]-place[b])**2).sum() <= limit[m] for m in own[c])
+            and all(((xyz[m]-position[b])**2).sum() <= limit[m] for m in own[c])
 
     target = [min(((d2[c, b], b) for b in many if takes(b, c)), default=(0, -1))[1] for c in many]
     for b in many:

@@ -15,8 +15,8 @@ from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
 cdef double FAR = 2.**40
 
 cdef extern from "simd.h" nogil:
-    void cs_six_taps(const float *a, Py_ssize_t a_row, const Py_ssize_t *at, const float *w, int rows, int n, int keep, float *out,
-                     Py_ssize_t out_row) noexcept
+    void cs_six_taps(const float *a, Py_ssize_t a_row, const Py_ssize_t *at, const float *w, int rows, int n, int keep,
+                     float *out, Py_ssize_t out_row) noexcept
     void cs_combine(const float *a, Py_ssize_t a_row, Py_ssize_t plane, const float *f, int count, int rows, int n, float *out,
                     Py_ssize_t out_row) noexcept
     void cs_add(const float *a, Py_ssize_t a_row, float f, int rows, int n, float *out, Py_ssize_t out_row) noexcept
@@ -45,7 +45,7 @@ cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:
 
 cdef struct Workspace:
     # a stamp has size rows of width floats, the first `size` of which count; under it lies a box of coefficients, high rows in
-    # as many phases along x as there are samples in a pixel, each of `lane` floats: the taps of neighbouring pixels are neighbours
+    # as many phases along x as there are samples in a pixel, each of `lane` floats: taps of neighbouring pixels are neighbours
     Py_ssize_t size, width, oversampling, high, lane, wide, count, middle
     void *memory
     float *grids
@@ -110,7 +110,8 @@ cdef inline Py_ssize_t first_pixel(double x, Py_ssize_t size) noexcept nogil:
     return <Py_ssize_t> middle-size//2 if -FAR < middle < FAR else <Py_ssize_t> FAR
 
 
-cdef void one_stamp(const float *factors, double x, double y, const Workspace *s, float *value, float *ddx, float *ddy) noexcept nogil:
+cdef void one_stamp(const float *factors, double x, double y, const Workspace *s, float *value, float *ddx,
+                    float *ddy) noexcept nogil:
     """One star's stamp and, unless ddx is NULL, its gradient."""
     cdef float[6] wx, dx, wy, dy
     cdef Py_ssize_t[6] along, across
@@ -131,15 +132,15 @@ cdef void one_stamp(const float *factors, double x, double y, const Workspace *s
         cs_six_taps(s.rows, step, across, dy, size, width, size, ddy, width)
 
 
-cdef int check(const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x, const double[::1] y, Py_ssize_t size,
-               Py_ssize_t oversampling) except -1:
+cdef int check(const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
+               Py_ssize_t size, Py_ssize_t oversampling) except -1:
     """Raise ValueError when shapes do not fit together, a side is even, or a number is out of range."""
     if y.shape[0] != x.shape[0] or factors.shape[0] != x.shape[0] or factors.shape[1] != grids.shape[0] or grids.shape[0] == 0:
         raise ValueError("x, y and factors must be as many, and factors as many a star as there are grids, at least one")
     if size % 2 == 0 or grids.shape[1] % 2 == 0 or grids.shape[1] != grids.shape[2]:
-        raise ValueError(f"stamps of {size} and grids of {grids.shape[1]} by {grids.shape[2]}: both must be square with odd sides")
+        raise ValueError(f"stamps of {size} and grids of {grids.shape[1]} by {grids.shape[2]}: both must be square, sides odd")
     if not (1 <= size <= LARGEST and 1 <= oversampling <= LARGEST//size):
-        raise ValueError(f"stamps of {size} pixels with {oversampling} samples in each: at least 1 of both, and at most {LARGEST} "
+        raise ValueError(f"stamps of {size} pixels with {oversampling} samples in each: at least 1 of both, at most {LARGEST} "
                          "along a side, can be rendered")
     return 0
 

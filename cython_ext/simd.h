@@ -74,7 +74,8 @@ static void cs_plain_products(const float *t, ptrdiff_t t_plane, ptrdiff_t t_row
     }
 }
 
-static void cs_plain_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out, ptrdiff_t out_row)
+static void cs_plain_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out,
+                               ptrdiff_t out_row)
 {
     for (int m = 0; m < 4; m++)
         for (int k = 0; k < n; k++) {
@@ -137,32 +138,6 @@ static void cs_plain_block_row(const float *blocks, const int *others, ptrdiff_t
             }
 }
 
-static void cs_plain_shape_sums(const float *p, ptrdiff_t row, const float *w, const float *wr, int rows, int wide, double *sums)
-{
-    for (int q = 0; q < 27; q++) sums[q] = 0;
-    for (int j = 0; j < rows; j++)
-        for (int i = 0; i < wide; i++) {
-            const float *a = p + j*row + i;
-            float t[6] = {a[0], 0.5f*(a[1]-a[-1]), 0.5f*(a[row]-a[-row]), a[1]-2*a[0]+a[-1],
-                          0.25f*(a[row+1]+a[-row-1]-a[row-1]-a[-row+1]), a[row]-2*a[0]+a[-row]};
-            for (int q = 0; q < 6; q++) {
-                sums[21+q] += (double)wr[j*wide+i]*t[q];
-                for (int m = 0; m <= q; m++) sums[q*(q+1)/2+m] += (double)w[j*wide+i]*t[q]*t[m];
-            }
-        }
-}
-
-static void cs_plain_place_sums(const float *t, ptrdiff_t row, const float *w, const float *planes, int rows, int wide, double *sums)
-{
-    for (int q = 0; q < 5; q++) sums[q] = 0;
-    for (int j = 0; j < rows; j++)
-        for (int i = 0; i < wide; i++) {
-            double v = t[j*row+i];
-            sums[0] += v*v*w[j*wide+i];
-            for (int q = 0; q < 4; q++) sums[1+q] += v*planes[(q*rows+j)*wide+i];
-        }
-}
-
 #define CS_NAME(loop) cs_plain_##loop
 #define CS_TARGET
 #include "simd_measure.h"
@@ -181,7 +156,8 @@ static inline void cs_products(const float *t, ptrdiff_t t_plane, ptrdiff_t t_ro
     CS_CALL(products, t, t_plane, t_row, p, p_plane, p_row, rows, vectors, sums);
 }
 
-static inline void cs_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out, ptrdiff_t out_row)
+static inline void cs_correlate(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out,
+                                ptrdiff_t out_row)
 {
     CS_CALL(correlate, image, row, kernel, size, n, out, out_row);
 }
@@ -209,23 +185,14 @@ static inline void cs_weigh(const float *w, const float *r, ptrdiff_t row, const
     CS_CALL(weigh, w, r, row, p, p_plane, p_row, rows, n, t, t_plane, t_row, sums);
 }
 
-static inline void cs_block_row(const float *blocks, const int *others, ptrdiff_t count, const double *x, double *y, ptrdiff_t own)
+static inline void cs_block_row(const float *blocks, const int *others, ptrdiff_t count, const double *x, double *y,
+                                ptrdiff_t own)
 {
     CS_CALL(block_row, blocks, others, count, x, y, own);
 }
 
-static inline void cs_shape_sums(const float *p, ptrdiff_t row, const float *w, const float *wr, int rows, int wide, double *sums)
-{
-    CS_CALL(shape_sums, p, row, w, wr, rows, wide, sums);
-}
-
-static inline void cs_place_sums(const float *t, ptrdiff_t row, const float *w, const float *planes, int rows, int wide, double *sums)
-{
-    CS_CALL(place_sums, t, row, w, planes, rows, wide, sums);
-}
-
-static inline void cs_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m,
-                                   const float *w, int n, double flux, struct cs_measured *to)
+static inline void cs_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r,
+                                   const float *m, const float *w, int n, double flux, struct cs_measured *to)
 {
     CS_CALL(measure_sums, p, g, dx, dy, r, m, w, n, flux, to);
 }

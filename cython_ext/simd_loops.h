@@ -5,8 +5,8 @@
    CS_V, CS_I     its widest vectors, of floats and of integers
    CS_W           how many floats they hold */
 
-/* DO(V, I, W, i) with vectors V, or I, of W lanes, for the columns of a row of n from i on; the last one of eight may overlap the one
-   before. What is left, from i on, is less than eight columns that hold no vector. */
+/* DO(V, I, W, i) with vectors V, or I, of W lanes, for the columns of a row of n from i on; the last one of eight may overlap the
+   one before, so DO must not add to what it writes. What is left, from i on, is less than eight columns that hold no vector. */
 #define CS_ACROSS(DO) \
     int i = 0; \
     for (; i+CS_W <= n; i += CS_W) DO(CS_V, CS_I, CS_W, i) \
@@ -25,16 +25,8 @@ CS_TARGET static inline double CS_NAME(total)(const cs_v8 *v)
     return (d[0]+d[2]) + (d[1]+d[3]);
 }
 
-/* The sum of one of the widest vectors. */
-CS_TARGET static inline double CS_NAME(sum)(const CS_V *v)
-{
-    double s = 0;
-    for (int i = 0; i < CS_W/8; i++) s += CS_NAME(total)((const cs_v8 *)v+i);
-    return s;
-}
-
-/* The nine sums over pixels of products of three planes t with three planes p. Planes of t are t_plane apart with rows t_row apart,
-   p likewise; rows hold 8*vectors floats. */
+/* The nine sums over pixels of products of three stamps t with three stamps p. Stamps of t are t_plane floats apart, with rows
+   t_row apart, p likewise; rows hold 8*vectors floats. */
 CS_TARGET static void CS_NAME(products)(const float *t, ptrdiff_t t_plane, ptrdiff_t t_row, const float *p, ptrdiff_t p_plane,
                                         ptrdiff_t p_row, int rows, int vectors, double *sums)
 {
@@ -53,8 +45,8 @@ CS_TARGET static void CS_NAME(products)(const float *t, ptrdiff_t t_plane, ptrdi
     for (int q = 0; q < 9; q++) sums[q] = CS_NAME(total)(&s[q]);
 }
 
-/* Four neighbouring rows of a correlation: out[m][k] = sum over j, i of kernel[j*size+i] image[(j+m)*row + i + k], k below n, a multiple
-   of 32. Three rows of zeros stand before the kernel and three behind it. */
+/* Four neighbouring rows of a correlation: out[m][k] = sum over j, i of kernel[j*size+i] image[(j+m)*row + i + k], k below n, a
+   multiple of 32. Three rows of zeros stand before the kernel and three behind it. */
 CS_TARGET static void CS_NAME(correlate)(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out,
                                          ptrdiff_t out_row)
 {
@@ -103,8 +95,8 @@ CS_TARGET static void CS_NAME(six_taps)(const float *a, ptrdiff_t a_row, const p
 
 /* In each row, out[i] = sum over k of f[k] a[k*plane + i]. Each value is written once: vectors that overlap write some twice, the
    same, so out must not lie where a is. */
-CS_TARGET static void CS_NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows, int n,
-                                       float *out, ptrdiff_t out_row)
+CS_TARGET static void CS_NAME(combine)(const float *a, ptrdiff_t a_row, ptrdiff_t plane, const float *f, int count, int rows,
+                                       int n, float *out, ptrdiff_t out_row)
 {
     /* the six terms of a polynomial of second order at once, others one by one */
 #define CS_SIX(V, I, W, i) { \
@@ -148,10 +140,10 @@ CS_TARGET static void CS_NAME(dot)(const float *a, ptrdiff_t a_row, const float 
     *sum = CS_NAME(total)(&s)+rest;
 }
 
-/* Three planes p times weights w into planes t, and the sums of each with a residual r. Planes of p are p_plane apart with rows p_row
-   apart, t likewise; rows of w and r are row apart. */
-CS_TARGET static void CS_NAME(weigh)(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,
-                                     int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums)
+/* Three stamps p times weights w into stamps t, and the sums of each with a residual r. Stamps of p are p_plane floats apart,
+   with rows p_row apart, t likewise; rows of w and r are row apart. */
+CS_TARGET static void CS_NAME(weigh)(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane,
+                                     ptrdiff_t p_row, int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums)
 {
     cs_v8 s[3] = {{0}};
     double rest[3] = {0};
@@ -194,49 +186,6 @@ CS_TARGET static void CS_NAME(block_row)(const float *blocks, const int *others,
     y[4*own] += y0[0]+y0[1]+y0[2];
     y[4*own+1] += y1[0]+y1[1]+y1[2];
     y[4*own+2] += y2[0]+y2[1]+y2[2];
-}
-
-/* Sums over pixels of products of a PSF and its differences, for the shape of a source: the lower triangle of their 6x6 normal matrix,
-   and their sums with the weighted residual wr, 27 numbers in the order of the rows. The terms are the PSF, its two first and its
-   three second differences. Rows of p are row apart, of w and wr wide, which is a multiple of 16. */
-CS_TARGET static void CS_NAME(shape_sums)(const float *p, ptrdiff_t row, const float *w, const float *wr, int rows, int wide,
-                                          double *sums)
-{
-    CS_V s[27] = {{0}};
-    for (int i = 0; i < wide; i += CS_W) {
-        const float *a = p+i;
-        for (int j = 0, k = i; j < rows; j++, a += row, k += wide) {
-            const CS_V weight = CS_LOAD(CS_V, w+k), left = CS_LOAD(CS_V, wr+k), here = CS_LOAD(CS_V, a);
-            const CS_V west = CS_LOAD(CS_V, a-1), east = CS_LOAD(CS_V, a+1);
-            const CS_V south = CS_LOAD(CS_V, a-row), north = CS_LOAD(CS_V, a+row);
-            const CS_V t[6] = {here, 0.5f*(east-west), 0.5f*(north-south), east-2.f*here+west,
-                               0.25f*(CS_LOAD(CS_V, a+row+1)+CS_LOAD(CS_V, a-row-1)-CS_LOAD(CS_V, a+row-1)-CS_LOAD(CS_V, a-row+1)),
-                               north-2.f*here+south};
-            CS_UNROLL for (int q = 0; q < 6; q++) {
-                const CS_V v = weight*t[q];
-                s[21+q] += left*t[q];
-                CS_UNROLL for (int m = 0; m <= q; m++) s[q*(q+1)/2+m] += v*t[m];
-            }
-        }
-    }
-    for (int q = 0; q < 27; q++) sums[q] = CS_NAME(sum)(&s[q]);
-}
-
-/* Sums over pixels of the products of t, a PSF elsewhere, with itself times weights w, and with four planes: rows of t are row apart,
-   of the others wide, which is a multiple of 16. */
-CS_TARGET static void CS_NAME(place_sums)(const float *t, ptrdiff_t row, const float *w, const float *planes, int rows, int wide,
-                                          double *sums)
-{
-    CS_V s[5] = {{0}};
-    for (int i = 0; i < wide; i += CS_W) {
-        const float *a = t+i;
-        for (int j = 0, k = i; j < rows; j++, a += row, k += wide) {
-            const CS_V v = CS_LOAD(CS_V, a);
-            s[0] += v*v*CS_LOAD(CS_V, w+k);
-            CS_UNROLL for (int q = 0; q < 4; q++) s[1+q] += v*CS_LOAD(CS_V, planes+q*rows*wide+k);
-        }
-    }
-    for (int q = 0; q < 5; q++) sums[q] = CS_NAME(sum)(&s[q]);
 }
 
 #include "simd_measure.h"

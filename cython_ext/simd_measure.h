@@ -1,6 +1,7 @@
 /* A loop of simd.h that any compiler makes vectors of by itself; see simd_loops.h for what is set. */
 
-/* Sums over n pixels for the measurements of a source: PSF p, smeared PSF g, gradient dx, dy, residual r, model m, inverse variance w. */
+/* Sums over n pixels for the measurements of a source: PSF p, smeared PSF g, gradient dx, dy, residual r, model m, inverse
+   variance w. */
 CS_TARGET static void CS_NAME(measure_sums)(const float *p, const float *g, const float *dx, const float *dy, const float *r,
                                             const float *m, const float *w, int n, double flux, struct cs_measured *to)
 {

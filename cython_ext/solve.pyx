@@ -11,7 +11,8 @@ from crowdsource.cython_ext.smallchol cimport cholesky, invert3
 cdef Py_ssize_t MOST_PAIRS = 2**31-1
 
 cdef extern from "simd.h" nogil:
-    void cs_block_row(const float *blocks, const int *others, Py_ssize_t count, const double *x, double *y, Py_ssize_t own) noexcept
+    void cs_block_row(const float *blocks, const int *others, Py_ssize_t count, const double *x, double *y,
+                      Py_ssize_t own) noexcept
 
 
 cdef void multiply(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,

@@ -1,4 +1,4 @@
-"""Points on the sphere in zones of declination, so that those near a place are found fast."""
+"""Points on the sphere in zones of declination, so that those near a position are found fast."""
 
 
 cdef class Points:
@@ -9,5 +9,6 @@ cdef class Points:
     cdef Py_ssize_t first, zones, n
     cdef double limit, height, reach2
 
-    cdef Py_ssize_t around(self, const double *place, double ra, double dec, double chord2, int *found, double *d2) noexcept nogil
+    cdef Py_ssize_t around(self, const double *position, double ra, double dec, double chord2, int *found,
+                           double *d2) noexcept nogil
     cdef Py_ssize_t lower(self, Py_ssize_t zone, double ra) noexcept nogil

@@ -1,6 +1,6 @@
-"""Points on the sphere in zones of declination, so that those near a place are found fast. No global mutable state.
+"""Points on the sphere in zones of declination, so that those near a position are found fast. No global mutable state.
 
-What is found, and its order, depends on the points' places and numbers alone: never on what else was loaded with them.
+What is found, and its order, depends on the points' positions and numbers alone: never on what else was loaded with them.
 """
 import numpy as np
 
@@ -16,7 +16,7 @@ cdef Py_ssize_t MOST = 2**31-1
 
 
 def unit_vectors(const double[::1] ra, const double[::1] dec):
-    """Unit vectors of places on the sphere.
+    """Unit vectors of positions on the sphere.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def unit_vectors(const double[::1] ra, const double[::1] dec):
     return out
 
 
-def places(const double[:, ::1] vectors):
+def ra_dec(const double[:, ::1] vectors):
     """Right ascension from 0 to 360 and declination of vectors of any length.
 
     Parameters
@@ -69,26 +69,26 @@ def places(const double[:, ::1] vectors):
 
 
 def offsets(const double[:, ::1] vectors, const Py_ssize_t[::1] which, const double[::1] ra, const double[::1] dec):
-    """Offsets from places nearby.
+    """Offsets from positions nearby.
 
     Parameters
     ----------
     vectors : ndarray, shape (n, 3)
         Unit vectors.
     which : ndarray, shape (n,), intp
-        Number of the place from which each is measured, -1 for none.
+        Number of the position from which each is measured, -1 for none.
     ra, dec : ndarray, shape (m,)
-        The places, degrees.
+        The positions, degrees.
 
     Returns
     -------
     ndarray, shape (n, 2)
-        East and north, arcsec: components of the vector in the plane that touches the sphere at the place; NaN for none.
+        East and north, arcsec: components of the vector in the plane that touches the sphere at the position; NaN for none.
     """
     if vectors.shape[1] != 3 or which.shape[0] != vectors.shape[0] or ra.shape[0] != dec.shape[0]:
         raise ValueError("vectors need three columns, which must be as many as they are, and ra as many as dec")
     if np.max(which, initial=-1) >= ra.shape[0]:
-        raise ValueError(f"which must be below the number of places, {ra.shape[0]}")
+        raise ValueError(f"which must be below the number of positions, {ra.shape[0]}")
     out, axes = np.full((vectors.shape[0], 2), np.nan), np.empty((ra.shape[0], 4))
     cdef double[:, ::1] o = out, a = axes
     cdef double second = DEGREE/3600
@@ -105,7 +105,7 @@ def offsets(const double[:, ::1] vectors, const Py_ssize_t[::1] which, const dou
 
 
 def moved(const double[::1] ra, const double[::1] dec, const double[:, ::1] offset):
-    """Places at offsets from others: the reverse of `offsets`.
+    """Positions at offsets from others: the reverse of `offsets`.
 
     Parameters
     ----------
@@ -133,11 +133,11 @@ def moved(const double[::1] ra, const double[::1] dec, const double[:, ::1] offs
             v[i, 0] = c*cd*ca-n*sd*ca-e*sa
             v[i, 1] = c*cd*sa-n*sd*sa+e*ca
             v[i, 2] = c*sd+n*cd
-    return places(vectors)
+    return ra_dec(vectors)
 
 
 cdef class Points:
-    """Places on the sphere, sorted by zones of declination and by right ascension.
+    """Positions on the sphere, sorted by zones of declination and by right ascension.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ cdef class Points:
     Attributes
     ----------
     order : ndarray, shape (n,)
-        Numbers of the given points in the order in which they are kept. Equal places are in the order in which they were given.
+        Numbers of the given points in the order in which they are kept. Equal positions stay in the given order.
     """
     def __init__(self, ra, dec, double reach):
         ra, dec = np.ascontiguousarray(ra, dtype=np.float64), np.ascontiguousarray(dec, dtype=np.float64)
@@ -189,13 +189,13 @@ cdef class Points:
         return np.asarray(self.xyz)
 
     @property
-    def sorted_places(self):
+    def sorted_positions(self):
         """Right ascension and declination in that order, degrees."""
         return np.asarray(self.ra), np.asarray(self.dec)
 
-    cdef Py_ssize_t around(self, const double *place, double ra, double dec, double chord2, int *found,
+    cdef Py_ssize_t around(self, const double *position, double ra, double dec, double chord2, int *found,
                            double *d2) noexcept nogil:
-        """Points within the root of `chord2` of a place, and within reach; writes their numbers and squared chords.
+        """Points within the root of `chord2` of a position, and within reach; writes their numbers and squared chords.
 
         Returns how many there are.
         """
@@ -218,7 +218,7 @@ cdef class Points:
             for part in range(parts):
                 j = self.lower(k, low[part])
                 while j < self.start[k+1] and self.ra[j] <= high[part]:
-                    d = squared(&self.xyz[j, 0], place)
+                    d = squared(&self.xyz[j, 0], position)
                     if d <= limit2:
                         found[n] = <int>j
                         d2[n] = d

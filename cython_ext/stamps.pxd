@@ -12,7 +12,7 @@ cdef enum:
 
 
 cdef struct Part:
-    # columns and rows of a stamp that lie on an image, counted from the stamp's lower left pixel; no rows where it misses the image
+    # columns and rows of a stamp that lie on an image, counted from its lower left pixel; no rows where it misses the image
     Py_ssize_t left, low
     int wide, high
 
@@ -29,7 +29,7 @@ cdef inline Part part_on_image(Py_ssize_t x0, Py_ssize_t y0, Py_ssize_t size, Py
 
 
 cdef inline int check_layout(const Py_ssize_t[:, ::1] layout, Py_ssize_t length) except -1:
-    """Raise ValueError unless the three stamps of each source lie in a buffer of `length` values, rows a multiple of eight apart."""
+    """Raise ValueError unless each source's three stamps lie in a buffer of `length` values, rows a multiple of eight apart."""
     cdef Py_ssize_t k, offset, size, stride
     if layout.shape[1] != 5:
         raise ValueError(f"layout has {layout.shape[1]} columns: it needs offset, size, stride, x0 and y0")
@@ -39,9 +39,9 @@ cdef inline int check_layout(const Py_ssize_t[:, ::1] layout, Py_ssize_t length)
             raise ValueError(f"source {k} has a stamp of {size} pixels with rows {stride} apart: the size must be at least 1, "
                              f"the stride at least the size, a multiple of eight and at most {LARGEST}")
         if not 0 <= offset <= length-3*size*stride:
-            raise ValueError(f"the stamps of source {k} leave the buffer: three of {size} rows, {stride} apart, from {offset} on, "
+            raise ValueError(f"the stamps of source {k} leave the buffer: three of {size} rows, {stride} apart, from {offset}, "
                              f"in a buffer of {length}")
         if not (-FARTHEST <= layout[k, 3] <= FARTHEST and -FARTHEST <= layout[k, 4] <= FARTHEST):
-            raise ValueError(f"the stamp of source {k} begins at ({layout[k, 3]}, {layout[k, 4]}): at most {FARTHEST} pixels from "
-                             "the image's corner are allowed")
+            raise ValueError(f"the stamp of source {k} begins at ({layout[k, 3]}, {layout[k, 4]}): at most {FARTHEST} pixels "
+                             "from the image's corner are allowed")
     return 0

@@ -114,7 +114,7 @@ def sky_calls(rng):
     n, link = 300, 1/3600
     ra, dec = rng.uniform(10, 10+9*link, n), rng.uniform(-9*link, 9*link, n)
     points, half = sphere.Points(ra, dec, link), np.full(n, 0.5*sphere.chord2(link))
-    at, ones = dict(zip(("ra", "dec"), points.sorted_places)), np.ones(n)
+    at, ones = dict(zip(("ra", "dec"), points.sorted_positions)), np.ones(n)
     dense, source = match.density(points, half, ones, 1.), rng.integers(0, 7, n).astype(np.intc)
     near_, d2 = match.nearest_centres(points, points.vectors, *at.values(), half)
     members = dict(zip(("start", "member"), average.members_of(rng.integers(-1, 50, n), 50)))
@@ -123,7 +123,7 @@ def sky_calls(rng):
     visit, offset, band = rng.integers(0, 4, n).astype(np.intc), rng.normal(size=(n, 2)), rng.integers(0, 2, n).astype(np.intc)
     use, flux = average.roles(*members.values(), visit, source, usable, sigma, apart, 1), rng.uniform(1, 2, (n, 3))
     return [
-        Call(sphere.unit_vectors, at), Call(sphere.places, dict(vectors=points.vectors)),
+        Call(sphere.unit_vectors, at), Call(sphere.ra_dec, dict(vectors=points.vectors)),
         Call(sphere.offsets, dict(vectors=points.vectors, which=rng.integers(-1, n, n), **at)),
         Call(sphere.moved, dict(**at, offset=offset)), Call(sphere.chord2, dict(angle=1.)),
         Call(match.density, dict(points=points, half=half, weight=ones, part=1.)),

@@ -24,8 +24,6 @@ LOOPS = {
     "weigh": "(w, r, b, p, c, d, m, n, t, e, f, s) const float *w, const float *r, ptrdiff_t b, const float *p, ptrdiff_t c, "
              "ptrdiff_t d, int m, int n, float *t, ptrdiff_t e, ptrdiff_t f, double *s",
     "block_row": "(b, o, c, x, y, k) const float *b, const int *o, ptrdiff_t c, const double *x, double *y, ptrdiff_t k",
-    "shape_sums": "(p, r, w, v, m, n, s) const float *p, ptrdiff_t r, const float *w, const float *v, int m, int n, double *s",
-    "place_sums": "(t, r, w, p, m, n, s) const float *t, ptrdiff_t r, const float *w, const float *p, int m, int n, double *s",
     "measure_sums": "(p, g, x, y, r, m, w, n, f, s) const float *p, const float *g, const float *x, const float *y, "
                     "const float *r, const float *m, const float *w, int n, double f, struct cs_measured *s",
     "add": "(a, r, f, m, n, o, q) const float *a, ptrdiff_t r, float f, int m, int n, float *o, ptrdiff_t q"}
@@ -151,15 +149,6 @@ def test_block_row(libraries):
     x[:, :3] = floats(8, 3, seed=1)
     out = np.zeros((8, 4))
     same(results(libraries, "block_row", [blocks, others, 6, x, out, 4], out), np.s_[:, :3])
-
-
-def test_shapes_and_places(libraries):
-    high, wide, row = 11, 16, 30
-    psf, weight, planes = floats(high+4, row), np.abs(floats(high, wide, seed=1)), floats(4, high, wide, seed=2)
-    inner = psf[2:, 2:]
-    shape, place = np.zeros(27), np.zeros(5)
-    same(results(libraries, "shape_sums", [inner, row, weight, planes, high, wide, shape], shape))
-    same(results(libraries, "place_sums", [inner, row, weight, planes, high, wide, place], place))
 
 
 @pytest.mark.parametrize("n", [1, 9, 361])

@@ -70,16 +70,16 @@ def test_unit_vectors_and_places_are_those_of_astropy():
     assert np.allclose(vectors, reference_sky.unit_vectors(ra, dec), rtol=0, atol=1e-15)
     assert sphere.chord2(0.3) == pytest.approx(reference_sky.chord2(0.3), rel=1e-14)
     length = np.random.default_rng(4).uniform(1e-3, 1e3, (len(ra), 1))
-    back = sphere.places(vectors*length)
+    back = sphere.ra_dec(vectors*length)
     there = SkyCoord(*(vectors*length).T, representation_type="cartesian").spherical
     # a rounding of 360 degrees; the vectors, not the places, know where ra 0 and the poles are
-    assert np.allclose(back[1], there.lat.deg, rtol=0, atol=1e-13) and same(back, reference_sky.places(vectors*length))
+    assert np.allclose(back[1], there.lat.deg, rtol=0, atol=1e-13) and same(back, reference_sky.ra_dec(vectors*length))
     assert np.allclose(sphere.unit_vectors(*back), vectors, rtol=0, atol=2e-15)
     assert (back[0] >= 0).all() and (back[0] < 360).all()
 
 
 def test_places_of_vectors_that_name_no_place_or_just_miss_ra_0():
-    ra, dec = sphere.places(np.array([[0., 0, 0], [0, 0, 5], [0, 0, -5], [1, -1e-300, 0], [1, -0., 0], [-1, -0., 0]]))
+    ra, dec = sphere.ra_dec(np.array([[0., 0, 0], [0, 0, 5], [0, 0, -5], [1, -1e-300, 0], [1, -0., 0], [-1, -0., 0]]))
     assert ra.tolist() == [0, 0, 0, 0, 0, 180] and dec.tolist() == [0, 90, -90, 0, 0, 0]
 
 
@@ -116,7 +116,7 @@ def test_searches_are_complete(ra, dec, reach):
     near = reference_sky.squares(points.vectors, points.vectors) <= sphere.chord2(reach)
     assert near.sum() > 10*n
     assert np.array_equal(np.round(found), near@weight)
-    assert (reference_sky.unit_vectors(*points.sorted_places)-points.vectors).max() < 1e-15
+    assert (reference_sky.unit_vectors(*points.sorted_positions)-points.vectors).max() < 1e-15
     # what is searched from need not be among the points
     others = reference_sky.moved(np.full(40, ra), np.full(40, dec), np.random.default_rng(8).uniform(-3, 3, (40, 2))*reach*3600)
     args = points, sphere.unit_vectors(*others), *others, np.full(40, 0.5*sphere.chord2(reach))
@@ -179,7 +179,7 @@ def test_nearest_centres_and_who_goes_to_which(field, rounds):
     rng = np.random.default_rng(12)
     points, some = sphere.Points(ra, dec, LINK), rng.permutation(len(ra))[:len(ra)//3+1]
     centres = sphere.Points(ra[some], dec[some], LINK)
-    args = centres, points.vectors, *points.sorted_places, halves(len(points))
+    args = centres, points.vectors, *points.sorted_positions, halves(len(points))
     near, d2 = match.nearest_centres(*args)
     assert same((near, d2), reference_sky.nearest_centres(*args))
     for sources in (1, 3, 1000):
@@ -247,7 +247,7 @@ def test_association_kernels_check_their_arguments():
     with pytest.raises(ValueError, match="contiguous"):
         sphere.unit_vectors(np.zeros(4)[::2], two)
     vectors, which = np.zeros((2, 3)), np.zeros(2, np.intp)
-    for kernel, *arguments in ((sphere.unit_vectors, two, three), (sphere.places, np.zeros((2, 2))),
+    for kernel, *arguments in ((sphere.unit_vectors, two, three), (sphere.ra_dec, np.zeros((2, 2))),
                                (sphere.offsets, vectors, which, two, three), (sphere.offsets, vectors, which[:1], two, two),
                                (sphere.moved, two, two, np.zeros((3, 2)))):
         with pytest.raises(ValueError, match="as many|columns"):
@@ -294,8 +294,8 @@ def kernels(points, half, weight, source):
     owner = np.full(len(points), -1, np.intp)
     match.cover(points, half, dense, owner, 3)
     seeds = np.flatnonzero(owner == np.arange(len(points)))
-    ra, dec = (v[seeds].copy() for v in points.sorted_places)
-    near, d2 = match.nearest_centres(sphere.Points(ra, dec, LINK), points.vectors, *points.sorted_places, half)
+    ra, dec = (v[seeds].copy() for v in points.sorted_positions)
+    near, d2 = match.nearest_centres(sphere.Points(ra, dec, LINK), points.vectors, *points.sorted_positions, half)
     own, extra = match.settle(near, d2, order.astype(np.intp), source, len(seeds), 3)
     out = np.full((len(points), 5), -1.)
     out[order, 0], out[order, 1], out[order, 4] = dense, np.where(owner >= 0, order[owner], owner), extra

@@ -135,9 +135,9 @@ def associate(positions, config):
     kernel.cover(points, half, dense, owner, SEED_ROUNDS)
     precision = np.where(weight > 0, 1, NEGLIGIBLE)/variance
     number, owner = _numbered(owner)
-    ra, dec = sphere.places(_centres(points, owner, precision, number))
+    ra, dec = sphere.ra_dec(_centres(points, owner, precision, number))
     source = positions.source[order].astype(np.intc)
-    near, d2 = kernel.nearest_centres(sphere.Points(ra, dec, points.reach), points.vectors, *points.sorted_places, half)
+    near, d2 = kernel.nearest_centres(sphere.Points(ra, dec, points.reach), points.vectors, *points.sorted_positions, half)
     owner, extra = kernel.settle(near, d2, order.astype(np.intp), source, number, SETTLING_ROUNDS)
     if config.stray_sigmas > 0 and number:
         centres = sphere.Points(ra, dec, STRAY_RADII*config.radius*ARCSEC)
@@ -193,7 +193,7 @@ def _with_leftovers(points, half, dense, owner, number):
 def _results(points, owner, precision):
     """Centres and separations, in the order in which the detections were given."""
     number, owner = _numbered(owner)
-    ra, dec = sphere.places(_centres(points, owner, precision, number))
+    ra, dec = sphere.ra_dec(_centres(points, owner, precision, number))
     offset = sphere.offsets(points.vectors, owner, ra, dec)
     back = np.empty(len(owner), dtype=np.intp)
     back[points.order] = np.arange(len(owner))
