@@ -129,6 +129,8 @@ def saved(name):
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
 
 
+SENSITIVITY = "found_5_7", "found_7_10", "spurious", "pull", "bias", "scatter"
+"""Figures whose changes are shown beside each tuned constant."""
 SHORT = ("field", "program", "CPU s", "CPU ratio", "MB", "found % at S/N 3-5/5-7/7-10/10-20/20-50/50+", "spurious %")
 
 
@@ -156,6 +158,20 @@ def machine():
     """When and where the tables were measured."""
     path = ROOT/"benchmarks"/"peers"/"machine.txt"
     return f"Measured {path.read_text(encoding='utf-8').strip()}." if path.exists() else "*Not measured yet.*"
+
+
+def calibrated():
+    """The tuned constants with what they were derived from, as benchmarks/calibrate/constants.py saved them."""
+    groups = tomllib.loads((ROOT/"data"/"calibration.toml").read_text(encoding="utf-8"))
+    about = groups.pop("derivation")
+    figures = [about["figures"].index(name) for name in SENSITIVITY]
+    constants = {f"{group}.{name}": one for group, names in groups.items() for name, one in names.items()}
+    rows = [[f"`{name}`", shown(one["value"]), one["unit"], one["objective"], shown(one["derived"]), shown(one["tolerance"]),
+             one["result"], *("/".join(f"{one[key][k]:+.1f}" for k in figures) for key in ("down", "up"))]
+            for name, one in constants.items()]
+    smaller = "a fifth smaller: found at S/N 5-7/found at 7-10/spurious/pull/bias/scatter"
+    return f"Derived {about['date']} by `{about['script']}`.\n\n"+table(
+        ["constant", "value", "unit", "objective", "derived", "tolerance", "result", smaller, "a fifth larger: the same"], rows)
 
 
 def own_fields():
@@ -289,6 +305,7 @@ PARTS = {
     "manifest": lambda: table(["column", "unit", "what it tells"],
                               [[f"`{n}`", unit, manifest.DESCRIPTIONS[n]] for n, unit in manifest.COLUMNS.items()]),
     "presets": presets,
+    "calibration": calibrated,
     "own_fields": own_fields,
     "machine": machine,
     "peers_short": lambda: peers(("sparse", "medium", "crowded"), short=True),

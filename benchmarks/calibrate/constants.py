@@ -6,10 +6,10 @@
 NAME is one as in the file, such as confusion.kept_share, or a group; all when none is given, which takes a quarter of an hour.
 
 Each constant is tried at 0.6, 0.8, 1.2 and 1.5 times its value, all others as they are, on the training fields of `trials.py`.
-A parabola over the logarithm of the factor is fitted to the change of its objective, the mean over fields, from that at its value;
-the derived value is where it is least, between 0.6 and 1.5. The tolerance is how far from it the objective is worse by less
-than the noise, which is the standard error of that mean; within a tenth, values always agree. The held-out fields are fitted with
-the derived value where it differs from the one in use by more than its tolerance.
+A parabola in the logarithm of the factor is fitted to its objective, the mean over fields; the derived value is where that is
+least, between 0.6 and 1.5. The tolerance is how far from there towards the value in use the objective is worse by less than the
+noise: the standard error of the mean change, or what the parabola leaves. Within a tenth values always agree. Where they do not,
+the held-out fields are fitted with the derived value, too.
 """
 import argparse
 import json
@@ -21,12 +21,14 @@ from datetime import date
 import numpy as np
 
 from benchmarks.calibrate.trials import FALSE_WEIGHT, FIGURES, HELD_OUT, TRAINING, mean, measured
-from benchmarks.calibrate.tuned import FACTORS, TUNED
+from benchmarks.calibrate.tuned import TUNED
 from benchmarks.shared import ROOT, table
 
 FILE = ROOT/"data"/"calibration.toml"
 SCRIPT = "benchmarks/calibrate/constants.py"
 SHOWN = tuple(f for f in FIGURES if f != "cpu")
+STEPS = 201
+"""Points at which the parabola is evaluated."""
 LEAST_TOLERANCE = 0.1
 """Smallest tolerance, as a part of the value."""
 FIFTHS = dict(down=0.8, up=1.2)
@@ -44,8 +46,8 @@ class Derived:
         The derived value over the one in use.
     width : float
         Tolerance of that factor.
-    noise : float
-        Standard error of a change of the objective.
+    noise, largest : float
+        Noise of a change of the objective, and the largest change.
     changes : dict of float to Figures
         {factor: change of all figures}.
     idle : bool
@@ -54,6 +56,7 @@ class Derived:
     factor: float
     width: float
     noise: float
+    largest: float
     changes: dict
     idle: bool
 
@@ -63,13 +66,37 @@ class Derived:
         return self.idle or abs(self.factor-1) <= self.width
 
 
-def parabola(factors, changes):
-    """Where a parabola through (1, 0) that fits changes is least, and its curvature, in the logarithm of the factor."""
+def least(factors, changes, error):
+    """Where an objective is least, by a parabola in the logarithm of the factor.
+
+    Parameters
+    ----------
+    factors, changes : ndarray, shape (n,)
+        Factors, 1 among them, and the change of the objective at each.
+    error : float
+        Standard error of a change.
+
+    Returns
+    -------
+    factor, width : float
+        Where the parabola is least within the range of factors, and how far from there it is higher by less than the noise:
+        towards 1, and on the wider side where it is 1 itself.
+    noise : float
+        The larger of the error and of what the parabola leaves.
+    """
     u = np.log(factors)
-    slope, curvature = np.linalg.lstsq(np.column_stack([u, u**2]), np.asarray(changes), rcond=None)[0]
-    low, high = np.log([min(FACTORS), max(FACTORS)])
-    best = np.clip(-slope/(2*curvature), low, high) if curvature > 0 else min((low, high), key=lambda v: slope*v+curvature*v**2)
-    return float(best), float(curvature)
+    coefficients = np.polyfit(u, changes, 2)
+    left = np.asarray(changes)-np.polyval(coefficients, u)
+    noise = max(error, float(np.sqrt((left**2).sum()/(len(u)-len(coefficients)))))
+    grid = np.linspace(u.min(), u.max(), STEPS)
+    height = np.polyval(coefficients, grid)
+    best = int(np.argmin(height))
+    worse = np.flatnonzero(height > height[best]+noise)
+    low, high = (int(v) for v in (worse[worse < best].max(initial=-1)+1, worse[worse > best].min(initial=len(grid))-1))
+    ends = np.exp(grid[[low, best, high]])
+    below, above = ends[1]-ends[0], ends[2]-ends[1]
+    width = max(below, above) if best == np.abs(grid).argmin() else below if grid[best] > 0 else above
+    return float(ends[1]), float(width), noise
 
 
 def derived(objective, reference, trials):
@@ -89,23 +116,19 @@ def derived(objective, reference, trials):
     Derived
     """
     each = np.array([[getattr(now, objective)-getattr(before, objective) for now, before in zip(trials[f], reference)]
-                     for f in FACTORS])
-    best, curvature = parabola(FACTORS, each.mean(axis=1))
-    noise = float(np.median(each.std(axis=1, ddof=1)))/np.sqrt(each.shape[1])
-    widest = np.log(max(FACTORS)/min(FACTORS))
-    width = min(np.sqrt(noise/curvature), widest) if curvature > 0 else 0.
-    if curvature <= 0 and np.abs(each.mean(axis=1)).max() <= 2*noise:
-        width = widest
+                     for f in trials])
+    error = float(np.median(each.std(axis=1, ddof=1)))/np.sqrt(each.shape[1])
+    factor, width, noise = least([1., *trials], [0., *each.mean(axis=1)], error)
     before = mean(reference)
-    changes = {f: {name: getattr(mean(trials[f]), name)-getattr(before, name) for name in SHOWN} for f in FACTORS}
-    idle = not any(getattr(now, n) != getattr(old, n) for f in FACTORS for now, old in zip(trials[f], reference) for n in SHOWN)
-    return Derived(factor=float(np.exp(best)), width=max(LEAST_TOLERANCE, float(np.expm1(width))), noise=noise, changes=changes,
-                   idle=idle)
+    changes = {f: {name: getattr(mean(trials[f]), name)-getattr(before, name) for name in SHOWN} for f in trials}
+    idle = not any(getattr(now, n) != getattr(old, n) for f in trials for now, old in zip(trials[f], reference) for n in SHOWN)
+    return Derived(factor=factor, width=max(LEAST_TOLERANCE, width), noise=noise, largest=float(np.abs(each.mean(axis=1)).max()),
+                   changes=changes, idle=idle)
 
 
 def trial_of(constant):
     """{factor: figures of each training field}."""
-    return {f: measured(TRAINING, constant.owner, constant.attribute, constant.scaled(f)) for f in FACTORS}
+    return {f: measured(TRAINING, constant.owner, constant.attribute, constant.scaled(f)) for f in constant.factors}
 
 
 def result_of(constant, found, held_out):
@@ -120,10 +143,8 @@ def result_of(constant, found, held_out):
     """
     if found.idle:
         return "no effect on these fields"
-    largest = max(abs(change[constant.objective] if constant.objective in SHOWN else 0) for change in found.changes.values())
     if found.agrees:
-        flat = found.width >= max(FACTORS)-1 or largest <= found.noise
-        return "agrees, objective flat" if flat else "agrees"
+        return "agrees, objective flat" if found.largest <= 2*found.noise else "agrees"
     tried = measured(HELD_OUT, constant.owner, constant.attribute, constant.scaled(found.factor))
     change = np.array([getattr(now, constant.objective)-getattr(old, constant.objective) for now, old in zip(tried, held_out)])
     error = change.std(ddof=1)/np.sqrt(len(change))
@@ -165,9 +186,9 @@ def toml(entries):
     lines = ["# The tuned constants of the fit, derived by benchmarks/calibrate/constants.py; the program takes each `value`.",
              "# Beside it: the value where the objective is least on the training fields, how far from that the objective is",
              "# worse by less than its noise, and the change of all figures where the constant is a fifth smaller (down) and",
-             "# larger (up). A range of values was scaled as a whole. Objectives: detection is stars missing and, three times each,",
-             "# false rows, % of the stars; errors is the deviation of pulls from 1, %; fluxes is the scatter in units of the",
-             "# bounds and the bias, %.",
+             "# larger (up). A range of values was scaled as a whole. Objectives: detection is stars missing and, three times",
+             "# each, false rows, % of the stars; errors is the deviation of pulls from 1, %; fluxes is the scatter in units of",
+             "# the bounds and the bias, %.",
              "", "[derivation]", f'script = "{SCRIPT}"', f"date = {date.today().isoformat()}",
              f"training = {shown([f'{kind}-{seed}' for kind, seed in TRAINING])}",
              f"held_out = {shown([f'{kind}-{seed}' for kind, seed in HELD_OUT])}", f"false_weight = {FALSE_WEIGHT}",

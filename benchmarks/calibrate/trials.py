@@ -3,6 +3,7 @@
 The fields are of other kinds and seeds than those of the README's table: `TRAINING` is what constants are derived from,
 `HELD_OUT` what they are checked on.
 """
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
@@ -120,13 +121,16 @@ def changed(owner, name, value):
     elif owner in {f.name for f in fields(FitConfig)}:
         yield replace(config, **{owner: replace(getattr(config, owner), **{name: value})})
     else:
-        module = import_module("crowdsource."+owner)
-        before = getattr(module, name)
-        setattr(module, name, value)
+        before = getattr(import_module("crowdsource."+owner), name)
+        # other modules may have imported it by name
+        holders = [m for n, m in sys.modules.items() if n.startswith("crowdsource.") and vars(m).get(name) is before]
+        for module in holders:
+            setattr(module, name, value)
         try:
             yield config
         finally:
-            setattr(module, name, before)
+            for module in holders:
+                setattr(module, name, before)
 
 
 def measured(which, owner="", name="", value=None):

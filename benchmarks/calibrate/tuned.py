@@ -22,11 +22,14 @@ class Tuned:
     unit : str
     objective : str
         Attribute of `trials.Figures` that is least at the best value: detection, errors or fluxes.
+    factors : tuple of float
+        Parts of its value at which it is tried; they hold 0.8 and 1.2.
     """
     owner: str
     attribute: str
     unit: str
     objective: str
+    factors: tuple = FACTORS
 
     @property
     def name(self):
@@ -82,8 +85,8 @@ TUNED = (
     Tuned("engine.merge", "BOX_SIDE", FWHM, "detection"),
     Tuned("engine.merge", "MAX_NEIGHBOURS", NUMBER, "detection"),
     Tuned("engine.merge", "LARGEST_STEP", PIXELS, "detection"),
-    Tuned("detect", "threshold", SIGMA, "detection"),
-    Tuned("detect", "candidate", SIGMA, "detection"),
+    Tuned("detect", "threshold", SIGMA, "detection", (0.8, 0.9, 1.2, 1.5)),  # not below candidate
+    Tuned("detect", "candidate", SIGMA, "detection", (0.6, 0.8, 1.2, 1.4)),  # not above threshold
     Tuned("detect", "blend_ratio", RATIO, "detection"),
     Tuned("detect", "blend_ratio_first", RATIO, "detection"),
     Tuned("detect", "min_separation", PIXELS, "detection"),

@@ -7,7 +7,7 @@ Moffat beta: crowded-7, crowded-7-2.5, crowded-7-2.5-4. FOLDER gets NAME_im.fits
 fit, and NAME_truth.fits, NAME_sky.fits and NAME_var.fits, the truth, which is for `bounds.py` and never for a fit.
 
 Positions are pixels from 0 at the centre of the first, x along FITS axis 1; fluxes are integrals over the infinite plane, counts.
-The same name gives the same field, whatever the machine: it follows from numpy's random generator and the seed.
+The same name gives the same field: it follows from numpy's random generator and the seed.
 """
 import argparse
 import time
