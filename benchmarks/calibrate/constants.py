@@ -31,6 +31,8 @@ STEPS = 201
 """Points at which the parabola is evaluated."""
 LEAST_TOLERANCE = 0.1
 """Smallest tolerance, as a part of the value."""
+CONFIRMED = 2.
+"""Held-out fields confirm a derived value that improves the objective by more than so many standard errors."""
 FIFTHS = dict(down=0.8, up=1.2)
 DIGITS = 4
 HEAD = ["constant", "value", "unit", "objective", "derived", "tolerance", "result"]
@@ -148,7 +150,7 @@ def result_of(constant, found, held_out):
     tried = measured(HELD_OUT, constant.owner, constant.attribute, constant.scaled(found.factor))
     change = np.array([getattr(now, constant.objective)-getattr(old, constant.objective) for now, old in zip(tried, held_out)])
     error = change.std(ddof=1)/np.sqrt(len(change))
-    word = "confirm" if change.mean() < -error else "do not confirm"
+    word = "confirm" if change.mean() < -CONFIRMED*error else "do not confirm"
     return f"differs; held-out fields {word} it: {change.mean():+.2f} +- {error:.2f}"
 
 

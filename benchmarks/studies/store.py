@@ -154,8 +154,8 @@ def opening(commits=COMMITS):
             columns.update(source=numbers, exposure=names, checksum=["0"*64]*SOURCES_EACH,
                            file=[f"/somewhere/in/a/folder/{n}.cat.fits" for n in names])
             number = state.number % 12288
-            added = Segment(path=f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", order=5, pixel=number, rows=1,
-                            border=0, first=first, last=first+SOURCES_EACH-1, schema="0"*16, sha256="0"*64)
+            added = Segment(path=f"detections/Norder=5/Dir=0/Npix={number}/{state.number+1:012d}.h5", order=5, pixel=number,
+                            rows=1, border=0, first=first, last=first+SOURCES_EACH-1, schema="0"*16, sha256="0"*64)
             Path(store.path, added.path).parent.mkdir(parents=True, exist_ok=True)
             state = commit_log.write_commit(store.path, state, Commit(added=(added,), images=ledger_from_columns(columns)))
         start = time.perf_counter()
