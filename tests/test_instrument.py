@@ -7,10 +7,10 @@ import pytest
 from crowdsource.instruments.generic import ANY, Generic, bits, box, grown, plateau
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
+from crowdsource.core import registry
 from crowdsource.core.errors import InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.registry import Registry
-from crowdsource.core import registry
 from crowdsource.exposure import instrument as contract
 from crowdsource.exposure.instrument import Instrument, Option, WritesImages, claiming, complete, load, registered, require
 from crowdsource.testing import InstrumentContract
@@ -109,7 +109,7 @@ def test_instruments_that_cannot_be_had(registry_of):
     assert isinstance(load("other"), Other)
     with pytest.raises(InstrumentError, match="no instrument 'decam': choose one of broken, missing, other, strange"):
         load("decam")
-    with pytest.raises(InstrumentError, match=r"'missing' \(no_such_module:B\) cannot be loaded: No module .*; update or uninstall"):
+    with pytest.raises(InstrumentError, match=r"'missing' \(no_such_module:B\) cannot be loaded: No module"):
         load("missing")
     with pytest.raises(InstrumentError, match=r"strange \(.*:SimpleNamespace\) is no instrument"):
         load("strange")

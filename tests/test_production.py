@@ -15,8 +15,8 @@ import pytest
 from small_survey import CCDS, catalogs, damage, leftovers, make_manifest, make_survey
 
 from crowdsource.cli.main import main
-from crowdsource.core.errors import ConfigError
 from crowdsource.core import registry
+from crowdsource.core.errors import ConfigError
 from crowdsource.production.executors import Workers, open_workers
 from crowdsource.production.manifest import InputFile, read_manifest, write_manifest
 from crowdsource.production.options import RunOptions
@@ -284,7 +284,7 @@ def test_page_of_status(survey, whole, tmp_path, capsys):
     words = ["status", str(survey/"m.ecsv"), "--out", str(whole)]
     assert main([*words, "--html", str(page), "--verify"]) == 1
     told, text = capsys.readouterr().out, page.read_text()
-    assert "6 of 8 detectors are done" in told and "5 exposures compared with their records, 0 wrong" in told
+    assert "6 of 8 detectors are done" in told and "5 exposures compared with their records, 0 files differ" in told
     assert text.count("<img") == 6 and "field0001" in text and 'lang="en"' in text
     for source in re.findall(r'src="([^"]+)"', text):
         assert (tmp_path/source).resolve().is_file()
@@ -301,7 +301,8 @@ def test_page_of_status(survey, whole, tmp_path, capsys):
 def test_names_and_messages_are_no_html(survey, tmp_path):
     from crowdsource.production.status import RunStatus, TaskPicture, write_page
     evil = "<script>alert(1)</script>"
-    write_page(RunStatus(total=2, failed={evil: Failure(evil, evil)}, running=[evil], pictures=[TaskPicture(evil, evil, tmp_path/f"{evil[:8]}.png")]),
+    write_page(RunStatus(total=2, failed={evil: Failure(evil, evil)}, running=[evil],
+                         pictures=[TaskPicture(evil, evil, tmp_path/f"{evil[:8]}.png")]),
                evil, tmp_path/"page.html")
     assert "<script" not in (tmp_path/"page.html").read_text()
 

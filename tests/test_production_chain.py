@@ -61,7 +61,8 @@ def test_catalogs_that_cannot_be_ingested_are_told(survey, tmp_path):
     create_store(tmp_path/"store", bands=("y",))
     entries = [e for e in read_manifest(survey/"m.ecsv") if e.instrument == "generic"][:1]
     out = tmp_path/"out"
-    report = running.Run(entries, out, RunOptions(), open_workers("threads", 1), follow_up=FollowUp(str(tmp_path/"store"), "one"))()
+    report = running.Run(entries, out, RunOptions(), open_workers("threads", 1),
+                         follow_up=FollowUp(str(tmp_path/"store"), "one"))()
     # rows without a band are rejected by name in the store: it is no failure of the run
     assert report.status == 0
     rejected = open_store(tmp_path/"store").snapshot().images.rejected

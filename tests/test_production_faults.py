@@ -22,16 +22,16 @@ from crowdsource.io import atomic
 from crowdsource.io.locks import is_locked, take_lock
 from crowdsource.production import exposure_jobs
 from crowdsource.production import run as running
-from crowdsource.production.worker_process import ABANDONED, WorkerProcess
 from crowdsource.production.executors import JobLost, Workers, open_workers
 from crowdsource.production.exposure_jobs import VerifiedExposure
 from crowdsource.production.jobs import perform
-from crowdsource.production.outcomes import ChangedError, failure_reason
 from crowdsource.production.manifest import InputFile, read_manifest, write_manifest
 from crowdsource.production.options import RunOptions
+from crowdsource.production.outcomes import ChangedError, failure_reason
 from crowdsource.production.records import LASTING, OutputPaths
 from crowdsource.production.run import Run
 from crowdsource.production.state import Failure, SchedulingPolicy, StopRequest
+from crowdsource.production.worker_process import ABANDONED, WorkerProcess
 
 COMMAND = Path(sys.executable).with_name("crowdsource")
 QUIET = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -101,7 +101,8 @@ def test_killed_process_costs_its_task_only(tmp_path, waits):
 
 
 def test_process_ends_with_the_one_that_started_it(tmp_path, waits):
-    program = ("import sys, json; from crowdsource.production.worker_process import WorkerProcess; c = WorkerProcess(); c.start(); "
+    program = ("import sys, json; from crowdsource.production.worker_process import WorkerProcess; "
+               "c = WorkerProcess(); c.start(); "
                "print(c.process.pid, flush=True); c.run(json.loads(sys.argv[1]))")
     words = [sys.executable, "-c", program, json.dumps(job_of(waits, tmp_path))]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=QUIET) as parent:

@@ -12,8 +12,8 @@ from small_fields import NOISE, star_image
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.core.image import Image
-from crowdsource.exposure.instrument import DetectorTask, Exposure, Instrument
 from crowdsource.exposure.fit_inputs import configuration
+from crowdsource.exposure.instrument import DetectorTask, Exposure, Instrument
 from crowdsource.exposure.run import describe_run, run, status
 from crowdsource.exposure.settings import OutputFiles, RunSettings
 from crowdsource.io.tables import read_table

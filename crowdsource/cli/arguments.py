@@ -9,16 +9,16 @@ from ..core.errors import ConfigError
 def add_verbosity(group):
     """Add ``--verbose`` and ``--quiet`` to a parser or a group of arguments."""
     choice = group.add_mutually_exclusive_group()
-    choice.add_argument("--verbose", action="store_true", help="log more")
-    choice.add_argument("--quiet", action="store_true", help="only errors")
+    choice.add_argument("--verbose", action="store_true", help="log more details")
+    choice.add_argument("--quiet", action="store_true", help="log only errors")
 
 
 def add_manifest(parser):
     """Add the arguments that name a manifest and the folder of its run."""
-    parser.add_argument("manifest", metavar="MANIFEST", help="from crowdsource plan")
-    parser.add_argument("--out", metavar="DIR", help="folder of the results; the manifest without its ending when not given")
+    parser.add_argument("manifest", metavar="MANIFEST", help="table written by crowdsource plan")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results; default the name of the manifest without its ending")
     parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
-                        help="folders in which the manifest's files may lie, beside its own")
+                        help="folders in which the manifest's files may lie, in addition to its own")
 
 
 def run_folder(args):

@@ -18,11 +18,11 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import CrowdsourceError, OutputError
 from ..io.atomic import atomic_path
+from ..io.file_names import distinct_name
 from ..io.fits import read_header
 from ..io.fits_tables import FITS_ENDINGS
-from ..io.file_names import distinct_name
-from ..io.tables import write_catalog
 from ..io.gzip_times import clear_gzip_times
+from ..io.tables import write_catalog
 from .results import gathered_header, hdu_prefix, plain_record
 
 log = logging.getLogger(__name__)

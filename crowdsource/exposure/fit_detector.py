@@ -32,7 +32,8 @@ def fit_detector(context, task, progress=None):
     clock.stop("reading")
     result = fit(image, inputs.psf, inputs.config, sources=inputs.forced, bright=inputs.bright, sky=inputs.sky,
                  threads=settings.threads, progress=progress, observer=_observer(settings, task))
-    _add_columns(result.catalog, {**context.instrument.extra_columns(image, result), **identifiers(inputs.forced, result.catalog)})
+    given = identifiers(inputs.forced, result.catalog)
+    _add_columns(result.catalog, {**context.instrument.extra_columns(image, result), **given})
     clock.stop("fit, all stages and the rest")
     if settings.outputs.plot is not None:
         plot_fit(image, result, path_of_detector(settings.outputs.plot, task.detector))

@@ -22,8 +22,8 @@ from .tasks import RunContext, TaskOutcome
 
 log = logging.getLogger(__name__)
 FITTING = "crowdsource.exposure.fit_detector"
-"""The module that fits a detector. It is imported by name when the first fit is due: it brings the whole engine, which dry runs, and
-processes that only hand out work, do without."""
+"""The module that fits a detector. It is imported by name when the first fit is due: dry runs, and processes that only hand out
+work, do not need the engine that it imports."""
 
 
 def run(instrument, exposure, settings, executor=None, progress=None):
@@ -106,8 +106,9 @@ def run_context(instrument, exposure, settings, provenance=None):
                                 exposure=exposure.identity, sums=tuple(checksums(read)))
     choosing = {o.name for o in instrument.options if o.chooses}
     options = {n: v for n, v in exposure.options if n not in choosing}
-    relevant = [instrument.name, exposure.identity, options, settings.config, settings.catalogs.files, settings.earlier.model_file,
-                settings.earlier.catalog, settings.outputs.model_image, [digest for _, digest in provenance.sums]]
+    earlier = settings.earlier
+    relevant = [instrument.name, exposure.identity, options, settings.config, settings.catalogs.files, earlier.model_file,
+                earlier.catalog, settings.outputs.model_image, [digest for _, digest in provenance.sums]]
     fingerprint = hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:32]
     finished = FinishedDetectors(settings.outputs.catalog, fingerprint, settings.outputs.image_files)
     return RunContext(instrument=instrument, exposure=exposure, settings=settings, provenance=provenance, finished=finished)
@@ -190,5 +191,6 @@ def _described(inputs, settings):
         lines.append(f"forced at {len(inputs.forced)} positions of {settings.catalogs.forced}")
     if inputs.bright is not None:
         lines.append(f"{len(inputs.bright)} bright stars of {settings.catalogs.bright}")
-    lines += [f"{what} of {path}" for what, path in (("sky", settings.earlier.model_file), ("PSF", settings.earlier.catalog)) if path]
+    earlier = ("sky", settings.earlier.model_file), ("PSF", settings.earlier.catalog)
+    lines += [f"{what} of {path}" for what, path in earlier if path]
     return lines+config_lines(inputs.config)

@@ -12,8 +12,8 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
-from .decompress import decompressed
 from .atomic import atomic_path
+from .decompress import decompressed
 from .hdus import UNREADABLE, one_line, opened, parsed
 from .image_name import ImageName
 
@@ -188,7 +188,8 @@ def image_names(path):
 
 
 def hdu_label(name):
-    """EXTNAME of the HDU that an `ImageName` asks for, its number where it has none; no pixels are read. Errors as `read_image`."""
+    """EXTNAME of the HDU that an `ImageName` asks for, its number where it has none; no pixels are read. Errors as
+    `read_image`."""
     with opened(name.path) as hdus:
         return _label(hdus, _find(hdus, name))
 

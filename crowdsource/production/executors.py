@@ -30,7 +30,7 @@ def makes_executors(part):
 EXECUTORS = Registry("crowdsource.executors", "executor", {
     "processes": f"{__name__}:ThreadPoolExecutor", "threads": f"{__name__}:InThreads", "dask": f"{__name__}:dask_executor",
 }, keeps=makes_executors)
-"""Executors by name. Each thread of that of ``processes`` supervises a process, as do the workers of all others but ``threads``."""
+"""Executors by name. With all but ``threads`` each worker supervises a process that does its jobs."""
 
 
 class JobLost(Exception):

@@ -1,4 +1,4 @@
-"""What follows the fits of a run: finished catalogs are ingested into a store as they appear, and a release is made at the end."""
+"""What follows the fits of a run: catalogs are ingested into a store as they are finished, and a release is made at the end."""
 from importlib import import_module
 from pathlib import Path
 
@@ -69,7 +69,8 @@ class StoreFollowUp:
         """
         if self.waiting and (len(self.waiting) >= TOGETHER or not fits_left):
             some, self.waiting = self.waiting[:TOGETHER], self.waiting[TOGETHER:]
-            catalogs = [dict(catalog=str(paths.catalog), record=str(paths.ingested), key=self._key(digest)) for paths, digest in some]
+            catalogs = [dict(catalog=str(paths.catalog), record=str(paths.ingested), key=self._key(digest))
+                        for paths, digest in some]
             return self._task(INGEST, "catalogs into the store", dict(task="ingest", catalogs=catalogs))
         if not fits_left and self.release_due():
             return self._task(ASSEMBLE, "the release", dict(task="assemble", release=self.release))

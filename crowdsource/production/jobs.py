@@ -12,8 +12,8 @@ from .outcomes import failure, new_outcome, write_outcome
 from .records import ASSEMBLE, DONE, FIT, GATHER, INGEST, OutputPaths, remove_finished
 
 MODULES = {FIT: "exposure_jobs", GATHER: "exposure_jobs", INGEST: "survey_jobs", ASSEMBLE: "survey_jobs"}
-"""Modules with the functions of this name that do a job of each kind. They are imported by name when the first job of the kind is due,
-so that a worker loads only what its jobs need: the memory of all workers counts."""
+"""Modules with the functions that do the jobs, by kind. They are imported by name when the first job of a kind is due, so that a
+worker loads only what its jobs need: the memory of all workers counts."""
 
 
 def load_kind(kind):
@@ -65,6 +65,6 @@ def peak_memory():
     """Peak of this process's memory, MB; None where the system does not say."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return round(int(next(l for l in lines if l.startswith("VmHWM")).split()[1])/1024, 1)
+        return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1])/1024, 1)
     except (OSError, StopIteration):
         return None

@@ -93,5 +93,6 @@ class RunOptions:
 
     def result_settings(self, instrument, reads):
         """The settings on which results depend, with the checksums of the files that are read. Parameters as `job_settings`."""
-        return [dict(self.config), [digest for _, digest in reads], [n for n in ("force", "bright", "galaxies") if getattr(self, n)],
+        catalogs = [n for n in ("force", "bright", "galaxies") if getattr(self, n)]
+        return [dict(self.config), [digest for _, digest in reads], catalogs,
                 self.model, self.info, instrument]

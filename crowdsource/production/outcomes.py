@@ -47,7 +47,8 @@ def failure(problem):
     """The fields of an outcome that describe an exception."""
     text = " ".join(str(problem).split()) if isinstance(problem, CrowdsourceError) else f"{type(problem).__name__}: {problem}"
     trace = "".join(traceback.format_exception(problem))
-    return dict(state=FAILED, reason=failure_reason(problem), error=text[:MOST_TEXT], traceback=trace[-MOST_TRACEBACK:], outputs=[])
+    return dict(state=FAILED, reason=failure_reason(problem), error=text[:MOST_TEXT], traceback=trace[-MOST_TRACEBACK:],
+                outputs=[])
 
 
 def failure_reason(problem):

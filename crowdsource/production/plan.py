@@ -8,10 +8,10 @@ from pathlib import Path
 from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
 from ..exposure.instrument import claiming_all, load
 from ..io.checksums import checksums
-from ..io.fits import read_header
 from ..io.file_names import distinct_name
+from ..io.fits import read_header
 from .estimate import costs, peaks
-from .manifest import ManifestEntry, InputFile, with_distinct_labels
+from .manifest import InputFile, ManifestEntry, with_distinct_labels
 
 log = logging.getLogger(__name__)
 FITS = re.compile(r".+\.(fits|fit|fts)(\.(gz|fz|bz2))?", re.IGNORECASE)

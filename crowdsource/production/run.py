@@ -180,8 +180,10 @@ class Run:
         """Whether the run has come to its end."""
         if stop.level > 1 or (not self.running and (stop.level or self.report.stopped)):
             return True
-        more = self.follow_up is not None and (self.follow_up.waiting or (not self.report.stopped and self.follow_up.release_due()))
-        return not (self.running or self.ready or self.later or more)
+        if self.running or self.ready or self.later:
+            return False
+        after = self.follow_up
+        return after is None or not (after.waiting or (not self.report.stopped and after.release_due()))
 
     def _wake(self):
         """Make postponed tasks ready whose time has come."""

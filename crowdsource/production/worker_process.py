@@ -148,7 +148,7 @@ class _OfThread(threading.local):
 
 _CURRENT = _OfThread()
 _GROUPS = {}
-"""The worker processes of this process, by their groups. Executors call functions in their threads and share nothing else with them."""
+"""The worker processes of this process, by their groups: executors share nothing else with the functions that they call."""
 
 
 def run_supervised(job, limit=None, group=""):

@@ -12,22 +12,22 @@ A command module has
 What the commands do is said here, so that ``crowdsource --help`` needs none of the modules. A module is imported by its name when
 its command is asked for: this is the only place where modules of the project are imported later than at the top of a file for the
 sake of the command's start. A group of commands, such as ``healpix``, is a package of the same kind whose ``run`` runs the chosen
-one. Its ``add_arguments(parser, words)`` also takes the words of the command line that follow the group's name: it adds a parser for
-each command of the group, and imports the one that is asked for.
+one. Its ``add_arguments(parser, words)`` also takes the words of the command line that follow the group's name: it adds a parser
+for each command of the group, and imports the one that is asked for.
 
 ``fit`` is the module of all instruments' commands; its parser's default ``instrument`` is set before ``add_arguments``.
 """
 from importlib import import_module
 
 COMMANDS = {
-    "plan": "look for exposures in folders and write a manifest of what is to be fitted",
-    "run": "fit what a manifest lists, here or on a cluster; goes on where an earlier run ended",
-    "status": "how far a run of a manifest is",
-    "healpix": "bring catalogs together by HEALPix, as objects and releases",
-    "simulate": "make a field of stars whose truth is known",
-    "simulate-survey": "make catalogs of many exposures of stars whose truth is known",
-    "demo": "fit the packaged field and compare with its truth",
-    "flags": "names of the bits in a catalog's flags",
+    "plan": "find the exposures in folders and write a manifest of what is to be fitted",
+    "run": "fit what a manifest lists, on this machine or a cluster; continues where an earlier run ended",
+    "status": "show the progress of a run of a manifest",
+    "healpix": "combine catalogs into objects and releases, by HEALPix",
+    "simulate": "simulate a field of stars with known truth",
+    "simulate-survey": "simulate catalogs of many exposures of stars with known truth",
+    "demo": "fit the packaged field and compare the catalog with the truth",
+    "flags": "show the names of the bits in a value of the column flags",
 }
 """Summaries of the commands, in the order of the help."""
 GROUPS = {"healpix"}

@@ -6,8 +6,8 @@ from ..demo import run_demo
 def add_arguments(parser):
     """Arguments of the command."""
     parser.add_argument("--out", default="demo-output", metavar="FOLDER",
-                        help="for catalog and picture; demo-output when not given")
-    parser.add_argument("--threads", type=count, default=1, metavar="N", help="default 1")
+                        help="folder for catalog and picture; default demo-output")
+    parser.add_argument("--threads", type=count, default=1, metavar="N", help="threads of the fit; default 1")
     add_verbosity(parser)
 
 

@@ -6,7 +6,8 @@ from ...config import from_mapping
 from ...core.errors import ConfigError, CrowdsourceError
 from ...core.memory import keep_memory
 from ...exposure.instrument import complete, flag
-from ...exposure.run import describe_run, run as run_exposure, status
+from ...exposure.run import describe_run, status
+from ...exposure.run import run as run_exposure
 from ...exposure.settings import EarlierRun, OutputFiles, RunSettings, UserCatalogs
 from ...io.atomic import check_folder
 from ...io.toml import read_toml
@@ -24,7 +25,8 @@ def add_arguments(parser):
 
 def _add_instrument_options(parser, instrument):
     for o in (o for o in instrument.options if o.positional):
-        parser.add_argument(f"option_{o.name}", nargs="?", type=converter(o.type), metavar=o.metavar or o.name.upper(), help=o.help)
+        parser.add_argument(f"option_{o.name}", nargs="?", type=converter(o.type), metavar=o.metavar or o.name.upper(),
+                            help=o.help)
     own = parser.add_argument_group("the image")
     for o in (o for o in instrument.options if not o.positional):
         unit = f" ({o.unit})" if o.unit else ""
@@ -35,38 +37,46 @@ def _add_instrument_options(parser, instrument):
 
 
 def _add_fit_options(fit):
-    fit.add_argument("--force", metavar="CATALOG", help="measure at its positions (ra, dec, or x, y from 0), find none")
+    fit.add_argument("--force", metavar="CATALOG",
+                     help="measure fluxes at the positions of this catalog (ra, dec, or x, y from 0); search for no sources")
     fit.add_argument("--bright-stars", metavar="CATALOG",
-                     help="stars to give very large stamps (ra, dec and perhaps pmra, pmdec, epoch, mag; or x, y from 0)")
-    fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
-    fit.add_argument("--sky-from", metavar="FILE", help="model file of an earlier run, whose sky is that of the first pass")
-    fit.add_argument("--keep-sky", action="store_true", help="keep that sky in all passes")
-    fit.add_argument("--psf-from", metavar="FILE", help="catalog of an earlier run, whose PSF is taken and not refitted")
-    fit.add_argument("--threshold", type=float, metavar="SIGMA", help="significance of the faintest peaks")
-    fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="mark structured background, where blends are not split "
-                     "and only sharp peaks are sources: by a detector, or a network's .json or .h5; off when not given")
+                     help="bright stars, which get very large stamps (ra, dec and optionally pmra, pmdec, epoch, mag; or x, y "
+                          "from 0)")
+    fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies; blends are not split inside them (DECam)")
+    fit.add_argument("--sky-from", metavar="FILE", help="model file of an earlier run; its sky is used in the first pass")
+    fit.add_argument("--keep-sky", action="store_true", help="use that sky in all passes")
+    fit.add_argument("--psf-from", metavar="FILE", help="catalog of an earlier run; its PSF is used and not refitted")
+    fit.add_argument("--threshold", type=float, metavar="SIGMA", help="smallest significance of a peak that becomes a source")
+    fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="flag structured background with a detector (detect) or "
+                     "a neural network (its .json or .h5 file); there blends are not split and only sharp peaks become sources; "
+                     "default off")
     fit.add_argument("--nebulosity-mode", metavar="hard|continuous|mean",
-                     help="a network's windows one by one (default), or overlapping, smoothed; mean is how WISE's are used")
-    fit.add_argument("--preset", metavar="NAME", help="default, described or released")
-    fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line goes before it")
+                     help="how a network's windows are combined: one by one (hard, default), overlapping and smoothed "
+                          "(continuous), or as for WISE (mean)")
+    fit.add_argument("--preset", metavar="NAME", help="set of options to start from: default, described or released")
+    fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line takes precedence")
     fit.add_argument("--threads", type=count, default=1, metavar="N",
-                     help="for each detector; default 1; results do not depend on it")
+                     help="threads for each detector; default 1; results do not depend on it")
     fit.add_argument("--workers", type=count, default=1, metavar="N",
-                     help="detectors fitted at a time, each in a process; default 1")
+                     help="detectors fitted at the same time, each in its own process; default 1")
 
 
 def _add_output_options(out):
-    out.add_argument("--out", metavar="FILE", help="catalog: .cat.fits, .ecsv or .parquet; <image>.cat.fits here when not given")
-    out.add_argument("--out-dir", metavar="DIR", help="folder of outputs whose names have none; made when it is not there")
-    out.add_argument("--model-out", metavar="FILE", help="model of the stars, sky and flags, compressed FITS")
+    out.add_argument("--out", metavar="FILE",
+                     help="catalog: .cat.fits, .ecsv or .parquet; default <image>.cat.fits in the current folder")
+    out.add_argument("--out-dir", metavar="DIR",
+                     help="folder of outputs that are named without one; created if it does not exist")
+    out.add_argument("--model-out", metavar="FILE", help="write the model of the stars, the sky and the flags as compressed FITS")
     out.add_argument("--info-out", metavar="FILE",
-                     help="inverse variance of a star's flux at each pixel, flags, and PSF in the middle, compressed FITS")
-    out.add_argument("--no-model-image", action="store_true", help="sky and flags only in the model file")
-    out.add_argument("--plot", metavar="FILE", help="picture of image, model, residual and PSF (PNG)")
-    out.add_argument("--debug-plots", metavar="DIR", help="pictures of the residual and the PSF of each pass")
-    out.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    out.add_argument("--resume", action="store_true", help="go on with a run that was cut off, but for what it finished")
-    out.add_argument("--dry-run", action="store_true", help="check the input, tell what would be done, write nothing")
+                     help="write the inverse variance of a star's flux at each pixel, the flags and the central PSF as "
+                          "compressed FITS")
+    out.add_argument("--no-model-image", action="store_true", help="write only sky and flags into the model file")
+    out.add_argument("--plot", metavar="FILE", help="write a picture of image, model, residual and PSF (PNG)")
+    out.add_argument("--debug-plots", metavar="DIR",
+                     help="write pictures of the residual and the PSF of each pass into this folder")
+    out.add_argument("--overwrite", action="store_true", help="replace existing files")
+    out.add_argument("--resume", action="store_true", help="continue an interrupted run; finished detectors are not fitted again")
+    out.add_argument("--dry-run", action="store_true", help="check the input and show what would be done; write nothing")
     add_verbosity(out)
     out.add_argument("--profile", action="store_true", help="print CPU seconds by stage")
 
@@ -143,8 +153,9 @@ def _summary(done, outputs):
     lines = []
     for o in done:
         h = o.header
-        lines.append(f"{outputs.catalog}{f' {o.task.detector}' if o.task.detector else ''}: {h['NSOURCES']} sources, {h['NPASS']} "
-                     f"passes, FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
+        name = f"{outputs.catalog} {o.task.detector}".rstrip()
+        lines.append(f"{name}: {h['NSOURCES']} sources, {h['NPASS']} passes, "
+                     f"FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
     for path, what in ((outputs.model, "model, sky and flags" if outputs.model_image else "sky and flags"),
                        (outputs.info, "inverse variance of fluxes, flags and PSF"), (outputs.plot, "picture"),
                        (outputs.debug_plots, "pictures of each pass")):

@@ -19,30 +19,34 @@ def add_arguments(parser):
     where = parser.add_argument_group("where")
     where.add_argument("--executor", default="processes", metavar="NAME",
                        help="processes (default), threads, dask, or one that a package registers")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, as tcp://host:8786")
-    where.add_argument("--workers", type=int, default=1, metavar="N", help="tasks at a time; default 1")
-    where.add_argument("--memory", type=float, metavar="MB", help="what the tasks at a time may be expected to take")
-    where.add_argument("--task", type=int, default=1, metavar="I", help="do the I-th of --of parts, from 1")
-    where.add_argument("--of", type=int, default=1, metavar="N", help="parts, each of every N-th exposure")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="address of the scheduler of a running Dask cluster, as tcp://host:8786")
+    where.add_argument("--workers", type=int, default=1, metavar="N", help="tasks done at the same time; default 1")
+    where.add_argument("--memory", type=float, metavar="MB",
+                       help="memory that the running tasks together are expected to need at most")
+    where.add_argument("--task", type=int, default=1, metavar="I", help="do only the I-th of N parts (--of N), counted from 1")
+    where.add_argument("--of", type=int, default=1, metavar="N", help="number of parts, each of every N-th exposure; default 1")
     when = parser.add_argument_group("when something is wrong")
-    when.add_argument("--time-limit", type=float, metavar="S", help="seconds after which a task is stopped")
-    when.add_argument("--task-memory", type=float, metavar="MB", help="address space of a task")
+    when.add_argument("--time-limit", type=float, metavar="S", help="stop a task after so many seconds")
+    when.add_argument("--task-memory", type=float, metavar="MB", help="limit of the address space of a task")
     when.add_argument("--retries", type=int, default=3, metavar="N",
-                      help="so often a task is tried again after an error that may pass, as of a full disk; default 3")
-    when.add_argument("--retry-failed", action="store_true", help="try all failed tasks again")
+                      help="how often a task is tried again after a temporary error, such as a full disk; default 3")
+    when.add_argument("--retry-failed", action="store_true",
+                      help="try all failed tasks again, also those that failed for a lasting reason")
     fit = parser.add_argument_group("the fit")
-    fit.add_argument("--config", metavar="FILE", help="configuration (TOML), an instrument's options under its name")
-    fit.add_argument("--force", metavar="CATALOG", help="measure at its positions (ra, dec), find none")
-    fit.add_argument("--bright-stars", metavar="CATALOG", help="stars to give very large stamps")
-    fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies, where blends are not split (DECam)")
-    fit.add_argument("--threads", type=int, default=1, metavar="N", help="of each fit; default 1")
+    fit.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name")
+    fit.add_argument("--force", metavar="CATALOG",
+                     help="measure fluxes at the positions of this catalog (ra, dec); search for no sources")
+    fit.add_argument("--bright-stars", metavar="CATALOG", help="bright stars, which get very large stamps")
+    fit.add_argument("--galaxies", metavar="CATALOG", help="galaxies; blends are not split inside them (DECam)")
+    fit.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each fit; default 1")
     fit.add_argument("--models", action="store_true", help="write model files")
     fit.add_argument("--infos", action="store_true", help="write info files")
     fit.add_argument("--pictures", action="store_true", help="write pictures of image, model and residual")
-    then = parser.add_argument_group("then")
-    then.add_argument("--then", choices=("healpix",), help="ingest finished catalogs as they appear, and assemble at the end")
-    then.add_argument("--store", metavar="STORE", help="store that they are ingested into, from crowdsource healpix init")
-    then.add_argument("--release", metavar="NAME", help="of what is in the store at the end; none is made when not given")
+    afterwards = parser.add_argument_group("afterwards")
+    afterwards.add_argument("--then", choices=("healpix",),
+                            help="ingest finished catalogs into a store as they appear, and assemble a release at the end")
+    afterwards.add_argument("--store", metavar="STORE", help="the store, made by crowdsource healpix init")
+    afterwards.add_argument("--release", metavar="NAME", help="name of the release; none is made when not given")
     add_verbosity(parser)
 
 
@@ -81,14 +85,14 @@ def _options(args):
 
 @contextmanager
 def _signals(stop, console):
-    """Let SIGINT and SIGTERM stop the run: the first gives no more tasks, the second abandons those that run."""
+    """Let SIGINT and SIGTERM stop the run: after the first no more tasks start, the second abandons those that run."""
     received = []
 
     def take(number, _):
         received.append(number)
         stop.level += 1
         if stop.level == 1:
-            console.log.warning("no more tasks are given; those that run are finished. Once more abandons them")
+            console.log.warning("no more tasks are started; those that run are finished. A second signal abandons them")
 
     before = {s: signal.signal(s, take) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

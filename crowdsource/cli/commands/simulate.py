@@ -13,24 +13,26 @@ from ..arguments import add_verbosity
 
 def add_arguments(parser):
     """Arguments from the fields of `SimulationConfig`, and what is written where."""
-    parser.add_argument("out", metavar="OUT", help="FITS file; a name that ends in .fz is compressed")
-    parser.add_argument("--instrument", metavar="NAME", help="write an exposure as this instrument's, decam or wise: OUT is its "
-                        "image's name, as c4d_170316_062107_ooi_z_v1.fits.fz, or its tile's, as FOLDER/1866p257; options not "
-                        "given are the instrument's")
+    parser.add_argument("out", metavar="OUT", help="FITS file; compressed when its name ends in .fz")
+    parser.add_argument("--instrument", metavar="NAME",
+                        help="write an exposure of this instrument, decam or wise: OUT is the name "
+                        "of the image, as c4d_170316_062107_ooi_z_v1.fits.fz, or of the tile, as FOLDER/1866p257; defaults of "
+                        "the options are the instrument's")
     parser.add_argument("--ccds", nargs="+", default=[], metavar="CCD",
-                        help="which of the instrument's detectors, as N4 S7; some when not given")
+                        help="names of the instrument's detectors, as N4 S7; a small choice when not given")
     described = attributes(SimulationConfig)
     for f in fields(SimulationConfig):
         option = "--"+f.name.replace("_", "-")
         text = described[f.name][1].rstrip(".").replace("%", "%%")
         if f.name == "clusters":
             parser.add_argument("--cluster", dest="clusters", action="append", nargs=4, type=float,
-                                metavar=("X", "Y", "RADIUS", "STARS"), help="a cluster of stars; may be repeated")
+                                metavar=("X", "Y", "RADIUS", "STARS"),
+                                help="a cluster of stars: position, radius (pixels) and number; may be repeated")
         elif isinstance(f.default, tuple):
             parser.add_argument(option, nargs=len(f.default), type=type(f.default[0]), metavar=f.name.upper(), help=text)
         else:
             parser.add_argument(option, type=type(f.default), help=text, metavar=f.name.upper())
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_verbosity(parser)
 
 

@@ -9,7 +9,7 @@ from ..arguments import add_verbosity
 
 def add_arguments(parser):
     """Arguments from the fields of `SurveyConfig`, and where files are written."""
-    parser.add_argument("out", metavar="OUT", help="folder of the files; made when it is not there")
+    parser.add_argument("out", metavar="OUT", help="folder of the files; created if it does not exist")
     described = attributes(SurveyConfig)
     for f in fields(SurveyConfig):
         several = isinstance(f.default, tuple)
@@ -17,7 +17,7 @@ def add_arguments(parser):
         number = dict(nargs="+" if kind is str else len(f.default)) if several else {}
         parser.add_argument("--"+f.name.replace("_", "-"), type=kind, metavar=f.name.upper(),
                             help=described[f.name][1].rstrip(".").replace("%", "%%"), **number)
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_verbosity(parser)
 
 

@@ -8,8 +8,8 @@ from ..arguments import add_manifest, add_verbosity, run_folder
 def add_arguments(parser):
     """Arguments of the command."""
     add_manifest(parser)
-    parser.add_argument("--html", metavar="FILE", help="write a page with the same and a picture of each task")
-    parser.add_argument("--verify", action="store_true", help="compare all outputs with the checksums of their records")
+    parser.add_argument("--html", metavar="FILE", help="write a web page with the status and the picture of each task")
+    parser.add_argument("--verify", action="store_true", help="compare all outputs with the checksums in their records")
     add_verbosity(parser)
 
 
@@ -21,7 +21,7 @@ def run(args, console):
     if args.verify:
         records = [paths.record for label in entries_by_label(entries) if (paths := OutputPaths(out, label)).record.is_file()]
         wrong = [p for record in records for p in differences(record)]
-        lines += [f"{len(records)} exposures compared with their records, {len(wrong)} wrong", *wrong]
+        lines += [f"{len(records)} exposures compared with their records, {len(wrong)} files differ", *wrong]
     if args.html is not None:
         write_page(state, f"{out.name}: {state.done} of {state.total}", args.html)
         lines.append(f"{args.html}: {len(state.pictures)} pictures")
