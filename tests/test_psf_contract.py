@@ -12,6 +12,7 @@ from crowdsource.psf.profiles.gridded import GridProfile
 from crowdsource.psf.profiles.halo import Halo
 from crowdsource.psf.profiles.moffat import MoffatProfile, moffat
 from crowdsource.psf.profiles.stamp import StampProfile
+from crowdsource.testing import PSFContract
 
 SHAPE, LARGE = (101, 121), (2001, 2401)
 PHASES = [(0., 0.), (-0.5, 0.13), (0.25, -0.37), (0.49, 0.49), (-0.1, 0.3)]
@@ -71,6 +72,12 @@ def models():
 
 MODELS = models()
 every_model = pytest.mark.parametrize("psf", MODELS.values(), ids=MODELS.keys())
+
+
+class TestModels(PSFContract):
+    @pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
+    def psf(self, request):
+        return request.param
 
 
 @pytest.mark.parametrize("fwhm, tolerance", [(1.2, 3e-4), (1.5, 1e-4), (1.6, 1e-3), (2., 4e-4), (2.5, 1.5e-4), (3.6, 1e-3),
@@ -134,25 +141,6 @@ def test_stamp_is_centred_on_the_pixel_that_holds_the_star(psf):
     # the stamps on both sides of a pixel's edge are the same star, one pixel apart
     below, above = psf.render([60.4999999, 60.5], [50., 50.], 21)
     assert np.allclose(below[:, 1:], above[:, :-1], atol=1e-6*below.max(), rtol=1e-3 if psf.varies else 0)
-
-
-@every_model
-def test_small_stamps_are_the_middle_of_large_ones(psf):
-    x, y = [60.3], [50.8]
-    large, middle = psf.render(x, y, 61)[0], psf.render(x, y, 9)[0]
-    # cut from planes of different width, filtered each with an own border
-    assert np.allclose(large[26:35, 26:35], middle, atol=2e-6*middle.max())
-
-
-@every_model
-def test_values_are_float32_and_finite_and_nothing_is_changed(psf):
-    before = psf.stamp(21)
-    stamps = psf.render(np.array([1., 119.7]), np.array([99., -3.2]), 33, derivatives=True)
-    assert [s.dtype for s in stamps] == [np.float32]*3 and [s.shape for s in stamps] == [(2, 33, 33)]*3
-    assert all(np.isfinite(s).all() for s in stamps)
-    stamps[0][:] = 7
-    assert np.array_equal(psf.stamp(21), before)
-    assert psf.render([], [], 9).shape == (0, 9, 9)
 
 
 def test_stamps_wider_than_the_model_are_zero_outside():
