@@ -8,6 +8,7 @@ from small_fields import NOISE, star_image
 
 import crowdsource as cs
 from crowdsource.config import as_mapping, from_mapping
+from crowdsource.production.executors import open_workers
 
 PAGE = Path(__file__).resolve().parents[1]/"docs"/"extend.md"
 SHAPE = 120, 130
@@ -77,3 +78,11 @@ def test_an_estimator_that_leaves_holes_is_found(field):
 def test_what_cannot_be_called_is_no_part():
     with pytest.raises(cs.CrowdsourceError, match="solve.method: .* is no solver: it does not keep the contract in docs/extend.md"):
         cs.fit(cs.Image.from_arrays(np.zeros((9, 9)), np.ones((9, 9))), config=cs.FitConfig(solve=3))
+
+
+def test_the_executor_is_used():
+    workers = open_workers(run_example("An executor")["two_at_most"], 5)
+    try:
+        assert [workers.executor.submit(pow, 2, k).result() for k in range(3)] == [1, 2, 4]
+    finally:
+        workers.close()
