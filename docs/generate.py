@@ -16,9 +16,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 from crowdsource.cli.main import build_parser
-
-from crowdsource.config.extensions import PARTS as EXCHANGEABLE
 from crowdsource.config import PRESETS, FitConfig, as_mapping
+from crowdsource.config.extensions import PARTS as EXCHANGEABLE
 from crowdsource.core.docstrings import attributes
 from crowdsource.core.flags import ENGINE, MASK_SHIFT
 from crowdsource.engine import schema
@@ -27,8 +26,8 @@ from crowdsource.production import manifest
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 from crowdsource.simulate.survey import SurveyConfig
 from crowdsource.survey.objects import columns as sky_columns
-from crowdsource.survey.objects.average import USES, AverageConfig
 from crowdsource.survey.objects.association import AssociationConfig
+from crowdsource.survey.objects.average import USES, AverageConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
@@ -322,11 +321,11 @@ def picture():
     """The README's picture: the demo's, with fewer pixels and colours."""
     import tempfile
 
-    from crowdsource.cli.demo import demo_field
-    from crowdsource.report.pictures import plot_fit
     from PIL import Image as Picture
 
+    from crowdsource.cli.demo import demo_field
     from crowdsource.engine.loop import fit
+    from crowdsource.report.pictures import plot_fit
     PICTURE.parent.mkdir(exist_ok=True)
     image, _ = demo_field()
     with tempfile.TemporaryDirectory() as folder:

@@ -107,6 +107,7 @@ class GenericExposure(Exposure):
     identity : str
     inputs : tuple of Path
     """
+
     name: ImageName
     options: tuple
     identity: str
@@ -138,6 +139,7 @@ class GenericExposure(Exposure):
 
 class Generic(Instrument, WritesImages):
     """Any image, with a noise map, flags and a PSF where the user has them; the rest comes from the header or from the pixels."""
+
     name = "generic"
     summary = "any FITS image, with or without a noise map, flags and a PSF"
     options = OPTIONS

@@ -98,6 +98,7 @@ class _Nodes:
     ra, dec : ndarray, shape (nodes_y, nodes_x)
         Degrees.
     """
+
     x: np.ndarray
     y: np.ndarray
     ra: np.ndarray

@@ -2,8 +2,22 @@
 from dataclasses import dataclass
 
 import numpy as np
-from crowdsource.cython_ext import average, centroid, design, detect, match, measure, merge, near, order, positions, render
-from crowdsource.cython_ext import sky, solve, sphere
+from crowdsource.cython_ext import (
+    average,
+    centroid,
+    design,
+    detect,
+    match,
+    measure,
+    merge,
+    near,
+    order,
+    positions,
+    render,
+    sky,
+    solve,
+    sphere,
+)
 
 SHAPE = (40, 37)
 MODULES = average, centroid, design, detect, match, measure, merge, near, order, positions, render, sky, solve, sphere

@@ -14,7 +14,8 @@ def test_modules_and_configuration_take_their_values_from_the_file():
 
 
 def test_numbers_keep_their_kind():
-    constants = constants_of('[a.whole]\nvalue = 3\n[a.part]\nvalue = 3.0\n[a.range]\nvalue = [-1.0, 4.0]\n[derivation]\ndate = 2026-11-29\n')
+    constants = constants_of('[a.whole]\nvalue = 3\n[a.part]\nvalue = 3.0\n[a.range]\nvalue = [-1.0, 4.0]\n'
+                             '[derivation]\ndate = 2026-11-29\n')
     assert type(constants.a.whole) is int and type(constants.a.part) is float
     assert constants.a.range == (-1., 4.)
 

@@ -76,7 +76,7 @@ def test_an_estimator_that_leaves_holes_is_found(field):
 
 
 def test_what_cannot_be_called_is_no_part():
-    with pytest.raises(cs.CrowdsourceError, match="solve.method: .* is no solver: it does not keep the contract in docs/extend.md"):
+    with pytest.raises(cs.CrowdsourceError, match="solve.method: .* is no solver: it does not keep the contract in docs/"):
         cs.fit(cs.Image.from_arrays(np.zeros((9, 9)), np.ones((9, 9))), config=cs.FitConfig(solve=3))
 
 

@@ -119,7 +119,8 @@ def one_tree(tmp_path_factory):
     """The rooms under their import names in one folder, as an installed package has them."""
     tree = tmp_path_factory.mktemp("tree")
     for room, package in sorted(ROOMS.items(), key=lambda item: item[1]):
-        shutil.copytree(ROOT/room, tree.joinpath(*package.split(".")), ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
+        shutil.copytree(ROOT/room, tree.joinpath(*package.split(".")),
+                        ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
     shutil.copy(ROOT/"pyproject.toml", tree)
     return tree
 
@@ -127,7 +128,8 @@ def one_tree(tmp_path_factory):
 def lint(tree):
     """What import-linter says of a tree, and whether it is content."""
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint(['--no-cache'])"]
-    done = subprocess.run(command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True,
+                          check=False)
     return done.stdout+done.stderr, done.returncode == 0
 
 
@@ -161,7 +163,8 @@ def test_rules_are_not_blind():
         for text in texts:
             assert found(path, text), f"{path}: {text}"
     allowed = {
-        "crowdsource/psf/grid.py": ["from ..cython_ext import render as kernel", "from .base import pixel", "def f():\n import scipy"],
+        "crowdsource/psf/grid.py": ["from ..cython_ext import render as kernel", "from .base import pixel",
+                                    "def f():\n import scipy"],
         "crowdsource/cli/main.py": ["print(1)"],
         "crowdsource/cli/commands/fit.py": ["print(1)"],
         "cython_ext/reference.py": ["import numpy as np", "from . import solve"],

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(not EXAMPLES, reason="the source is not beside t
 def package(tmp_path_factory):
     """The examples as an installed distribution."""
     folder = tmp_path_factory.mktemp("site")
-    (folder/"own_psf.py").write_text("\n\n".join(block for title in ("A PSF model", "A PSF file format") for block in EXAMPLES[title]))
+    blocks = [block for title in ("A PSF model", "A PSF file format") for block in EXAMPLES[title]]
+    (folder/"own_psf.py").write_text("\n\n".join(blocks))
     about = folder/"own_psf-1.0.dist-info"
     about.mkdir()
     (about/"METADATA").write_text("Metadata-Version: 2.1\nName: own-psf\nVersion: 1.0\n")

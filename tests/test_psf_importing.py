@@ -106,7 +106,8 @@ def test_oversampled_stamp_in_a_named_hdu(tmp_path, keyword):
 
 
 def test_our_own_files_come_back_exactly(tmp_path):
-    psf = FieldPSF.of(MoffatProfile(np.array([[4., 0.2, 0.1], [0., 0.1, 0.], [0., 0., 0.], [3., 0., 0.]]), SHAPE, 1), norm_size=41)
+    varying = np.array([[4., 0.2, 0.1], [0., 0.1, 0.], [0., 0., 0.], [3., 0., 0.]])
+    psf = FieldPSF.of(MoffatProfile(varying, SHAPE, 1), norm_size=41)
     path = tmp_path/"x.cat.fits"
     fits.HDUList([fits.PrimaryHDU(), *psf.to_hdus()]).writeto(path)
     again = read_psf(path, SHAPE)

@@ -25,11 +25,12 @@ def test_no_module_has_the_name_of_a_public_function():
             importlib.import_module(f"crowdsource.{name}")
 
 
-@pytest.mark.parametrize("first", ["", "import crowdsource.engine.loop, crowdsource.validate.artificial_stars; ", "from crowdsource.engine.state import FitResult; ",
-                                   "import crowdsource.exposure.run; "])
+@pytest.mark.parametrize("first", ["", "import crowdsource.engine.loop, crowdsource.validate.artificial_stars; ",
+                                   "from crowdsource.engine.state import FitResult; ", "import crowdsource.exposure.run; "])
 def test_in_whatever_order_things_are_imported(first):
     code = f"{first}import crowdsource as cs, types; assert callable(cs.fit) and callable(cs.inject); " \
-           "from crowdsource.engine.loop import single_pass; assert callable(cs.fit); from crowdsource import *; assert fit is cs.fit"
+           "from crowdsource.engine.loop import single_pass; assert callable(cs.fit); from crowdsource import *; " \
+           "assert fit is cs.fit"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -40,7 +41,8 @@ def test_import_loads_nothing_heavy():
 
 def test_the_command_loads_no_picture_or_statistics_without_need():
     code = ("import sys; from crowdsource.cli.main import build_parser; build_parser(['generic']); "
-            "import crowdsource.exposure.run, crowdsource.engine.loop; print(*[m for m in ('matplotlib', 'pyarrow', 'scipy.stats', 'tqdm', "
+            "import crowdsource.exposure.run, crowdsource.engine.loop; "
+            "print(*[m for m in ('matplotlib', 'pyarrow', 'scipy.stats', 'tqdm', "
             "'astropy.wcs', 'astropy.coordinates', 'astropy.time') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 

@@ -129,7 +129,8 @@ def test_a_source_without_a_good_pixel_stays(method):
 @pytest.mark.parametrize("method", SOLVERS.names())
 def test_prior_holds_positions(method):
     stamps, ivar, data, flux, shift = crowd(30, seed=7, noise=0.5)
-    loose, tight = (SOLVERS.load(method)(linear(stamps, ivar, data, precision_of(flux, w)), EXACT, 3).parameters for w in (0.3, 1e-5))
+    loose, tight = (SOLVERS.load(method)(linear(stamps, ivar, data, precision_of(flux, w)), EXACT, 3).parameters
+                    for w in (0.3, 1e-5))
     assert np.abs(tight[:, 1:]/flux[:, None]).max() < 1e-4
     assert np.abs(loose[:, 1:]/flux[:, None]).max() > 0.03
 
@@ -174,7 +175,8 @@ def test_errors_are_the_scatter_of_repeated_fits():
     rng = np.random.default_rng(10)
     images = ((clean+rng.normal(0, 2, SHAPE)).astype(np.float32) for _ in range(300))
     answers = np.array([normal_step(linear(stamps, ivar, data, precision_of(flux, 100.)), EXACT).parameters for data in images])
-    sigma = np.sqrt(np.diagonal(covariances(build_normal(linear(stamps, ivar, clean)), precision_of(flux, 100.)), axis1=1, axis2=2))
+    covariance = covariances(build_normal(linear(stamps, ivar, clean)), precision_of(flux, 100.))
+    sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     # a standard deviation of 300 values is known to 4 %
     assert np.allclose(answers.std(axis=0), sigma, rtol=0.14)
     assert sigma[0, 0] > 1.2*sigma[2, 0]
@@ -185,7 +187,8 @@ def test_equations_of_a_subset_are_those_of_its_own_stamps():
     keep = np.random.default_rng(3).random(40) > 0.4
     part, own = build_normal(linear(stamps, ivar, data)).subset(keep), build_normal(linear(stamps.subset(keep), ivar, data))
     assert np.array_equal(part.diagonal, own.diagonal) and np.array_equal(part.rhs, own.rhs)
-    first, second = (normal_step(linear(stamps.subset(keep), ivar, data, precision_of(flux[keep])), EXACT, 3, n) for n in (part, own))
+    some = linear(stamps.subset(keep), ivar, data, precision_of(flux[keep]))
+    first, second = (normal_step(some, EXACT, 3, n) for n in (part, own))
     # blocks may come in another order
     assert np.allclose(first.parameters, second.parameters, atol=1e-3)
     assert normal_step(linear(stamps.subset(keep), ivar, data, precision_of(flux[keep])), EXACT, 3, part).normal is part

@@ -67,7 +67,8 @@ def walk_of_an_image(folder, image):
 def walk_of_a_psf(folder, image):
     y, x = np.mgrid[-30:31, -30:31]
     fits.writeto(folder/"psf.fits", (1+(x**2+y**2)/9.)**-3)
-    return traced(["generic", image, "--ivar", folder/"ivar.fits", "--psf", folder/"psf.fits", "--out", folder/"i.cat.fits", "--quiet"])
+    return traced(["generic", image, "--ivar", folder/"ivar.fits", "--psf", folder/"psf.fits", "--out", folder/"i.cat.fits",
+                   "--quiet"])
 
 
 def walk_of_a_detection(folder, image):

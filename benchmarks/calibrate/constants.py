@@ -55,6 +55,7 @@ class Derived:
     idle : bool
         No figure changes on any field, whatever the factor.
     """
+
     factor: float
     width: float
     noise: float

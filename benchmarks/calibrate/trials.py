@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 
 import numpy as np
+from crowdsource.instruments.generic import Generic
 
 from benchmarks.peers.bounds import write_bounds
 from benchmarks.peers.fields import Recipe, make_field, write_field
@@ -18,7 +19,6 @@ from benchmarks.peers.score import Bounds, score
 from benchmarks.shared import ROOT
 from crowdsource import FitConfig
 from crowdsource.engine.loop import fit
-from crowdsource.instruments.generic import Generic
 
 FOLDER = ROOT/"build"/"calibration"
 SMALL = (512, 512)
@@ -57,6 +57,7 @@ class Figures:
     cpu : float
         CPU seconds of the fit.
     """
+
     found_5_7: float
     found_7_10: float
     spurious: float

@@ -25,6 +25,7 @@ class Tuned:
     factors : tuple of float
         Parts of its value at which it is tried; they hold 0.8 and 1.2.
     """
+
     owner: str
     attribute: str
     unit: str

@@ -52,6 +52,7 @@ class Stars:
     ----------
     truth : Table
     """
+
     def __init__(self, truth):
         self.x, self.y, self.flux = (np.asarray(truth[c], dtype=np.float64) for c in ("x", "y", "flux"))
         self.profile = Profile.of(truth["alpha"], truth["g1"], truth["g2"], truth.meta["BETA"])

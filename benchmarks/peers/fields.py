@@ -61,6 +61,7 @@ class Recipe:
     block : int
         Side of the blocks in which `bounds.py` inverts the Fisher matrix, pixels; 0 for bounds of isolated stars only.
     """
+
     shape: tuple = (1024, 1024)
     stars: float
     seed: int
@@ -97,6 +98,7 @@ class Field:
     truth : Table
         All stars: x, y, flux, snr5 (isolated signal to noise), inside, alpha, g1, g2.
     """
+
     data: np.ndarray
     ivar: np.ndarray
     dq: np.ndarray

@@ -23,6 +23,7 @@ class Profile:
     xx, xy, yy, norm : ndarray, shape (n,)
     beta : float
     """
+
     xx: np.ndarray
     xy: np.ndarray
     yy: np.ndarray

@@ -1,6 +1,6 @@
 """Fields of our own for the benchmarks: unlike the reference fields in what a tuning could lean on.
 
-    python -m benchmarks.peers.own_fields FOLDER [NAME ...]
+python -m benchmarks.peers.own_fields FOLDER [NAME ...]
 """
 import argparse
 from pathlib import Path

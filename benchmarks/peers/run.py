@@ -57,6 +57,7 @@ class Run:
     stages : dict of str to float
         CPU seconds by stage.
     """
+
     cpu: float
     peak: float
     catalog: Table

@@ -55,6 +55,7 @@ class Bounds:
     shape : tuple of int
     saturated : scipy.spatial.cKDTree or None
     """
+
     x: np.ndarray
     y: np.ndarray
     flux: np.ndarray
@@ -95,6 +96,7 @@ class Bounds:
 @dataclass(frozen=True)
 class Level:
     """Errors of stars in a range of isolated signal to noise; figures as in this module's text, None where they are not known."""
+
     n: int
     bias: float
     scatter: float
@@ -123,6 +125,7 @@ class Score:
         Rows above the 5 sigma flux that count.
     levels : dict of str to Level
     """
+
     rows: int
     scale: float
     bad_errors: float

@@ -53,6 +53,7 @@ class Field:
     scored : callable
         Scores of a part of the rows.
     """
+
     rows: Table
     seen: np.ndarray
     stamps: np.ndarray

@@ -42,6 +42,7 @@ INNER, OUTER = 0.3, 0.02
 @dataclass(frozen=True)
 class Scene:
     """A field, its image, and the light that was added to it."""
+
     field: object
     image: Image
     light: np.ndarray

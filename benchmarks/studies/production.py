@@ -254,7 +254,7 @@ def _pretend(path, out):
     """Records and catalogs as of a run that is done."""
     from crowdsource.production.manifest import entries_by_label, read_manifest
     from crowdsource.production.options import RunOptions
-    from crowdsource.production.records import OutputPaths, results_key, output_facts, write_record
+    from crowdsource.production.records import OutputPaths, output_facts, results_key, write_record
     from crowdsource.production.status import write_run
     options = RunOptions()
     out.mkdir()

@@ -40,6 +40,7 @@ class Sky:
     scale : float
         Arcsec per pixel.
     """
+
     objects: np.ndarray
     places: np.ndarray
     detections: dict

@@ -1,6 +1,6 @@
 """How well saturated stars are measured on their unsaturated pixels; prints Markdown.
 
-    python -m benchmarks.studies.saturated
+python -m benchmarks.studies.saturated
 """
 import sys
 

@@ -81,7 +81,7 @@ def killed(folder, arguments):
         whole = result if whole is None else whole
         same.append(result == whole)
         status, text = run("healpix", "info", store, "--verify", check=False)[2:]
-        same[-1] &= status == 0 or "unknown: " in text and "problem: " not in text
+        same[-1] &= status == 0 or ("unknown: " in text and "problem: " not in text)
     lines = [[count, len(same)-1, sum(same[1:])]]
     sys.stdout.write(table(["kills", "times all was done", "identical to the undisturbed one, and verified"], lines)+"\n")
     return 0 if all(same) else 1

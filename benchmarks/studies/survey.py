@@ -54,6 +54,7 @@ class Judged:
         Exposures in which a star is some detection's.
     found, split, doubled : ndarray of bool, shape (s,)
     """
+
     star: np.ndarray
     detections: np.ndarray
     visits: np.ndarray

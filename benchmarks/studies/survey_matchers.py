@@ -49,6 +49,7 @@ class Survey:
     fraction : ndarray, shape (n,), float32
         Of the flux that it gave.
     """
+
     stars: np.ndarray
     exposures: Table
     bands: list
@@ -92,6 +93,7 @@ class Objects:
     flux, dflux : ndarray, shape (m, bands), float64
         Nanomaggies; NaN where there is none.
     """
+
     ra: np.ndarray
     dec: np.ndarray
     position_error: np.ndarray

@@ -19,8 +19,8 @@ from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
 from crowdsource.engine.loop import fit
 from crowdsource.exposure.instrument import complete
-from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.grid import area_width
+from crowdsource.psf.initial import initial_psf
 from crowdsource.psf.profiles.moffat import pixel_moffat
 from crowdsource.simulate import SimulationConfig, draw_stars, pipeline_ivar, render_stars, true_psf
 

@@ -79,7 +79,7 @@ def tiles(arguments):
 
 
 def forced(arguments):
-    """W2 forced at the positions of W1's catalog: are signed fluxes right, and their errors?"""
+    """W2 forced at the positions of W1's catalog: whether signed fluxes are right, and their errors."""
     lines = []
     for density in arguments.only or ["pole", "mid-latitude"]:
         place, coadd = tile(arguments.folder, density), TILES[density]

@@ -86,6 +86,7 @@ def meaning(image, psf, truth):
     x, y, flux = (np.asarray(stars[name], dtype=float) for name in ("x", "y", "flux"))
     inside = (np.abs(x-psf.centre[0]) < image.shape[1]/2) & (np.abs(y-psf.centre[1]) < image.shape[0]/2)
     blended = blended_signal_to_noise(image, psf, x, y, flux)[inside]
-    return ["counted are the stars that would stand out by 5 sigma if they were alone, away from the image's edge and from saturated pixels",
-            f"their light overlaps: only {100*(blended > SIGNIFICANT).mean():.0f} % keep 5 sigma when the fluxes and positions of all "
-            "have to be found, so that no fit can find many more"]
+    return ["counted are the stars that would stand out by 5 sigma if they were alone, away from the image's edge and from "
+            "saturated pixels",
+            f"their light overlaps: only {100*(blended > SIGNIFICANT).mean():.0f} % keep 5 sigma when the fluxes and positions "
+            "of all have to be found, so that no fit can find many more"]

@@ -31,8 +31,7 @@ def from_mapping(mapping, base=None):
 
 
 def as_mapping(config):
-    """Nested dicts of plain values, for TOML or a FITS header; an object that was given for a part of the fit becomes its
-    name."""
+    """Nested dicts of plain values, for TOML or a FITS header; an object given for a part of the fit becomes its name."""
     mapping = {f.name: getattr(config, f.name) for f in fields(config)}
     mapping = {name: dict(vars(value)) if is_dataclass(value) else value for name, value in mapping.items()}
     for (section, option), registry in PARTS.items():

@@ -39,6 +39,7 @@ class SkyConfig:
     keep : bool
         Keep a given sky through all passes.
     """
+
     estimator: object = "mean"
     clip: float = 3.
     block: int = 20
@@ -92,6 +93,7 @@ class DetectConfig:
     edge_of : str
         Which pixels these are: "masked" (any with inverse variance 0) or "saturated" (only these have steep edges).
     """
+
     detector: object = "peaks"
     threshold: float = calibration.detect.threshold
     split: str = "chi2"
@@ -152,6 +154,7 @@ class SolveConfig:
     overlap : int
         Padding of a tile on each side, pixels.
     """
+
     method: object = "normal"
     stamp_sizes: tuple = (19, 31, 59, 149)
     stamp_levels: tuple = ()
@@ -182,6 +185,7 @@ class CentroidConfig:
     max_step : float
         Largest change of a position in one pass along each axis, pixels.
     """
+
     method: object = "derivative"
     max_step: float = 1.
 
@@ -211,6 +215,7 @@ class CullConfig:
     keep_flux : float
         Sources brighter than this are never removed for being close to another; image units.
     """
+
     min_significance: float = calibration.cull.min_significance
     prune: float = calibration.cull.prune
     prune_from: int = 2
@@ -264,6 +269,7 @@ class PSFConfig:
     min_lbs_ratio : float
         Smallest ratio of the flux with a local sky removed to the flux.
     """
+
     refit: bool = True
     settle_passes: int = 3
     settle_fraction: float = calibration.psf.settle_fraction
@@ -306,6 +312,7 @@ class FitConfig:
         The stages. For `sky`, `detect`, `solve` and `centroid` an estimator, detector, solver or centroid method may be given in
         place of a section, the other options of which are then the default ones.
     """
+
     min_passes: int = 4
     max_passes: int = 12
     prune_passes: int = 1

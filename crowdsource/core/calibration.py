@@ -22,6 +22,7 @@ class Constants:
         What they are called in an error.
     values : dict
     """
+
     name: str
     values: dict
 

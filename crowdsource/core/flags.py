@@ -24,6 +24,7 @@ class FlagDefinition:
     description : str
         The meaning of a set bit.
     """
+
     bit: int
     name: str
     description: str

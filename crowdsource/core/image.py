@@ -97,6 +97,7 @@ class Image:
     meta : mapping
         Anything else; read-only.
     """
+
     data: np.ndarray
     ivar: np.ndarray
     dq: np.ndarray

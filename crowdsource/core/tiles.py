@@ -7,6 +7,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Box:
     """Pixels x0 <= x < x1, y0 <= y < y1."""
+
     x0: int
     x1: int
     y0: int
@@ -61,6 +62,7 @@ def banded(function, planes, run=map):
 @dataclass(frozen=True)
 class Tile:
     """A core box, and the padded box in which the sources of the core are fitted."""
+
     core: Box
     padded: Box
 

@@ -179,6 +179,7 @@ class _Spline:
     bend : ndarray, shape (blocks, blocks)
         From values to second derivatives.
     """
+
     start: np.ndarray
     weights: np.ndarray
     bend: np.ndarray
@@ -210,8 +211,10 @@ def _spline(n, block):
 
 
 def _second_derivatives(width):
-    """Matrix from values at knots to the second derivatives there of the cubic spline through them, third ones continuous at the
-    last knots but one at either end. `width` has the distances of the knots."""
+    """Matrix from values at knots, whose distances are `width`, to the second derivatives of the cubic spline through them.
+
+    The third derivatives are continuous at the last knots but one at either end ("not a knot").
+    """
     n = len(width)+1
     system, values = np.zeros((n, n)), np.zeros((n, n))
     for k in range(1, n-1):

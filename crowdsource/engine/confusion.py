@@ -51,6 +51,7 @@ class Response:
     photons : ndarray, shape (3,)
         Variance by photons of flux, and flux times shift in x and y, over the smallest possible one.
     """
+
     area: float
     lever: float
     photons: np.ndarray

@@ -28,6 +28,7 @@ class StampSet:
     layout : ndarray, shape (n, 5), intp
         offset, size, stride, x0, y0 of each source.
     """
+
     buffer: np.ndarray
     layout: np.ndarray
 

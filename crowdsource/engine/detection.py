@@ -39,6 +39,7 @@ class Peaks:
     bright : ndarray, shape (n,), bool
         Whether the peak is significant in a single pixel, and not only convolved with the PSF.
     """
+
     x: np.ndarray
     y: np.ndarray
     flux: np.ndarray
@@ -68,6 +69,7 @@ class Scene:
     passno : int
         Number of this pass, from 0.
     """
+
     residual: np.ndarray
     model: np.ndarray
     mask: np.ndarray

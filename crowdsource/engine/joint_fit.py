@@ -47,6 +47,7 @@ class TileFit:
     sky : ndarray or None
         Changes of the sky at the knots, where a sky is fitted.
     """
+
     own: np.ndarray
     parameters: np.ndarray
     error: np.ndarray
@@ -72,6 +73,7 @@ class TileProblem:
     owned : ndarray of bool, shape (n,)
         Whether the tile's core owns them.
     """
+
     linear: LinearProblem
     normal: object
     sources: Sources
@@ -178,8 +180,7 @@ def fit_tile(state, tile, sources, size, n_parameters, with_errors, undetected):
 
 
 def tile_problem(state, tile, sources, size):
-    """The problem of a tile, with the candidates that improve the fit enough. Parameters as `fit_tile`; returns a
-    `TileProblem`."""
+    """The `TileProblem` of a tile, with the candidates that improve the fit enough. Parameters as `fit_tile`."""
     c, box = state.config.solve, tile.padded
     members, owned = tile_members(state.image.shape, tile, sources, size, len(state.sources))
     s = sources.subset(members)

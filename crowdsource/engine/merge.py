@@ -48,6 +48,7 @@ class Trial:
     flux, x, y : ndarray, shape (n, k)
         The neighbours, refitted.
     """
+
     source: np.ndarray
     neighbours: np.ndarray
     significance: np.ndarray
@@ -173,6 +174,7 @@ class _Boxes:
     residual, ivar : ndarray, shape (n, side, side), float32
         Data less sky and model; inverse variance, 0 off the image.
     """
+
     psf: object
     size: int
     side: int

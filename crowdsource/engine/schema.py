@@ -21,6 +21,7 @@ class Column:
     description : str
         Definition.
     """
+
     name: str
     dtype: str
     unit: str

@@ -25,6 +25,7 @@ class Sources:
     bright : ndarray, shape (n,), bool
         Listed bright star.
     """
+
     x: np.ndarray
     y: np.ndarray
     flux: np.ndarray

@@ -29,8 +29,10 @@ SMALLEST_SKY_BLOCK = 4
 
 
 def with_structure(state):
-    """The image marked where its background has structure, in the one pass that looks for it; sources there that are not sharp
-    are removed."""
+    """The image marked where its background has structure, in the one pass that looks for it.
+
+    Sources there that are not sharp are removed.
+    """
     c = state.config.nebulosity
     if state.structure is not None or not is_due(c, state.passno, state.kind == LAST):
         return state

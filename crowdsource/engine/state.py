@@ -32,6 +32,7 @@ class FitResult:
     probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
         Of nebulosity, scattered light, normal sky and perhaps errors, where a network was used.
     """
+
     catalog: object
     model: np.ndarray
     sky: np.ndarray
@@ -80,6 +81,7 @@ class PassState:
     structure : crowdsource.nebulosity.find.Structure or None
         Structure of the background, once it has been looked for.
     """
+
     image: object
     config: FitConfig
     psf: object

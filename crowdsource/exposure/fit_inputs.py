@@ -27,6 +27,7 @@ class FitInputs:
     sky : ndarray, shape (ny, nx), or None
         Of the first pass, image units.
     """
+
     image: Image
     config: FitConfig
     psf: object = None

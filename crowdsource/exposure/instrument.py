@@ -50,6 +50,7 @@ class Option:
     positional : bool
         On the command line it is no option but stands after the exposure, and may be left out.
     """
+
     name: str
     type: object = str
     default: object = None
@@ -103,6 +104,7 @@ class DetectorTask:
     cost : float
         Estimated work in megapixels; the most expensive tasks are started first.
     """
+
     detector: str
     cost: float
 
@@ -119,6 +121,7 @@ class Exposure(ABC):
     options : tuple of (str, object)
         Values of the instrument's options, which the outputs record.
     """
+
     identity: str
     inputs: tuple
     options: tuple
@@ -158,6 +161,7 @@ class Instrument(ABC):
     flags : crowdsource.core.flags.FlagTable
         Names of the bits in an Image's ``dq``.
     """
+
     name: str
     summary: str
     image_metavar: str = "IMAGE[:HDU[:PLANE]]"
@@ -220,6 +224,7 @@ class Instrument(ABC):
 
 class TakesGalaxies(ABC):
     """An instrument that can flag galaxies of a user's catalog."""
+
     unsupported = "takes no galaxies: leave them out"
 
     @abstractmethod
@@ -229,6 +234,7 @@ class TakesGalaxies(ABC):
 
 class WritesImages(ABC):
     """An instrument that can write Images in its own format, for simulations and artificial stars."""
+
     unsupported = "cannot write images"
 
     @abstractmethod
@@ -246,6 +252,7 @@ class WritesImages(ABC):
 
 class SimulatesExposures(ABC):
     """An instrument that can write simulated exposures in its own format."""
+
     unsupported = "simulates no exposures: leave out the instrument for a field in a file of its own"
 
     @abstractmethod

@@ -52,6 +52,7 @@ class Provenance:
     sums : tuple of (str, str), optional
         Checksums of the inputs, taken already.
     """
+
     instrument: str = ""
     inputs: tuple = ()
     options: dict = field(default_factory=dict)

@@ -28,6 +28,7 @@ class OutputFiles:
     model_image : bool
         The model file holds the model of the stars, not only sky and flags.
     """
+
     catalog: object
     model: object = None
     info: object = None
@@ -57,6 +58,7 @@ class UserCatalogs:
     bright, galaxies : str or None
         Bright stars, and galaxies.
     """
+
     forced: str = None
     bright: str = None
     galaxies: str = None
@@ -78,6 +80,7 @@ class EarlierRun:
     catalog : str or None
         Its PSF is taken exactly and not refitted.
     """
+
     model_file: str = None
     catalog: str = None
 
@@ -105,6 +108,7 @@ class RunSettings:
     resume : bool
         Go on with a run that was cut off: detectors that it finished are taken as they are.
     """
+
     outputs: OutputFiles
     catalogs: UserCatalogs = UserCatalogs()
     earlier: EarlierRun = EarlierRun()

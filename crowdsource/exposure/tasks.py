@@ -19,6 +19,7 @@ class RunContext:
     provenance : crowdsource.exposure.results.Provenance
     finished : crowdsource.exposure.finished.FinishedDetectors
     """
+
     instrument: object
     exposure: object
     settings: RunSettings
@@ -40,6 +41,7 @@ class TaskOutcome:
     error : Exception or None
         Why there is no result.
     """
+
     task: object
     header: object = None
     cpu: dict = field(default_factory=dict)

@@ -51,6 +51,7 @@ class FitsImage:
     header, primary : astropy.io.fits.Header
         Of the HDU, and of the file's first HDU.
     """
+
     path: Path
     hdu: object
     data: np.ndarray
@@ -188,8 +189,7 @@ def image_names(path):
 
 
 def hdu_label(name):
-    """EXTNAME of the HDU that an `ImageName` asks for, its number where it has none; no pixels are read. Errors as
-    `read_image`."""
+    """EXTNAME of the HDU that an `ImageName` asks for, its number where it has none; reads no pixels. Errors as `read_image`."""
     with opened(name.path) as hdus:
         return _label(hdus, _find(hdus, name))
 

@@ -39,6 +39,7 @@ class HduSpan:
     begin, start, size : int
         Bytes: where the header begins, where the data do, and their number.
     """
+
     name: str
     text: str
     begin: int
@@ -120,7 +121,7 @@ def _header(file, place, path, number):
         block = file.read(BLOCK)
         if number and not text and not block.startswith(b"XTENSION"):
             return None
-        if len(block) < BLOCK or not number and not text and not block.startswith(b"SIMPLE"):
+        if len(block) < BLOCK or (not number and not text and not block.startswith(b"SIMPLE")):
             raise DataFileError(path, SHORT if text else "is no FITS; give a catalog", number)
         for k in range(0, BLOCK, CARD):
             if block[k:k+8] == b"END     ":
@@ -186,6 +187,7 @@ class FitsColumn:
         Bytes from a row's start.
     scale, zero : float or int
     """
+
     name: str
     code: str
     raw: np.dtype

@@ -41,7 +41,7 @@ class Hdus(fits.HDUList):
 def _mend_name(hdu):
     """Take a name off that cannot be parsed."""
     try:
-        hdu.name, hdu.ver  # noqa: B018
+        _ = hdu.name, hdu.ver
     except VerifyError:
         for keyword in ("EXTNAME", "EXTVER"):
             hdu.header.remove(keyword, ignore_missing=True, remove_all=True)

@@ -19,6 +19,7 @@ class ImageName:
     hdu : int, str or None
     plane : int or None
     """
+
     path: Path
     hdu: object = None
     plane: int = None

@@ -23,6 +23,7 @@ class Structure:
     probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
         Of nebulosity, light, normal sky and perhaps errors, when a network was asked.
     """
+
     where: np.ndarray
     probabilities: np.ndarray = None
 

@@ -22,6 +22,7 @@ class Network:
     shape : tuple of int
         (ny, nx) of the planes.
     """
+
     layers: tuple
     shape: tuple
 

@@ -43,6 +43,7 @@ class NebulosityConfig:
     sky_fwhm : float
         In them the sky is that of blocks of so many FWHM, 0 for those of the rest; not where a network has found them.
     """
+
     method: str = OFF
     mode: str = "hard"
     nodeblend: bool = True

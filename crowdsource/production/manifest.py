@@ -41,6 +41,7 @@ class InputFile:
         Time of the last change, ns.
     sha256 : str
     """
+
     path: str
     size: int
     mtime: int
@@ -67,6 +68,7 @@ class ManifestEntry:
     problem : str
         Why it cannot be fitted; empty when it can.
     """
+
     exposure: str
     label: str
     detector: str
@@ -190,7 +192,7 @@ class _Reader:
     def entry(self, number, row):
         """The Entry of a row."""
         for name in ("label", "detector"):
-            if row[name] and not is_safe(row[name]) or not row["label"]:
+            if (row[name] and not is_safe(row[name])) or not row["label"]:
                 raise DataFileError(self.path, f"row {number}: {name} {row[name][:60]!r} cannot be a file's name; plan again")
         bad = [n for n in ("stars", "cpu", "memory") if not (np.isfinite(row[n]) and row[n] >= 0)]
         if bad:

@@ -29,6 +29,7 @@ class RunOptions:
     task_memory : float or None
         Address space of each fit, MB.
     """
+
     config: dict = field(default_factory=dict)
     force: str = None
     bright: str = None

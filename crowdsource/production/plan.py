@@ -36,6 +36,7 @@ class PlanRequest:
     count : bool
         Read an image of each exposure and count its peaks, for better estimates.
     """
+
     instrument: str = None
     options: tuple = ()
     pattern: str = None
@@ -60,6 +61,7 @@ class OpenedExposure:
     instrument : crowdsource.exposure.instrument.Instrument
     exposure : crowdsource.exposure.instrument.Exposure
     """
+
     instrument: object
     exposure: object
 
@@ -74,6 +76,7 @@ class RunPlan:
     unclaimed : list of Path
         FITS files that are no instrument's.
     """
+
     entries: list = field(default_factory=list)
     unclaimed: list = field(default_factory=list)
 

@@ -155,6 +155,7 @@ class KnownRecords:
     detectors : dict of str to dict
         Summaries of its detectors that are done or failed.
     """
+
     gathered: dict
     detectors: dict
 

@@ -17,6 +17,7 @@ class Failure:
         Kind of the failure; see `crowdsource.production.outcomes.failure_reason`.
     message : str
     """
+
     reason: str
     message: str
 
@@ -38,6 +39,7 @@ class RunReport:
     stopped : str
         Why the run ended early; empty when it did not.
     """
+
     total: int = 0
     settled: int = 0
     done: int = 0
@@ -70,6 +72,7 @@ class RunReport:
 @dataclass
 class StopRequest:
     """Asks a run to stop, for example from a signal handler: 1, start no more jobs; 2, abandon those that run."""
+
     level: int = 0
 
 
@@ -86,6 +89,7 @@ class FollowUp:
     assemble : bool
         Make it; not where other runs do other parts of the manifest.
     """
+
     store: str
     release: str = None
     assemble: bool = True
@@ -106,6 +110,7 @@ class SchedulingPolicy:
     back_off : float
         Seconds before the first repetition; each next one waits twice as long.
     """
+
     memory: float = inf
     retries: int = 3
     retry_failed: bool = False
@@ -128,6 +133,7 @@ class ExposureState:
     records : dict of str to dict
         Summaries of the records of detectors that are done or failed.
     """
+
     paths: OutputPaths
     entries: list
     key: str
@@ -176,6 +182,7 @@ class ScheduledTask:
     job : dict or None
         What the worker is given; made when it is due.
     """
+
     kind: str
     name: str
     exposure: ExposureState = None

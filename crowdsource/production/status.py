@@ -39,7 +39,8 @@ class LastRun:
     workers : int
         Tasks at a time.
     """
-    options: RunOptions = RunOptions()
+
+    options: RunOptions = field(default_factory=RunOptions)
     reads: list = field(default_factory=list)
     workers: int = 1
 
@@ -55,6 +56,7 @@ class TaskPicture:
     caption : str
     path : Path
     """
+
     name: str
     caption: str
     path: Path
@@ -87,6 +89,7 @@ class RunStatus:
         When that is done, with as many workers as the last run had.
     pictures : list of TaskPicture
     """
+
     total: int = 0
     done: int = 0
     running: list = field(default_factory=list)

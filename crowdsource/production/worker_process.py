@@ -143,6 +143,7 @@ def _listen(stream, lines):
 
 class _OfThread(threading.local):
     """The process of each thread that supervises jobs."""
+
     worker = None
 
 

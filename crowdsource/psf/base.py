@@ -1,7 +1,7 @@
 """The PSF contract.
 
-A PSF renders stamps at positions and gives a *new* PSF when it is refitted to stars. A PSF is immutable: no method changes it, and
-arrays that it takes or returns are not shared with it.
+A PSF renders stamps at positions and gives a *new* PSF when it is refitted to stars. A PSF is immutable: no method changes it,
+and arrays that it takes or returns are not shared with it.
 
 Conventions for every model, kept by every refit:
 
@@ -9,8 +9,8 @@ Conventions for every model, kept by every refit:
 - the sum over the box of `norm_size` pixels around a star at the centre of a pixel is 1;
 - the position of a source is the centroid of its central 19x19 pixels (for a star at the centre of a pixel).
 
-A model of your own is a subclass of `PSF`. `crowdsource.testing.psf_contract.PSFContract` is a suite of tests for it. So that its PSFs
-can be read back from catalogs, register it under the name that its attribute `registered_as` tells::
+A model of your own is a subclass of `PSF`. `crowdsource.testing.psf_contract.PSFContract` is a suite of tests for it. So that its
+PSFs can be read back from catalogs, register it under the name that its attribute `registered_as` tells::
 
     [project.entry-points."crowdsource.psf_models"]
     gauss = "mypackage:GaussPSF"
@@ -55,6 +55,7 @@ class StarStamps:
     shape : tuple of int
         (ny, nx) of the image over which the PSF varies.
     """
+
     x: np.ndarray
     y: np.ndarray
     flux: np.ndarray
@@ -90,6 +91,7 @@ class PSF(ABC):
     registered_as : str
         Name of the class in the registry of PSF models, by which files refer to it.
     """
+
     shape: tuple
     norm_size: int
     registered_as: str = ""
@@ -141,8 +143,8 @@ class PSF(ABC):
     def to_hdus(self, name="PSF"):
         """The exact model as a list of FITS HDUs.
 
-        The EXTNAME of the first is `name`, those of the others begin with it and an underscore. The first should be an image of the
-        PSF in the middle of the image. `crowdsource.psf.formats.native.to_hdus` adds the name of the class.
+        The EXTNAME of the first is `name`, those of the others begin with it and an underscore. The first should be an image of
+        the PSF in the middle of the image. `crowdsource.psf.formats.native.to_hdus` adds the name of the class.
         """
 
     @classmethod
@@ -173,8 +175,8 @@ class PSF(ABC):
         """
         if tuple(shape) == tuple(self.shape):
             return self
-        raise InputError(f"the PSF varies over an image of shape {tuple(self.shape)}, but this image has {tuple(shape)}: save its first "
-                         "HDU as a file of its own to use the PSF of the middle everywhere")
+        raise InputError(f"the PSF varies over an image of shape {tuple(self.shape)}, but this image has {tuple(shape)}: save "
+                         "its first HDU as a file of its own to use the PSF of the middle everywhere")
 
     def render_packed(self, x, y, size, buffer, offset, stride):
         """Stamps and derivatives written into the flat buffer of the design kernels.

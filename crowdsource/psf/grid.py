@@ -145,8 +145,8 @@ def first_moment(stamps, axis):
 def area_width(stamp):
     """Diameter of the circle with the same area as that where a stamp exceeds half of its central value, pixels.
 
-    The area is measured on a grid five times finer. Only pixels that are connected with the middle count, so that noise far from the
-    star does not.
+    The area is measured on a grid five times finer. Only pixels that are connected with the middle count, so that noise far from
+    the star does not.
     """
     m = stamp.shape[0]//2
     label, _ = ndimage.label(stamp > 0.3*stamp[m, m])

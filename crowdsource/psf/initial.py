@@ -59,8 +59,8 @@ def _with_halo(halo, plain):
 def measure_fwhm(image, run=map):
     """FWHM of the bright stars in an image, pixels; `FALLBACK_FWHM`, with a warning, when there are none.
 
-    The highest peaks are measured, except those next to masked pixels. Blends are wider than stars and hot pixels are narrower, so
-    the result is a low quantile of the widths of all peaks that are wider than a pixel.
+    The highest peaks are measured, except those next to masked pixels. Blends are wider than stars and hot pixels are narrower,
+    so the result is a low quantile of the widths of all peaks that are wider than a pixel.
     """
     data, good = image.data, image.good
     sky = np.median(thinned(data)[thinned(good)])

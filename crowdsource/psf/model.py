@@ -34,6 +34,7 @@ class FieldPSF(PSF):
     oversampling : int
         Samples of the planes in a pixel.
     """
+
     profile: Profile
     shape: tuple
     core: np.ndarray
@@ -151,8 +152,8 @@ class FieldPSF(PSF):
     def _sampled(self, level):
         """`samples`, those of the first level cut out of those of the second.
 
-        Which level is cut must not depend on which was needed first: sums over planes of another width may differ in the last bit,
-        and threads come in any order.
+        Which level is cut must not depend on which was needed first: sums over planes of another width may differ in the last
+        bit, and threads come in any order.
         """
         base = LEVELS[1] if level == LEVELS[0] else level
         if ("samples", base) not in self._cache:
@@ -160,7 +161,10 @@ class FieldPSF(PSF):
         return middle_samples(self._cache["samples", base], level, self.oversampling)
 
     def core_samples(self, size):
-        """The planes of the core on the sampled grid, compensated by the mean profile so that they hold no flux and shift no centroid."""
+        """The planes of the core on the sampled grid.
+
+        They are compensated by the mean profile so that they hold no flux and shift no centroid.
+        """
         reach = size//2*self.oversampling
         sampled = np.array([resampled(plane, 1, self.oversampling) for plane in self.core])
         half = sampled.shape[-1]//2
@@ -169,7 +173,7 @@ class FieldPSF(PSF):
         return core-self._bias_of(core, self.profile.planes(size+2, self.oversampling, self.norm_size)[0])
 
     def _bias_of(self, core, mean):
-        """The combination of the mean profile and its gradient that has the flux and the first moments of each plane of a core."""
+        """The mean profile and its gradient combined to the flux and the first moments of each plane of a core."""
         edge = self.oversampling
         inner = np.s_[edge:-edge, edge:-edge]
         templates = np.array([mean[inner], *((np.roll(mean, -1, axis)-np.roll(mean, 1, axis))[inner] for axis in (1, 0))])

@@ -225,7 +225,7 @@ def _psf_panels(figure, grid, psf, parts, sources):
     axes = figure.add_subplot(grid[1])
     mosaic = _corners(psf, parts["data"].shape)
     most = max(1., np.ceil(np.nanmax(np.abs(mosaic))))
-    _bar(axes, _show(axes, mosaic, "Corners − middle, %", cmap="PuOr_r", vmin=-most, vmax=most))
+    _bar(axes, _show(axes, mosaic, "Corners less middle, %", cmap="PuOr_r", vmin=-most, vmax=most))
     _no_ticks(axes)
     axes = figure.add_subplot(grid[2])
     stack, number = _stacked_residual(parts["residual"], sources, peak)
@@ -339,6 +339,7 @@ class PassPlots:
             raise OutputError(f"{self.folder}: the folder cannot be made: {problem.strerror}") from problem
 
     def __call__(self, state):
+        """Draw the pictures of a pass, given its `crowdsource.engine.state.PassState`."""
         matplotlib = need("matplotlib", "plot", "a picture of each pass")
         self._make_folder()
         image, name = state.image, f"pass-{state.passno:02d}"

@@ -47,6 +47,7 @@ class Simulation:
         Gain, noise, saturation, zero point, world coordinates and the configuration.
     config : SimulationConfig
     """
+
     data: np.ndarray
     ivar: np.ndarray
     dq: np.ndarray

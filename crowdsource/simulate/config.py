@@ -22,6 +22,7 @@ class Cluster:
     stars : float
         Expected number of the cluster's stars above 5 sigma.
     """
+
     x: float
     y: float
     radius: float
@@ -93,6 +94,7 @@ class SimulationConfig:
     seed : int
         Seed of all random numbers.
     """
+
     shape: tuple = (1024, 1024)
     stars: float = 6000.
     slope: float = 1.8

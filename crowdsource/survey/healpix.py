@@ -28,6 +28,7 @@ class HealpixPixel:
     ----------
     order, number : int
     """
+
     order: int
     number: int
 

@@ -25,6 +25,7 @@ class Region:
     cone : tuple of float, optional
         Right ascension, declination and radius in degrees: rows outside are left out too.
     """
+
     ranges: tuple
     cone: tuple = None
 

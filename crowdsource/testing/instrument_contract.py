@@ -28,6 +28,7 @@ from crowdsource.io.fits import read_header
 
 class InstrumentContract:
     """What every adapter must fulfil."""
+
     written = "again.fits"
     """File name of images that the instrument writes or simulates."""
 

@@ -17,8 +17,10 @@ POSITIONS = ((60., 50.), (60.2, 50.4), (59.61, 49.7), (20.3, 80.12))
 
 class PSFContract:
     """What every PSF model must fulfil."""
+
     gradient_tolerance = 2e-3
-    """Largest error of a derivative relative to the largest derivative; the change of a varying PSF with the position is left out."""
+    """Largest error of a derivative relative to the largest derivative; the change of a varying PSF with the position is left
+    out."""
 
     @pytest.fixture
     def psf(self):

@@ -40,6 +40,7 @@ class Comparison:
     found, bias, pull, position_pull : float
         As in the bins, of all stars above 5 sigma; the last three of those above 10 sigma.
     """
+
     bins: Table
     spurious: float
     rows: int

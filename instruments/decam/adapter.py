@@ -59,6 +59,7 @@ OPTIONS = (
 
 class Decam(Instrument, TakesGalaxies, WritesImages, SimulatesExposures):
     """The Dark Energy Camera, as its Community Pipeline delivers it."""
+
     name = "decam"
     summary = "exposures of DECam from the Community Pipeline: ooi, oow and ood files"
     image_metavar = "IMAGE[:HDU]"

@@ -43,6 +43,7 @@ class DecamExposure(Exposure):
     headers_fwhm : mapping of str to float
         FWHM in the header of each CCD of the file, pixels; NaN where it has none.
     """
+
     image: Path
     weight: ImageName
     dq: ImageName

@@ -31,6 +31,7 @@ class Ccd:
     corner : tuple of int
         x, y of its first pixel in the mosaic of all CCDs without gaps, from 0.
     """
+
     name: str
     number: int
     x: float

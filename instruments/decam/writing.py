@@ -38,6 +38,7 @@ class CcdPlanes:
     codes : ndarray, shape (ny, nx), int32
     truth : astropy.table.Table or None
     """
+
     name: str
     header: fits.Header
     data: np.ndarray

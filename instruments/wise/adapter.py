@@ -66,6 +66,7 @@ OPTIONS = (
 
 class Wise(Instrument, WritesImages, SimulatesExposures):
     """Coadds of the Wide-field Infrared Survey Explorer, as the unWISE team delivers them."""
+
     name = "wise"
     summary = "unWISE coadds, W1 and W2: a tile by its name, and the band"
     image_metavar = "COADD"

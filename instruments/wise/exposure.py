@@ -33,6 +33,7 @@ class WiseExposure(Exposure):
     band : int
     epoch : int or None
     """
+
     files: tuple
     options: tuple
     coadd: str

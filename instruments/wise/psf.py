@@ -52,6 +52,7 @@ class Orientation:
     latitude : float
         Ecliptic, degrees.
     """
+
     angle: float
     latitude: float
 
@@ -166,6 +167,7 @@ class PolarModel:
     side : int
         Pixels of the model along an axis.
     """
+
     harmonics: np.ndarray
     side: int
 

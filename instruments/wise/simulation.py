@@ -70,6 +70,7 @@ class PixelGrid:
     origin : tuple of int
         (x0, y0) of the first pixel in the image that `wcs` describes.
     """
+
     wcs: WCS
     shape: tuple
     origin: tuple = (0, 0)
@@ -89,6 +90,7 @@ class Conditions:
     invvar : ndarray, shape (ny, nx), float32
         Inverse variance as in the coadds.
     """
+
     band: int
     psf: FieldPSF
     seen: np.ndarray

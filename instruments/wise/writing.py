@@ -36,6 +36,7 @@ class BandPlanes:
     seen, looked : ndarray, shape (ny, nx), int16
         Numbers of exposures that were kept, and of all.
     """
+
     band: int
     header: fits.Header
     data: np.ndarray

@@ -23,6 +23,7 @@ class NormalEquations:
         Partners of each owner.
     rhs : ndarray, shape (n, 3), float64
     """
+
     diagonal: np.ndarray
     blocks: np.ndarray
     indptr: np.ndarray

@@ -24,6 +24,7 @@ class LinearProblem:
     precision : ndarray, shape (n,)
         Prior precision of the two derivative terms of each source.
     """
+
     stamps: StampSet
     ivar: np.ndarray
     residual: np.ndarray
@@ -72,6 +73,7 @@ class Step:
     normal : NormalEquations
         The normal equations of the problem, from which errors follow.
     """
+
     parameters: np.ndarray
     iterations: int
     reduction: float

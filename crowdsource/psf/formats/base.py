@@ -5,7 +5,8 @@ A format of your own is a subclass of `PSFFormat` that a package registers::
     [project.entry-points."crowdsource.psf_formats"]
     table = "mypackage:TableFormat"
 
-`crowdsource.psf.formats.reading.read_psf`, and with it the option ``--psf``, asks the registered formats which of them recognises a file.
+`crowdsource.psf.formats.reading.read_psf`, and with it the option ``--psf``, asks the registered formats which of them recognises
+a file.
 """
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class PSFFile:
     number : int or None
         Of the HDU in question; None for formats that are not FITS.
     """
+
     path: Path
     hdus: fits.HDUList | None = None
     number: int | None = None
@@ -53,6 +55,7 @@ class PSFFormat(ABC):
     is_fits : bool
         Whether its files are FITS. They are then opened before the format is asked; otherwise it gets the path only.
     """
+
     summary: str
     is_fits = True
 

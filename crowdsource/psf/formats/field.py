@@ -1,11 +1,11 @@
 """The exact layout of a `FieldPSF` in FITS and HDF5: what is read back renders the same bits.
 
-In FITS the HDU ``{name}`` is an image of the PSF in the middle of the image, to look at and for other programs; ``{name}_MODEL`` holds
-the profile, and ``{name}_CORE`` the pixel core, if there is one. Both are stacks of planes, or of coefficients, of a polynomial of the
-position: term k is multiplied by u^a v^b of the keyword ``TERMk``, where u and v go from -1 to 1 over the image. ``{name}_HALO`` holds the
-rows of the halo with which the profile is convolved, if there is one. The profile on a grid is a stack of modes, and ``{name}_GRID``
-holds their weights at the nodes. An h5py group holds the same as datasets `stamp`, `wings` (the profile), `core`, `halo` and `grid`, with
-attributes.
+In FITS the HDU ``{name}`` is an image of the PSF in the middle of the image, to look at and for other programs; ``{name}_MODEL``
+holds the profile, and ``{name}_CORE`` the pixel core, if there is one. Both are stacks of planes, or of coefficients, of a
+polynomial of the position: term k is multiplied by u^a v^b of the keyword ``TERMk``, where u and v go from -1 to 1 over the
+image. ``{name}_HALO`` holds the rows of the halo with which the profile is convolved, if there is one. The profile on a grid is a
+stack of modes, and ``{name}_GRID`` holds their weights at the nodes. An h5py group holds the same as datasets `stamp`, `wings`
+(the profile), `core`, `halo` and `grid`, with attributes.
 """
 from dataclasses import dataclass
 
@@ -152,6 +152,7 @@ def to_group(psf, group):
 @dataclass(frozen=True, eq=False)
 class Parts:
     """What a `FieldPSF` consists of, with the names of its attributes."""
+
     profile: Profile
     shape: tuple
     core: np.ndarray
@@ -162,6 +163,7 @@ class Parts:
 @dataclass(frozen=True)
 class Where:
     """File and HDU or group, for messages."""
+
     path: str
     part: str
 

@@ -1,8 +1,9 @@
 """PSFs of any model in this project's files, catalogs above all.
 
-A model writes its own HDUs; `to_hdus` here adds to the first the keyword ``PSFCLASS`` with the name under which the class of the model is
-registered, unless it is the project's own, `crowdsource.psf.model.FieldPSF` (whose layout `crowdsource.psf.formats.field` describes). By this
-name `read_hdus` finds the class that reads them. An h5py group has the same name as an attribute.
+A model writes its own HDUs; `to_hdus` here adds to the first the keyword ``PSFCLASS`` with the name under which the class of the
+model is registered, unless it is the project's own, `crowdsource.psf.model.FieldPSF` (whose layout
+`crowdsource.psf.formats.field` describes). By this name `read_hdus` finds the class that reads them. An h5py group has the same
+name as an attribute.
 """
 import logging
 
@@ -81,8 +82,8 @@ def read_group(group):
 def _model_class(stored, path, part):
     """The class of PSFs that is registered under the name in a file."""
     if stored not in PSF_MODELS.names():
-        raise DataFileError(path, f"its PSF is of the model {stored!r}, which is not installed: install the package that provides it; "
-                                  f"installed are {', '.join(PSF_MODELS.names())}", part)
+        raise DataFileError(path, f"its PSF is of the model {stored!r}, which is not installed: install the package that "
+                                  f"provides it; installed are {', '.join(PSF_MODELS.names())}", part)
     try:
         return PSF_MODELS.load(stored)
     except CrowdsourceError as problem:
@@ -91,6 +92,7 @@ def _model_class(stored, path, part):
 
 class NativeFormat(PSFFormat):
     """What `to_hdus` wrote, and so every catalog of this project."""
+
     summary = "a PSF that crowdsource wrote"
 
     def claims(self, file):

@@ -19,6 +19,7 @@ FINEST = 5
 
 class PSFExFormat(PSFFormat):
     """A table with a column PSF_MASK, as PSFEx writes it."""
+
     summary = "a PSFEx .psf file"
 
     def claims(self, file):
@@ -42,6 +43,7 @@ class Polynomial:
     zero, scale : tuple of float
         Zero points and scales of the two variables.
     """
+
     degree: int = 0
     y_first: bool = False
     zero: tuple = (0., 0.)

@@ -6,6 +6,7 @@ from .base import PSFFormat, is_image, oversampling_of, with_odd_sides
 
 class StampFormat(PSFFormat):
     """A 2-D image; the keyword OVERSAMP or OVERSAMPLING tells how many samples a pixel has, 1 where there is none."""
+
     summary = "a square stamp with an odd number of pixels"
 
     def claims(self, file):

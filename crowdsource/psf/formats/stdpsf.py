@@ -17,6 +17,7 @@ OVERSAMPLING = 4
 
 class StdPSFFormat(PSFFormat):
     """A 3-D image with the keywords NXPSFS, NYPSFS, IPSFX01 ... and JPSFY01 ..., positions that count pixels from 1."""
+
     summary = "a STDPSF cube"
 
     def claims(self, file):

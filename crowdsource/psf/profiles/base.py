@@ -18,6 +18,7 @@ class Profile(ABC):
     halo : crowdsource.psf.profiles.halo.Halo or None
         Light that the instrument scatters, with which the profile is convolved.
     """
+
     shape: tuple
     order: int
     halo = None

@@ -26,6 +26,7 @@ class GridProfile(Profile):
     shape : tuple of int
         (ny, nx) of the image.
     """
+
     samples: np.ndarray
     weights: np.ndarray
     oversampling: int

@@ -38,6 +38,7 @@ class Halo:
         ``(1+(s/scale)^2)^(-slope/2)`` and across it, at the distance t, as ``exp(-ln2 |2t/w|^power)`` with the full width at
         half maximum ``w = width+opening*s``.
     """
+
     moffats: tuple = ()
     spikes: tuple = ()
 

@@ -72,8 +72,8 @@ def profile_stamp(size, parameters, oversampling=1, halo=None):
 def pixel_moffat(size, parameters, oversampling=1):
     """Moffat integrated over pixels, sampled around its centre.
 
-    Near the centre by Gauss-Legendre quadrature in each pixel; farther out, where the profile is smooth, by its value in the middle of
-    the pixel.
+    Near the centre by Gauss-Legendre quadrature in each pixel; farther out, where the profile is smooth, by its value in the
+    middle of the pixel.
 
     Parameters
     ----------
@@ -129,6 +129,7 @@ class MoffatProfile(PolynomialProfile):
     halo : crowdsource.psf.profiles.halo.Halo, optional
         What the profile is convolved with.
     """
+
     coefficients: np.ndarray
     shape: tuple
     order: int
@@ -162,7 +163,10 @@ class MoffatProfile(PolynomialProfile):
 
     @property
     def plane_order(self):
-        """See `PolynomialProfile.plane_order`: pixels are not linear in the parameters, so a linear change needs quadratic planes."""
+        """See `PolynomialProfile.plane_order`.
+
+        Pixels are not linear in the parameters, so that a linear change of these needs quadratic planes.
+        """
         return 2 if self.order else 0
 
     def planes(self, size, oversampling, norm_size):

@@ -27,6 +27,7 @@ class StampProfile(PolynomialProfile):
     order : int
         Order of the polynomial.
     """
+
     samples: np.ndarray
     oversampling: int
     shape: tuple

@@ -16,6 +16,7 @@ class CentredStamps:
     ----------
     values, weight : ndarray, shape (n, size, size)
     """
+
     values: np.ndarray
     weight: np.ndarray
 
@@ -23,8 +24,8 @@ class CentredStamps:
 def fit_core(psf, stamps, order, size):
     """A PSF with a new pixel core: the residual of the profile, shifted to the centres of the stars.
 
-    Each star is fitted with the present core, so that flux and centre are those of the whole PSF. Coefficients are shrunk as far as
-    they are compatible with noise, so that the core is zero where the profile alone fits; towards its rim the core fades out.
+    Each star is fitted with the present core, so that flux and centre are those of the whole PSF. Coefficients are shrunk as far
+    as they are compatible with noise, so that the core is zero where the profile alone fits; towards its rim the core fades out.
 
     Parameters
     ----------

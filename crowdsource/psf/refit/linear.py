@@ -1,7 +1,7 @@
 """Linear fits to the stamps of many stars at once.
 
-Each star has its own flux, position and constant sky. These four are nuisance parameters: they are fitted together with the shape of the
-PSF and eliminated from its normal equations, so that they do not bias it.
+Each star has its own flux, position and constant sky. These four are nuisance parameters: they are fitted together with the shape
+of the PSF and eliminated from its normal equations, so that they do not bias it.
 """
 from dataclasses import dataclass, fields
 
@@ -27,6 +27,7 @@ class ScaledStamps:
     data, weight : ndarray, shape (n, pixels), float32
         Values and inverse variances, which include the error of the model.
     """
+
     data: np.ndarray
     weight: np.ndarray
 
@@ -40,6 +41,7 @@ class NormalEquations:
     matrix : ndarray, shape (n, k, k), float64
     rhs : ndarray, shape (n, k), float64
     """
+
     matrix: np.ndarray
     rhs: np.ndarray
 
@@ -56,6 +58,7 @@ class StarFits:
     weight : ndarray, shape (n, pixels), float32
         Inverse variances, lowered where the residual is large.
     """
+
     parameters: np.ndarray
     residual: np.ndarray
     weight: np.ndarray

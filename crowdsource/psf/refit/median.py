@@ -12,8 +12,8 @@ from .linear import downweighted, scaled
 def median_refit(psf, stamps, order, size):
     """Median of the central stamps of the stars, joined to the Moffat profile that fits it best.
 
-    At a higher order the differences of the stars from the median determine how the stamp depends on the position, and the width and
-    ellipticity of the Moffat profile follow it; its beta is that of the median.
+    At a higher order the differences of the stars from the median determine how the stamp depends on the position, and the width
+    and ellipticity of the Moffat profile follow it; its beta is that of the median.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """A pixel core for stars that are too narrow to be shifted to a common centre.
 
-Interpolation between the pixels of such a star leaves ripples. So stars are not shifted: each pixel of the core is rendered at every star,
-by the same splines as the PSF itself, and the pixels that fit all stars best are the solution of one linear system.
+Interpolation between the pixels of such a star leaves ripples. So stars are not shifted: each pixel of the core is rendered at
+every star, by the same splines as the PSF itself, and the pixels that fit all stars best are the solution of one linear system.
 """
 import logging
 from dataclasses import dataclass, replace
@@ -21,7 +21,8 @@ PRIOR, WIDTH_STEPS = 0.1, 30
 """Initial width of the prior on a pixel of the core, in units of the peak of the PSF, and number of steps that improve it."""
 ITERATIONS = 2
 SIGNIFICANCE = 5.
-"""A core must improve chi2 by more than noise alone would: by the expected improvement plus so many of its standard deviations."""
+"""A core must improve chi2 by more than noise alone would: by the expected improvement plus so many of its standard
+deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class CoreEquations:
     scatter : float
         Mean square of the residual over its error, at least 1.
     """
+
     matrix: np.ndarray
     rhs: np.ndarray
     scatter: float

@@ -73,7 +73,7 @@ def normal_of_polynomials(psf, stamps, design, free):
 
 
 def shape_changes(psf, size):
-    """Spline coefficients of the derivatives of the profile with respect to fwhm, e1, e2 and beta, for the middle of the image."""
+    """Spline coefficients of the derivatives of the profile with respect to fwhm, e1, e2 and beta, in the middle."""
     middle = psf.profile.at(*(np.atleast_1d(c) for c in psf.centre))[0]
     steps = np.diag([STEPS["fwhm"]*middle[0], STEPS["e"], STEPS["e"], STEPS["beta"]*middle[3]])
     stamps = unit_stamps(np.r_[middle+steps, middle-steps], size+4, psf.oversampling, psf.norm_size, psf.profile.halo)

@@ -12,7 +12,8 @@ from .profile import fit_profile
 
 log = logging.getLogger(__name__)
 NARROW = 2.3
-"""Below this FWHM, pixels, interpolation between the pixels of a star leaves ripples larger than the errors a core could correct."""
+"""Below this FWHM, pixels, interpolation between the pixels of a star leaves ripples larger than the errors a core could
+correct."""
 
 
 def refit(psf, stamps, config):
@@ -62,8 +63,8 @@ def refitted(psf, stamps, config):
 def fits_without_shifts(profile, width, order, config):
     """Whether the core is fitted without shifting stars.
 
-    That is done for tabulated profiles, which are not fitted to the stars themselves, if stars are narrow, or if only a small core is
-    wanted that does not vary over the image.
+    That is done for tabulated profiles, which are not fitted to the stars themselves, if stars are narrow, or if only a small
+    core is wanted that does not vary over the image.
     """
     if isinstance(profile, MoffatProfile) or width == np.inf:
         return False
@@ -71,7 +72,7 @@ def fits_without_shifts(profile, width, order, config):
 
 
 def affordable_order(stars, config):
-    """The largest order of the polynomials of the position that the number of stars determines, at most that of the configuration."""
+    """The largest order of the polynomials of the position that the number of stars determines, at most the configured one."""
     order = config.order
     while order > 0 and stars < config.stars_per_term*terms(order):
         order -= 1

@@ -11,5 +11,19 @@ from .detections import SimulatedDetections, observe
 from .geometry import DETECTORS, SurveyExposure, detector_wcs, exposure_size, plan_exposures
 from .truth import draw_truth, true_flux, true_positions
 
-__all__ = ("DETECTORS", "SimulatedDetections", "SurveyConfig", "SurveyExposure", "blend", "catalog_of", "checked", "detector_wcs",
-           "draw_truth", "observe", "plan_exposures", "true_flux", "true_positions", "exposure_size")
+__all__ = (
+           "DETECTORS",
+           "SimulatedDetections",
+           "SurveyConfig",
+           "SurveyExposure",
+           "blend",
+           "catalog_of",
+           "checked",
+           "detector_wcs",
+           "draw_truth",
+           "exposure_size",
+           "observe",
+           "plan_exposures",
+           "true_flux",
+           "true_positions",
+)

@@ -39,6 +39,7 @@ class Blends:
     overlap : ndarray, shape (m,), float64
         Normalised product of their profiles, 1 at separation 0.
     """
+
     order: np.ndarray
     owner: np.ndarray
     share: np.ndarray

@@ -83,6 +83,7 @@ class SurveyConfig:
     seed : int
         Of all random numbers.
     """
+
     stars: int = 300_000
     exposures: int = 40
     bands: tuple = ("g", "r", "i")

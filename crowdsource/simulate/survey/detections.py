@@ -58,6 +58,7 @@ class SimulatedDetections:
         Structured: ``row`` of the detection, ``star`` of the truth (-1 for none), ``fraction`` of the detection's flux, largest
         first.
     """
+
     x: np.ndarray
     y: np.ndarray
     flux: np.ndarray

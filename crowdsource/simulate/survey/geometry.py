@@ -43,6 +43,7 @@ class SurveyExposure:
     waves : ndarray, shape (2, WAVES, 4), float64
         Distortion along x and y: amplitude in arcsec, turns along u and v, phase in turns.
     """
+
     number: int
     band: str
     mjd: float
@@ -136,6 +137,7 @@ class ExposureSize:
     width : int
         Of the whole exposure along x.
     """
+
     ny: int
     nx: int
     width: int

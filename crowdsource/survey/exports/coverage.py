@@ -36,6 +36,7 @@ class Coverage:
     depth : dict of str to ndarray, shape (n,)
         By band: magnitude of an object at `DEEP` sigma, mean over faint objects; NaN where there are none.
     """
+
     order: int
     cells: np.ndarray
     objects: np.ndarray

@@ -30,6 +30,7 @@ class ExportTable:
     survey : ReleaseReader
     region : Region
     """
+
     survey: ReleaseReader
     region: Region = WHOLE_SKY
 
@@ -57,6 +58,7 @@ class ExportTable:
 @dataclass(frozen=True, eq=False)
 class ObjectTable(ExportTable):
     """Objects of a region."""
+
     name, kind, identity, counted = "objects", "object", "object_id", 0
 
     @cached_property
@@ -84,6 +86,7 @@ class ObjectTable(ExportTable):
 @dataclass(frozen=True, eq=False)
 class DetectionTable(ExportTable):
     """Detections of a region, with their images and how they count."""
+
     name, kind, identity, counted = "detections", "source", "detection_id", 1
 
     @cached_property

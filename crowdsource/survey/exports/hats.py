@@ -42,6 +42,7 @@ class HatsConfig:
     max_rows : int
         Number of rows above which a pixel is divided.
     """
+
     detections: str = SECOND
     margin: float = 10.
     max_rows: int = 1_000_000
@@ -73,6 +74,7 @@ class TaskRunner:
     progress : callable or None
         Called with (stage, number of finished tasks, number of tasks, figures) after each task.
     """
+
     executor: object = None
     progress: object = None
 
@@ -171,6 +173,7 @@ class PixelLimits:
     order : int
         Order at which no pixel is divided any more.
     """
+
     max_rows: int
     order: int
 
@@ -230,6 +233,7 @@ class PartitionTask:
     order : int
         Order of the cells along the edges.
     """
+
     content: object
     pixel: HealpixPixel
     sources: tuple
@@ -276,6 +280,7 @@ class MarginTask:
     identity : str
         Column by which rows of the same spatial index are sorted.
     """
+
     pixel: HealpixPixel
     near: list
     borders: Path

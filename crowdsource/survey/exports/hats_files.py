@@ -30,6 +30,7 @@ class HatsCatalog:
     rows, files, size : int
         Numbers of rows and files, and their size in bytes.
     """
+
     name: str
     kind: str
     primary: str = None

@@ -52,6 +52,7 @@ class DictionaryColumn:
     words : ndarray of str
         The different texts.
     """
+
     code: np.ndarray
     words: np.ndarray
 
@@ -146,7 +147,7 @@ class DetectionReader:
 
     @cached_property
     def stored(self):
-        """dtype of each column of the catalogs, by name: the widest where they differ, bytes where some hold text."""
+        """Dtype of each column of the catalogs, by name: the widest where they differ, bytes where some hold text."""
         types = {}
         for row in self.survey.row_types():
             for name in row.names:
@@ -232,6 +233,7 @@ class DetectionBlock:
         Number of each row, counted through all tables.
     members : ndarray, shape (n,)
     """
+
     detections: DetectionReader
     tables: StackedTables
     order: np.ndarray

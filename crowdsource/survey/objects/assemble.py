@@ -52,6 +52,7 @@ class ReleasePlan:
     bands : tuple of (str, str)
         Names and magnitude systems.
     """
+
     store: str
     snapshot: int
     zero_points: int
@@ -77,6 +78,7 @@ class FinishedPixel:
     uses : dict of str to int
         Number of members by how they count.
     """
+
     files: dict
     objects: int
     members: int

@@ -21,10 +21,10 @@ NEGLIGIBLE = 1e-12
 STRAY_RADII, STRAY_RATIO = 2., 2
 """Stray detections are at most this many radii from their object, which has at least this many times as many detections."""
 REACH_IN_RADII = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6
-"""Nothing farther away than this many radii influences a detection: the density reaches over one, a round of seeds over two (a seed
-is denser than the detections linked to it, and takes those), centres and the way to them over three, a round of settling over two,
-strays, and whether their object is stray itself, over eight, the last centres, and the counts about them, over four, and identifiers
-of an earlier release over six."""
+"""Nothing farther away than this many radii influences a detection: the density reaches over one, a round of seeds over two (a
+seed is denser than the detections linked to it, and takes those), centres and the way to them over three, a round of settling
+over two, strays, and whether their object is stray itself, over eight, the last centres, and the counts about them, over four,
+and identifiers of an earlier release over six."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class AssociationConfig:
         What is done with several detections of one object in one exposure: "flag" (none is averaged), "sum" (their fluxes are
         added) or "nearest" (only the nearest is averaged).
     """
+
     radius: float = 0.375
     sigmas: float = 0.
     error_floor: float = 0.02
@@ -85,6 +86,7 @@ class DetectionPositions:
     source : ndarray, shape (n,), int32
         Image number: equal for the detections of one image.
     """
+
     ra: np.ndarray
     dec: np.ndarray
     sigma: np.ndarray
@@ -107,6 +109,7 @@ class Association:
     ra, dec : ndarray, shape (m,), float64
         The objects' centres, degrees.
     """
+
     owner: np.ndarray
     separation: np.ndarray
     offset: np.ndarray

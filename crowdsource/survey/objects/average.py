@@ -43,6 +43,7 @@ class AverageConfig:
     motion_detections, motion_years : int, float
         Lowest number of detections and shortest time base (years) for a proper motion.
     """
+
     clip: float = 3.
     position_clip: float = 4.
     min_qf: float = 0.7
@@ -78,6 +79,7 @@ class Measurements:
     reason : ndarray, shape (n,), uint8
         Why a detection cannot be averaged, a key of `USES`; 0 when it can.
     """
+
     flux: np.ndarray
     band: np.ndarray
     visit: np.ndarray
@@ -99,6 +101,7 @@ class PositionErrors:
         Error of the astrometry that the variances include, arcsec. Of the rest of a variance the same share is common to all
         images as of the variance of the flux: confusion shifts a star as it changes its flux.
     """
+
     variance: np.ndarray
     floor: float
 

@@ -22,6 +22,7 @@ class VOColumn:
         As UCD1+ spells it, "" for none.
     description : str
     """
+
     name: str
     dtype: str
     unit: str

@@ -29,6 +29,7 @@ class PreviousObjects:
     object_ids : ndarray, shape (m,), int64
         Identifiers of the objects, ascending.
     """
+
     index: np.ndarray
     detection_id: np.ndarray
     object_id: np.ndarray

@@ -46,6 +46,7 @@ class ObjectsConfig:
     association : crowdsource.survey.objects.association.AssociationConfig
     average : crowdsource.survey.objects.average.AverageConfig
     """
+
     association: AssociationConfig = field(default_factory=AssociationConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
 
@@ -71,6 +72,7 @@ class ImageCalibrations:
     bands : tuple of (str, str)
         Names and magnitude systems of the bands.
     """
+
     band: np.ndarray
     visit: np.ndarray
     zeropoint: np.ndarray
@@ -92,6 +94,7 @@ class PixelObjects:
     changes : ndarray
         Structured, as `crowdsource.survey.objects.identifiers.CHANGE`.
     """
+
     objects: np.ndarray
     members: np.ndarray
     changes: np.ndarray

@@ -30,6 +30,7 @@ class Release:
     pixels : tuple of HealpixPixel
         In the order of the sky's index.
     """
+
     path: Path
     name: str
     record: dict

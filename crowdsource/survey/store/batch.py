@@ -45,6 +45,7 @@ class IngestOutcome:
     replaces : tuple of int
         Numbers of the images that it replaces.
     """
+
     metadata: object
     status: str
     rows: int = 0

@@ -30,6 +30,7 @@ class ReadRequest:
     known : callable
         Takes `ImageMetadata`, returns whether the store has the image, so that its rows are not needed.
     """
+
     options: object
     known: object
 
@@ -54,6 +55,7 @@ class CatalogHDUs:
         The HDU with the image's header; None for catalogs of other programs.
     table : crowdsource.io.fits_rows.HduSpan
     """
+
     primary: object
     image: object
     table: object
@@ -205,7 +207,7 @@ def fits_metadata(path, hdus):
     own = primary.get("ORIGIN") == "crowdsource"
     image = FitsImage(path, None, None, header, primary)
     instrument = str(primary.get("INSTRUME", "")).strip() if own else ""
-    exposure = str(own and primary.get("EXPOSURE") or path.name.partition(".")[0])
+    exposure = str((own and primary.get("EXPOSURE")) or path.name.partition(".")[0])
     stated = own and MAGNITUDE_SYSTEM in primary
     if stated:
         band, system = str(primary.get("BAND", "")).strip(), checked_system(path, primary[MAGNITUDE_SYSTEM])

@@ -32,6 +32,7 @@ class IngestOptions:
     exposure, detector, band, system : str or None
     mjd, zeropoint : float or None
     """
+
     mapping: tuple = ()
     exposure: str = None
     detector: str = None

@@ -47,6 +47,7 @@ class StoreState:
     checkpoint : dict or None
         ``number``, ``path`` and ``sha256`` of the newest checkpoint.
     """
+
     number: int
     sha256: str
     chunks: tuple = ()
@@ -152,6 +153,7 @@ class LoggedCommit:
     sha256 : str
         Of its own file.
     """
+
     commit: Commit
     previous: str
     checkpoint: dict

@@ -25,6 +25,7 @@ class Segment:
         Equal for segments with the same columns.
     sha256 : str
     """
+
     path: str
     order: int
     pixel: int
@@ -47,6 +48,7 @@ class StoredFile:
     rows : int
     sha256 : str
     """
+
     path: str
     rows: int
     sha256: str
@@ -67,6 +69,7 @@ class Commit:
         Numbers of images that are replaced.
     rejects, zeropoints : StoredFile or None
     """
+
     added: tuple = ()
     removed: tuple = ()
     split: tuple = ()

@@ -38,6 +38,7 @@ class ImageMetadata:
         SHA-256 of the content.
     file : str
     """
+
     exposure: str
     detector: str = ""
     band: str = ""
@@ -76,6 +77,7 @@ class ImageCatalog:
     from_mixed_table : bool
         The rows come from a table of several images, which may have the same bits there.
     """
+
     metadata: ImageMetadata
     rows: np.ndarray
     id_prefix: int = -1

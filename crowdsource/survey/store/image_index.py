@@ -29,6 +29,7 @@ class SharedPrefix:
     conflict : bool
         Whether the two cannot both be in the store; otherwise the new one replaces the other.
     """
+
     number: int = None
     conflict: bool = False
 
@@ -98,7 +99,7 @@ class ImageIndex:
         row, own = self.row(number), catalog.metadata.key
         key = tuple(row[n].item() for n in IMAGE_IDENTITY)
         same = key[:2] == own[:2] and row["file"] == catalog.metadata.file.encode()
-        if key == own or same and catalog.from_mixed_table:
+        if key == own or (same and catalog.from_mixed_table):
             return SharedPrefix()
         return SharedPrefix(number, not same or catalog.from_mixed_table)
 

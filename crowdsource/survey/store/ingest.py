@@ -41,6 +41,7 @@ class IngestReport:
     rejects : Counter
         Number of rejected rows, by reason.
     """
+
     files: int = 0
     failed: list = field(default_factory=list)
     counts: Counter = field(default_factory=Counter)

@@ -23,6 +23,7 @@ class VerifyReport:
     orphans : tuple of str
         Files in the store that no commit and no release lists.
     """
+
     checked: int
     problems: tuple
     orphans: tuple
