@@ -1,6 +1,5 @@
 """The refit of the published pipeline: the median of shifted stamps, with a Moffat profile fitted to it."""
 import numpy as np
-from scipy.optimize import least_squares
 
 from ..base import CENTROID_SIZE, pixel
 from ..grid import basis, nodes, planes_through
@@ -92,6 +91,8 @@ def moffat_of(stamp, fwhm, beta=None, halo=None):
         Fixed at this value when given.
     halo : crowdsource.psf.profiles.halo.Halo, optional
     """
+    from scipy.optimize import least_squares  # slow to import, and needed for this refit alone
+
     def residual(p):
         profile = profile_stamp(stamp.shape[0], (p[0], p[1], p[2], p[4] if beta is None else beta), halo=halo)
         return (p[3]*profile/profile.sum()*stamp.sum()-stamp).ravel()/stamp.max()
