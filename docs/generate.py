@@ -21,8 +21,10 @@ from crowdsource.config.extensions import PARTS as EXCHANGEABLE
 from crowdsource.core.docstrings import attributes
 from crowdsource.core.flags import ENGINE, MASK_SHIFT
 from crowdsource.engine import schema
-from crowdsource.exposure.instrument import load
+from crowdsource.exposure.instrument import INSTRUMENTS, load
 from crowdsource.production import manifest
+from crowdsource.production.executors import EXECUTORS
+from crowdsource.psf.registry import PSF_FORMATS, PSF_MODELS
 from crowdsource.simulate import SIMULATED, Cluster, SimulationConfig
 from crowdsource.simulate.survey import SurveyConfig
 from crowdsource.survey.objects import columns as sky_columns
@@ -30,6 +32,8 @@ from crowdsource.survey.objects.association import AssociationConfig
 from crowdsource.survey.objects.average import USES, AverageConfig
 
 ROOT = Path(__file__).parent.parent
+OTHER_PARTS = {"`psf` of `fit`": PSF_MODELS, "`--psf`": PSF_FORMATS, "`--executor`": EXECUTORS, "`crowdsource NAME`": INSTRUMENTS}
+"""Registries of what is not chosen in a configuration, by how it is chosen."""
 PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 PICTURE = ROOT/"docs"/"images"/"demo.png"
@@ -268,10 +272,17 @@ def rooms():
 
 
 def parts_of_a_fit():
-    """What can be exchanged in a fit: the option, the project's own choices and the entry-point group of others."""
-    rows = [[registry.kind, f"`{section}.{option}`", ", ".join(f"`{name}`" for name in registry.own), f"`{registry.group}`"]
-            for (section, option), registry in EXCHANGEABLE.items()]
+    """What can be exchanged: the option, the project's own choices and the entry-point group of others."""
+    registries = {f"`{section}.{option}`": registry for (section, option), registry in EXCHANGEABLE.items()} | OTHER_PARTS
+    rows = [[registry.kind, option, ", ".join(f"`{name}`" for name in own_names(registry)), f"`{registry.group}`"]
+            for option, registry in registries.items()]
     return table(["part", "option", "the project's own", "entry-point group"], rows)
+
+
+def own_names(registry):
+    """Names of the project's own parts, those that it registers by entry points included."""
+    project = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return (*registry.own, *project["entry-points"].get(registry.group, ()))
 
 
 PARTS = {

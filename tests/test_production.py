@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from small_survey import CCDS, catalogs, damage, leftovers, make_manifest, make_survey
+from test_extend_page import EXAMPLES
 
 from crowdsource.cli.main import main
 from crowdsource.core import registry
@@ -241,6 +242,22 @@ def test_executors_by_name(monkeypatch):
                                     ("mine", dict(scheduler="tcp://x"), "--executor dask"), (3, {}, "is no executor")):
         with pytest.raises(ConfigError, match=message):
             open_workers(name, 1, **settings)
+
+
+@pytest.mark.skipif(not EXAMPLES, reason="the source is not beside the tests")
+def test_the_executor_of_the_page_runs_a_survey_by_its_name(survey, whole, tmp_path, monkeypatch):
+    (tmp_path/"own_executor.py").write_text(EXAMPLES["An executor"][0])
+    about = tmp_path/"own_executor-1.0.dist-info"
+    about.mkdir()
+    (about/"METADATA").write_text("Metadata-Version: 2.1\nName: own-executor\nVersion: 1.0\n")
+    (about/"entry_points.txt").write_text("[crowdsource.executors]\ntwo = own_executor:two_at_most\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    manifest, name = tmp_path/"m.ecsv", Path("field0000", "field0000.cat.fits")
+    write_manifest([e for e in read_manifest(survey/"m.ecsv") if e.label == "field0000"], manifest)
+    out = tmp_path/"out"
+    words = ["run", str(manifest), "--root", str(survey), "--out", str(out), "--executor", "two", "--workers", "5"]
+    assert main([*words, "--pictures", "--models"]) == 0
+    assert (out/name).read_bytes() == (whole/name).read_bytes()
 
 
 def test_an_executor_object_of_a_third_party(survey, whole, tmp_path):

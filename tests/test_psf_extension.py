@@ -69,6 +69,18 @@ def test_a_fit_with_it_and_its_catalog_read_back(package, tmp_path):
     assert type(earlier_psf(tmp_path/"stars.cat.fits", "", image)) is package.GaussPSF
 
 
+@pytest.mark.parametrize("option", ["--psf-from", "--psf"])
+def test_the_command_takes_it_from_a_catalog(package, tmp_path, option):
+    psf = package.GaussPSF(SHAPE, 3.5)
+    data = image_of(psf)
+    cs.write_result(cs.fit(cs.Image.from_arrays(data, np.full(SHAPE, NOISE**-2)), psf), tmp_path/"stars.cat.fits")
+    image, out = write_fits(tmp_path/"image.fits", data), tmp_path/"again.cat.fits"
+    assert main(["generic", image, option, str(tmp_path/"stars.cat.fits"), "--out", str(out), "--quiet"]) == 0
+    with fits.open(out) as hdus:
+        again = read_hdus(hdus, "PSF")
+    assert type(again) is package.GaussPSF and np.array_equal(again.render(X, Y, 31), psf.render(X, Y, 31))
+
+
 def test_a_class_that_is_not_installed_is_named(package, tmp_path):
     class Unknown(package.GaussPSF):
         registered_as = "elsewhere"

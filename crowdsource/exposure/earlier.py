@@ -4,7 +4,7 @@ from pathlib import Path
 from ..core.errors import DataFileError
 from ..io.fits import ImageName, read_image
 from ..io.hdus import opened
-from ..psf.formats.native import read_hdus
+from ..psf.formats.native import holds_psf, read_hdus
 from .model_files import plane_header
 from .results import hdu_prefix
 
@@ -24,7 +24,9 @@ def check_earlier(detectors, sky_from=None, psf_from=None):
         if path is None:
             continue
         with opened(path) as hdus:
-            lacking = [hdu_prefix(d)+name for d in detectors if hdu_prefix(d)+name not in hdus]
+            # a PSF model of another package need not have an HDU PSF_MODEL
+            lacking = [hdu_prefix(d)+name for d in detectors if hdu_prefix(d)+name not in hdus
+                       and not (path is psf_from and holds_psf(hdus, hdu_prefix(d)+PSF))]
         if lacking:
             raise DataFileError(path, f"has no HDU {', '.join(lacking)}; give {kind} of an earlier run of the same detectors")
 
@@ -63,7 +65,7 @@ def earlier_psf(path, detector, image):
 
     Returns
     -------
-    crowdsource.psf.model.FieldPSF
+    crowdsource.psf.base.PSF
     """
     name = hdu_prefix(detector)+PSF
     with opened(path) as hdus:

@@ -4,12 +4,14 @@ A subclass defines the fixture ``psf``, which returns a PSF that holds for an im
 """
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from crowdsource.psf.base import CENTROID_SIZE, PSF, pixel
-from crowdsource.psf.formats.native import read_hdus, to_hdus
+from crowdsource.config import PSFConfig
+from crowdsource.psf.base import CENTROID_SIZE, PSF, StarStamps, pixel
+from crowdsource.psf.formats.native import read_group, read_hdus, to_group, to_hdus
 from crowdsource.psf.grid import first_moment
 
 POSITIONS = ((60., 50.), (60.2, 50.4), (59.61, 49.7), (20.3, 80.12))
@@ -63,6 +65,13 @@ class PSFContract:
         large, small = psf.render([60.3], [50.8], 61)[0], psf.render([60.3], [50.8], 9)[0]
         assert np.allclose(large[26:35, 26:35], small, atol=2e-6*small.max())
 
+    def test_stamps_past_the_model_and_the_image_are_padded(self, psf):
+        for x, y in ((60.3, 50.8), (-40., 130.2)):
+            wide, middle = psf.render([x], [y], 301)[0], psf.render([x], [y], 61)[0]
+            assert wide.shape == (301, 301) and np.isfinite(wide).all()
+            assert np.allclose(wide[120:181, 120:181], middle, atol=2e-6*middle.max())
+            assert np.abs(wide[[0, -1]]).max() < 1e-3*middle.max()
+
     def test_stars_are_added_and_packed_as_they_are_rendered(self, psf):
         x, y, flux, size = np.array([30.2, 44.9]), np.array([25.7, 31.]), np.array([100., 250.]), 15
         image, expected = np.zeros((60, 70), np.float32), np.zeros((60, 70))
@@ -82,15 +91,52 @@ class PSFContract:
         sharp, wide = psf.render([60.], [50.], 59)[0], psf.render_smeared([60.], [50.], 59, 0.5)[0]
         assert wide.sum() == pytest.approx(sharp.sum(), abs=2e-3) and wide.max() < sharp.max()
 
-    def test_it_is_read_back_from_a_file_exactly(self, psf, tmp_path):
-        fits.HDUList([fits.PrimaryHDU(), *to_hdus(psf, "PSF")]).writeto(tmp_path/"psf.fits")
-        with fits.open(tmp_path/"psf.fits") as hdus:
-            again = read_hdus(hdus, "PSF")
+    def test_no_method_changes_it_or_its_input(self, psf):
+        x, y, size = np.array([60.2, 20.3]), np.array([50.4, 80.12]), 31
+        before, given = psf.render(x, y, size).copy(), (x.copy(), y.copy())
+        psf.prepare(61)
+        psf.render_smeared(x, y, size, 0.5)
+        psf.add_to(np.zeros((100, 100), np.float32), x, y, np.ones(2), size)
+        to_hdus(psf, "PSF")[0].data[:] = 7
+        assert psf.fwhm() > 0
+        assert np.array_equal(psf.render(x, y, size), before) and all(map(np.array_equal, (x, y), given))
+
+    @pytest.mark.parametrize("count", [0, 40])
+    def test_a_refit_gives_a_new_psf_or_itself(self, psf, count):
+        stars = self.stars(psf, count)
+        before, given = psf.render(stars.x, stars.y, 31).copy(), stars.data.copy()
+        new = psf.refit(stars, PSFConfig(order=0))
+        assert isinstance(new, PSF) and (new is psf or count)
+        assert tuple(new.shape) == tuple(psf.shape) and new.norm_size % 2 == 1
+        assert new.render([60.], [50.], new.norm_size)[0].sum(dtype=float) == pytest.approx(1, abs=3e-6)
+        assert np.array_equal(psf.render(stars.x, stars.y, 31), before) and np.array_equal(stars.data, given)
+
+    @pytest.mark.parametrize("file_format", ["FITS", "HDF5"])
+    def test_it_is_read_back_from_a_file_exactly(self, psf, tmp_path, file_format):
+        if file_format == "FITS":
+            fits.HDUList([fits.PrimaryHDU(), *to_hdus(psf, "PSF")]).writeto(tmp_path/"psf.fits")
+            with fits.open(tmp_path/"psf.fits") as hdus:
+                again = read_hdus(hdus, "PSF")
+        else:
+            with h5py.File(tmp_path/"psf.h5", "w") as file:
+                to_group(psf, file.create_group("PSF"))
+            with h5py.File(tmp_path/"psf.h5") as file:
+                again = read_group(file["PSF"])
         assert type(again) is type(psf)
         self.same(again, psf)
 
     def test_it_travels_between_processes(self, psf):
         self.same(pickle.loads(pickle.dumps(psf)), psf)
+
+    @staticmethod
+    def stars(psf, count, size=59):
+        """Stamps of stars of the PSF with noise, as a refit gets them."""
+        rng = np.random.default_rng(5)
+        x, y = rng.uniform(5, 95, (2, count))
+        noise, flux = 1., np.full(count, 2e4)
+        data = flux[:, None, None]*psf.render(x, y, size)+rng.normal(0, noise, (count, size, size))
+        return StarStamps(x=x, y=y, flux=flux, data=data.astype(np.float32), ivar=np.full(data.shape, noise**-2, np.float32),
+                          shape=psf.shape)
 
     @staticmethod
     def same(one, other):

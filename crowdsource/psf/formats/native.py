@@ -74,6 +74,11 @@ def read_hdus(hdulist, name="PSF"):
     return _model_class(stored, path, name).from_hdus(hdulist, name)
 
 
+def holds_psf(hdulist, name):
+    """Whether the HDU of a name is the first of a PSF that `to_hdus` wrote."""
+    return bool(name) and name in hdulist and (f"{name}_MODEL" in hdulist or CLASS in hdulist[name].header)
+
+
 def read_group(group):
     """The PSF that `to_group` wrote into an h5py group. Result and errors as `read_hdus`."""
     return _model_class(group.attrs.get(CLASS, FIELD), group.file.filename, group.name).from_group(group)
@@ -97,7 +102,7 @@ class NativeFormat(PSFFormat):
 
     def claims(self, file):
         """Whether the HDU is the first of a PSF that `to_hdus` wrote."""
-        return bool(file.hdu.name) and (f"{file.hdu.name}_MODEL" in file.hdus or CLASS in file.hdu.header)
+        return holds_psf(file.hdus, file.hdu.name)
 
     def read(self, file, shape, norm_size):
         """See `PSFFormat.read`; a PSF that varies can only be used for images of the shape on which it was made."""
