@@ -1,1 +1,1 @@
-"""Structured background: where the sky has structure that no star explains, found by a detector or a trained network."""
+"""Structured background: structure of the sky that stars do not explain, found by a detector or a trained network."""

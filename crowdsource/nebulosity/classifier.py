@@ -1,7 +1,8 @@
-"""The published classifiers: networks that tell nebulosity, light, normal sky and perhaps errors in windows.
+"""Apply the published classifiers: networks that classify windows of an image.
 
-They were trained on images as they come, with their stars: one of four classes for DECam (Saydjari et al. 2023, section 2), one
-of three for unWISE coadds (Schlafly et al. 2019).
+The classes are nebulosity, light, normal sky and, in networks with four classes, errors. The networks were trained on images that
+still contain their stars: one with four classes for DECam (Saydjari et al. 2023, section 2), one with three classes for unWISE
+coadds (Schlafly et al. 2019).
 """
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -9,19 +10,19 @@ from scipy.ndimage import gaussian_filter
 from .detector import boxed
 
 ORDERS = {4: (0, 1, 2, 3), 3: (2, 0, 1)}
-"""Places of nebulosity, light, normal and error, the order here and in outputs, among the outputs of a network by their number:
-that of three, which knows no errors, gives light, normal, nebulosity."""
+"""By number of classes: indices of nebulosity, light, normal and error (the order used here and in files) in the output of the
+network. A network with three classes has no class of errors; its output is light, normal, nebulosity."""
 BINS = 3000
 LOW, LOWER = 0.3, 0.1
-"""Quantiles whose difference is a scale below most stars' light."""
+"""Quantiles of the pixel values whose difference sets the scale of the stretch; most of the stars' light lies above both."""
 FLOOR = 1e-4
 LIGHT_SHARE, BOUNDARY = 0.5, 2.
-"""Nebulous is where nebulosity and this share of light come to more than so many times the other classes."""
+"""A pixel is nebulous if p(nebulosity) + LIGHT_SHARE p(light) exceeds BOUNDARY times the sum of all classes but nebulosity."""
 EIGHTH = 8
 
 
 def equalised(window, stretch=0.):
-    """A window's pixels stretched and replaced by their rank: from 0 to 1, each value as frequent as any other.
+    """Stretch the pixels of a window and equalise their histogram: values from 0 to 1, all equally frequent.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def equalised(window, stretch=0.):
     Returns
     -------
     ndarray, shape (ny, nx), float64
-        The cumulative histogram, of 3,000 bins, of asinh((v - zero) / scale); 1 where all pixels are alike.
+        Cumulative histogram, with 3,000 bins, of asinh((v - zero) / scale); 1 if all pixels are equal.
     """
     window = window.astype(np.float64)
     if stretch > 0:
@@ -47,25 +48,25 @@ def equalised(window, stretch=0.):
 
 
 def starts(length, window, step):
-    """Where windows along an axis begin: step by step, and one that ends where the axis ends."""
+    """First pixels of the windows along an axis: at regular steps, plus a last window that ends at the end of the axis."""
     first = list(range(0, length-window+1, step))
     return first if first[-1] == length-window else [*first, length-window]
 
 
 def padded(plane, window, rim):
-    """A plane with a rim of so many pixels, and more after its end where it is smaller than a window, of its median."""
+    """A plane padded with its median by `rim` pixels on each side, and at the far end up to the size of a window."""
     more = [(rim, max(rim, w-n-rim)) for n, w in zip(plane.shape, window)]
     return np.pad(plane, more, constant_values=np.median(plane))
 
 
 def trimmed(planes, plane, rim):
-    """Planes without the rim that `padded` added."""
+    """Planes without the padding that `padded` added."""
     ny, nx = plane.shape
     return planes[:, rim:ny+rim, rim:nx+rim]
 
 
 def windows(plane, network, step, stretch):
-    """(slices, probabilities) of the windows of a padded plane, which overlap where the step is smaller than they are."""
+    """Yield (slices, probabilities) of the windows of a padded plane; windows overlap if the step is smaller than a window."""
     (ny, nx), (sy, sx) = network.shape, step
     for y in starts(plane.shape[0], ny, sy):
         for x in starts(plane.shape[1], nx, sx):
@@ -75,19 +76,19 @@ def windows(plane, network, step, stretch):
 
 
 def means(plane, network, step, config, rim=1, sureness=None):
-    """Mean probabilities of the windows over each pixel.
+    """Mean class probabilities in each pixel of all windows that contain it.
 
     Parameters
     ----------
     plane, network
         As `hard`.
     step : tuple of int
-        From one window to the next, pixels.
+        Distance between windows along y and x, pixels.
     config : crowdsource.nebulosity.options.NebulosityConfig
     rim : int
-        Of the plane: as `padded`.
+        Padding on each side, pixels; see `padded`.
     sureness : callable, optional
-        What a window of given probabilities counts for; all the same when not given.
+        Weight of a window as a function of its probabilities. By default all windows have the same weight.
 
     Returns
     -------
@@ -104,12 +105,12 @@ def means(plane, network, step, config, rim=1, sureness=None):
 
 
 def hard(plane, network, config):
-    """Classes window by window.
+    """Classify adjacent windows.
 
     Parameters
     ----------
     plane : ndarray, shape (ny, nx)
-        The image with its stars, finite.
+        The image including its stars; all pixels finite.
     network : crowdsource.nebulosity.network.Network
     config : crowdsource.nebulosity.options.NebulosityConfig
 
@@ -117,7 +118,7 @@ def hard(plane, network, config):
     -------
     nebulous : ndarray of bool, shape (ny, nx)
     probabilities : ndarray, shape (3 or 4, ny, nx), float32
-        Those of the pixel's window.
+        Class probabilities of the window that contains the pixel.
     """
     wide = padded(plane, network.shape, 1)
     found = list(windows(wide, network, network.shape, config.stretch))
@@ -129,35 +130,35 @@ def hard(plane, network, config):
 
 
 def most_nebulous(probabilities, config):
-    """Where the probability of nebulosity, times its weight, is the largest."""
+    """Where the probability of nebulosity, multiplied by `config.weight`, exceeds those of all other classes."""
     return probabilities[0]*np.float32(config.weight) > probabilities[1:].max(axis=0)
 
 
 def continuous(plane, network, config):
-    """Probabilities that change smoothly over the image: means of overlapping windows. Parameters and return as `hard`."""
-    # a window sure of nebulosity counts for more than those of which it fills a part
+    """Classify by weighted means of overlapping windows, smoothed. Parameters and return as `hard`."""
+    # a window with a high probability of nebulosity has more weight than windows that nebulosity fills only in part
     p = smoothed(means(plane, network, steps(network, config), config, sureness=lambda p: p[0]+FLOOR), config)
     return p[0]+LIGHT_SHARE*p[1] > BOUNDARY*(p[1:].sum(axis=0)+FLOOR), p
 
 
 def mean(plane, network, config):
-    """Plain means of overlapping windows, smoothed, of which the largest decides. Parameters and return as `hard`."""
+    """Classify by unweighted means of overlapping windows, smoothed. Parameters and return as `hard`."""
     p = smoothed(means(plane, network, steps(network, config), config, rim=0), config)
     return most_nebulous(p, config), p
 
 
 def steps(network, config):
-    """From one overlapping window to the next along y and x, pixels."""
+    """Distance between overlapping windows along y and x, pixels."""
     return [min(config.shift, n) for n in network.shape]
 
 
 def smoothed(planes, config):
-    """Planes convolved with a Gaussian that ends at one sigma."""
+    """Planes convolved with a Gaussian of sigma `config.smooth` pixels, truncated at one sigma."""
     return np.stack([gaussian_filter(one, config.smooth, truncate=1, mode="nearest") for one in planes])
 
 
 def shrunk(plane):
-    """A plane at an eighth of its scale: means of boxes of 8x8 pixels, of what there is at the far edges.
+    """A plane reduced by a factor of eight: means of boxes of 8x8 pixels, which are smaller at the far edges.
 
     Parameters
     ----------
@@ -171,4 +172,4 @@ def shrunk(plane):
 
 
 MODES = {"hard": hard, "continuous": continuous, "mean": mean}
-"""What a network's probabilities become, by ``nebulosity.mode``."""
+"""Functions that turn the probabilities of a network into a map of nebulosity, by ``nebulosity.mode``."""

@@ -1,8 +1,9 @@
 """The built-in detector of structured background, which needs no training.
 
-The image without its stars is averaged in cells about as wide as the PSF. What stars leave, those too faint to be found
-included, is white on scales larger than the PSF: its scatter from cell to cell tells how much of it there is on larger scales.
-Structure of the sky is not: a band of scales above the PSF's that varies by more than white noise would is nebulosity.
+The image minus the model of its stars is averaged in cells about as wide as the PSF. Residuals of stars, and stars too faint to
+be detected, are white noise on scales larger than the PSF. The scatter between cells therefore predicts how much they vary on
+larger scales. Structure of the sky is not white: the background has structure where the image, filtered to scales above that of
+the PSF, varies by more than the predicted white noise.
 """
 import warnings
 
@@ -11,38 +12,38 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
 SIGMA = 1/(2*np.sqrt(2*np.log(2)))
-"""Of a Gaussian of unit FWHM."""
+"""Sigma of a Gaussian with a FWHM of 1."""
 SMALL = 0.7, 1.4
-"""Sigma of the two Gaussians, in cells, whose difference shows the scatter from cell to cell."""
+"""Sigma, in cells, of the two Gaussians whose difference measures the scatter between cells."""
 OF_MEDIAN, OF_MEAN = np.sqrt(np.pi/2), np.sqrt(np.pi/2)
-"""Noise of a median over that of a mean, and sigma over the mean absolute value."""
+"""Ratio of the noise of a median to that of a mean, and ratio of sigma to the mean absolute value, for Gaussian noise."""
 PSF_ERROR = 0.05
-"""The model of a star is right to so much of its light in a pixel."""
+"""Error of the model of a star in a pixel, relative to its light there."""
 HALOS, HALO_ERROR, BAND_ERROR = 4, 0.3, 0.02
-"""The wings of stars are told by so many Gaussians; from star to star they differ by so much of themselves, and by so much of
-the star on the smallest scale."""
+"""Number of Gaussians that describe the wings of stars; relative scatter of the wings between stars; and scatter on the smallest
+scale relative to the light of the star."""
 CLIP, ROUNDS = 4., 5
 LEAST_NOISE = 0.5
-"""The scatter is not believed where it is below so much of what the pixels' noise alone makes: in a plane without noise, say."""
+"""Lower limit of the scatter, relative to that from the noise of the pixels alone; it matters for images without noise."""
 CELL_SIDE = 3
-"""Cells across the smallest scale."""
+"""Number of cells across the smallest scale."""
 CORE = 19
-"""Side of the stamp that peaks are found with, pixels."""
+"""Side of the PSF stamp used to detect peaks, pixels."""
 OPEN, OPEN_REACH = 0.8, 3
-"""Where bright stars leave fewer of the cells than this, under a Gaussian so many times that of the smallest scale, no sky is
-to be seen: the core of a cluster."""
+"""Minimum fraction of usable cells in the surroundings, and sigma of the Gaussian that defines these, relative to that of the
+smallest scale. Below it bright stars hide the sky, as in the core of a cluster, and no structure is reported."""
 LEAST_GOOD, LEAST_WEIGHT = 0.25, 0.3
-"""Fraction of good pixels of a cell, and its weight over the median's, from which it counts."""
+"""Minimum fraction of good pixels of a usable cell, and its minimum weight relative to the median weight."""
 
 
 def structured(image, model, psf, config):
-    """Where the image has structure that no star explains.
+    """Find where the image has structure that stars do not explain.
 
     Parameters
     ----------
     image : crowdsource.core.image.Image
     model : ndarray, shape (ny, nx), float32
-        Of the stars.
+        Model of the stars, image units.
     psf : crowdsource.psf.base.PSF
     config : crowdsource.config.NebulosityConfig
 
@@ -69,14 +70,15 @@ def structured(image, model, psf, config):
 
 
 def cells(image, model, side):
-    """Mean residual and star light of cells of side x side pixels.
+    """Mean residual, weight and mean star light of cells of side x side pixels.
 
-    Pixels count by their noise and that of the model, so that the middle of bright stars does not.
+    Pixels are weighted by the inverse variance of their noise and of the model's error, so that the centres of bright stars have
+    almost no weight.
 
     Returns
     -------
     value, weight, light : ndarray, shape (ceil(ny/side), ceil(nx/side)), float64
-        Weights are in units of their median; 0 for a cell without enough good pixels.
+        Weights are in units of their median, and 0 for a cell with too few good pixels.
     """
     ivar = image.ivar.astype(np.float64)
     ivar /= 1+ivar*(PSF_ERROR*model.astype(np.float64))**2
@@ -89,13 +91,15 @@ def cells(image, model, side):
 
 
 def boxed(plane, side):
-    """Sums over boxes of side x side pixels, fewer at the far edges; float64."""
+    """Sums over boxes of side x side pixels, which are smaller at the far edges; float64."""
     rows = np.add.reduceat(plane, np.arange(0, plane.shape[0], side), axis=0, dtype=np.float64)
     return np.add.reduceat(rows, np.arange(0, plane.shape[1], side), axis=1)
 
 
 def band_and_noise(value, weight, narrow, wide):
-    """The band between two scales, and what white noise of the local scatter from cell to cell would be in it.
+    """The image filtered to the scales between two Gaussians, and the noise expected in it from white noise.
+
+    The level of the white noise is the local scatter between cells.
 
     Parameters
     ----------
@@ -115,9 +119,10 @@ def band_and_noise(value, weight, narrow, wide):
 
 
 def without_halos(band, noise, weight, light, scales):
-    """The band less what goes with the light of the stars that are known: wings past their model, and stars below the limit.
+    """Subtract from the band what is proportional to the light of the known stars.
 
-    Both follow the smoothed light of the model in proportion, and the proportions are those of the image itself.
+    That is the light of wings beyond the extent of the model, and of stars below the detection limit. Both are modelled as a sum
+    of smoothed images of the stars' model, whose coefficients are fitted to this image.
 
     Parameters
     ----------
@@ -128,7 +133,7 @@ def without_halos(band, noise, weight, light, scales):
     Returns
     -------
     band, noise : ndarray, shape (m, n)
-        The noise holds how far stars may differ from the mean.
+        The noise includes the scatter of the wings between stars.
     """
     narrow, wide = scales
     spread = np.array([smoothed(light, np.ones_like(light), s)-smoothed(light, np.ones_like(light), wide)
@@ -144,7 +149,7 @@ def without_halos(band, noise, weight, light, scales):
 
 
 def plane_of(value, weight):
-    """The plane that fits best: a slope of the sky would look like structure at the edges."""
+    """The best-fitting inclined plane. It is subtracted, as a gradient of the sky would look like structure at the edges."""
     y, x = np.indices(value.shape)/max(value.shape)-0.5
     terms, root = np.stack([np.ones(value.shape), x, y], axis=-1), np.sqrt(weight)
     slope = np.linalg.lstsq((terms*root[..., None]).reshape(-1, 3), (value*root).ravel())[0]
@@ -152,27 +157,27 @@ def plane_of(value, weight):
 
 
 def medians(value, known):
-    """Medians of 3x3 cells: a star that was missed, or subtracted badly, is one or two of them."""
+    """Medians of 3x3 cells. They suppress stars that were missed or badly subtracted, which fill one or two cells."""
     boxes = sliding_window_view(np.pad(np.where(known, value, np.nan), 1, constant_values=np.nan), (3, 3))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of boxes without any
+        warnings.simplefilter("ignore", RuntimeWarning)  # boxes without any usable cell
         return np.nan_to_num(np.nanmedian(boxes.reshape(*value.shape, 9), axis=-1))
 
 
 def smoothed(value, weight, sigma):
-    """Weighted mean under a Gaussian of so many cells; 0 where there is no weight."""
+    """Weighted mean under a Gaussian of `sigma` cells; 0 where the weight is 0."""
     total = ndimage.gaussian_filter(weight, sigma, mode="constant")
     light = ndimage.gaussian_filter(value*weight, sigma, mode="constant")
     return np.where(total > 0, light/np.where(total > 0, total, 1), 0)
 
 
 def white(narrow, wide):
-    """Variance of white noise of unit variance under the difference of two Gaussians of so many cells."""
+    """Variance of white noise of unit variance after filtering with the difference of two Gaussians (sigmas in cells)."""
     return (1/narrow**2+1/wide**2-4/(narrow**2+wide**2))/(4*np.pi)
 
 
 def regions(strength, least, area):
-    """Connected cells above `least` of which one reaches 1, at least so many of them."""
+    """Connected regions of cells above `least` that have at least `area` cells and exceed 1 in one of them."""
     label, count = ndimage.label(strength > least, structure=np.ones((3, 3)))
     if not count:
         return label > 0
@@ -182,10 +187,10 @@ def regions(strength, least, area):
 
 
 def grown(where, reach):
-    """All within so many cells."""
+    """The region grown by `reach` cells on all sides."""
     return ndimage.distance_transform_edt(~where) <= reach if where.any() else where
 
 
 def enlarged(where, side, shape):
-    """A plane of cells as one of pixels."""
+    """Expand a map of cells to pixels, for an image of `shape`."""
     return where.repeat(side, axis=0).repeat(side, axis=1)[:shape[0], :shape[1]]

@@ -1,4 +1,4 @@
-"""Structured background of an image, by whichever way the configuration asks for."""
+"""Find the structured background of an image with the method that the configuration names."""
 import logging
 from dataclasses import dataclass
 
@@ -15,13 +15,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Structure:
-    """Where the background has structure.
+    """The pixels where the background has structure.
 
     Attributes
     ----------
     where : ndarray of bool, shape (ny, nx)
+        True where the background has structure.
     probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
-        Of nebulosity, light, normal sky and perhaps errors, when a network was asked.
+        Probabilities of the classes nebulosity, light, normal sky and, with four classes, errors. None without a network.
     """
 
     where: np.ndarray
@@ -29,26 +30,29 @@ class Structure:
 
 
 def is_due(config, passno, last):
-    """Whether this pass looks for structure if no other has: a network before all, the detector once there is a model.
+    """Whether this pass searches for structure, provided that no earlier pass has done so.
+
+    A network is applied before the first pass. The detector needs a model of the stars and runs from pass `config.passno` on.
 
     Parameters
     ----------
     config : crowdsource.nebulosity.options.NebulosityConfig
     passno : int
+        Number of this pass, from 0.
     last : bool
-        No pass comes after it.
+        Whether this is the last pass.
     """
     return config.method != OFF and (config.network or passno >= config.passno or last)
 
 
 def find(image, model, psf, config):
-    """The structure of an image's background.
+    """Find the structure of an image's background.
 
     Parameters
     ----------
     image : crowdsource.core.image.Image
     model : ndarray, shape (ny, nx), float32
-        Of the stars.
+        Model of the stars, image units.
     psf : crowdsource.psf.base.PSF
     config : crowdsource.nebulosity.options.NebulosityConfig
 
@@ -70,6 +74,6 @@ def find(image, model, psf, config):
 
 
 def filled(image):
-    """The pixels as a network sees them: those that are not finite have the median of the others."""
+    """The pixels as given to a network: non-finite pixels are replaced by the median of the others."""
     lost = image.mask & ENGINE.nonfinite > 0
     return np.where(lost, np.median(image.data[~lost]), image.data)

@@ -1,6 +1,7 @@
-"""Layers of a convolutional network as functions of one array, channels last, without the batch's axis.
+"""Layers of a convolutional network as functions of one array, with channels last and no batch axis.
 
-Each builder takes what Keras 2 says of a layer and its weights, and gives the function; it raises ValueError where it cannot.
+Each builder takes the Keras 2 configuration of a layer and its weights, and returns the function. It raises ValueError if the
+layer is not supported.
 """
 from functools import partial
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 PATCH_VALUES = 2_000_000
-"""A convolution gathers its patches for so many values at a time, which stay in the cache's reach."""
+"""Number of patch values that a convolution handles at a time; they are few enough to stay in the cache."""
 ACTIVATIONS = {
     "linear": lambda a: a,
     "relu": lambda a: np.maximum(a, 0),
@@ -19,7 +20,7 @@ ACTIVATIONS = {
 
 
 def convolved(array, kernel, bias, same, activation):
-    """A plane of channels correlated with kernels.
+    """Correlate an array of channels with kernels.
 
     Parameters
     ----------
@@ -27,13 +28,14 @@ def convolved(array, kernel, bias, same, activation):
     kernel : ndarray, shape (ky, kx, channels, filters), float32
     bias : ndarray, shape (filters,), float32
     same : bool
-        Pixels outside the plane count as zero, and the result has its shape; else only where the kernel fits in.
+        If true, pixels outside the array count as zero and the result has the shape (ny, nx); if false, the result holds only the
+        positions where the whole kernel lies inside the array.
     activation : callable
 
     Returns
     -------
     ndarray, shape (ny, nx, filters), float32
-        Smaller by the kernel's size less 1 where it must fit in.
+        Without `same`, smaller by the kernel's size minus 1 along each axis.
     """
     ky, kx, channels, filters = kernel.shape
     if same:
@@ -50,14 +52,14 @@ def convolved(array, kernel, bias, same, activation):
 
 
 def pooled(array, size):
-    """The largest value of each box of (ny, nx) pixels; rows and columns that fill no box are left out."""
+    """The maximum of each box of `size` (ny, nx) pixels; rows and columns that do not fill a box are left out."""
     (py, px), (ny, nx, channels) = size, array.shape
     boxes = array[:ny//py*py, :nx//px*px].reshape(ny//py, py, nx//px, px, channels)
     return boxes.max(axis=3).max(axis=1)
 
 
 def dense(array, kernel, bias, activation):
-    """Products of a vector, shape (n,), with a kernel of shape (n, units)."""
+    """A fully connected layer: a vector of shape (n,) times a kernel of shape (n, units), plus the bias."""
     return activation(array @ kernel+bias)
 
 
@@ -69,7 +71,7 @@ def _activation(config):
 
 
 def _plain(config, **wanted):
-    """Refuse options whose values are not those that can be run."""
+    """Raise ValueError for an option whose value is not supported."""
     for name, values in wanted.items():
         value = config.get(name, values[0])
         if (tuple(value) if isinstance(value, list) else value) not in values:
@@ -77,7 +79,7 @@ def _plain(config, **wanted):
 
 
 def _kernel_and_bias(config, weights, shape, count):
-    """The weights, with zeros for the bias of a layer without one; `shape` is the kernel's, None for sides not known."""
+    """Kernel and bias; the bias is zero if the layer has none. `shape` is the expected one, with None for unknown sides."""
     kernel, bias = (*weights, np.zeros(count, np.float32))[:2] if weights else (None, None)
     fits = kernel is not None and kernel.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, kernel.shape))
     if not fits or bias.shape != (count,) or len(weights) != 1+config.get("use_bias", True):
@@ -116,4 +118,4 @@ BUILDERS = {
     "Activation": lambda config, weights: _activation(config),
     "Dropout": lambda config, weights: lambda array: array,
 }
-"""By Keras' name of the class; dropout works in training only."""
+"""Builders by the Keras class name. Dropout acts only in training, so here it changes nothing."""

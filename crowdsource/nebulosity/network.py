@@ -1,4 +1,4 @@
-"""Convolutional networks that Keras 2 wrote, a Sequential model in JSON with its weights in HDF5, run in numpy."""
+"""Run convolutional networks in numpy: Sequential models of Keras 2, described in JSON with weights in HDF5."""
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +13,21 @@ ENDINGS = ".json", ".h5"
 
 @dataclass(frozen=True)
 class Network:
-    """A network that gives probabilities of classes to planes.
+    """A network that computes class probabilities of an image.
 
     Attributes
     ----------
     layers : tuple of callable
-        Each takes the array that the one before it gave; see `crowdsource.nebulosity.layers`.
+        Each layer takes the output of the layer before it; see `crowdsource.nebulosity.layers`.
     shape : tuple of int
-        (ny, nx) of the planes.
+        (ny, nx) of the images that it takes, pixels.
     """
 
     layers: tuple
     shape: tuple
 
     def __call__(self, plane):
-        """Probabilities, shape (classes,), float32, of a plane of `shape`."""
+        """Class probabilities, shape (classes,), float32, of an image of shape `shape`."""
         array = np.asarray(plane, dtype=np.float32)[:, :, None]
         for layer in self.layers:
             array = layer(array)
@@ -35,12 +35,12 @@ class Network:
 
 
 def files(path):
-    """The (.json, .h5) of a network by either of them; both must be there.
+    """The paths (.json, .h5) of a network, from either of them. Both files must exist.
 
     Raises
     ------
     DataFileError
-        When the name has another ending or a file is missing.
+        When the file name has another suffix or a file is missing.
     """
     path = Path(path)
     if path.suffix not in ENDINGS:
@@ -53,14 +53,14 @@ def files(path):
 
 
 def read_network(path, classes):
-    """The network of a JSON file and the HDF5 file beside it; nothing in them is executed.
+    """Read a network from a JSON file and the HDF5 file in the same folder. No code from the files is executed.
 
     Parameters
     ----------
     path : path-like
-        Either of the two.
+        Either of the two files.
     classes : collection of int
-        Numbers of probabilities that it may give.
+        Accepted numbers of classes.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def read_network(path, classes):
     Raises
     ------
     DataFileError
-        When a file is missing or none of Keras 2, or a layer cannot be run.
+        When a file is missing or was not written by Keras 2, or a layer is not supported.
     """
     described, stored = files(path)
     listed = _listed(described)
@@ -88,7 +88,7 @@ def read_network(path, classes):
 
 
 def _listed(path):
-    """The layers of a Sequential model, as the JSON file describes them; those that it only names are left out."""
+    """The layers of a Sequential model as described in the JSON file, without input layers."""
     try:
         model = json.loads(path.read_text(encoding="utf-8"))
         kind, layers = model["class_name"], model["config"]
@@ -104,7 +104,7 @@ def _listed(path):
 
 
 def _weights(path, names):
-    """The weights of each of the named layers, as lists of float32 arrays in Keras' order."""
+    """The weights of each named layer, as lists of float32 arrays in the order of Keras."""
     import h5py
     try:
         with h5py.File(path) as file:
@@ -117,7 +117,7 @@ def _weights(path, names):
 
 
 def _layer(path, described, weights):
-    """A layer's function, or an error that names file and layer."""
+    """The function of a layer. Raises DataFileError, which names the file and the layer, if it is not supported."""
     kind, config = described["class_name"], described["config"]
     if kind not in BUILDERS:
         raise DataFileError(path, f"layer {config['name']} is a {kind}, which cannot be run: known are {', '.join(BUILDERS)}")

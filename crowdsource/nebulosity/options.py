@@ -1,4 +1,4 @@
-"""Options of structured background, a stage of `crowdsource.config.FitConfig`."""
+"""Options of the search for structured background, a section of `crowdsource.config.FitConfig`."""
 from dataclasses import dataclass
 
 from .network import ENDINGS
@@ -8,40 +8,41 @@ OFF, DETECT = "off", "detect"
 
 @dataclass(frozen=True)
 class NebulosityConfig:
-    """Where the sky has structure; blends are not split there, and only peaks as sharp as the PSF are sources.
+    """Structured background, such as nebulosity: blends are not split there, and only peaks as sharp as the PSF become sources.
 
     Attributes
     ----------
     method : str
-        "off", "detect" (structure of the image without its stars, on scales that no star explains), or a trained network: the
-        .json or the .h5 file of the two in which Keras 2 keeps it.
+        "off"; "detect" (structure of the image minus its stars, on scales larger than the PSF); or a trained network, given as
+        the .json or the .h5 file of the pair that Keras 2 wrote.
     mode : str
-        How a network is used: "hard" (window by window), "continuous" (means of overlapping windows in which those sure of
-        nebulosity count for more, smoothed; some 12 times the work) or "mean" (plain means, smoothed, as published for WISE).
+        How a network is used: "hard" (adjacent windows), "continuous" (smoothed means of overlapping windows, weighted by their
+        probability of nebulosity; takes about 12 times as long) or "mean" (smoothed unweighted means, as published for WISE).
     nodeblend : bool
-        Blends are not split in it.
+        Do not split blends where the background has structure.
     weight : float
-        Where a network's largest probability decides (not in "continuous"), that of nebulosity counts for so much.
+        Factor of a network's probability of nebulosity before the largest probability decides; not used in "continuous".
     shift, smooth : int, float
-        Overlapping windows start so many pixels after each other, and sigma of the smoothing, pixels.
+        Distance between overlapping windows, and sigma of the smoothing, pixels.
     stretch : float
-        How pixels are stretched for a network: from a window's lowest, in units of what its median lies above that (0), or about
-        the median, in units of the difference of the quantiles 0.3 and 0.1, at least this, in image units.
+        How pixels are stretched for a network. 0: relative to the minimum of the window, in units of the median minus the
+        minimum. Otherwise: relative to the median, in units of the difference of the quantiles 0.3 and 0.1, but at least this
+        value, image units.
     passno : int
-        The detector looks at what the model leaves at the start of this pass, from 0; a network sees the image before all.
+        Pass, counted from 0, at whose start the detector runs on the residual. A network runs before the first pass.
     scales : tuple of float
         Smallest and largest scale of the structure, in FWHM.
     threshold, faintest : float
-        Significance of structure, in sigma of what stars leave on its scales: a region reaches the former somewhere, and the
-        latter everywhere.
+        Significance, in sigma of the residuals of stars on these scales, that a region must reach in one cell (threshold) and in
+        all its cells (faintest).
     contrast : float
-        Structure must change the significance of a star by so much, in sigma: a fainter one does no harm.
+        Smallest change of a star's significance by the structure, in sigma; fainter structure does no harm and is ignored.
     min_area : float
-        Smallest region, in squares of the FWHM.
+        Smallest area of a region, in FWHM squared.
     grow : float
-        Regions are grown by so many FWHM.
+        Distance by which regions are grown, in FWHM.
     sky_fwhm : float
-        In them the sky is that of blocks of so many FWHM, 0 for those of the rest; not where a network has found them.
+        Size of the sky's blocks in regions that the detector found, in FWHM; 0 for the size used elsewhere.
     """
 
     method: str = OFF
@@ -67,7 +68,7 @@ class NebulosityConfig:
 
 
 def rules(c):
-    """(whether it holds, message) of what a `NebulosityConfig` must keep."""
+    """Pairs (whether the rule holds, message) of the rules for the values of a `NebulosityConfig`."""
     return [
         (not c.network or c.method.endswith(ENDINGS),
          f"nebulosity.method is {c.method!r}: give off, detect, or the .json or .h5 file of a network"),
