@@ -1,11 +1,13 @@
 """A process that runs the command again and again: lines of JSON in, one line of JSON out for each.
 
 A job tells the folder to work in and the arguments. What the command says goes to files there, with all that libraries write.
+A job that takes too much of the processor ends the process by SIGXCPU: time on the clock says nothing on a busy machine.
 """
 import json
 import os
 import resource
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -15,6 +17,8 @@ from crowdsource.engine import loop as fit  # noqa: F401
 
 ROOM = 6 << 30
 """Bytes of addresses that the process may have, on whatever machine: what asks for more gets a MemoryError."""
+CPU_SECONDS = 200
+"""Most CPU time of one job, s: the slowest sound one takes about two."""
 STDOUT, STDERR = ".stdout", ".stderr"
 
 
@@ -33,6 +37,13 @@ def forget():
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         pass
+
+
+def limit():
+    """Let the process take `CPU_SECONDS` from now on."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(time.process_time())+CPU_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def perform(folder, argv):
@@ -72,10 +83,11 @@ def serve():
     for line in sys.stdin:
         job = json.loads(line)
         forget()
-        before = peak()
+        limit()
+        before, start = peak(), time.process_time()
         code = perform(job["folder"], job["argv"])
         os.chdir("/")
-        out.write(json.dumps(dict(code=code, megabytes=peak()-before))+"\n")
+        out.write(json.dumps(dict(code=code, megabytes=peak()-before, seconds=time.process_time()-start))+"\n")
         out.flush()
 
 

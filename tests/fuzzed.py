@@ -12,19 +12,20 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from fuzz_child import STDERR, STDOUT
+from fuzz_child import CPU_SECONDS, STDERR, STDOUT
 from fuzz_damage import FOREIGN, of_bytes, of_cards, of_pixels
 from fuzz_files import OUT, sound_set
 
-SECONDS, MEGABYTES, STARTING = 20., 1024., 120.
-"""Most that a case may take of time, and of memory above what the process has; time for a process to start."""
+MEGABYTES = 1024.
+"""Most memory that a case may take above what the process has."""
+PATIENCE = 3600.
+"""Time on the clock after which a process that does not answer must be asleep, s: no measure of speed on any machine."""
 MOST = 500
 """Cases after which the process is replaced."""
 CATALOG, ERROR, FAULT = "catalog", "error", "fault"
@@ -105,14 +106,16 @@ class Runner:
         self.process.stdin.write(json.dumps(dict(folder=str(folder), argv=argv))+"\n")
         self.process.stdin.flush()
         try:
-            line = self.lines.get(timeout=SECONDS)
+            line = self.lines.get(timeout=PATIENCE)
         except queue.Empty:
             self.stop()
-            return dict(hang=SECONDS)
+            return dict(hang="sleeps and does not answer")
         if line is not None:
             return json.loads(line)
         code = self.process.wait()
         self.stop()
+        if code == -signal.SIGXCPU:
+            return dict(hang=f"took more than {CPU_SECONDS} s of CPU")
         return dict(died=signal.Signals(-code).name if code < 0 else f"status {code}")
 
     def _start(self):
@@ -122,7 +125,7 @@ class Runner:
             text=True, env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)})
         self.lines, self.count = queue.SimpleQueue(), 0
         threading.Thread(target=_listen, args=(self.process.stdout, self.lines), daemon=True).start()
-        self.lines.get(timeout=STARTING)
+        self.lines.get(timeout=PATIENCE)
 
     def stop(self):
         """End the process."""
@@ -155,6 +158,7 @@ class Verdict:
     damage : list of str
     argv : list of str
     seconds, megabytes : float
+        CPU time and memory that it took.
     """
     seed: int
     kind: str
@@ -183,13 +187,11 @@ def verdict_of(seed, folder, runner):
     place.mkdir()
     argv, damage = make_case(seed, place)
     before = {p.name for p in place.iterdir()}
-    start = time.monotonic()
     answer = runner.run(place, argv)
-    seconds = time.monotonic()-start
     kind, message = _judged(answer, place, argv, before)
     if kind != FAULT:
         shutil.rmtree(place)
-    return Verdict(seed, kind, message, damage, argv, seconds, answer.get("megabytes", 0.))
+    return Verdict(seed, kind, message, damage, argv, answer.get("seconds", 0.), answer.get("megabytes", 0.))
 
 
 def _judged(answer, place, argv, before):
@@ -203,7 +205,7 @@ def _judged(answer, place, argv, before):
     named |= {n.replace("_ooi_", f"_oo{letter}_") for n in named for letter in "wd"}
     faults = []
     if "hang" in answer:
-        faults.append(f"took more than {answer['hang']:g} s")
+        faults.append(answer["hang"])
     if "died" in answer:
         faults.append(f"died: {answer['died']}")
     if answer.get("megabytes", 0) > MEGABYTES:
