@@ -47,6 +47,10 @@ class Registry:
         """Names of all parts, the project's own first."""
         return (*self._own, *(name for name in self._points() if name not in self._own))
 
+    def __contains__(self, name):
+        # looking through what is installed takes time, which nobody should spend who wants none of it
+        return name in self._own or name in self._points()
+
     def load(self, name):
         """The part registered under a name.
 
@@ -67,7 +71,7 @@ class Registry:
     def check(self, part):
         """Raise an error where a part cannot be used: a name that is not known, or an object that does not keep the contract."""
         if isinstance(part, str):
-            if part not in self._own and part not in self.names():
+            if part not in self:
                 raise self.error(f"there is no {self.kind} {part!r}: choose one of {', '.join(self.names())}")
         else:
             self._checked(part, self.name_of(part))
@@ -89,7 +93,6 @@ class Registry:
         return found
 
     def _load(self, name):
-        # looking through what is installed takes time, which nobody should spend who wants none of it
         where = [self._own[name]] if name in self._own else [p.value for p in self._points().get(name, ())]
         if not where:
             raise self.error(f"there is no {self.kind} {name!r}: choose one of {', '.join(self.names())}")

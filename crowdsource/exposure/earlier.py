@@ -20,13 +20,13 @@ def check_earlier(detectors, sky_from=None, psf_from=None):
     sky_from, psf_from : path-like, optional
         Model file and catalog.
     """
-    for path, name, kind in ((sky_from, SKY, "a model file"), (psf_from, f"{PSF}_MODEL", "a FITS catalog")):
+    for path, name, kind, holds in (
+            (sky_from, SKY, "a model file", lambda hdus, prefix: prefix+SKY in hdus),
+            (psf_from, f"{PSF}_MODEL", "a FITS catalog", lambda hdus, prefix: holds_psf(hdus, prefix+PSF))):
         if path is None:
             continue
         with opened(path) as hdus:
-            # a PSF model of another package need not have an HDU PSF_MODEL
-            lacking = [hdu_prefix(d)+name for d in detectors if hdu_prefix(d)+name not in hdus
-                       and not (path is psf_from and holds_psf(hdus, hdu_prefix(d)+PSF))]
+            lacking = [hdu_prefix(d)+name for d in detectors if not holds(hdus, hdu_prefix(d))]
         if lacking:
             raise DataFileError(path, f"has no HDU {', '.join(lacking)}; give {kind} of an earlier run of the same detectors")
 

@@ -71,12 +71,6 @@ def index_of(ra, dec):
     return healpy.ang2pix(1 << SPATIAL_INDEX_ORDER, ra, dec, nest=True, lonlat=True).astype(np.int64)
 
 
-def centre_of(pixel):
-    """Right ascension and declination of a pixel's centre, degrees."""
-    ra, dec = healpy.pix2ang(1 << pixel.order, pixel.number, nest=True, lonlat=True)
-    return float(ra), float(dec)
-
-
 def margin_order(width):
     """The highest order whose pixels are wider everywhere than `width` arcseconds."""
     order = SPATIAL_INDEX_ORDER

@@ -43,7 +43,7 @@ def to_group(psf, group):
 
 def _stored_name(psf):
     """The name under which the class of a PSF is registered; where it is not, the name of the class."""
-    if psf.registered_as in PSF_MODELS.names():
+    if psf.registered_as in PSF_MODELS:
         return psf.registered_as
     name = PSF_MODELS.name_of(psf)
     log.warning("PSF model %s is not registered: files that hold it cannot be read back; register it in the entry-point group %s "
@@ -76,7 +76,7 @@ def read_hdus(hdulist, name="PSF"):
 
 def holds_psf(hdulist, name):
     """Whether the HDU of a name is the first of a PSF that `to_hdus` wrote."""
-    return bool(name) and name in hdulist and (f"{name}_MODEL" in hdulist or CLASS in hdulist[name].header)
+    return bool(name) and (f"{name}_MODEL" in hdulist or (name in hdulist and CLASS in hdulist[name].header))
 
 
 def read_group(group):
@@ -86,7 +86,7 @@ def read_group(group):
 
 def _model_class(stored, path, part):
     """The class of PSFs that is registered under the name in a file."""
-    if stored not in PSF_MODELS.names():
+    if stored not in PSF_MODELS:
         raise DataFileError(path, f"its PSF is of the model {stored!r}, which is not installed: install the package that "
                                   f"provides it; installed are {', '.join(PSF_MODELS.names())}", part)
     try:
