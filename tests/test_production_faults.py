@@ -225,6 +225,16 @@ def test_workers_that_are_lost(survey, entries, tmp_path):
     assert record["reason"] == "killed" and "lost" in record["error"]
 
 
+def test_what_a_killed_worker_left_goes(survey, entries, tmp_path):
+    """A worker that is killed while it gathers an exposure leaves files under temporary names, which nobody would look for."""
+    folder = OutputPaths(tmp_path, entries[0].label).folder
+    folder.mkdir(parents=True)
+    left, other = folder/f".1247-cf874829-{entries[0].label}.task.json", folder/".notes-of-the-user"
+    for path in (left, other):
+        path.touch()
+    assert run(entries[:1], tmp_path).status == 0 and other.exists() and not left.exists()
+
+
 def _raise(problem):
     raise problem
 

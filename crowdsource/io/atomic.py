@@ -1,11 +1,15 @@
 """Outputs that are whole or not there: written under a temporary name, then moved into place."""
 import errno
 import os
+import re
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import CrowdsourceError, OutputError
+
+TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}-.+")
+"""Names that `atomic_path` gives."""
 
 
 @contextmanager
@@ -42,6 +46,13 @@ def atomic_path(path, overwrite=False):
             from problem
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporary_files(folder):
+    """Remove what processes that were killed have left in a folder, where no other process may be writing now."""
+    for path in Path(folder).glob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def check_output(path, overwrite=False):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..exposure.finished import FinishedDetectors, detector_file_name
 from ..exposure.tasks import path_of_detector
-from ..io.atomic import atomic_path
+from ..io.atomic import atomic_path, remove_temporary_files
 from ..io.file_names import distinct_name
 
 ENDING = ".task.json"
@@ -193,8 +193,9 @@ def gathered_whole(record, detectors, done):
 
 
 def remove_finished(paths):
-    """Remove the finished detectors of an exposure whose catalog holds all of them."""
+    """Remove the finished detectors of an exposure whose catalog holds all of them, and what workers left that were killed."""
     shutil.rmtree(FinishedDetectors(paths.catalog).folder, ignore_errors=True)
+    remove_temporary_files(paths.folder)
 
 
 def differences(path):
