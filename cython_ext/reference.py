@@ -34,6 +34,17 @@ def render(grids, factors, x, y, size, oversampling, derivatives):
     return tuple(out) if derivatives else (out[0], out[1, :0], out[2, :0])
 
 
+def render_transposed(images, factors, x, y, side, oversampling):
+    """Twin of `render.render_transposed`: each coefficient rendered on its own."""
+    grids = np.zeros((factors.shape[1], side, side))
+    out = grids.copy()
+    for where in np.ndindex(grids.shape):
+        grids[where] = 1
+        out[where] = (render(grids, factors, x, y, images.shape[1], oversampling, False)[0]*images).sum()
+        grids[where] = 0
+    return out
+
+
 def render_packed(grids, factors, x, y, size, oversampling, buffer, offset, stride):
     """Twin of `render.render_packed`."""
     stamps = render(grids, factors, x, y, size, oversampling, True)

@@ -9,6 +9,7 @@ import numpy as np
 from libc.math cimport floor
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
 
 # positions beyond it, pixels, lie far off any image
@@ -132,6 +133,21 @@ cdef void one_stamp(const float *factors, double x, double y, const Workspace *s
         cs_six_taps(s.rows, step, across, dy, size, width, size, ddy, width)
 
 
+cdef void one_transposed(const float *image, const float *factors, double x, double y, const Workspace *s) noexcept nogil:
+    """Add to the grids what each coefficient would add to one star's stamp, times the image."""
+    cdef float[6] wx, dx, wy, dy
+    cdef Py_ssize_t left = begin(s, x, wx, dx), low = begin(s, y, wy, dy)
+    cdef int k, size = <int> s.size, width = <int> s.width, high = <int> s.high, wide = <int> s.wide
+    memset(s.rows, 0, s.high*s.width*sizeof(float))
+    memset(s.box, 0, s.high*s.wide*sizeof(float))
+    for k in range(6):
+        cs_add(image, width, wy[k], size, width, s.rows+k*width, s.oversampling*s.width)
+    for k in range(6):
+        cs_add(s.rows, width, wx[k], high, width, s.box+(left+k) % s.oversampling*s.lane+(left+k)//s.oversampling, s.wide)
+    for k in range(<int> s.count):
+        cs_add(s.box, s.wide, factors[k], high, wide, s.grids+(low*s.count+k)*s.wide, s.count*s.wide)
+
+
 cdef int check(const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
                Py_ssize_t size, Py_ssize_t oversampling) except -1:
     """Raise ValueError when shapes do not fit together, a side is even, or a number is out of range."""
@@ -193,6 +209,60 @@ def render(const float[:, :, ::1] grids, const float[:, ::1] factors, const doub
                 one_stamp(&factors[k, 0], x[k], y[k], &work, &value[k, 0, 0], NULL, NULL)
     free(work.memory)
     return stamps, slopes_x, slopes_y
+
+
+def render_transposed(const float[:, :, ::1] images, const float[:, ::1] factors, const double[::1] x, const double[::1] y,
+                      Py_ssize_t side, Py_ssize_t oversampling):
+    """Sums over images of stars of what each coefficient would add to them: the transpose of `render`, which is linear.
+
+    Parameters
+    ----------
+    images : memoryview, shape (n, size, size), float32
+        Of each star, size odd.
+    factors, x, y, oversampling
+        As `render`.
+    side : int
+        Odd side of the grids.
+
+    Returns
+    -------
+    ndarray, shape (k, side, side), float32
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit together or a size is even.
+    MemoryError
+        When scratch memory cannot be had.
+    """
+    cdef Py_ssize_t n = x.shape[0], size = images.shape[1], count = factors.shape[1], k, j, phase, i, first, row, column
+    sums = np.zeros((count, side, side), np.float32)
+    cdef float[:, :, ::1] out = sums
+    check(out, factors, x, y, size, oversampling)
+    if images.shape[0] != n or images.shape[2] != size:
+        raise ValueError(f"images must be square, and as many as stars: {images.shape[0]} of {images.shape[1]} by "
+                         f"{images.shape[2]} for {n}")
+    cdef Workspace work
+    cdef const float *grid
+    if not prepare(&work, out, size, size, oversampling):
+        raise MemoryError(f"no memory for a stamp of {size} pixels")
+    with nogil:
+        for k in range(n):
+            one_transposed(&images[k, 0, 0], &factors[k, 0], x[k], y[k], &work)
+        first = corner(&work)-2
+        for j in range(work.high+oversampling):
+            row = first+j
+            if not 0 <= row < side:
+                continue
+            for k in range(count):
+                grid = work.grids+(j*count+k)*work.wide
+                for phase in range(oversampling):
+                    for i in range(work.lane):
+                        column = first+phase+oversampling*i
+                        if 0 <= column < side:
+                            out[k, row, column] = grid[phase*work.lane+i]
+    free(work.memory)
+    return sums
 
 
 def render_packed(const float[:, :, ::1] grids, const float[:, ::1] factors, const double[::1] x, const double[::1] y,

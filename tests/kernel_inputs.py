@@ -92,6 +92,8 @@ def stamp_calls(rng):
     groups, boxes = tuple(floats(rng, 6, 3, 7, 7) for _ in range(3)), np.abs(floats(rng, 2, 6, 9, 9))
     return [
         Call(render.render, dict(**star, **sampled, derivatives=True)),
+        Call(render.render_transposed, dict(images=np.ones((20, 9, 9), np.float32), **{n: star[n] for n in ("factors", "x", "y")},
+                                            side=33, oversampling=sampled["oversampling"])),
         Call(render.render_packed, dict(**star, **sampled, buffer=np.ones(20*3*9*16, np.float32), offset=np.arange(20)*3*9*16,
                                         stride=16), ("buffer",)),
         Call(render.add_rendered, dict(image=image, **star, flux=flux, **sampled, top=2), ("image",)),

@@ -27,6 +27,18 @@ def test_render_is_the_sum_of_splines(oversampling, size):
     assert np.array_equal(render.render(planes, factors, x, y, size, oversampling, False)[0], fast[0])
 
 
+@pytest.mark.parametrize("oversampling, size, side", [(1, 5, 9), (2, 5, 13), (3, 3, 11), (2, 9, 7)])
+def test_the_transpose_of_render(oversampling, size, side):
+    rng = np.random.default_rng(4)
+    images, factors = rng.normal(size=(5, size, size)).astype(np.float32), rng.normal(size=(5, 2)).astype(np.float32)
+    x, y = rng.uniform(-20, 20, 5), np.r_[0.5, -0.5, rng.uniform(-20, 20, 3)]
+    fast = render.render_transposed(images, factors, x, y, side, oversampling)
+    slow = reference.render_transposed(images, factors, x, y, side, oversampling)
+    assert np.allclose(fast, slow, atol=3e-6*np.abs(slow).max())
+    with pytest.raises(ValueError, match="square"):
+        render.render_transposed(images[:, :, 1:].copy(), factors, x, y, side, oversampling)
+
+
 def test_splines_are_a_partition_of_one_and_their_slopes_of_nothing():
     # planes of ones make stamps of ones, at any phase
     planes = np.ones((1, 31, 31), np.float32)
