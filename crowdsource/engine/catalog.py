@@ -6,6 +6,8 @@ from ..core.flags import combine
 from ..psf.base import MODEL_ERROR, pixel
 from .confusion import extent_factor
 from .measure import extent_significance, inner_side, measured
+from .model_error import JUDGED, error_of_others
+from .psf_error import added_errors, excess_noise
 from .psf_stars import select
 from .schema import PROBABILITY, magnitudes, make_catalog
 from .stages import confusion_of, undetected_light
@@ -88,9 +90,11 @@ def _errors(state, visible):
     if confusion.any():
         confusion = confusion*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
     sigma = np.minimum(sigma*np.sqrt(response.photons), HUGE_ERROR)
-    shift = [np.hypot(sigma[:, k], response.lever*confusion)/flux for k in (1, 2)]
+    added, others = added_errors(state, excess_noise(state)), error_of_others(state)
+    whole = np.hypot(sigma, added)*np.hypot(1, JUDGED*others/isolated)[:, None]
+    shift = [np.hypot(whole[:, k], response.lever*confusion)/flux for k in (1, 2)]
     hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-visible)*flux, 0)
-    return dict(dflux=np.hypot(np.hypot(sigma[:, 0], confusion), hidden), dflux_joint=sigma[:, 0],
+    return dict(dflux=np.hypot(np.hypot(whole[:, 0], confusion), hidden), dflux_joint=sigma[:, 0],
                 dx=np.minimum(shift[0], HUGE_ERROR), dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
 
 

@@ -15,6 +15,7 @@ from ..core.flags import ENGINE
 from ..core.matched_filter import MatchedFilter, local_maxima
 from ..core.neighbours import neighbours
 from ..cython_ext import detect as kernel
+from .model_error import coherence
 
 SMALLEST_BLOB = 4
 """Smallest number of masked pixels that may hide a star."""
@@ -24,6 +25,9 @@ ADJACENT = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Steps up and to the right to the four adjacent pixels."""
 NEGATIVE_LIMIT = calibration.detect.negative_limit
 """A peak whose own pixel is so many sigma below zero is no star: light around it has made it."""
+
+MODEL_LIMIT = 2.
+"""A peak whose flux is less than so many times the error of the model around is no star."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,8 @@ class Scene:
     config : crowdsource.config.DetectConfig
     passno : int
         Number of this pass, from 0.
+    model_error : ndarray, shape (ny, nx), float32, or None
+        Error of the model in each pixel that the uncertainty of the PSF causes; None where that is not known.
     """
 
     residual: np.ndarray
@@ -76,6 +82,7 @@ class Scene:
     matched: MatchedFilter
     config: DetectConfig
     passno: int
+    model_error: np.ndarray = None
 
     @property
     def ivar(self):
@@ -124,6 +131,9 @@ def _acceptable(scene, y, x, of_model, bright):
     keep = scene.significance[y, x] > _least_ratio(scene, y, x)*of_model
     # the value of a masked pixel is meaningless; noise may make that of a faint star negative, but not by more
     keep &= masked | (residual*root > -NEGATIVE_LIMIT)
+    if scene.model_error is not None:
+        least = MODEL_LIMIT*coherence(scene.matched.kernel)*scene.model_error[y, x]
+        keep &= scene.significance[y, x]*scene.matched.error[y, x] > least
     if config.pixel_flux_ratio > 0:
         keep &= masked | (residual >= config.pixel_flux_ratio*scene.model[y, x])
     if config.pixel_significance_ratio > 0:

@@ -18,6 +18,7 @@ from . import stages
 from .catalog import image_catalog
 from .joint_fit import fitted
 from .measure import mean_chi2
+from .model_error import with_model_error
 from .prune import pruned
 from .schedule import next_kind, pruning_share, psf_is_due
 from .sources import Sources
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 FARTHEST = 1e9
 """How far from the image a given source may be, pixels: kernels number pixels by 32-bit integers."""
+FIRST_REFITS = 2
+"""Refits of a PSF of which only the width is known, in the first pass."""
 SKY_SAMPLE = 8
 """The median of the sky, which is smooth, is taken over one in so many pixels along each axis."""
 
@@ -85,7 +88,7 @@ def initialize(image, psf, config, sources, bright, sky, run=map):
         raise InputError("sky has pixels that are not finite: fill them")
     if sky is None and config.sky.keep:
         raise InputError("sky.keep keeps a given sky, but there is none: give sky, or leave sky.keep out")
-    psf = initial_psf(image, run=run) if psf is None else psf
+    psf = (initial_psf(image, run=run) if psf is None else psf).as_first_guess(config.psf)
     tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
     rows = Sources.new([], [])
     for table, listed in ((sources, False), (bright, True)):
@@ -127,7 +130,7 @@ def single_pass(state, start_sky=None):
     PassState
     """
     clock, kind = StageClock(), state.kind
-    state = stages.with_structure(state)
+    state = stages.with_structure(with_model_error(state))
     clock.stop("nebulosity")
     state = stages.with_sky(state, start_sky)
     clock.stop("sky")
@@ -146,16 +149,45 @@ def single_pass(state, start_sky=None):
     clock.stop("model")
     state = replace(state, grown=len(state.sources)-before)
     if psf_is_due(state):
-        state = stages.with_psf(state)
-        clock.stop("psf")
-        state = stages.with_model(state)
-        clock.stop("model")
+        state = refitted(state, n_parameters, start_sky, clock)
     record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=mean_chi2(state),
                   fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky[::SKY_SAMPLE, ::SKY_SAMPLE])), **figures,
                   **{f"cpu_{stage}": seconds for stage, seconds in clock.seconds.items()})
     logged = ("passno", "sources", "new", "chi2", "fwhm")
     log.info("pass %d: %d sources, %d new, chi2 %.3f, FWHM %.2f px", *(record[k] for k in logged))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+def refitted(state, n_parameters, start_sky, clock):
+    """The state with its PSF refitted, and the model of that.
+
+    Where the PSF has an uncertainty, the light of bright stars' wings was sky before, and their fluxes are for another PSF:
+    residuals that would look like stars in the next search. So sky and fluxes are found anew, the first time twice.
+
+    Parameters
+    ----------
+    state : PassState
+    n_parameters : int
+        As `fitted`.
+    start_sky : ndarray or None
+        Sky of the first pass.
+    clock : crowdsource.core.clock.StageClock
+    """
+    if state.psf.uncertainty is None:
+        state = stages.with_psf(state)
+        clock.stop("psf")
+        state = stages.with_model(state)
+        clock.stop("model")
+        return state
+    for _ in range(FIRST_REFITS if state.passno == 0 else 1):
+        state = stages.with_sky(with_model_error(state), start_sky)
+        clock.stop("sky")
+        state = stages.with_psf(state)
+        clock.stop("psf")
+        again, _ = fitted(stages.with_model(state), n_parameters)
+        state = stages.with_model(replace(again, new=state.new))
+        clock.stop("fit")
+    return state
 
 
 def finish(state):

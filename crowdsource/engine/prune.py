@@ -10,6 +10,7 @@ from .confusion import extent_factor
 from .cull import acceptable, marginal_error, removal_error, significant
 from .measure import extent_significance, measured
 from .merge import entangled, merged
+from .model_error import JUDGED, error_of_others
 from .schedule import pruning_share
 from .state import PRUNE
 
@@ -72,7 +73,7 @@ def judged(state, bound, radius):
     significance : ndarray, shape (n,)
         Infinite for sources that are not judged.
     """
-    sources, error = state.sources, removal_error(state.covariance)
+    sources, error = state.sources, np.hypot(removal_error(state.covariance), JUDGED*error_of_others(state))
     significance = sources.flux/error
     if state.kind == PRUNE:
         state = stages.with_model(state)

@@ -1,8 +1,12 @@
 """PSF stars: which sources show the PSF, and their stamps with neighbours removed."""
+from dataclasses import replace
+
 import numpy as np
 
 from ..core.calibration import calibration
-from ..psf.base import StarStamps
+from ..core.neighbours import neighbours
+from ..psf.base import StarStamps, pixel
+from ..psf.refit.uncertainty import inverse_square
 from .measure import boxes, measured
 
 CANDIDATES = 2
@@ -14,6 +18,11 @@ MISFIT, MISFIT_FLOOR = calibration.psf_stars.misfit, calibration.psf_stars.misfi
 stars exceed it."""
 SPREAD_FLOOR = calibration.psf_stars.spread_floor
 """Differences of `spread_model` from the median below this are not significant: errors of the PSF cause them in bright stars."""
+MOST_WIDE, LEAST_PEAK = 40, 300.
+"""Largest number of stars that show the wings, and their smallest peak in units of the sky noise."""
+COMPANION, KNOT = 0.2, 19
+"""Sources fainter than this share of a bright star, at a distance of one FWHM, may be knots in its wings before these are known;
+side of their stamps, pixels."""
 
 
 def psf_stars(state):
@@ -31,7 +40,44 @@ def psf_stars(state):
     crowdsource.psf.base.StarStamps
     """
     chosen = select(state)
-    return stamps_of(state, chosen, state.config.psf.stamp)
+    stamps = stamps_of(state, chosen, state.config.psf.stamp)
+    return replace(stamps, wide=wide_stamps(state)) if state.psf.wide_stamp else stamps
+
+
+def wide_stamps(state):
+    """Stamps of the brightest stars, saturated ones included, as wide as the PSF wants them; None where none is bright enough."""
+    s = state.sources
+    order = np.argsort(-s.flux, kind="stable")[:MOST_WIDE]
+    bright = order[s.flux[order]*state.psf.stamp(1)[0, 0] > LEAST_PEAK*state.noise]
+    if not len(bright):
+        return None
+    stamps = stamps_of(state, bright, state.psf.wide_stamp)
+    return stamps if state.passno else replace(stamps, data=stamps.data+light_of_companions(state, bright, stamps.size))
+
+
+def light_of_companions(state, bright, size):
+    """Light of sources that may be knots in the wings of the star beside them, in stamps around bright stars.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    bright : ndarray of int, shape (n,)
+    size : int
+        Odd side of the stamps, pixels.
+
+    Returns
+    -------
+    ndarray, shape (n, size, size), float32
+    """
+    s, out = state.sources, np.zeros((len(bright), size, size), np.float32)
+    indptr, near = neighbours(s.x, s.y, s.x[bright], s.y[bright], size/2)
+    for k, star in enumerate(bright):
+        some = s.subset(near[indptr[k]:indptr[k+1]])
+        distance = np.hypot(some.x-s.x[star], some.y-s.y[star])
+        knots = some.subset((distance > 0) & (some.flux < COMPANION*s.flux[star]*inverse_square(distance, state.psf)))
+        corner = pixel(s.x[star])-size//2, pixel(s.y[star])-size//2
+        state.psf.add_to(out[k], knots.x-corner[0], knots.y-corner[1], knots.flux, KNOT)
+    return out
 
 
 def select(state):

@@ -24,6 +24,10 @@ FORCED_SKY_STEP = 1.6
 the sources."""
 LISTED_RADIUS = 5.
 """A peak within this distance of a listed bright star is that star, pixels."""
+LARGEST_ERROR = 0.2
+"""Where the model's error exceeds this share of the noise of a pixel, wings of bright stars could be taken for sky."""
+LEAST_SKY = 0.1
+"""Pixels are left out of the sky only where at least this share of them stays."""
 SMALLEST_SKY_BLOCK = 4
 """Smallest block of the sky in structured background, pixels."""
 
@@ -82,14 +86,23 @@ def with_sky(state, start_sky=None):
     return replace(state, sky=sky)
 
 
+def ivar_for_sky(state):
+    """Inverse variance without the pixels where wings of bright stars could be taken for sky, where enough others are left."""
+    ivar = state.image.ivar
+    if state.model_error is None:
+        return ivar
+    certain = np.where(state.model_error < LARGEST_ERROR*state.noise, ivar, np.float32(0))
+    return certain if np.count_nonzero(certain) > LEAST_SKY*np.count_nonzero(ivar) else ivar
+
+
 def _sky_of(state, residual, block):
     """Sky of data less model; in finer blocks, which do not affect the others, where the detector has found structure."""
-    image, c, fine = state.image, state.config.sky, state.config.nebulosity.sky_fwhm
+    c, fine, ivar = state.config.sky, state.config.nebulosity.sky_fwhm, ivar_for_sky(state)
     detected = state.structure is not None and state.probabilities is None and state.structure.where.any()
     if not detected or fine <= 0:
-        return estimate_sky(residual, image.ivar, c, block, state.run)
+        return estimate_sky(residual, ivar, c, block, state.run)
     where, block_there = state.structure.where, max(SMALLEST_SKY_BLOCK, round(fine*float(state.psf.fwhm())))
-    there, ivar = estimate_sky(residual, image.ivar, c, block_there, state.run), np.where(where, np.float32(0), image.ivar)
+    there, ivar = estimate_sky(residual, ivar, c, block_there, state.run), np.where(where, np.float32(0), ivar)
     return np.where(where, there, estimate_sky(residual, ivar, c, block, state.run)) if ivar.any() else there
 
 
@@ -106,7 +119,7 @@ def with_peaks(state):
     """Candidates at the peaks of the residual, with matched-filter fluxes; the fit decides which of them become sources."""
     image, c, matched = state.image, state.config.detect, matched_filter(state)
     scene = detection.Scene(residual=state.residual, model=state.model, mask=image.mask, matched=matched, config=c,
-                            passno=state.passno)
+                            passno=state.passno, model_error=state.model_error)
     peaks = DETECTORS.resolve(c.detector)(scene)
     if state.passno == 0 and state.sources.bright.any():
         state, peaks = onto_peaks(state, peaks)

@@ -80,6 +80,8 @@ class PassState:
         After a fit with errors: of flux, and flux times shift in x and y, marginalised over neighbours.
     structure : crowdsource.nebulosity.find.Structure or None
         Structure of the background, once it has been looked for.
+    model_error : ndarray, shape (ny, nx), float32, or None
+        Error of the model in each pixel that the uncertainty of the PSF causes; None where that is not known.
     """
 
     image: object
@@ -102,6 +104,7 @@ class PassState:
     covariance: np.ndarray = None
     grown: int = 0
     structure: object = None
+    model_error: np.ndarray = None
 
     @property
     def residual(self):

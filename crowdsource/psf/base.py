@@ -54,6 +54,9 @@ class StarStamps:
         Their inverse variance; 0 for masked pixels and those outside the image.
     shape : tuple of int
         (ny, nx) of the image over which the PSF varies.
+    wide : StarStamps or None
+        Larger stamps of the brightest stars, saturated ones included, which show the wings; None where the PSF does not want them
+        (`PSF.wide_stamp` is 0), or there are no such stars.
     """
 
     x: np.ndarray
@@ -62,6 +65,7 @@ class StarStamps:
     data: np.ndarray
     ivar: np.ndarray
     shape: tuple
+    wide: "StarStamps" = None
 
     def __len__(self):
         return len(self.x)
@@ -90,11 +94,17 @@ class PSF(ABC):
         The PSF sums to 1 over a box of this side, pixels.
     registered_as : str
         Name of the class in the registry of PSF models, by which files refer to it.
+    uncertainty : ndarray, shape (m, m), float32, or None
+        Error of the model at whole-pixel offsets from a star of unit flux, m odd; None where it is not known.
+    wide_stamp : int
+        Side of the stamps of the brightest stars that a refit wants for the wings, odd, pixels; 0 for none.
     """
 
     shape: tuple
     norm_size: int
     registered_as: str = ""
+    uncertainty = None
+    wide_stamp = 0
 
     @property
     def centre(self):
@@ -164,6 +174,10 @@ class PSF(ABC):
         crowdsource.core.errors.DataFileError
             When the HDUs do not hold such a PSF.
         """
+
+    def as_first_guess(self, config):
+        """The PSF as the start of a fit that refits it as `config`, a `crowdsource.config.PSFConfig`, says; by default itself."""
+        return self
 
     def adapted_to(self, shape):
         """The PSF for an image of another shape (ny, nx).

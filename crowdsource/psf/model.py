@@ -1,4 +1,5 @@
 """The PSF of the engine: a profile (Moffat or tabulated) and a pixel core, each varying over the image."""
+import logging
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,11 +10,19 @@ from .formats import field as stored
 from .grid import coefficients, first_moment, middle, middle_samples, order_of, render, resampled, smeared
 from .profiles.base import Profile
 from .profiles.moffat import MoffatProfile
-from .refit.refit import refit
+from .profiles.stamp import StampProfile
+from .refit.effective import as_effective, is_effective
+from .refit.refit import is_refitted_as_effective, refit
+from .refit.uncertainty import unknown_wings
 from .registry import FIELD
 
+log = logging.getLogger(__name__)
 LEVELS = (33, 73, 163, 323, 643, 1283)
 """Sides of the planes that are made and kept, pixels; a stamp uses the smallest that is wide enough."""
+WIDE = 149
+"""Side of the stamps on which the wings of a PSF are found, pixels."""
+NARROWEST_STAMP = 2.
+"""Below this FWHM, pixels, a stamp with one sample a pixel does not determine the values between its samples."""
 WELL_SAMPLED = 3.5
 """From this FWHM on, pixels, one sample in a pixel is enough."""
 
@@ -33,6 +42,8 @@ class FieldPSF(PSF):
         The PSF sums to 1 over this box, pixels.
     oversampling : int
         Samples of the planes in a pixel.
+    uncertainty : ndarray, shape (m, m), float32, or None
+        See `PSF`.
     """
 
     profile: Profile
@@ -40,6 +51,7 @@ class FieldPSF(PSF):
     core: np.ndarray
     norm_size: int = 59
     oversampling: int = 1
+    uncertainty: np.ndarray = None
     _cache: dict = field(default_factory=dict, init=False, repr=False)
     registered_as = FIELD
 
@@ -49,21 +61,38 @@ class FieldPSF(PSF):
         return cls.of(MoffatProfile.constant(shape, fwhm, beta, e1, e2), norm_size=norm_size)
 
     @classmethod
-    def of(cls, profile, core=None, norm_size=59):
+    def of(cls, profile, core=None, norm_size=59, uncertainty=None):
         """A PSF of a given profile and core; the sampling follows from the width of the profile."""
         core = np.zeros((1, 1, 1)) if core is None else core
         fwhm = profile.width
-        return cls(profile, tuple(profile.shape), core, norm_size, 1 if fwhm >= WELL_SAMPLED else 2 if fwhm >= 1.6 else 3)
+        sampling = profile.oversampling if is_effective(profile) else 1 if fwhm >= WELL_SAMPLED else 2 if fwhm >= 1.6 else 3
+        return cls(profile, tuple(profile.shape), core, norm_size, sampling, uncertainty)
 
-    def with_parts(self, profile, core=None):
+    def with_parts(self, profile, core=None, uncertainty=None):
         """A PSF of another profile and core, normalised over the same box."""
-        return self.of(profile, core, self.norm_size)
+        return self.of(profile, core, self.norm_size, uncertainty)
 
     def adapted_to(self, shape):
         """See `PSF.adapted_to`: a PSF that does not vary serves images of any shape."""
         if self.varies or tuple(shape) == tuple(self.shape):
             return super().adapted_to(shape)
         return replace(self, shape=tuple(shape), profile=replace(self.profile, shape=tuple(shape)))
+
+    @property
+    def wide_stamp(self):
+        """See `PSF`: narrow stars have wings that no profile describes."""
+        return 0 if self.uncertainty is None else WIDE
+
+    def as_first_guess(self, config):
+        """See `PSF`: the PSF of narrow stars with the uncertainty that one has which was found from their width alone."""
+        psf, fits = self, config.refit and config.method == "fit"
+        if isinstance(psf.profile, StampProfile) and psf.profile.oversampling == 1 and psf.profile.width < NARROWEST_STAMP:
+            log.warning("the PSF's stamp has one sample a pixel: too few to be interpolated at a FWHM of %.2f px, so %s",
+                        psf.profile.width, "the fit finds a better one" if fits else "let the fit find a better one")
+            psf = psf.with_parts(as_effective(psf)) if fits else psf
+        if psf.uncertainty is not None or not is_refitted_as_effective(psf, config):
+            return psf
+        return replace(psf, uncertainty=unknown_wings(psf, WIDE))
 
     @property
     def core_order(self):
@@ -140,7 +169,7 @@ class FieldPSF(PSF):
 
     @classmethod
     def _of_parts(cls, parts):
-        return cls(parts.profile, parts.shape, parts.core, parts.norm_size, parts.oversampling)
+        return cls(parts.profile, parts.shape, parts.core, parts.norm_size, parts.oversampling, parts.uncertainty)
 
     def _coefficients(self, size):
         """Spline coefficients of planes wide enough for a stamp; computed once for each of `LEVELS`."""

@@ -4,8 +4,9 @@ In FITS the HDU ``{name}`` is an image of the PSF in the middle of the image, to
 holds the profile, and ``{name}_CORE`` the pixel core, if there is one. Both are stacks of planes, or of coefficients, of a
 polynomial of the position: term k is multiplied by u^a v^b of the keyword ``TERMk``, where u and v go from -1 to 1 over the
 image. ``{name}_HALO`` holds the rows of the halo with which the profile is convolved, if there is one. The profile on a grid is a
-stack of modes, and ``{name}_GRID`` holds their weights at the nodes. An h5py group holds the same as datasets `stamp`, `wings`
-(the profile), `core`, `halo` and `grid`, with attributes.
+stack of modes, and ``{name}_GRID`` holds their weights at the nodes. ``{name}_UNCERTAINTY`` is the uncertainty of a PSF that was
+fitted where stars are narrow. An h5py group holds the same as datasets `stamp`, `wings` (the profile), `core`, `halo`, `grid` and
+`uncertainty`, with attributes.
 """
 from dataclasses import dataclass
 
@@ -23,9 +24,12 @@ from ..profiles.stamp import StampProfile
 VERSION = 2
 """Version of the layout of a PSF with a halo or on a grid; that of others is still 1."""
 MOFFAT, STAMP, GRID = "moffat", "stamp", "grid"
+FITTED = "effective"
+"""Form of stamps that were fitted to the stars of the image."""
 FORMS = {MoffatProfile: MOFFAT, StampProfile: STAMP, GridProfile: GRID}
 NO_CORE = (1, 1, 1)
 DAMAGED = "the file is damaged; write the PSF again"
+ARRAYS = "wings", "core", "halo", "grid", "uncertainty"
 KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
 
 
@@ -45,7 +49,7 @@ def describe(psf):
     else:
         k, m, _ = psf.profile.samples.shape
         varies = order if form == STAMP else ", {1}x{0} nodes, {2} modes".format(*psf.profile.weights.shape[:2], k)
-        source = "a stamp" if form == STAMP else "stamps"
+        source = "stamps" if form == GRID else "stars" if psf.profile.fitted else "a stamp"
         profile = f"profile from {source} ({m}x{m} samples, {psf.profile.oversampling} a pixel{varies})"
     text = profile
     if psf.core.any():
@@ -55,12 +59,12 @@ def describe(psf):
 
 
 def exact_arrays(psf):
-    """The arrays of a PSF by their names in a file: wings (those of the profile), core, halo, grid; None where there is none."""
+    """The arrays of a PSF by their names in a file; None where there is none. That of the profile is called wings."""
     profile = psf.profile
     return dict(wings=profile.coefficients if isinstance(profile, MoffatProfile) else profile.samples,
                 core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
                 halo=None if profile.halo is None else profile.halo.rows,
-                grid=profile.weights if isinstance(profile, GridProfile) else None)
+                grid=profile.weights if isinstance(profile, GridProfile) else None, uncertainty=psf.uncertainty)
 
 
 def scalars(psf):
@@ -68,7 +72,7 @@ def scalars(psf):
     form, arrays = FORMS[type(psf.profile)], exact_arrays(psf)
     old = arrays["halo"] is None and arrays["grid"] is None
     return (("PSFVERS", 1 if old else VERSION, "version of this layout"),
-            ("PSFFORM", form, "what the profile is"),
+            ("PSFFORM", FITTED if form == STAMP and psf.profile.fitted else form, "what the profile is"),
             ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
             ("OVERSAMP", int(psf.oversampling), "samples in a pixel when rendered"),
             ("WINGSAMP", 1 if form == MOFFAT else int(psf.profile.oversampling), "samples in a pixel of the stored profile"),
@@ -158,6 +162,7 @@ class Parts:
     core: np.ndarray
     norm_size: int
     oversampling: int
+    uncertainty: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,7 @@ def parts_of_hdus(hdulist, name="PSF"):
     missing = [k for k in KEYWORDS if k not in header]
     if missing or hdulist[model].data is None:
         raise DataFileError(path, f"the header lacks {', '.join(missing) or 'an image'}: write the PSF again", model)
-    names = dict(wings=model, core=f"{name}_CORE", halo=f"{name}_HALO", grid=f"{name}_GRID")
+    names = dict({n: f"{name}_{n.upper()}" for n in ARRAYS}, wings=model)
     return _parts(header, {n: hdulist[hdu].data if hdu in hdulist else None for n, hdu in names.items()}, Where(path, model))
 
 
@@ -220,7 +225,7 @@ def parts_of_group(group):
     """
     if "wings" not in group or "core" not in group or "PSFVERS" not in group.attrs:
         raise DataFileError(group.file.filename, "the group holds no PSF that crowdsource wrote", group.name)
-    arrays = {n: group[n][()] if n in group else None for n in ("wings", "core", "halo", "grid")}
+    arrays = {n: group[n][()] if n in group else None for n in ARRAYS}
     return _parts(group.attrs, arrays, Where(group.file.filename, group.name))
 
 
@@ -244,7 +249,10 @@ def _parts(values, arrays, where):
     if profile is None:
         raise where.error(f"arrays of shapes {', '.join(str(np.shape(a)) for a in arrays.values())} make no profile of form "
                           f"{form!r}: {DAMAGED}")
-    return Parts(profile, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]))
+    uncertainty = None if arrays["uncertainty"] is None else np.array(arrays["uncertainty"], dtype=np.float32)
+    if uncertainty is not None and (uncertainty.ndim != 2 or len(set(uncertainty.shape)) > 1 or len(uncertainty) % 2 == 0):
+        raise where.error(f"an array of shape {uncertainty.shape} is no uncertainty: {DAMAGED}")
+    return Parts(profile, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]), uncertainty)
 
 
 def _profile(form, values, arrays, shape):
@@ -256,8 +264,8 @@ def _profile(form, values, arrays, shape):
             return MoffatProfile(profile, shape, order, None if arrays["halo"] is None else Halo.from_rows(arrays["halo"]))
         except InputError:
             return None
-    if form == STAMP and square and len(profile) == terms(order):
-        return StampProfile(profile, int(values["WINGSAMP"]), shape, order)
+    if form in (STAMP, FITTED) and square and len(profile) == terms(order):
+        return StampProfile(profile, int(values["WINGSAMP"]), shape, order, fitted=form == FITTED)
     if form == GRID and square and np.ndim(arrays["grid"]) == 3 and np.shape(arrays["grid"])[2] == len(profile):
         return GridProfile(profile, np.array(arrays["grid"], dtype=np.float64), int(values["WINGSAMP"]), shape)
     return None

@@ -26,12 +26,15 @@ class StampProfile(PolynomialProfile):
         (ny, nx) of the image.
     order : int
         Order of the polynomial.
+    fitted : bool
+        Whether it was fitted to the stars of the image, so that a refit may replace it.
     """
 
     samples: np.ndarray
     oversampling: int
     shape: tuple
     order: int = 0
+    fitted: bool = False
 
     @classmethod
     def from_stamp(cls, stamp, shape, oversampling=1):

@@ -1,4 +1,4 @@
-"""Which refit a PSF gets: profile and core, a core for narrow stars, or the median of the stars."""
+"""Which refit a PSF gets: profile and core, an effective PSF or a core for narrow stars, or the median of the stars."""
 import logging
 
 import numpy as np
@@ -6,14 +6,14 @@ import numpy as np
 from ..grid import terms
 from ..profiles.moffat import MoffatProfile
 from .core import fit_core
+from .effective import fit_effective, is_effective
 from .median import median_refit
 from .narrow import LARGEST_CORE, fit_narrow_core
 from .profile import fit_profile
 
 log = logging.getLogger(__name__)
 NARROW = 2.3
-"""Below this FWHM, pixels, interpolation between the pixels of a star leaves ripples larger than the errors a core could
-correct."""
+"""Below this FWHM, pixels, stars cannot be shifted to a common centre: interpolation between their pixels leaves ripples."""
 
 
 def refit(psf, stamps, config):
@@ -48,16 +48,23 @@ def refitted(psf, stamps, config):
     order = affordable_order(len(stamps), config)
     if config.method == "median":
         return median_refit(psf, stamps, order, config.core)
+    if is_effective(psf.profile):
+        return fit_effective(psf, stamps, order)
     profile = fit_profile(psf, stamps, order) if isinstance(psf.profile, MoffatProfile) else psf.profile
-    bare = psf.with_parts(profile)
+    bare = psf.with_parts(profile, uncertainty=psf.uncertainty)
     # a PSF with one sample in a pixel is wide enough: the FWHM need not be measured
     width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
     if fits_without_shifts(profile, width, order, config):
         return fit_narrow_core(psf.with_parts(profile, psf.core), stamps, config.core)
     if width < NARROW:
-        log.info("PSF without a pixel core: stars of %.2f px cannot be shifted to a common centre", width)
-        return bare
+        return fit_effective(bare.as_first_guess(config), stamps, order)
     return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core)
+
+
+def is_refitted_as_effective(psf, config):
+    """Whether the refit of a PSF is an effective PSF: where it is narrow, and either analytic or itself an effective PSF."""
+    return config.refit and config.method == "fit" and (
+        is_effective(psf.profile) or (isinstance(psf.profile, MoffatProfile) and psf.oversampling > 1 and psf.fwhm() < NARROW))
 
 
 def fits_without_shifts(profile, width, order, config):

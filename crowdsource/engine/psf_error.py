@@ -1,0 +1,145 @@
+"""The noise that bright stars have beyond their weights: errors of the PSF, and photons that the weights do not count.
+
+Stars of which the PSF was made tell little about its errors, since it follows their noise. So the PSF is made from each half of
+them, and compared with the other half.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+
+from .measure import boxes
+from .psf_stars import select, stamps_of
+
+NARROW = 2.3
+"""Above this FWHM, pixels, errors of the PSF hardly add to those of the weights."""
+LEAST_STARS = 20
+"""With fewer stars nothing is measured."""
+SIDE = 11
+"""Side of the stamps that are compared, pixels."""
+CORE = 0.02
+"""Pixels count where the PSF exceeds this share of its peak."""
+CLIP, CLIPPED_MEAN = 9., 0.9735
+"""Square of a residual over its variance at which it is clipped, and the mean of such a square of Gaussian noise."""
+ITERATIONS = 10
+COLUMNS = 4
+"""Flux, position and sky are fitted to each star."""
+
+
+@dataclass(frozen=True)
+class ExcessNoise:
+    """Variance of a pixel of a star beyond that of its weights: (psf*model)^2 + photons*model.
+
+    Attributes
+    ----------
+    psf : float
+        Relative error of the PSF.
+    photons : float
+        Image units: the inverse of the gain, where the weights do not count the star's own light.
+    """
+
+    psf: float = 0.
+    photons: float = 0.
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Residuals of stars from a PSF that was made from others; n is the number of pixels of all stars.
+
+    Attributes
+    ----------
+    square, variance : ndarray, shape (n,)
+        Squared residual, and its expectation by the weights.
+    of_psf, of_photons : ndarray, shape (n,)
+        What a relative error of 1 in each pixel, and a photon for each unit of the image, add to the expectation.
+    """
+
+    square: np.ndarray
+    variance: np.ndarray
+    of_psf: np.ndarray
+    of_photons: np.ndarray
+
+
+def excess_noise(state):
+    """The `ExcessNoise` of the PSF stars; none where they are too few, not narrow, or no PSF is made from them.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    """
+    if not state.config.psf.refit or (state.psf.uncertainty is None and state.psf.fwhm() >= NARROW):
+        return ExcessNoise()
+    stars = select(state)
+    if len(stars) < LEAST_STARS:
+        return ExcessNoise()
+    halves = [held_out(state, stars[k::2], stars[1-k::2]) for k in (0, 1)]
+    square, variance, *terms = (np.concatenate([getattr(h, name) for h in halves])
+                                for name in ("square", "variance", "of_psf", "of_photons"))
+    terms, found = np.array(terms), np.zeros(2)
+    for _ in range(ITERATIONS):
+        expected = variance+found@terms
+        clipped = np.minimum(square/expected, CLIP)/CLIPPED_MEAN*expected
+        found = _positive_solution(terms/expected, (clipped-variance)/expected)
+    return ExcessNoise(float(np.sqrt(found[0])), float(found[1]))
+
+
+def _positive_solution(terms, data):
+    """Least squares of two terms, neither of which may be negative."""
+    matrix, rhs = terms@terms.T, terms@data
+    best = np.linalg.lstsq(matrix, rhs, rcond=None)[0]
+    if (best >= 0).all():
+        return best
+    alone = np.maximum(np.divide(rhs, np.diag(matrix), out=np.zeros(2), where=np.diag(matrix) > 0), 0)
+    keep = np.argmax(alone*rhs)
+    return np.where(np.arange(2) == keep, alone, 0)
+
+
+def held_out(state, made_from, compared):
+    """The `HeldOut` of some stars against a PSF made from others.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    made_from, compared : ndarray of int
+        Indices of stars.
+    """
+    psf = state.psf.refit(stamps_of(state, made_from, state.config.psf.stamp), state.config.psf)
+    stamps = stamps_of(state, compared, SIDE)
+    stamps = stamps.subset((stamps.ivar > 0).all(axis=(1, 2)))
+    value, ddx, ddy = (v.reshape(len(stamps), -1).astype(np.float64)
+                       for v in psf.render(stamps.x, stamps.y, SIDE, derivatives=True))
+    ivar, data = (v.reshape(value.shape).astype(np.float64) for v in (stamps.ivar, stamps.data))
+    columns = np.stack([value, ddx, ddy, np.ones_like(value)], axis=2)
+    weighted = (columns*ivar[:, :, None]).transpose(0, 2, 1)
+    normal = weighted@columns
+    hat = columns@np.linalg.solve(normal+1e-12*np.einsum("nii->ni", normal)[:, :, None]*np.eye(COLUMNS), weighted)
+    remains = np.eye(value.shape[1])-hat
+    light = stamps.flux[:, None]*value
+    use = value > CORE*value.max(axis=1, keepdims=True)
+
+    def seen(variance):
+        """Variance of the residuals that a variance of the pixels makes."""
+        return (remains**2@variance[:, :, None])[:, :, 0][use]
+
+    return HeldOut((remains@data[:, :, None])[:, :, 0][use]**2, seen(1/ivar), seen(light**2), seen(np.maximum(light, 0)))
+
+
+def added_errors(state, excess):
+    """Errors of flux, and of flux times shift in x and y, from noise beyond that of the weights, shape (n, 3).
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    excess : ExcessNoise
+    """
+    s, out = state.sources, np.zeros((len(state.sources), COLUMNS-1))
+    if excess == ExcessNoise():
+        return out
+    _, ivar = boxes(state, s.x, s.y, SIDE)
+    planes = state.psf.render(s.x, s.y, SIDE, derivatives=True)
+    light = np.maximum(s.flux, 0)[:, None, None]*np.abs(planes[0])
+    variance = (excess.psf*light)**2+excess.photons*light
+    for k, plane in enumerate(planes):
+        information = (ivar*plane**2).sum(axis=(1, 2), dtype=np.float64)
+        noise = (variance*(ivar*plane)**2).sum(axis=(1, 2), dtype=np.float64)
+        out[:, k] = np.sqrt(noise)/np.where(information > 0, information, np.inf)
+    return out
