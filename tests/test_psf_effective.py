@@ -15,7 +15,7 @@ from crowdsource.engine.psf_error import excess_noise
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.refit.effective import is_effective, over_pixel
 from crowdsource.simulate import SimulationConfig
-from crowdsource.simulate.optics import Telescope, optical_stamp, pupil, simulate_optical_field
+from crowdsource.simulate.optics import Telescope, optical_psf, optical_stamp, pupil, simulate_optical_field
 from crowdsource.validate.evaluate import compare
 
 CROSS = Telescope(resolution=1.3, vanes=(45, 135, 225, 315), aberrations=(0.03, 0.02, 0.02), jitter=0.2)
@@ -25,7 +25,8 @@ CONFIG = SimulationConfig(shape=(420, 420), stars=1100., slope=1.75, sky=80., ga
 
 @pytest.fixture(scope="module")
 def field():
-    return simulate_optical_field(CROSS, CONFIG)
+    psf = optical_psf(CROSS, CONFIG.shape)
+    return *simulate_optical_field(psf, CONFIG), psf
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_the_models_error_is_large_near_bright_stars_alone(field, passes, result
 def test_few_stars_and_no_bright_ones():
     """Neither wings nor the uncertainty of the PSF need stars that are not there."""
     few = replace(CONFIG, shape=(150, 150), stars=40., brightest=60., saturated_stars=0)
-    image, truth, _ = simulate_optical_field(CROSS, few)
+    image, truth = simulate_optical_field(optical_psf(CROSS, few.shape), few)
     result = fit(image)
     right = compare(result.catalog, truth, flux5=truth.meta["FLUX5"], shape=image.shape, edge=5)
     assert right.found > 70 and right.spurious < 12

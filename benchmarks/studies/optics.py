@@ -7,7 +7,7 @@ import time
 
 from crowdsource import fit
 from crowdsource.simulate import SimulationConfig
-from crowdsource.simulate.optics import Telescope, simulate_optical_field
+from crowdsource.simulate.optics import Telescope, optical_psf, simulate_optical_field
 from crowdsource.validate.evaluate import compare
 
 CONFIG = SimulationConfig(shape=(700, 700), stars=3500., slope=1.75, sky=80., gain=2., readnoise=8., brightest=5e4, nebulosity=0.,
@@ -20,9 +20,9 @@ FIELDS = {
 }
 
 
-def report(name):
-    """Print the figures of a field."""
-    image, truth, psf = simulate_optical_field(FIELDS[name], CONFIG)
+def report(name, psf):
+    """Print the figures of a field of a PSF."""
+    image, truth = simulate_optical_field(psf, CONFIG)
     saturated = image.mask & 2 > 0
     for label, given in (("found", None), ("true", psf)):
         start = time.process_time()
@@ -41,4 +41,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", default=list(FIELDS), help=", ".join(FIELDS))
     for field in parser.parse_args().names:
-        report(field)
+        report(field, optical_psf(FIELDS[field], CONFIG.shape))

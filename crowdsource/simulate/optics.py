@@ -132,12 +132,13 @@ def optical_psf(telescope, shape, half=REACH, oversampling=4, norm_size=59):
     return FieldPSF(profile, tuple(shape), np.zeros((1, 1, 1)), norm_size, oversampling)
 
 
-def simulate_optical_field(telescope, config):
-    """An image of a telescope, and its truth.
+def simulate_optical_field(psf, config):
+    """An image with a given PSF, and its truth.
 
     Parameters
     ----------
-    telescope : Telescope
+    psf : crowdsource.psf.model.FieldPSF
+        For an image of the config's shape, as from `optical_psf`.
     config : crowdsource.simulate.SimulationConfig
         Its profile does not count.
 
@@ -147,10 +148,8 @@ def simulate_optical_field(telescope, config):
     truth : astropy.table.Table
         x, y (pixels), flux (counts, in the box over which the PSF sums to 1) and snr (of an isolated star on the bare sky),
         brightest first; ``meta["FLUX5"]`` is the 5 sigma flux.
-    psf : crowdsource.psf.model.FieldPSF
     """
     c, rng = checked(config), np.random.default_rng(config.seed)
-    psf = optical_psf(telescope, c.shape)
     stamp = psf.stamp(psf.norm_size)
     flux5 = float(5*np.sqrt((c.sky/c.gain+(c.readnoise/c.gain)**2)/(stamp**2).sum()))
     x, y, flux = random_stars(c, flux5, stamp.max(), REACH/2, rng)
@@ -160,4 +159,4 @@ def simulate_optical_field(telescope, config):
     data, dq = read_out(c, data, rng)
     ivar = np.where(dq > 0, 0, pipeline_ivar(data, dq > 0, c.gain, c.readnoise))
     image = Image.from_arrays(data.astype(np.float32), ivar.astype(np.float32), dq, saturation=c.saturation)
-    return image, Table(dict(x=x, y=y, flux=flux, snr=5*flux/flux5), meta=dict(FLUX5=flux5)), psf
+    return image, Table(dict(x=x, y=y, flux=flux, snr=5*flux/flux5), meta=dict(FLUX5=flux5))
