@@ -26,7 +26,7 @@ LISTED_RADIUS = 5.
 """A peak within this distance of a listed bright star is that star, pixels."""
 LARGEST_ERROR = 0.2
 """Where the model's error exceeds this share of the noise of a pixel, wings of bright stars could be taken for sky."""
-LEAST_SKY = 0.1
+LEAST_SKY = 0.6
 """Pixels are left out of the sky only where at least this share of them stays."""
 SMALLEST_SKY_BLOCK = 4
 """Smallest block of the sky in structured background, pixels."""

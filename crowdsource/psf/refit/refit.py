@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 NARROW = 2.3
 """Below this FWHM, pixels, stars cannot be shifted to a common centre: interpolation between their pixels leaves ripples."""
 
+HYSTERESIS = 1.2
+"""Factor by which the width must pass that bound before the refit is no effective PSF any more."""
+
 
 def refit(psf, stamps, config):
     """A new PSF fitted to stars.
@@ -56,7 +59,8 @@ def refitted(psf, stamps, config):
     width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
     if fits_without_shifts(profile, width, order, config):
         return fit_narrow_core(psf.with_parts(profile, psf.core), stamps, config.core)
-    if width < NARROW:
+    # a PSF is not refitted now in one way and now in the other, because its width is near the bound
+    if width < NARROW*(HYSTERESIS if psf.uncertainty is not None else 1):
         return fit_effective(bare.as_first_guess(config), stamps, order)
     return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core)
 

@@ -12,6 +12,10 @@ WING_SHARE = 0.02
 """Least uncertainty of fitted wings, relative to what is around."""
 WINGS_FROM = 4
 """Distance from which wings are fitted to the brightest stars, pixels."""
+SMOOTHED = 5
+"""Side of the boxes over which the scatter is averaged, pixels."""
+DETERMINED = 1e-3
+"""Stars of almost the same flux do not tell errors of the PSF from undetected stars."""
 LEAST_FLUX = 0.1
 """Smallest factor by which a refit may change the flux of a star."""
 
@@ -67,7 +71,11 @@ def measured_uncertainty(psf, stamps):
 
 
 def scatter_around(psf, stamps):
-    """Scatter of stars around a PSF beyond their noise, relative to the flux, smoothed, shape (size, size)."""
+    """Scatter of stars around a PSF beyond their noise, relative to the flux, smoothed, shape (size, size).
+
+    Light of undetected stars scatters the residuals of all stars alike, errors of the PSF in proportion to their fluxes: in each
+    pixel a variance of either kind is fitted.
+    """
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     data = scaled(stamps, value)
     fit = solve_robustly(nuisance_columns(value, ddx, ddy), data)
@@ -75,10 +83,17 @@ def scatter_around(psf, stamps):
     ivar = stamps.ivar.reshape(data.weight.shape)*(stamps.flux[:, None]*flux)**2
     # outliers count less, as in the fit
     kept = fit.weight/np.maximum(data.weight, 1e-30)
-    weight, variance = kept*ivar**2, np.divide(1, ivar, out=np.zeros_like(ivar), where=ivar > 0)
-    sums = [v.sum(axis=0).reshape(stamps.size, stamps.size) for v in (weight*((fit.residual/flux)**2-variance), weight)]
-    excess, norm = (ndimage.uniform_filter(v, 3, mode="nearest") for v in sums)
-    scatter = np.sqrt(np.maximum(np.divide(excess, norm, out=np.zeros_like(norm), where=norm > 0), 0))
+    weight, variance = (kept*ivar**2).astype(np.float64), np.divide(1, ivar, out=np.zeros_like(ivar), where=ivar > 0)
+    excess = (fit.residual/flux)**2-variance
+    fixed = np.square(np.median(stamps.flux)/(stamps.flux[:, None]*flux))
+    one, other, square, seen, seen_other = (
+        ndimage.uniform_filter(v.sum(axis=0).reshape(stamps.size, stamps.size), SMOOTHED, mode="nearest")
+        for v in (weight, weight*fixed, weight*fixed**2, weight*excess, weight*fixed*excess))
+    determinant = one*square-other**2
+    both = (determinant > DETERMINED*one*square) & (one*seen_other > other*seen)
+    relative = np.where(both, square*seen-other*seen_other, seen)
+    scale = np.where(both, determinant, one)
+    scatter = np.sqrt(np.maximum(np.divide(relative, scale, out=np.zeros_like(scale), where=scale > 0), 0))
     return np.hypot(scatter, MODEL_ERROR*np.abs(psf.stamp(stamps.size)))
 
 
