@@ -80,6 +80,7 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(4, "nodeblend", "no splitting of blends here"),
     FlagDefinition(5, "sharp", "only peaks as sharp as the PSF are accepted here"),
     FlagDefinition(6, "nebulous", "structured background"),
+    FlagDefinition(7, "uncertain", "errors of the PSF of brighter stars around exceed the noise of this source"),
 ])
 
 

@@ -2,7 +2,7 @@
 import numpy as np
 
 from ..core.calibration import calibration
-from ..core.flags import combine
+from ..core.flags import ENGINE, combine
 from ..psf.base import MODEL_ERROR, pixel
 from .confusion import extent_factor
 from .measure import extent_significance, inner_side, measured
@@ -101,7 +101,9 @@ def _errors(state, visible):
 def _at_centre(state):
     """Values of the planes at the pixel that holds each source, for sources off the image at the nearest pixel."""
     at = state.sources.inside(state.image.shape)
-    here = dict(flags=combine(state.image.dq[at], state.image.mask[at]), sky=state.sky[at])
+    uncertain = error_of_others(state) > state.sources.error
+    mask = np.where(uncertain, state.image.mask[at] | ENGINE.uncertain, state.image.mask[at])
+    here = dict(flags=combine(state.image.dq[at], mask), sky=state.sky[at])
     if state.probabilities is not None:
         here.update((column.name, plane[at]) for column, plane in zip(PROBABILITY, state.probabilities))
     return here
