@@ -17,6 +17,7 @@ from crowdsource.exposure.instrument import (
     WritesImages,
     complete,
     finite,
+    flag,
     not_negative,
     positive,
 )
@@ -85,6 +86,7 @@ OPTIONS = (
     Option("sharp_bits", bits, 0, help="bits of dq where only peaks as sharp as the PSF are sources", metavar="BITS"),
     Option("psf", str, help="PSF to start from: a square stamp of odd side, a PSFEx or STDPSF model, or an earlier catalog",
            metavar="FILE[:HDU]"),
+    Option("no_refit_psf", flag, False, help="take the PSF of --psf as it is; it is refined by the image's stars otherwise"),
     Option("fwhm", positive, unit="pixels", help="FWHM of the PSF to start from; measured when not given"),
     Option("gain", positive, unit="electrons per unit", help="from the header when not given"),
     Option("readnoise", not_negative, unit="electrons", help="from the header when not given"),
@@ -128,7 +130,7 @@ class GenericExposure(Exposure):
         bad, mask = _masks(data, dq, facts["saturation"], o)
         noise = _noise(o, source, cut, np.isfinite(data) & ~bad)
         readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
-        meta = dict(psf=o["psf"], fwhm=o["fwhm"], readnoise=readnoise, header=source.header,
+        meta = dict(psf=o["psf"], fwhm=o["fwhm"], no_refit_psf=o["no_refit_psf"], readnoise=readnoise, header=source.header,
                     unit=str(source.header.get("BUNIT", "")).strip())
         try:
             return Image.from_arrays(data, dq=dq, mask=mask, bad=bad, readnoise=readnoise, wcs=source.wcs(),
@@ -150,12 +152,14 @@ class Generic(Instrument, WritesImages):
         Raises
         ------
         InputError
-            When more than one noise map is given.
+            When more than one noise map is given, or no PSF that could be kept.
         """
         values = complete(OPTIONS, options)
         maps = [n for n in NOISE_MAPS if values[n]]
         if len(maps) > 1:
             raise InputError(f"{' and '.join(maps)} are both given: keep the one that is the noise, leave out the others")
+        if values["no_refit_psf"] and not (values["psf"] or values["fwhm"]):
+            raise InputError("no_refit_psf keeps a given PSF, but there is none: give psf, or leave it out")
         name = ImageName.parse(path)
         files = [name.path]+[ImageName.parse(values[n]).path for n in (*NOISE_MAPS, "dq", "psf") if values[n]]
         return GenericExposure(name, tuple(values.items()), _identity(name, values["cutout"]), tuple(dict.fromkeys(files)))
@@ -168,6 +172,10 @@ class Generic(Instrument, WritesImages):
         if image.meta["fwhm"]:
             return initial_psf(image, fwhm=image.meta["fwhm"])
         return None
+
+    def fit_config(self, image, config):
+        """A given PSF is refitted unless the user does not want it."""
+        return replace(config, psf=replace(config.psf, refit=False)) if image.meta.get("no_refit_psf") else config
 
     def write(self, images, path, overwrite=False):
         """Write one Image as HDUs IMAGE, IVAR and DQ, with its WCS, gain, saturation and zero point."""

@@ -6,12 +6,18 @@ import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
+from crowdsource.instruments.generic import Generic
 
 from crowdsource import FitConfig, Image, fit
+from crowdsource.cli.main import main
 from crowdsource.config import PSFConfig
+from crowdsource.core.errors import InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.engine.model_error import error_of_others, model_error
 from crowdsource.engine.psf_error import excess_noise
+from crowdsource.io.fits import write_image
+from crowdsource.psf.export import write_stdpsf
+from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.refit.effective import is_effective, over_pixel
 from crowdsource.simulate import SimulationConfig
@@ -105,6 +111,22 @@ def test_a_narrow_stamp_is_only_a_start(field, caplog):
     assert is_effective(first.profile) and first.uncertainty is not None
     wide = FieldPSF.of(replace(stamp.profile, samples=FieldPSF.moffat(CONFIG.shape, 4.).stamp(59)[None]))
     assert wide.as_first_guess(PSFConfig()) is wide
+
+
+def test_a_given_psf_is_kept_where_the_user_wants_it(field, tmp_path):
+    image, psf = field[0], optical_psf(replace(CROSS, jitter=0.35), CONFIG.shape)
+    name, given, out = (str(tmp_path/n) for n in ("image.fits", "STDPSF.fits", "out.cat.fits"))
+    write_image(image, name)
+    write_stdpsf(psf, given, side=61)
+    words = ["generic", f"{name}:IMAGE", "--ivar", f"{name}:IVAR", "--dq", f"{name}:DQ", "--psf", given, "--quiet", "--overwrite"]
+    stamps = []
+    for more in ([], ["--no-refit-psf"]):
+        assert main([*words, *more, "--out", out]) == 0
+        stamps.append(read_psf(out, image.shape).stamp(59))
+    as_given = read_psf(given, image.shape).stamp(59)
+    assert np.abs(stamps[1]-as_given).max() < 1e-6 < np.abs(stamps[0]-as_given).max()
+    with pytest.raises(InputError, match="there is none"):
+        Generic().open(name, no_refit_psf=True)
 
 
 def test_photons_that_the_weights_do_not_count(field):

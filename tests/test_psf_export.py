@@ -1,0 +1,90 @@
+"""PSFs for other programs: the finer stamp, STDPSF files, photutils' models, the curve of growth."""
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from crowdsource.core.errors import ConfigError, OutputError
+from crowdsource.psf.export import curve_of_growth, oversampled_stamp, to_photutils, write_stdpsf
+from crowdsource.psf.formats.reading import read_psf
+from crowdsource.psf.model import FieldPSF
+from crowdsource.psf.profiles.moffat import MoffatProfile
+from crowdsource.psf.profiles.stamp import StampProfile
+from crowdsource.simulate.optics import Telescope, optical_psf, optical_stamp
+
+SHAPE = (301, 401)
+CROSS = Telescope(resolution=1.5, vanes=(0, 90, 180, 270), aberrations=(0.02, 0., 0.03), jitter=0.2)
+
+
+@pytest.fixture(scope="module")
+def varying():
+    """A Moffat profile whose width changes over the image."""
+    return FieldPSF.of(MoffatProfile(np.array([[3.2, 0.2, -0.1], [0.05, 0, 0], [0, 0.03, 0], [3., 0, 0]]), SHAPE, 1))
+
+
+@pytest.mark.parametrize("oversampling", [1, 2, 3, 4, 5])
+def test_samples_are_where_they_should_be(oversampling):
+    psf = optical_psf(CROSS, SHAPE)
+    stamp, half = oversampled_stamp(psf, side=21, oversampling=oversampling), 10*oversampling
+    assert stamp.shape == (2*half+1, 2*half+1)
+    assert np.allclose(stamp[::oversampling, ::oversampling], psf.stamp(21), atol=1e-7)
+    # two samples to the right and one down of the middle
+    x, y = psf.centre
+    other = psf.render([x-2/oversampling], [y+1/oversampling], 61)[0]
+    shift = np.floor([x-2/oversampling+0.5, y+1/oversampling+0.5])-[x, y]
+    assert stamp[half-1, half+2] == pytest.approx(other[30-int(shift[1]), 30-int(shift[0])], rel=1e-5)
+
+
+def test_a_fine_grid_comes_back():
+    fine = optical_stamp(CROSS, 40)
+    psf = FieldPSF.of(optical_psf(CROSS, SHAPE, half=40).profile)
+    back = oversampled_stamp(psf, side=41)
+    middle = len(fine)//2
+    want = fine[middle-80:middle+81, middle-80:middle+81]
+    assert np.abs(back/back.sum()-want/want.sum()).max() < 0.03*(want/want.sum()).max()
+
+
+def test_a_stdpsf_file_is_read_back(varying, tmp_path):
+    path = tmp_path/"STDPSF.fits"
+    write_stdpsf(varying, path, nodes=(3, 4), side=61)
+    header = fits.getheader(path)
+    assert (header["NXPSFS"], header["NYPSFS"], header["IPSFX03"], header["JPSFY04"], header["OVERSAMP"]) == (3, 4, 401, 301, 4)
+    back = read_psf(path, SHAPE)
+    for x, y in ((0., 0.), (200.3, 150.6), (400., 20.2)):
+        one, other = (p.render([x], [y], 25)[0] for p in (varying, back))
+        assert np.abs(one-other).max() < 2e-3*one.max()
+    with pytest.raises(OutputError, match="exists"):
+        write_stdpsf(varying, path)
+
+
+def test_photutils_renders_the_same(varying):
+    pytest.importorskip("photutils", reason="photutils is not installed")
+    model = to_photutils(varying, nodes=(5, 5))
+    rows, columns = np.mgrid[:25, :25]
+    # at phases that are samples neither program interpolates; a stamp's samples are those of stars up to half a pixel apart
+    for x, y in ((0., 0.), (200.25, 150.5), (400., 300.)):
+        own = varying.render([x], [y], 25)[0]
+        corner = np.floor([x+0.5, y+0.5])-12
+        other = model.evaluate(columns+corner[0], rows+corner[1], 1., x, y)
+        assert np.abs(own-other).max() < 5e-4*own.max()
+    for x, y in ((100., 75.), (200., 150.)):
+        own = varying.render([x], [y], 25)[0]
+        other = model.evaluate(columns+x-12, rows+y-12, 1., x, y)
+        assert np.abs(own-other).max() < 1e-5*own.max()
+
+
+def test_curve_of_growth(varying):
+    at = np.arange(-144, 145)/4
+    gauss = np.exp(-0.5*(at[:, None]**2+at**2)/2**2)
+    psf = FieldPSF.of(StampProfile.from_stamp(gauss, SHAPE, 4))
+    radii = np.array([0., 1., 2., 4., 8., 20.])
+    assert curve_of_growth(psf, radii) == pytest.approx(1-np.exp(-0.5*(radii/2)**2), abs=4e-3)
+    grown = curve_of_growth(varying, [10., 29.5, 70.])
+    assert grown[0] < grown[1] < 1 < grown[2] < 1.05
+
+
+@pytest.mark.parametrize("ask", [dict(side=20), dict(oversampling=0), dict(oversampling=1.5), dict(side=-1)])
+def test_what_cannot_be_asked_for(varying, ask):
+    with pytest.raises(ConfigError, match="odd"):
+        oversampled_stamp(varying, **ask)
+    with pytest.raises(ConfigError, match="1 to 99"):
+        write_stdpsf(varying, "none", nodes=(0, 3))
