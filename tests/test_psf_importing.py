@@ -1,12 +1,16 @@
 """PSFs from users' files of every form, and what is said of files that hold none."""
+import logging
+
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from crowdsource.core.errors import DataFileError
 from crowdsource.psf.formats.reading import read_psf
+from crowdsource.psf.initial import check_width
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.moffat import MoffatProfile
+from crowdsource.simulate import SimulationConfig, simulate_field
 
 SHAPE = (200, 160)
 SIDE = 45
@@ -147,7 +151,6 @@ def test_gridded_cube(tmp_path):
 
 
 @pytest.mark.parametrize("name, hdus, message", [
-    ("even", [fits.PrimaryHDU(np.ones((8, 8)))], r"odd.*cut off or add"),
     ("flat", [fits.PrimaryHDU(np.zeros((9, 9)))], "empty"),
     ("nan", [fits.PrimaryHDU(np.full((9, 9), np.nan))], "NaN"),
     ("oblong", [fits.PrimaryHDU(np.ones((9, 7)))], "square"),
@@ -201,3 +204,29 @@ def test_oversampling_that_is_no_number_of_samples(tmp_path, value):
 def test_cubes_whose_header_does_not_fit(tmp_path, change, message):
     with pytest.raises(DataFileError, match=message):
         read_psf(stdpsf(tmp_path/"a.fits", change), SHAPE)
+
+
+def test_a_stamp_with_even_sides_gets_its_star_into_the_middle(tmp_path, caplog):
+    at = np.arange(40)-19.5
+    stamp = np.exp(-0.5*(at[:, None]**2+at**2)/2.2**2)
+    fits.writeto(tmp_path/"even.fits", stamp)
+    with caplog.at_level(logging.INFO):
+        psf = read_psf(tmp_path/"even.fits", SHAPE)
+    assert "moved by half a sample" in caplog.text
+    at = np.arange(41)-20
+    assert np.abs(psf.stamp(41)-np.exp(-0.5*(at[:, None]**2+at**2)/2.2**2)/(2*np.pi*2.2**2)).max() < 2e-4
+
+
+@pytest.mark.parametrize("header, samples", [(dict(OVERSAMP=3), 3), (dict(OVERSAMPLING=5), 5), (dict(DET_SAMP=4, OVERSAMP=4), 4),
+                                             (dict(DET_SAMP=1, OVERSAMP=4), 1), ({}, 1)])
+def test_keywords_of_samples_in_a_pixel(tmp_path, header, samples):
+    at = np.arange(61)-30
+    fits.writeto(tmp_path/"a.fits", np.exp(-0.5*(at[:, None]**2+at**2)/9.**2), fits.Header(header))
+    assert read_psf(tmp_path/"a.fits", SHAPE).profile.oversampling == samples
+
+
+@pytest.mark.parametrize("factor, doubted", [(4., True), (1., False), (0.4, True)])
+def test_a_psf_unlike_the_stars_is_doubted(caplog, factor, doubted):
+    field = simulate_field(SimulationConfig(shape=(300, 300), stars=400., fwhm=3.5, seed=3))
+    check_width(FieldPSF.moffat((300, 300), 3.5*factor), field.image())
+    assert ("bright stars of the image one of" in caplog.text) == doubted and ("OVERSAMP" in caplog.text) == (factor > 1)

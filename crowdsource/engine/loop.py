@@ -13,7 +13,7 @@ from ..config import FitConfig, checked
 from ..core.clock import StageClock
 from ..core.errors import InputError
 from ..core.tiles import make_tiles
-from ..psf.initial import initial_psf
+from ..psf.initial import check_width, initial_psf
 from . import stages
 from .catalog import image_catalog
 from .joint_fit import fitted
@@ -88,7 +88,11 @@ def initialize(image, psf, config, sources, bright, sky, run=map):
         raise InputError("sky has pixels that are not finite: fill them")
     if sky is None and config.sky.keep:
         raise InputError("sky.keep keeps a given sky, but there is none: give sky, or leave sky.keep out")
-    psf = (initial_psf(image, run=run) if psf is None else psf).as_first_guess(config.psf)
+    if psf is None:
+        psf = initial_psf(image, run=run)
+    else:
+        check_width(psf, image, run)
+    psf = psf.as_first_guess(config.psf)
     tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
     rows = Sources.new([], [])
     for table, listed in ((sources, False), (bright, True)):

@@ -16,6 +16,10 @@ REACH = 20
 """Largest distance from a peak at which its width is looked for, pixels."""
 MOST = 200
 """Largest number of stars that are measured."""
+STARS_QUANTILE = 0.3
+"""Blends are wider than stars: this part of the peaks is no wider than a star."""
+ENOUGH, DOUBTFUL = 20, 1.8
+"""Number of stars from which a given PSF's width is compared with theirs, and ratio at which it is doubted."""
 START_BETA = 3.
 NARROWEST, ADJUSTMENTS = 0.8, 4
 """Smallest FWHM of a profile that is convolved with a halo, pixels, and number of iterations that find it."""
@@ -62,6 +66,36 @@ def measure_fwhm(image, run=map):
     The highest peaks are measured, except those next to masked pixels. Blends are wider than stars and hot pixels are narrower,
     so the result is a low quantile of the widths of all peaks that are wider than a pixel.
     """
+    widths = measured_widths(image, run)
+    if len(widths) < 1:
+        log.warning("no star is bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)
+        return FALLBACK_FWHM
+    fwhm = float(np.quantile(widths, STARS_QUANTILE))
+    log.info("FWHM of %d bright stars: %.2f px", len(widths), fwhm)
+    return fwhm
+
+
+def check_width(psf, image, run=map):
+    """Warn where a given PSF is much wider or narrower than the stars of the image.
+
+    Parameters
+    ----------
+    psf : crowdsource.psf.base.PSF
+    image : crowdsource.core.image.Image
+    run : callable
+        ``map``, or that of a pool of threads.
+    """
+    widths = measured_widths(image, run) if image.good.any() else ()
+    if len(widths) < ENOUGH:
+        return
+    stars, own = float(np.quantile(widths, STARS_QUANTILE)), float(psf.fwhm())
+    if max(own/stars, stars/own) > DOUBTFUL:
+        hint = "; if its stamp has several samples a pixel, name their number by the keyword OVERSAMP" if own > stars else ""
+        log.warning("the given PSF has a FWHM of %.2f px, but the bright stars of the image one of %.2f px%s", own, stars, hint)
+
+
+def measured_widths(image, run=map):
+    """FWHM of the highest peaks of an image, pixels; see `measure_fwhm`."""
     data, good = image.data, image.good
     sky = np.median(thinned(data)[thinned(good)])
     noise = image.noise
@@ -74,13 +108,7 @@ def measure_fwhm(image, run=map):
     order = np.argsort(-smooth[y, x], kind="stable")
     y, x = brightest_clean(good, y[order], x[order])
     widths = half_widths(data, y, x, np.float32(sky)) if len(y) else np.empty(0)
-    widths = widths[np.isfinite(widths)]
-    if len(widths) < 1:
-        log.warning("no star is bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)
-        return FALLBACK_FWHM
-    fwhm = float(np.quantile(widths, 0.3))
-    log.info("FWHM of %d bright stars: %.2f px", len(widths), fwhm)
-    return fwhm
+    return widths[np.isfinite(widths)]
 
 
 def brightest_clean(good, y, x):

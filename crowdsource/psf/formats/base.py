@@ -8,13 +8,17 @@ A format of your own is a subclass of `PSFFormat` that a package registers::
 `crowdsource.psf.formats.reading.read_psf`, and with it the option ``--psf``, asks the registered formats which of them recognises
 a file.
 """
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 
 from ...core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,28 +96,25 @@ def is_image(hdu, axes):
 
 
 def oversampling_of(header, default):
-    """Samples in a pixel, from the keyword OVERSAMP or OVERSAMPLING.
+    """Samples in a pixel, from the keyword DET_SAMP, OVERSAMP or OVERSAMPLING.
+
+    STPSF writes the first as well as the second, which in its stamps of detector pixels is that of the computation.
 
     Raises
     ------
     InputError
         When the value is not a positive whole number.
     """
-    value = header.get("OVERSAMP", header.get("OVERSAMPLING", default))
+    name = next((n for n in ("DET_SAMP", "OVERSAMP", "OVERSAMPLING") if n in header), "OVERSAMP")
+    value = header.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 1:
-        raise InputError(f"OVERSAMP is {value!r}: a whole number of samples in a pixel is needed")
+        raise InputError(f"{name} is {value!r}: a whole number of samples in a pixel is needed")
     return int(value)
 
 
 def with_odd_sides(stamp):
-    """The stamp itself.
-
-    Raises
-    ------
-    InputError
-        When a side is even; the message says what to do.
-    """
-    if stamp.ndim == 2 and (stamp.shape[0] % 2 == 0 or stamp.shape[1] % 2 == 0):
-        raise InputError(f"the PSF stamp has shape {stamp.shape}: its sides must be odd, so that the star's centre is the middle "
-                         "pixel; cut off or add a row and a column, and resample it if the star sits between pixels")
-    return stamp
+    """The stamp with a row or a column of zeros added where a side is even; its star is moved into the middle when it is used."""
+    if stamp.ndim != 2 or all(n % 2 for n in stamp.shape):
+        return stamp
+    log.info("the PSF stamp has shape %s: its star is moved by half a sample, into the middle of one", stamp.shape)
+    return np.pad(stamp, [(0, 1-n % 2) for n in stamp.shape])
