@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch):
         write_fits(f"{name}.fits", plane)
     write_fits("zeros.fits", np.zeros(SHAPE, np.float32))
     write_fits("cube.fits", np.stack([data, data]))
-    write_fits("even.fits", np.ones((20, 20)))
+    write_fits("oblong.fits", np.ones((19, 21)))
     write_fits("nothing.fits", np.zeros((21, 21)))
     whole = (tmp_path/"im.fits").read_bytes()
     (tmp_path/"short.fits").write_bytes(whole[:8000])
@@ -95,7 +95,7 @@ BAD = [
     (["im.fits", "--dq", "half.fits"], "half.fits[0]: holds values of type float64; flags are whole numbers"),
     (["im.fits", "--saturation", "1"], "im.fits[0]: no good pixel"),
     (["im.fits", "--ivar", "ivar.fits", "--rms", "ivar.fits"], "ivar and rms are both given"),
-    (["im.fits", "--psf", "even.fits"], "even.fits[PRIMARY]: the PSF stamp has shape (20, 20): its sides must be odd"),
+    (["im.fits", "--psf", "oblong.fits"], "oblong.fits[PRIMARY]: the PSF stamp has shape (19, 21): a square"),
     (["im.fits", "--psf", "nothing.fits"], "nothing.fits[PRIMARY]: the PSF stamp is empty"),
     (["im.fits", "--psf", "none.fits"], "none.fits: there is no such file; check the name"),
     (["im.fits", "--force", "ab.csv"], "ab.csv: the catalog has no columns x and y, or ra and dec; it has a, b"),
@@ -119,7 +119,7 @@ BAD = [
     (["im.fits", "--out", "im.fits", "--overwrite"], "im.fits: is read by this run; give the output another name"),
     (["im.fits", "--ivar", "ivar.fits", "--model-out", "ivar.fits", "--overwrite"], "ivar.fits: is read by this run"),
     (["im.fits", "--force", "ab.csv", "--plot", "ab.csv", "--overwrite"], "ab.csv: is read by this run"),
-    (["im.fits", "--debug-plots", "plots", "--psf", "even.fits"], "even.fits[PRIMARY]: "),
+    (["im.fits", "--debug-plots", "plots", "--psf", "oblong.fits"], "oblong.fits[PRIMARY]: "),
     (["im.fits", "--threshold", "inf"], "detect.threshold must be positive and finite"),
     (["im.fits", "--config", "sizes.toml"], "option solve.stamp_sizes is ['a']: a list of numbers is needed"),
     (["im.fits", "--config", "none.toml"], "none.toml: cannot be read (No such file or directory); check the name"),
