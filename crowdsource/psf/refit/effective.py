@@ -6,9 +6,9 @@ the coefficients of B-splines, and all stars' pixels determine them in one linea
 star are free. The same problem on wide stamps of the brightest stars, saturated ones included, gives the wings: rings and spikes
 of diffraction, of any form.
 
-The spacing of the grid matters more than the number of stars. A grid that is much finer than the resolution of the optics can
-represent a PSF whose flux and centre change with the phase of a star in its pixel, and the stars of one image do not contradict
-it. A grid that ends near the resolution cannot.
+Two things keep a grid from following what one image does not contradict, a PSF whose flux and centre change with the phase of a
+star in its pixel. The PSF before the pixel is solved for, so that the flux cannot (`over_pixel`); and the grid ends near the
+resolution of the optics (`RESOLUTION`).
 """
 from dataclasses import dataclass, replace
 from math import ceil
