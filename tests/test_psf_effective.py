@@ -15,6 +15,7 @@ from crowdsource.core.errors import InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.engine.model_error import error_of_others, model_error
 from crowdsource.engine.psf_error import excess_noise
+from crowdsource.engine.psf_stars import select
 from crowdsource.io.fits import write_image
 from crowdsource.psf.export import write_stdpsf
 from crowdsource.psf.formats.reading import read_psf
@@ -136,8 +137,9 @@ def test_photons_that_the_weights_do_not_count(field):
     sky_only = Image.from_arrays(image.data, np.where(image.ivar > 0, 1/level, 0).astype(np.float32))
     states = []
     result = fit(sky_only, psf=psf, observer=states.append)
-    assert excess_noise(states[-1]).photons == pytest.approx(1/CONFIG.gain, rel=0.3)
-    assert excess_noise(states[-1]).psf < 0.02
+    found = excess_noise(states[-1], select(states[-1]))
+    assert found.photons == pytest.approx(1/CONFIG.gain, rel=0.3)
+    assert found.psf < 0.02
     assert 0.8 < figures(result, field).pull < 1.3
     kept = fit(sky_only, psf=psf, config=FitConfig(psf=PSFConfig(refit=False)))
     assert figures(kept, field).bins["pull"][-1] > 1.5

@@ -34,9 +34,10 @@ def image_catalog(state):
     s, image = state.sources, state.image
     columns = dict(x=s.x+image.origin[0], y=s.y+image.origin[1], flux=_unbiased(state), passno=s.passno)
     columns.update(measured(state))
-    columns.update(_errors(state, columns["qf"]))
-    columns.update(_at_centre(state))
-    columns["psf_star"] = np.isin(np.arange(len(s)), select(state))
+    stars, others = select(state), error_of_others(state)
+    columns.update(_errors(state, columns["qf"], stars, others))
+    columns.update(_at_centre(state, others))
+    columns["psf_star"] = np.isin(np.arange(len(s)), stars)
     if state.forced:
         columns.update(deltx=s.shift[:, 0], delty=s.shift[:, 1])
     if image.wcs is not None:
@@ -75,10 +76,11 @@ def _unbiased(state):
     return state.flux*(1-np.minimum(bias, LARGEST_BIAS))
 
 
-def _errors(state, visible):
+def _errors(state, visible, stars, others):
     """One-sigma errors of flux and position, finite and positive; `HUGE_ERROR` where nothing is known.
 
-    Light of a star on masked pixels, all but the fraction `visible`, is known only as accurately as the PSF is.
+    Light of a star on masked pixels, all but the fraction `visible`, is known only as accurately as the PSF is. `stars` are the
+    indices of the PSF stars, `others` is the error of each flux that the PSFs of the other stars cause.
     """
     variance = np.diagonal(state.covariance, axis1=1, axis2=2)
     known = np.isfinite(variance) & (variance > 0)
@@ -90,7 +92,7 @@ def _errors(state, visible):
     if confusion.any():
         confusion = confusion*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
     sigma = np.minimum(sigma*np.sqrt(response.photons), HUGE_ERROR)
-    added, others = added_errors(state, excess_noise(state)), error_of_others(state)
+    added = added_errors(state, excess_noise(state, stars))
     whole = np.hypot(sigma, added)*np.hypot(1, JUDGED*others/isolated)[:, None]
     shift = [np.hypot(whole[:, k], response.lever*confusion)/flux for k in (1, 2)]
     hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-visible)*flux, 0)
@@ -98,10 +100,13 @@ def _errors(state, visible):
                 dx=np.minimum(shift[0], HUGE_ERROR), dy=np.minimum(shift[1], HUGE_ERROR), dflux_iso=isolated)
 
 
-def _at_centre(state):
-    """Values of the planes at the pixel that holds each source, for sources off the image at the nearest pixel."""
+def _at_centre(state, others):
+    """Values of the planes at the pixel that holds each source, for sources off the image at the nearest pixel.
+
+    `others` is the error of each flux that the PSFs of the other stars cause.
+    """
     at = state.sources.inside(state.image.shape)
-    uncertain = error_of_others(state) > state.sources.error
+    uncertain = others > state.sources.error
     mask = np.where(uncertain, state.image.mask[at] | ENGINE.uncertain, state.image.mask[at])
     here = dict(flags=combine(state.image.dq[at], mask), sky=state.sky[at])
     if state.probabilities is not None:

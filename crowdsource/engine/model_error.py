@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .design import add_stamps
+from .design import add_stamps, chunks_by_size
 
 LEAST = 0.2
 """Errors below this share of the noise of a pixel are left out."""
@@ -43,7 +43,8 @@ def model_error(state):
         some = s.subset(s.flux*_largest_beyond(error, inner) > LEAST*state.noise)
         some = some.subset(some.flux*_largest_beyond(error, half) <= LEAST*state.noise) if half < middle else some
         stamp = np.square(error[middle-half:middle+half+1, middle-half:middle+half+1])
-        add_stamps(variance, np.repeat(stamp[None], len(some), axis=0), some.x, some.y, some.flux**2)
+        for k in chunks_by_size(np.full(len(some), len(stamp))):
+            add_stamps(variance, np.repeat(stamp[None], len(k), axis=0), some.x[k], some.y[k], some.flux[k]**2)
     return np.sqrt(variance)
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..psf.refit.linear import diagonal_part, nuisance_columns
+from ..psf.refit.refit import NARROW
 from .measure import boxes
-from .psf_stars import select, stamps_of
+from .psf_stars import stamps_of
 
-NARROW = 2.3
-"""Above this FWHM, pixels, errors of the PSF hardly add to those of the weights."""
 LEAST_STARS = 20
 """With fewer stars nothing is measured."""
 SIDE = 11
@@ -21,8 +21,6 @@ CORE = 0.02
 CLIP, CLIPPED_MEAN = 9., 0.9735
 """Square of a residual over its variance at which it is clipped, and the mean of such a square of Gaussian noise."""
 ITERATIONS = 10
-COLUMNS = 4
-"""Flux, position and sky are fitted to each star."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,17 @@ class HeldOut:
     of_photons: np.ndarray
 
 
-def excess_noise(state):
+def excess_noise(state, stars):
     """The `ExcessNoise` of the PSF stars; none where they are too few, not narrow, or no PSF is made from them.
 
     Parameters
     ----------
     state : crowdsource.engine.state.PassState
+    stars : ndarray of int
+        Indices of the PSF stars.
     """
     if not state.config.psf.refit or (state.psf.uncertainty is None and state.psf.fwhm() >= NARROW):
         return ExcessNoise()
-    stars = select(state)
     if len(stars) < LEAST_STARS:
         return ExcessNoise()
     halves = [held_out(state, stars[k::2], stars[1-k::2]) for k in (0, 1)]
@@ -105,13 +104,12 @@ def held_out(state, made_from, compared):
     psf = state.psf.refit(stamps_of(state, made_from, state.config.psf.stamp), state.config.psf)
     stamps = stamps_of(state, compared, SIDE)
     stamps = stamps.subset((stamps.ivar > 0).all(axis=(1, 2)))
-    value, ddx, ddy = (v.reshape(len(stamps), -1).astype(np.float64)
-                       for v in psf.render(stamps.x, stamps.y, SIDE, derivatives=True))
+    columns = nuisance_columns(*psf.render(stamps.x, stamps.y, SIDE, derivatives=True)).transpose(0, 2, 1).astype(np.float64)
+    value = columns[:, :, 0]
     ivar, data = (v.reshape(value.shape).astype(np.float64) for v in (stamps.ivar, stamps.data))
-    columns = np.stack([value, ddx, ddy, np.ones_like(value)], axis=2)
     weighted = (columns*ivar[:, :, None]).transpose(0, 2, 1)
     normal = weighted@columns
-    hat = columns@np.linalg.solve(normal+1e-12*np.einsum("nii->ni", normal)[:, :, None]*np.eye(COLUMNS), weighted)
+    hat = columns@np.linalg.solve(normal+1e-12*diagonal_part(normal), weighted)
     remains = np.eye(value.shape[1])-hat
     light = stamps.flux[:, None]*value
     use = value > CORE*value.max(axis=1, keepdims=True)
@@ -131,7 +129,7 @@ def added_errors(state, excess):
     state : crowdsource.engine.state.PassState
     excess : ExcessNoise
     """
-    s, out = state.sources, np.zeros((len(state.sources), COLUMNS-1))
+    s, out = state.sources, np.zeros((len(state.sources), 3))
     if excess == ExcessNoise():
         return out
     _, ivar = boxes(state, s.x, s.y, SIDE)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 LEVELS = (33, 73, 163, 323, 643, 1283)
 """Sides of the planes that are made and kept, pixels; a stamp uses the smallest that is wide enough."""
 WIDE = 149
-"""Side of the stamps on which the wings of a PSF are found, pixels."""
+"""Side of the stamps on which the wings of a PSF are found that had no uncertainty before, pixels."""
 NARROWEST_STAMP = 2.
 """Below this FWHM, pixels, a stamp with one sample a pixel does not determine the values between its samples."""
 WELL_SAMPLED = 3.5
@@ -81,7 +81,7 @@ class FieldPSF(PSF):
     @property
     def wide_stamp(self):
         """See `PSF`: narrow stars have wings that no profile describes."""
-        return 0 if self.uncertainty is None else WIDE
+        return 0 if self.uncertainty is None else len(self.uncertainty)
 
     def as_first_guess(self, config):
         """See `PSF`: the PSF of narrow stars with the uncertainty that one has which was found from their width alone."""

@@ -60,11 +60,10 @@ def centred_residual(psf, bare, stamps, size):
     """
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     fits = solve_robustly(nuisance_columns(value, ddx, ddy), scaled(stamps, value))
-    parameters, flux = fits.parameters, np.maximum(fits.parameters[:, :1], 0.1)
+    dx, dy = fits.offsets(stamps)
     px, py = pixel(stamps.x), pixel(stamps.y)
-    dx, dy = stamps.x-px+parameters[:, 1]/flux[:, 0], stamps.y-py+parameters[:, 2]/flux[:, 0]
     shape = len(stamps), stamps.size, stamps.size
-    centred = shifted_back((fits.residual/flux).reshape(shape), fits.weight.reshape(shape), dx, dy, size)
+    centred = shifted_back((fits.residual/fits.flux).reshape(shape), fits.weight.reshape(shape), dx, dy, size)
     if bare:
         return CentredStamps(centred.values+psf.render(px, py, size)-bare.render(px, py, size), centred.weight)
     return centred

@@ -17,11 +17,11 @@ import numpy as np
 from scipy import ndimage
 
 from ...cython_ext import render as kernel
-from ..base import CENTROID_SIZE, pixel
+from ..base import CENTROID_SIZE
 from ..grid import BORDER, basis, first_moment, middle, middle_samples, nodes, planes_through, render, resampled
 from ..profiles.stamp import StampProfile
-from .linear import NUISANCE, nuisance_columns, scaled, solve_robustly
-from .uncertainty import LEAST_FLUX, WINGS_FROM, distances, inverse_square, measured_uncertainty, with_uncertainty
+from .linear import NUISANCE, diagonal_part, nuisance_columns, scaled, solve_robustly
+from .uncertainty import WINGS_FROM, distances, inverse_square, measured_uncertainty, with_uncertainty
 
 RADIUS = 13
 """Radius of the part of the PSF that varies over the image, pixels."""
@@ -69,11 +69,11 @@ def fit_effective(psf, stamps, order):
     sampling = psf.profile.oversampling if is_effective(psf.profile) else sampling_of(psf)
     radius = min(RADIUS, (stamps.size-3)//2)
     for _ in range(ITERATIONS):
-        core = _problem_of(psf, stamps, scaled_core, order, sampling, core_prior(psf, sampling, radius))
+        core = _problem_of(psf, stamps, order, sampling, core_prior(psf, sampling, radius))
         psf = _corrected(psf, core.solution(), sampling, order)
         if stamps.wide is not None:
             prior = wing_prior(psf, sampling, stamps.wide.size//2-BORDER)
-            wings = _problem_of(psf, stamps.wide, scaled_wings, 0, sampling, prior, free_sky=False)
+            wings = _problem_of(psf, stamps.wide, 0, sampling, prior, wings=True)
             psf = _corrected(psf, wings.solution(), sampling, order)
     return replace(psf, uncertainty=measured_uncertainty(psf, stamps))
 
@@ -93,16 +93,6 @@ def over_pixel(planes, sampling):
     if sampling % 2 == 0:
         taps[[0, -1]] /= 2
     return filtered(planes, taps)
-
-
-def scaled_core(psf, stamps, model):
-    """The `ScaledStamps` to which the core is fitted."""
-    return scaled(stamps, model)
-
-
-def scaled_wings(psf, stamps, model):
-    """The `ScaledStamps` to which wings are fitted."""
-    return with_uncertainty(scaled(stamps, model), psf, UNCERTAIN)
 
 
 def sampling_of(psf):
@@ -177,8 +167,7 @@ class EffectiveProblem:
         precision = 1/(self.width*np.r_[1., np.full(self.terms.shape[1]-1, VARIATION)][:, None, None])**2
         shape, weighted = precision.shape, self.nuisances*self.weight.reshape(len(self.weight), 1, -1)
         inner = (weighted@self.nuisances.transpose(0, 2, 1)).astype(np.float64)
-        diagonal = np.einsum("nii->ni", inner)
-        inverse = np.linalg.inv(inner+1e-9*diagonal[:, :, None]*np.eye(NUISANCE)+1e-30*np.eye(NUISANCE))
+        inverse = np.linalg.inv(inner+1e-9*diagonal_part(inner)+1e-30*np.eye(NUISANCE))
 
         def projected(images):
             """Images times their weights, without what the nuisances explain."""
@@ -198,34 +187,30 @@ class EffectiveProblem:
         return x.reshape(shape)
 
 
-def _problem_of(psf, stamps, weighted, order, sampling, width, free_sky=True):
+def _problem_of(psf, stamps, order, sampling, width, wings=False):
     """The `EffectiveProblem` of stars, with their fluxes and positions fitted by the present PSF.
 
     Parameters
     ----------
     psf, stamps, order
         As `fit_effective`.
-    weighted : callable
-        Gives the `ScaledStamps` of a PSF, stamps and their model.
     sampling : int
         Samples of the grid in a pixel.
     width : ndarray, shape (m, m)
         Of the prior.
-    free_sky : bool
-        Whether a sky is fitted to each star. That of wide stamps would take their wings.
+    wings : bool
+        No sky is fitted to the stars, which would take their wings, and the uncertainty of the PSF counts.
     """
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
-    columns = nuisance_columns(value, ddx, ddy)
-    if not free_sky:
-        columns[:, -1] = 0
-    fit = solve_robustly(columns, weighted(psf, stamps, value))
-    flux = np.maximum(fit.parameters[:, :1], LEAST_FLUX)
-    dx, dy = (np.clip(at-pixel(at)+fit.parameters[:, k]/flux[:, 0], -LARGEST_OFFSET, LARGEST_OFFSET)
-              for k, at in ((1, stamps.x), (2, stamps.y)))
+    columns, data = nuisance_columns(value, ddx, ddy), scaled(stamps, value)
+    if wings:
+        columns[:, -1], data = 0, with_uncertainty(data, psf, UNCERTAIN)
+    fit = solve_robustly(columns, data)
+    dx, dy = (np.clip(d, -LARGEST_OFFSET, LARGEST_OFFSET) for d in fit.offsets(stamps))
     n, shape = len(stamps), (stamps.size, stamps.size)
     side = 2*((len(width)//2-BORDER)//sampling)+1
     planes = [middle_samples(v.reshape(n, -1, *shape), side, 1).reshape(n, -1, side*side)
-              for v in (fit.residual/flux, fit.weight*flux**2, columns)]
+              for v in (fit.residual/fit.flux, fit.weight*fit.flux**2, columns)]
     residual, weight = (np.ascontiguousarray(v.reshape(n, side, side), dtype=np.float32) for v in planes[:2])
     return EffectiveProblem(residual=residual, weight=weight, nuisances=planes[2], x=dx, y=dy, sampling=sampling,
                             terms=basis(stamps.x, stamps.y, psf.shape, order).astype(np.float32), width=width)

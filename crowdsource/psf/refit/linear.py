@@ -8,12 +8,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ...core.calibration import calibration
-from ..base import MODEL_ERROR
+from ..base import MODEL_ERROR, pixel
 
 OUTLIER = calibration.psf.outlier
 """Residual in units of its error at which the weight of a pixel is halved."""
 BLOCK = 32
 """Number of stars that are worked on at a time, so that their arrays stay in the cache of the processor."""
+LEAST_FLUX = 0.1
+"""Smallest factor by which a refit may change the flux of a star."""
 NUISANCE = 4
 """Number of nuisance parameters of a star."""
 
@@ -62,6 +64,15 @@ class StarFits:
     parameters: np.ndarray
     residual: np.ndarray
     weight: np.ndarray
+
+    @property
+    def flux(self):
+        """Fluxes relative to those of the stamps, shape (n, 1), no smaller than `LEAST_FLUX`."""
+        return np.maximum(self.parameters[:, :1], LEAST_FLUX)
+
+    def offsets(self, stamps):
+        """Distances in x and y of the fitted positions from the middle pixels of the stamps, pixels."""
+        return [at-pixel(at)+self.parameters[:, k]/self.flux[:, 0] for k, at in ((1, stamps.x), (2, stamps.y))]
 
 
 def scaled(stamps, model):

@@ -16,8 +16,6 @@ SMOOTHED = 5
 """Side of the boxes over which the scatter is averaged, pixels."""
 DETERMINED = 1e-3
 """Stars of almost the same flux do not tell errors of the PSF from undetected stars."""
-LEAST_FLUX = 0.1
-"""Smallest factor by which a refit may change the flux of a star."""
 
 
 def unknown_wings(psf, size):
@@ -79,7 +77,7 @@ def scatter_around(psf, stamps):
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     data = scaled(stamps, value)
     fit = solve_robustly(nuisance_columns(value, ddx, ddy), data)
-    flux = np.maximum(fit.parameters[:, :1], LEAST_FLUX)
+    flux = fit.flux
     ivar = stamps.ivar.reshape(data.weight.shape)*(stamps.flux[:, None]*flux)**2
     # outliers count less, as in the fit
     kept = fit.weight/np.maximum(data.weight, 1e-30)
