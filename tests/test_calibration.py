@@ -10,7 +10,7 @@ def test_modules_and_configuration_take_their_values_from_the_file():
     assert calibration.detect.threshold == FitConfig().detect.threshold == 2.8
     assert calibration.cull.prune == FitConfig().cull.prune == 4.5
     assert calibration.confusion.kept_share == confusion.KEPT_SHARE == 0.85
-    assert calibration.merge.safe_significance == merge.SAFE_SIGNIFICANCE == 12.
+    assert calibration.merge.min_blending == merge.MIN_BLENDING == 2.5
 
 
 def test_numbers_keep_their_kind():

@@ -3,9 +3,10 @@
     python -m benchmarks.calibrate.constants [NAME ...]           derive them, and write what was found beside the values in use
     python -m benchmarks.calibrate.constants --check [NAME ...]   derive them, and compare; the exit status is 1 where one differs
 
-NAME is one as in the file, such as confusion.kept_share, or a group; all when none is given, which takes a quarter of an hour.
+NAME is one as in the file, such as confusion.kept_share, or a group; all when none is given, which takes an hour of CPU time.
 
-Each constant is tried at 0.6, 0.8, 1.2 and 1.5 times its value, all others as they are, on the training fields of `trials.py`.
+Each constant is tried at 0.6, 0.8, 1.2 and 1.5 times its value, all others as they are, on the training fields of its
+group of `scenes.py`.
 A parabola in the logarithm of the factor is fitted to its objective, the mean over fields; the derived value is where that is
 least, between 0.6 and 1.5. The tolerance is how far from there towards the value in use the objective is worse by less than the
 noise: the standard error of the mean change, or what the parabola leaves. Within a tenth values always agree. Where they do not,
@@ -15,12 +16,16 @@ import argparse
 import json
 import sys
 import tomllib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from multiprocessing import get_context
 
 import numpy as np
 
-from benchmarks.calibrate.trials import FALSE_WEIGHT, FIGURES, HELD_OUT, TRAINING, mean, measured
+from benchmarks.calibrate.figures import FALSE_WEIGHT, FIGURES, mean
+from benchmarks.calibrate.scenes import GROUPS
+from benchmarks.calibrate.trials import measured
 from benchmarks.calibrate.tuned import TUNED
 from benchmarks.shared import ROOT, table
 
@@ -35,7 +40,8 @@ CONFIRMED = 2.
 """Held-out fields confirm a derived value that improves the objective by more than so many standard errors."""
 FIFTHS = dict(down=0.8, up=1.2)
 DIGITS = 4
-HEAD = ["constant", "value", "unit", "objective", "derived", "tolerance", "result"]
+SHOWN_OF_ENTRY = "value", "unit", "scenes", "objective", "derived", "tolerance"
+HEAD = ["constant", "value", "unit", "scenes", "objective", "derived", "tolerance", "result"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,13 +108,12 @@ def least(factors, changes, error):
     return float(ends[1]), float(width), noise
 
 
-def derived(objective, reference, trials):
+def derived(constant, reference, trials):
     """What trials tell of a constant.
 
     Parameters
     ----------
-    objective : str
-        Attribute of `Figures`.
+    constant : Tuned
     reference : list of Figures
         Each field's, all constants at their values.
     trials : dict of float to list of Figures
@@ -118,10 +123,11 @@ def derived(objective, reference, trials):
     -------
     Derived
     """
+    objective = constant.objective
     each = np.array([[getattr(now, objective)-getattr(before, objective) for now, before in zip(trials[f], reference)]
                      for f in trials])
     error = float(np.median(each.std(axis=1, ddof=1)))/np.sqrt(each.shape[1])
-    factor, width, noise = least([1., *trials], [0., *each.mean(axis=1)], error)
+    factor, width, noise = least([1., *(constant.ratio(f) for f in trials)], [0., *each.mean(axis=1)], error)
     before = mean(reference)
     changes = {f: {name: getattr(mean(trials[f]), name)-getattr(before, name) for name in SHOWN} for f in trials}
     idle = not any(getattr(now, n) != getattr(old, n) for f in trials for now, old in zip(trials[f], reference) for n in SHOWN)
@@ -131,7 +137,7 @@ def derived(objective, reference, trials):
 
 def trial_of(constant):
     """{factor: figures of each training field}."""
-    return {f: measured(TRAINING, constant.owner, constant.attribute, constant.scaled(f)) for f in constant.factors}
+    return {f: measured(constant.scenes, False, constant.owner, constant.attribute, constant.scaled(f)) for f in constant.factors}
 
 
 def result_of(constant, found, held_out):
@@ -148,11 +154,17 @@ def result_of(constant, found, held_out):
         return "no effect on these fields"
     if found.agrees:
         return "agrees, objective flat" if found.largest <= 2*found.noise else "agrees"
-    tried = measured(HELD_OUT, constant.owner, constant.attribute, constant.scaled(found.factor))
+    tried = measured(constant.scenes, True, constant.owner, constant.attribute, constant.scaled(found.factor))
     change = np.array([getattr(now, constant.objective)-getattr(old, constant.objective) for now, old in zip(tried, held_out)])
     error = change.std(ddof=1)/np.sqrt(len(change))
     word = "confirm" if change.mean() < -CONFIRMED*error else "do not confirm"
     return f"differs; held-out fields {word} it: {change.mean():+.2f} +- {error:.2f}"
+
+
+def derivation(constant, reference, held_out):
+    """What trials tell of a constant, and what is to be said of it. Parameters as `derived` and `result_of`."""
+    found = derived(constant, reference, trial_of(constant))
+    return found, result_of(constant, found, held_out)
 
 
 def shown(value):
@@ -171,7 +183,8 @@ def entry(constant, found, result):
     """A constant's table in the file, as a dict."""
     value, best = constant.value, constant.scaled(found.factor)
     size = max(abs(v) for v in (value if isinstance(value, tuple) else (value,)))
-    out = dict(value=value, unit=constant.unit, objective=constant.objective, derived=value if found.idle else digits(best),
+    out = dict(value=value, unit=constant.unit, scenes=constant.scenes, objective=constant.objective,
+               derived=value if found.idle else digits(best),
                tolerance=digits(size*found.width, 2), result=result)
     for key, factor in FIFTHS.items():
         out[key] = [round(float(v), 2)+0. for v in found.changes[factor].values()]
@@ -193,9 +206,10 @@ def toml(entries):
              "# each, false rows, % of the stars; errors is the deviation of pulls from 1, %; fluxes is the scatter in units of",
              "# the bounds and the bias, %.",
              "", "[derivation]", f'script = "{SCRIPT}"', f"date = {date.today().isoformat()}",
-             f"training = {shown([f'{kind}-{seed}' for kind, seed in TRAINING])}",
-             f"held_out = {shown([f'{kind}-{seed}' for kind, seed in HELD_OUT])}", f"false_weight = {FALSE_WEIGHT}",
-             f"figures = {shown(SHOWN)}"]
+             f"false_weight = {FALSE_WEIGHT}", f"figures = {shown(SHOWN)}"]
+    for key in ("training", "held_out"):
+        lines += ["", f"[derivation.{key}]"]
+        lines += [f"{name} = {shown([f'{kind}-{seed}' for kind, seed in getattr(group, key)])}" for name, group in GROUPS.items()]
     for name, one in entries.items():
         lines += ["", f"[{name}]", *(f"{key} = {shown(value)}" for key, value in one.items())]
     return "\n".join(lines)+"\n"
@@ -219,19 +233,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--check", action="store_true", help="write nothing; compare with the file")
+    parser.add_argument("--processes", type=int, default=2, help="that work at a time")
     arguments = parser.parse_args()
     chosen = [t for t in TUNED if not arguments.names or {t.name, t.name.partition(".")[0]} & set(arguments.names)]
     if not chosen:
         parser.error(f"{', '.join(arguments.names)}: not among {', '.join(t.name for t in TUNED)}")
-    reference, held_out, old = measured(TRAINING), measured(HELD_OUT), stored()
+    groups = {t.scenes for t in chosen}
+    reference, held_out = ({g: measured(g, which) for g in groups} for which in (False, True))
+    old = stored()
     entries, rows, bad = dict(old), [], []
-    for constant in chosen:
-        found = derived(constant.objective, reference, trial_of(constant))
-        result = result_of(constant, found, held_out)
-        entries[constant.name] = one = entry(constant, found, result)
-        rows.append([constant.name, *(shown(one[key]) for key in ("value", "unit", "objective", "derived", "tolerance")), result])
-        if arguments.check and not (constant.name in old and same(old[constant.name], found, constant)):
-            bad.append(constant.name)
+    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("fork")) as pool:
+        tried = pool.map(derivation, chosen, (reference[t.scenes] for t in chosen), (held_out[t.scenes] for t in chosen))
+        for constant, (found, result) in zip(chosen, tried):
+            entries[constant.name] = one = entry(constant, found, result)
+            rows.append([constant.name, *(shown(one[key]) for key in SHOWN_OF_ENTRY), result])
+            sys.stderr.write(" ".join(str(cell) for cell in rows[-1])+"\n")
+            if arguments.check and not (constant.name in old and same(old[constant.name], found, constant)):
+                bad.append(constant.name)
     print(table(HEAD, rows))
     if arguments.check:
         print(f"\n{len(chosen)-len(bad)} of {len(chosen)} constants as in {FILE.name}"+"".join(f"\ndiffers: {n}" for n in bad))

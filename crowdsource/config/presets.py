@@ -23,7 +23,7 @@ def described():
         max_passes=10,
         prune_passes=0,
         stop_fraction=0.,
-        psf=PSFConfig(method="median", order=0, max_spread=inf, settle_fraction=-1., every=1),
+        psf=PSFConfig(method="median", order=0, max_spread=inf, settle_passes=0, every=1),
     )
 
 
@@ -38,7 +38,7 @@ def released():
         max_passes=10,
         prune_passes=0,
         stop_fraction=0.,
-        psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_fraction=-1., every=1),
+        psf=PSFConfig(method="median", order=1, max_stars=200, max_spread=inf, settle_passes=0, every=1),
     )
 
 

@@ -98,16 +98,16 @@ class DetectConfig:
     threshold: float = calibration.detect.threshold
     split: str = "chi2"
     candidate: float = calibration.detect.candidate
-    bright_pixel: float = 5/0.3
-    blend_ratio_first: float = calibration.detect.blend_ratio_first
+    bright_pixel: float = calibration.detect.bright_pixel
+    blend_ratio_first: float = 2.
     blend_ratio: float = calibration.detect.blend_ratio
     pixel_flux_ratio: float = 0.
     pixel_significance_ratio: float = 0.
     blend_passes: int = 1
     nodeblend_ratio: float = 1.
     saturated_ratio: float = calibration.detect.saturated_ratio
-    saturated_reach: int = 4
-    sharpness: float = 0.7
+    saturated_reach: int = calibration.detect.saturated_reach
+    sharpness: float = calibration.detect.sharpness
     min_separation: float = calibration.detect.min_separation
     edge: int = 1
     edge_of: str = "saturated"
@@ -158,7 +158,7 @@ class SolveConfig:
     method: object = "normal"
     stamp_sizes: tuple = (19, 31, 59, 149)
     stamp_levels: tuple = ()
-    cut_off: float = 0.1
+    cut_off: float = calibration.solve.cut_off
     bright_size: int = 299
     max_stamp_pixels: int = 60_000_000
     position_prior: float = calibration.solve.position_prior
@@ -233,9 +233,8 @@ class PSFConfig:
     ----------
     refit : bool
         Refit the PSF from the image's stars.
-    settle_passes, settle_fraction : int, float
-        After this number of passes it is refitted only while new sources are more than this fraction of all, and once when the
-        search has ended.
+    settle_passes : int
+        After this number of passes it is refitted only once more, when the search has ended; 0 for no such number.
     every : int
         A search refits it in every n-th pass, starting from the first: the sources adapt to a new PSF before the next is fitted.
     method : str
@@ -272,7 +271,6 @@ class PSFConfig:
 
     refit: bool = True
     settle_passes: int = 3
-    settle_fraction: float = calibration.psf.settle_fraction
     every: int = 2
     method: str = "fit"
     order: int = 2
@@ -280,14 +278,14 @@ class PSFConfig:
     stamp: int = 39
     norm_size: int = 59
     max_stars: int = 250
-    min_stars: int = 5
-    stars_per_term: float = 10.
+    min_stars: int = calibration.psf.min_stars
+    stars_per_term: float = calibration.psf.stars_per_term
     expected_fwhm: float = 0.
     fwhm_factor: float = 1.25
     min_snr: float = calibration.psf.min_snr
     max_shift: float = calibration.psf.max_shift
     min_fracflux: float = calibration.psf.min_fracflux
-    min_lbs_ratio: float = calibration.psf.min_lbs_ratio
+    min_lbs_ratio: float = 0.2
     max_spread: float = calibration.psf.max_spread
 
 
@@ -316,7 +314,7 @@ class FitConfig:
     min_passes: int = 4
     max_passes: int = 12
     prune_passes: int = 1
-    stop_new: float = 20.
+    stop_new: float = calibration.fit.stop_new
     stop_fraction: float = calibration.fit.stop_fraction
     max_sources: int = 5_000_000
     sky: SkyConfig = field(default_factory=SkyConfig)

@@ -6,15 +6,17 @@ The mean of the surroundings and the difference are uncorrelated where noise is 
 """
 import numpy as np
 
-BLOCK = 64
+from .calibration import calibration
+
+BLOCK = calibration.noise.block
 """Side of the blocks in which background and noise are measured, pixels."""
-SMOOTH, RING = 5, 3
+SMOOTH, RING = calibration.noise.smooth, calibration.noise.ring
 """Sides of the boxes whose mean says how dark a pixel's surroundings are, and how much light falls on a pixel."""
 ENOUGH = 25
 """Least number of differences in the darker half of a block; with fewer, all of the block are used."""
 MAD_TO_SIGMA = 1.4826
 """Standard deviation over median absolute deviation of a normal distribution."""
-SIGNIFICANT = 3.
+SIGNIFICANT = calibration.noise.significant
 """Light above the background brings photon noise where it is more than this many sigma."""
 WIDEST = 4.
 """A block's noise is within this factor of the image's typical one."""

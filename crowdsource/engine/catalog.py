@@ -1,7 +1,6 @@
 """The catalog of one image from the last state of a fit."""
 import numpy as np
 
-from ..core.calibration import calibration
 from ..core.flags import ENGINE, combine
 from ..psf.base import MODEL_ERROR, pixel
 from .confusion import extent_factor
@@ -14,7 +13,7 @@ from .stages import confusion_of, undetected_light
 
 HUGE_ERROR = 1e30
 """Error of what is not known at all."""
-LARGEST_BIAS = calibration.measure.largest_bias
+LARGEST_BIAS = 0.1
 """Largest relative bias that is corrected: where a position is hardly known the second-order formula does not hold."""
 
 

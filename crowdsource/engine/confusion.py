@@ -16,8 +16,8 @@ COUNTING_LIMIT = calibration.confusion.counting_limit
 """Isolated signal to noise above which sources are counted: such sources are found in any field that can be fitted at all."""
 TYPICAL_SLOPE, SLOPE_WEIGHT = calibration.confusion.typical_slope, calibration.confusion.slope_weight
 """Power of the counts in a typical field, and the number of sources that has the same weight as this prior."""
-SLOPE_RANGE = calibration.confusion.slope_range
-"""Smallest and largest power of the counts."""
+SLOPE_RANGE = 1.2, 2.6
+"""Smallest and largest power of the counts: their integrals diverge at 1 and at 3."""
 CELL = 64
 """Side of the cells in which sources are counted, pixels; counts include the eight neighbouring cells."""
 SAMPLE = 4

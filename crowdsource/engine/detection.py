@@ -17,16 +17,11 @@ from ..core.neighbours import neighbours
 from ..cython_ext import detect as kernel
 from .model_error import coherence
 
-SMALLEST_BLOB = 4
-"""Smallest number of masked pixels that may hide a star."""
-MIN_FILLING, LARGEST_BLOB = 0.5, 61
+MIN_FILLING, LARGEST_BLOB = calibration.detect.min_filling, calibration.detect.largest_blob
 """Blobs of masked pixels that may hide a star fill at least this fraction of their box, and are at most so wide, pixels."""
 ADJACENT = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Steps up and to the right to the four adjacent pixels."""
-NEGATIVE_LIMIT = calibration.detect.negative_limit
-"""A peak whose own pixel is so many sigma below zero is no star: light around it has made it."""
-
-MODEL_LIMIT = 2.
+MODEL_LIMIT = calibration.detect.model_limit
 """A peak whose flux is less than so many times the error of the model around is no star."""
 
 
@@ -129,8 +124,6 @@ def _acceptable(scene, y, x, of_model, bright):
     config, root, residual = scene.config, np.sqrt(scene.ivar[y, x]), scene.residual[y, x]
     masked = root == 0
     keep = scene.significance[y, x] > _least_ratio(scene, y, x)*of_model
-    # the value of a masked pixel is meaningless; noise may make that of a faint star negative, but not by more
-    keep &= masked | (residual*root > -NEGATIVE_LIMIT)
     if scene.model_error is not None:
         least = MODEL_LIMIT*coherence(scene.matched.kernel)*scene.model_error[y, x]
         keep &= scene.significance[y, x]*scene.matched.error[y, x] > least
@@ -244,7 +237,7 @@ def _with_hidden(peaks, scene):
     centre = np.stack([np.bincount(number, at, count)/area for at in inside], axis=1)
     at = tuple(np.clip(np.round(centre).astype(int), 0, np.array(hidden.shape)-1).T)
     height = scene.significance[at]
-    blob = (area >= SMALLEST_BLOB) & (height > scene.config.threshold) & (saturated | compact)
+    blob = (height > scene.config.threshold) & (saturated | compact)
     # the rim of a blob is steep and noisy: peaks within its radius and the core of a PSF belong to it
     reach = np.sqrt(area/np.pi)+3
     rim = np.zeros(len(peaks), bool)

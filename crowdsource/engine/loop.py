@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..config import FitConfig, checked
+from ..core.calibration import calibration
 from ..core.clock import StageClock
 from ..core.errors import InputError
 from ..core.tiles import make_tiles
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 FARTHEST = 1e9
 """How far from the image a given source may be, pixels: kernels number pixels by 32-bit integers."""
-FIRST_REFITS = 2
+FIRST_REFITS = calibration.schedule.first_refits
 """Refits of a PSF of which only the width is known, in the first pass."""
 SKY_SAMPLE = 8
 """The median of the sky, which is smooth, is taken over one in so many pixels along each axis."""

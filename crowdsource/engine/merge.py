@@ -19,7 +19,7 @@ from .measure import boxes
 
 MIN_BLENDING = calibration.merge.min_blending
 """A source is tried where its marginal flux error exceeds its isolated one by this factor."""
-SAFE_SIGNIFICANCE = calibration.merge.safe_significance
+SAFE_SIGNIFICANCE = 12.
 """Sources of this significance, from the covariances, are not tried."""
 NEIGHBOUR_RADIUS = calibration.merge.neighbour_radius
 """Largest distance of the neighbours that are refitted, FWHM."""

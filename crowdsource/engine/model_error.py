@@ -3,13 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..core.calibration import calibration
 from .design import add_stamps, chunks_by_size
 
-LEAST = 0.2
+LEAST = calibration.model_error.least
 """Errors below this share of the noise of a pixel are left out."""
 HALF_SIDES = 8, 16, 32
 """Half sides of the stamps of errors; the brightest stars' are as large as what is known of the PSF."""
-JUDGED = 0.3
+JUDGED = calibration.model_error.judged
 """Share of the error that counts when a source is judged that a fit has accepted."""
 
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.calibration import calibration
 from ..psf.refit.linear import diagonal_part, nuisance_columns
 from ..psf.refit.refit import NARROW
 from .measure import boxes
 from .psf_stars import stamps_of
 
-LEAST_STARS = 20
+LEAST_STARS = calibration.psf_error.least_stars
 """With fewer stars nothing is measured."""
-SIDE = 11
+SIDE = calibration.psf_error.side
 """Side of the stamps that are compared, pixels."""
-CORE = 0.02
+CORE = calibration.psf_error.core
 """Pixels count where the PSF exceeds this share of its peak."""
 CLIP, CLIPPED_MEAN = 9., 0.9735
 """Square of a residual over its variance at which it is clipped, and the mean of such a square of Gaussian noise."""

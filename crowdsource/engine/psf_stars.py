@@ -11,16 +11,16 @@ from .measure import boxes, measured
 
 CANDIDATES = 2
 """So many times the wanted number of stars are measured."""
-FEW = 10
+FEW = calibration.psf_stars.few
 """Fewer stars than this are not compared with each other."""
 MISFIT, MISFIT_FLOOR = calibration.psf_stars.misfit, calibration.psf_stars.misfit_floor
 """Largest relative residual of a PSF star, in units of the median one, and a value below which it is always accepted; saturated
 stars exceed it."""
 SPREAD_FLOOR = calibration.psf_stars.spread_floor
 """Differences of `spread_model` from the median below this are not significant: errors of the PSF cause them in bright stars."""
-MOST_WIDE, LEAST_PEAK = 40, 300.
+MOST_WIDE, LEAST_PEAK = calibration.psf_stars.most_wide, calibration.psf_stars.least_peak
 """Largest number of stars that show the wings, and their smallest peak in units of the sky noise."""
-COMPANION, KNOT = 0.2, 19
+COMPANION, KNOT = calibration.psf_stars.companion, calibration.psf_stars.knot
 """Sources fainter than this share of a bright star, at a distance of one FWHM, may be knots in its wings before these are known;
 side of their stamps, pixels."""
 

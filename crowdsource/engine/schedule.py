@@ -3,10 +3,11 @@ from ..core.calibration import calibration
 from ..nebulosity.options import DETECT
 from .state import LAST, PRUNE, SEARCH
 
-SETTLED_SKY = 0.01
+SETTLED_SKY = calibration.schedule.settled_sky
 """A sky that changes by less than this, in units of a pixel's noise, has settled."""
-FALLING_CHI2 = calibration.schedule.falling_chi2
-"""A search goes on after a pass that removes more sources than it adds, if the mean chi2 fell by more than this fraction."""
+FALLING_CHI2 = 0.05
+"""A search goes on after a pass that removes more sources than it adds, if the mean chi2 fell by more than this fraction: what is
+no star, as a galaxy, is still taken apart."""
 
 
 def next_kind(state):
@@ -65,8 +66,7 @@ def psf_is_due(state):
         return False
     if state.kind == SEARCH and state.passno % c.every:
         return False
-    settled = state.passno >= c.settle_passes and state.new <= c.settle_fraction*len(state.sources)
-    return not settled or (state.kind == PRUNE and all(h["kind"] == SEARCH for h in state.history))
+    return not 0 < c.settle_passes <= state.passno or (state.kind == PRUNE and all(h["kind"] == SEARCH for h in state.history))
 
 
 def pruning_share(state):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..config.extensions import DETECTORS
+from ..core.calibration import calibration
 from ..core.flags import ENGINE
 from ..core.matched_filter import MatchedFilter
 from ..core.tiles import banded
@@ -19,14 +20,14 @@ from .state import LAST, SEARCH
 from .undetected import UndetectedLight
 
 log = logging.getLogger(__name__)
-FORCED_SKY_STEP = 1.6
+FORCED_SKY_STEP = calibration.sky.forced_step
 """Step of the sky in a forced fit, in units of the change that its pixels suggest: over-relaxation of the exchange of light with
 the sources."""
-LISTED_RADIUS = 5.
+LISTED_RADIUS = calibration.detect.listed_radius
 """A peak within this distance of a listed bright star is that star, pixels."""
-LARGEST_ERROR = 0.2
+LARGEST_ERROR = calibration.sky.largest_error
 """Where the model's error exceeds this share of the noise of a pixel, wings of bright stars could be taken for sky."""
-LEAST_SKY = 0.6
+LEAST_SKY = calibration.sky.least_sky
 """Pixels are left out of the sky only where at least this share of them stays."""
 SMALLEST_SKY_BLOCK = 4
 """Smallest block of the sky in structured background, pixels."""

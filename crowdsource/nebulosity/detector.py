@@ -11,28 +11,31 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
+from ..core.calibration import calibration
+
 SIGMA = 1/(2*np.sqrt(2*np.log(2)))
 """Sigma of a Gaussian with a FWHM of 1."""
 SMALL = 0.7, 1.4
 """Sigma, in cells, of the two Gaussians whose difference measures the scatter between cells."""
 OF_MEDIAN, OF_MEAN = np.sqrt(np.pi/2), np.sqrt(np.pi/2)
 """Ratio of the noise of a median to that of a mean, and ratio of sigma to the mean absolute value, for Gaussian noise."""
-PSF_ERROR = 0.05
+PSF_ERROR = calibration.nebulosity.psf_error
 """Error of the model of a star in a pixel, relative to its light there."""
-HALOS, HALO_ERROR, BAND_ERROR = 4, 0.3, 0.02
+HALOS = 4
+HALO_ERROR, BAND_ERROR = calibration.nebulosity.halo_error, calibration.nebulosity.band_error
 """Number of Gaussians that describe the wings of stars; relative scatter of the wings between stars; and scatter on the smallest
 scale relative to the light of the star."""
-CLIP, ROUNDS = 4., 5
+CLIP, ROUNDS = calibration.nebulosity.clip, 5
 LEAST_NOISE = 0.5
 """Lower limit of the scatter, relative to that from the noise of the pixels alone; it matters for images without noise."""
 CELL_SIDE = 3
 """Number of cells across the smallest scale."""
 CORE = 19
 """Side of the PSF stamp used to detect peaks, pixels."""
-OPEN, OPEN_REACH = 0.8, 3
+OPEN, OPEN_REACH = calibration.nebulosity.open, 3
 """Minimum fraction of usable cells in the surroundings, and sigma of the Gaussian that defines these, relative to that of the
 smallest scale. Below it bright stars hide the sky, as in the core of a cluster, and no structure is reported."""
-LEAST_GOOD, LEAST_WEIGHT = 0.25, 0.3
+LEAST_GOOD, LEAST_WEIGHT = 0.25, calibration.nebulosity.least_weight
 """Minimum fraction of good pixels of a usable cell, and its minimum weight relative to the median weight."""
 
 

@@ -1,6 +1,7 @@
 """Options of the search for structured background, a section of `crowdsource.config.FitConfig`."""
 from dataclasses import dataclass
 
+from ..core.calibration import calibration
 from .network import ENDINGS
 
 OFF, DETECT = "off", "detect"
@@ -53,13 +54,13 @@ class NebulosityConfig:
     smooth: float = 128.
     stretch: float = 0.
     passno: int = 2
-    scales: tuple = (3., 30.)
-    threshold: float = 6.
-    faintest: float = 3.
-    contrast: float = 3.
-    min_area: float = 30.
-    grow: float = 2.
-    sky_fwhm: float = 2.
+    scales: tuple = calibration.nebulosity.scales
+    threshold: float = calibration.nebulosity.threshold
+    faintest: float = calibration.nebulosity.faintest
+    contrast: float = calibration.nebulosity.contrast
+    min_area: float = calibration.nebulosity.min_area
+    grow: float = calibration.nebulosity.grow
+    sky_fwhm: float = calibration.nebulosity.sky_fwhm
 
     @property
     def network(self):

@@ -3,6 +3,7 @@ import logging
 
 import numpy as np
 
+from ..core.calibration import calibration
 from ..core.image import thinned
 from ..core.matched_filter import correlated, local_maxima
 from ..core.tiles import banded
@@ -12,11 +13,11 @@ from .profiles.moffat import MoffatProfile
 log = logging.getLogger(__name__)
 FALLBACK_FWHM = 4.
 """FWHM where no star can be measured, pixels."""
-REACH = 20
+REACH = calibration.initial.reach
 """Largest distance from a peak at which its width is looked for, pixels."""
-MOST = 200
+MOST = calibration.initial.most
 """Largest number of stars that are measured."""
-STARS_QUANTILE = 0.3
+STARS_QUANTILE = calibration.initial.stars_quantile
 """Blends are wider than stars: this part of the peaks is no wider than a star."""
 ENOUGH, DOUBTFUL = 20, 1.8
 """Number of stars from which a given PSF's width is compared with theirs, and ratio at which it is doubted."""

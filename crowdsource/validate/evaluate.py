@@ -31,12 +31,13 @@ class Comparison:
     bins : astropy.table.Table
         One row a bin of isolated signal to noise: ``low high`` (its bounds), ``stars`` (in it), ``found`` (% of them with
         a row within 1 px and a flux within a factor of 1.5), ``matched`` (rows behind the other figures), ``bias`` (%,
-        median of (flux-truth)/truth), ``pull`` (robust scatter of (flux-truth)/dflux: 1 when errors are right),
-        ``position_pull`` (the same of x and y), ``tails`` (% of rows beyond 3 dflux). NaN where there are too few.
+        median of (flux-truth)/truth), ``scatter`` (%, robust, of the same), ``pull`` (robust scatter of (flux-truth)/dflux: 1
+        when errors are right), ``position_scatter`` (robust, pixels), ``position_pull`` (in units of dx and dy), ``tails`` (%
+        of rows beyond 3 dflux). NaN where there are too few.
     spurious : float
         % of rows above the 5 sigma flux whose flux the stars around do not account for.
-    rows, stars : int
-        Rows of the catalog and stars above 5 sigma, away from edges and from pixels to avoid.
+    rows, counted, stars : int
+        Rows of the catalog, rows above the 5 sigma flux, and stars above 5 sigma, away from edges and from pixels to avoid.
     found, bias, pull, position_pull : float
         As in the bins, of all stars above 5 sigma; the last three of those above 10 sigma.
     """
@@ -44,6 +45,7 @@ class Comparison:
     bins: Table
     spurious: float
     rows: int
+    counted: int
     stars: int
     found: float
     bias: float
@@ -115,8 +117,8 @@ def compare(catalog, truth, *, flux5=None, shape=None, edge=20, avoid=None, avoi
     all5 = _figures(5., np.inf, star_in & (snr > 5), right, match, (stars, rows))
     all10 = _figures(10., np.inf, star_in & (snr > 10), right, match, (stars, rows))
     return Comparison(bins=bins, spurious=_percent(unexplained(stars, rows)[counted]), rows=int(row_in.sum()),
-                      stars=all5["stars"], found=all5["found"], bias=all10["bias"], pull=all10["pull"],
-                      position_pull=all10["position_pull"])
+                      counted=int(counted.sum()), stars=all5["stars"], found=all5["found"], bias=all10["bias"],
+                      pull=all10["pull"], position_pull=all10["position_pull"])
 
 
 class _Region:
@@ -220,7 +222,10 @@ def _figures(low, high, selected, right, match, tables):
     error = rows["flux"][j]-stars["flux"][k]
     enough = len(k) >= FEWEST
     pull = error/rows["dflux"][j]
-    position = np.r_[(rows["x"][j]-stars["x"][k])/rows["dx"][j], (rows["y"][j]-stars["y"][k])/rows["dy"][j]]
+    relative = 100*error/stars["flux"][k]
+    shift = np.r_[rows["x"][j]-stars["x"][k], rows["y"][j]-stars["y"][k]]
     return dict(low=low, high=high, stars=int(selected.sum()), found=_percent(right[selected]), matched=len(k),
-                bias=100*float(np.median(error/stars["flux"][k])) if enough else np.nan, pull=robust_scatter(pull),
-                position_pull=robust_scatter(position), tails=_percent(np.abs(pull[np.isfinite(pull)]) > 3))
+                bias=float(np.median(relative)) if enough else np.nan, scatter=robust_scatter(relative),
+                pull=robust_scatter(pull), position_scatter=robust_scatter(shift),
+                position_pull=robust_scatter(shift/np.r_[rows["dx"][j], rows["dy"][j]]),
+                tails=_percent(np.abs(pull[np.isfinite(pull)]) > 3))

@@ -16,6 +16,7 @@ from math import ceil
 import numpy as np
 from scipy import ndimage
 
+from ...core.calibration import calibration
 from ...cython_ext import render as kernel
 from ..base import CENTROID_SIZE
 from ..grid import BORDER, basis, first_moment, middle, middle_samples, nodes, planes_through, render, resampled
@@ -23,21 +24,21 @@ from ..profiles.stamp import StampProfile
 from .linear import NUISANCE, diagonal_part, nuisance_columns, scaled, solve_robustly
 from .uncertainty import WINGS_FROM, distances, inverse_square, measured_uncertainty, with_uncertainty
 
-RADIUS = 13
+RADIUS = calibration.effective.radius
 """Radius of the part of the PSF that varies over the image, pixels."""
-FADE = 2.
+FADE = calibration.effective.fade
 """Width over which a fitted part fades out at its edges, pixels."""
-RESOLUTION = 3.2
+RESOLUTION = calibration.effective.resolution
 """Samples in a pixel times FWHM: the grid ends at the resolution of the optics."""
-ITERATIONS = 2
+ITERATIONS = calibration.effective.iterations
 """Fits in each refit, each with the positions, fluxes and weights that follow from the last."""
-PRIOR_SHARE, PRIOR_FLOOR = 0.5, 2e-4
+PRIOR_SHARE, PRIOR_FLOOR = calibration.effective.prior_share, calibration.effective.prior_floor
 """Width of the prior on a change of the PSF: this share of the PSF around, and of its peak where the PSF is fainter."""
-VARIATION = 0.25
+VARIATION = calibration.effective.variation
 """Width of the prior on terms that vary over the image, relative to the one on the mean."""
-WING_PRIOR = 0.03
+WING_PRIOR = calibration.effective.wing_prior
 """Width of the prior on a change of the wings, relative to the peak, at one FWHM; it falls as the square of the distance."""
-UNCERTAIN = 0.3
+UNCERTAIN = calibration.effective.uncertain
 """Share of the PSF's uncertainty that adds to the errors of pixels when wings are fitted."""
 TOLERANCE, MAX_STEPS = 1e-3, 40
 """The solver stops when its residual has fallen by this factor, or after so many steps."""

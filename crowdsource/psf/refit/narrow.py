@@ -8,19 +8,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...core.calibration import calibration
 from ..grid import coefficients, middle_samples, render
 from .core import taper
 from .linear import NUISANCE, normal_equations, nuisance_columns, scaled, solve_robustly, without_nuisances
 
 log = logging.getLogger(__name__)
-LARGEST_CORE = 9
+LARGEST_CORE = calibration.narrow.largest_core
 """Largest side of a core whose pixels are fitted to all stars in one system."""
-MARGIN = 10
+MARGIN = calibration.narrow.margin
 """The stamps of the stars are larger than the core by this many pixels, which determine flux and sky."""
-PRIOR, WIDTH_STEPS = 0.1, 30
+PRIOR, WIDTH_STEPS = calibration.narrow.prior, 30
 """Initial width of the prior on a pixel of the core, in units of the peak of the PSF, and number of steps that improve it."""
 ITERATIONS = 2
-SIGNIFICANCE = 5.
+SIGNIFICANCE = calibration.narrow.significance
 """A core must improve chi2 by more than noise alone would: by the expected improvement plus so many of its standard
 deviations."""
 

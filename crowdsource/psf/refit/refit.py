@@ -3,6 +3,7 @@ import logging
 
 import numpy as np
 
+from ...core.calibration import calibration
 from ..grid import terms
 from ..profiles.moffat import MoffatProfile
 from .core import fit_core
@@ -12,7 +13,7 @@ from .narrow import LARGEST_CORE, fit_narrow_core
 from .profile import fit_profile
 
 log = logging.getLogger(__name__)
-NARROW = 2.3
+NARROW = calibration.effective.narrow
 """Below this FWHM, pixels, stars cannot be shifted to a common centre: interpolation between their pixels leaves ripples."""
 
 HYSTERESIS = 1.2

@@ -2,17 +2,18 @@
 import numpy as np
 from scipy import ndimage
 
+from ...core.calibration import calibration
 from ..base import MODEL_ERROR
 from ..grid import middle_samples
 from .linear import nuisance_columns, scaled, solve_robustly
 
-CORE_ERROR, DIFFRACTED = 0.1, 0.01
+CORE_ERROR, DIFFRACTED = calibration.uncertainty.core_error, calibration.uncertainty.diffracted
 """Uncertainty of a PSF of which only the width is known: this share of itself, and of its peak at a distance of one FWHM."""
-WING_SHARE = 0.02
+WING_SHARE = calibration.uncertainty.wing_share
 """Least uncertainty of fitted wings, relative to what is around."""
-WINGS_FROM = 4
+WINGS_FROM = calibration.uncertainty.wings_from
 """Distance from which wings are fitted to the brightest stars, pixels."""
-SMOOTHED = 5
+SMOOTHED = calibration.uncertainty.smoothed
 """Side of the boxes over which the scatter is averaged, pixels."""
 DETERMINED = 1e-3
 """Stars of almost the same flux do not tell errors of the PSF from undetected stars."""
