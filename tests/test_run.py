@@ -12,6 +12,7 @@ from small_fields import NOISE, star_image
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import ConfigError, DataFileError, MissingExtraError, OutputError
 from crowdsource.core.image import Image
+from crowdsource.core.tiles import TileSize
 from crowdsource.exposure.fit_inputs import configuration
 from crowdsource.exposure.instrument import DetectorTask, Exposure, Instrument
 from crowdsource.exposure.run import describe_run, run, status
@@ -51,7 +52,7 @@ class Camera(Instrument):
         return Three()
 
     def tiling(self, image):
-        return 500, 40
+        return TileSize(core=500, overlap=40)
 
     def extra_columns(self, image, result):
         return dict(detector_number=np.full(len(result.catalog), image.meta["k"]))

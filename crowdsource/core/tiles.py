@@ -4,6 +4,22 @@ from dataclasses import dataclass
 import numpy as np
 
 
+@dataclass(frozen=True, kw_only=True)
+class TileSize:
+    """Size of the tiles into which an image is cut.
+
+    Attributes
+    ----------
+    core : int
+        Side of the core, pixels; positive.
+    overlap : int
+        Padding on each side, pixels.
+    """
+
+    core: int
+    overlap: int
+
+
 @dataclass(frozen=True)
 class Box:
     """Pixels x0 <= x < x1, y0 <= y < y1."""

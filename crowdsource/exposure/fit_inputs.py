@@ -90,7 +90,7 @@ def configuration(instrument, image, values):
     base = instrument.fit_config(image, preset_config(values.pop("preset", "default")))
     tiling = instrument.tiling(image)
     if tiling is not None:
-        base = replace(base, solve=replace(base.solve, tile=tiling[0], overlap=tiling[1]))
+        base = replace(base, solve=replace(base.solve, tile=tiling.core, overlap=tiling.overlap))
     return from_mapping(values, base)
 
 

@@ -190,7 +190,7 @@ class Instrument(ABC):
         return None
 
     def tiling(self, image):
-        """(core, overlap) of the tiles in pixels, or None for the configuration's."""
+        """A `crowdsource.core.tiles.TileSize`, or None for the configuration's."""
         return None
 
     def fit_config(self, image, config):

@@ -112,7 +112,7 @@ class InstrumentContract:
         instrument, _ = opened
         assert checked(instrument.fit_config(image, FitConfig()))
         tiling = instrument.tiling(image)
-        assert tiling is None or (tiling[0] > 0 and tiling[1] >= 0)
+        assert tiling is None or (tiling.core > 0 and tiling.overlap >= 0)
         psf = instrument.psf_prior(image)
         if psf is not None:
             # the sum over the normalisation box is 1 by the contract; float32 stamps

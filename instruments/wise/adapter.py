@@ -7,6 +7,7 @@ import numpy as np
 
 from crowdsource.core.errors import DataFileError, InputError, InstrumentError
 from crowdsource.core.flags import with_own_bits
+from crowdsource.core.tiles import TileSize
 from crowdsource.exposure.instrument import Instrument, Option, SimulatesExposures, WritesImages, complete, flag
 from crowdsource.io.positions import numbers
 
@@ -19,7 +20,7 @@ from .psf import PSF_VARIABLE, field_psf
 
 write_images = deferred("crowdsource.instruments.wise.writing:write_images")
 simulate_tile = deferred("crowdsource.instruments.wise.simulation:simulate_tile")
-TILE, OVERLAP = 512, 32
+TILES = TileSize(core=512, overlap=32)
 """Core and padding of the tiles in which the fit cuts an image, pixels."""
 STAMPS = 19, 31, 59, 149, 319
 """Sizes of stamps, pixels: the light of saturated stars reaches to the end of the PSF's models, and light outside of their stamps
@@ -111,7 +112,7 @@ class Wise(Instrument, WritesImages, SimulatesExposures):
 
     def tiling(self, image):
         """Four tiles along each axis."""
-        return TILE, OVERLAP
+        return TILES
 
     def psf_prior(self, image):
         """The band's model, turned and blurred as the scans at each position were; see `crowdsource.instruments.wise.psf`."""
