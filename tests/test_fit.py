@@ -10,11 +10,10 @@ from crowdsource.config import PRESETS, CentroidConfig, CullConfig, DetectConfig
 from crowdsource.core.errors import ConfigError, InputError
 from crowdsource.core.flags import ENGINE, MASK_SHIFT, combine
 from crowdsource.core.image import Image
-from crowdsource.engine.design import model_image
+from crowdsource.engine.design import model_image, sizes
 from crowdsource.engine.loop import fit, initialize
 from crowdsource.engine.schedule import next_kind
 from crowdsource.engine.schema import columns_of
-from crowdsource.engine.stages import sizes
 from crowdsource.engine.state import PRUNE, SEARCH
 from crowdsource.psf.model import FieldPSF
 from crowdsource.simulate import SIMULATED, SimulationConfig, simulate_field

@@ -1,6 +1,6 @@
 """The design matrix: stamps of all sources of a box, and the images and matrices computed from them."""
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -208,6 +208,23 @@ def stamp_levels(psf, config):
     edge = [max(stamp[middle-h, middle], stamp[middle+h, middle], stamp[middle, middle-h], stamp[middle, middle+h])
             for h in (size//2 for size in config.stamp_sizes[:-1])]
     return np.maximum.accumulate(config.cut_off*stamp[middle, middle]/np.maximum(edge, 1e-9*stamp[middle, middle]))
+
+
+def sizes(state, sources):
+    """Stamp sizes of sources; the limit on memory is for the stamps of one tile.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    sources : crowdsource.engine.sources.Sources
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+    """
+    solve = state.config.solve
+    guarded = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(state.tiles))
+    return stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
 
 
 def stamp_sizes(flux, psf, noise, config, bright=None):

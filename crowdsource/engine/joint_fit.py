@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..config.extensions import CENTROIDS, SOLVERS
-from .design import render_stamps, sky_basis
+from .design import render_stamps, sizes, sky_basis
 from .solvers import (
     LinearProblem,
     build_normal,
@@ -14,7 +14,7 @@ from .solvers import (
     prior_precision,
 )
 from .sources import Sources
-from .stages import sizes, undetected_light
+from .stages import undetected_light
 from .state import LAST, SEARCH
 
 KNOWN_POSITION = 1e-4

@@ -79,12 +79,16 @@ def boxes(state, x, y, side):
     -------
     residual, ivar : ndarray, shape (n, side, side), float32
     """
-    x0, y0 = (pixel(at)-side//2 for at in (x, y))
-    data, sky, model, ivar = (kernel.cutouts(plane, x0, y0, side)
+    data, sky, model, ivar = (cutouts(plane, x, y, side)
                               for plane in (state.image.data, state.sky, state.model, state.image.ivar))
     data -= sky
     data -= model
     return data, ivar
+
+
+def cutouts(plane, x, y, side):
+    """Square parts of a plane around positions, shape (n, side, side), float32; 0 off the image. Parameters as `boxes`."""
+    return kernel.cutouts(plane, pixel(x)-side//2, pixel(y)-side//2, side)
 
 
 def mean_chi2(state):

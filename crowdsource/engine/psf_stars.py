@@ -7,8 +7,11 @@ from ..core.calibration import calibration
 from ..core.neighbours import neighbours
 from ..psf.base import StarStamps, pixel
 from ..psf.refit.uncertainty import inverse_square
-from .measure import boxes, measured
+from .design import sizes
+from .measure import boxes, cutouts, measured
 
+STAMP = 2.75
+"""Least half side of the stamps of PSF stars, FWHM."""
 CANDIDATES = 2
 """So many times the wanted number of stars are measured."""
 FEW = calibration.psf_stars.few
@@ -40,8 +43,17 @@ def psf_stars(state):
     crowdsource.psf.base.StarStamps
     """
     chosen = select(state)
-    stamps = stamps_of(state, chosen, state.config.psf.stamp)
-    return replace(stamps, wide=wide_stamps(state)) if state.psf.wide_stamp else stamps
+    stamps = stamps_of(state, chosen, max(state.config.psf.stamp, 2*round(STAMP*float(state.psf.fwhm()))+1))
+    if not state.psf.wide_stamp or not len(chosen):
+        return stamps
+    return replace(stamps, wide=wide_stamps(state) if state.psf.uncertainty is not None else
+                   with_sky_around(state, stamps_of(state, chosen[:MOST_WIDE], state.psf.wide_stamp)))
+
+
+def with_sky_around(state, stamps):
+    """Stamps with what varies of the sky in them: where the model has no wings, the sky has them."""
+    sky = cutouts(state.sky, stamps.x, stamps.y, stamps.size)
+    return replace(stamps, data=stamps.data+sky-np.median(sky, axis=(1, 2), keepdims=True))
 
 
 def wide_stamps(state):
@@ -130,6 +142,9 @@ def stamps_of(state, index, size):
     """
     s = state.sources.subset(index)
     residual, ivar = boxes(state, s.x, s.y, size)
-    own = state.psf.render(s.x, s.y, size)
+    # of what the model has not subtracted from the image nothing is added
+    reach, at = sizes(state, state.sources)[index]//2, np.abs(np.arange(size)-size//2)
+    inside = np.maximum(at[:, None], at[None, :]) <= reach[:, None, None]
+    own = state.psf.render(s.x, s.y, size)*inside
     data = residual+own*s.flux[:, None, None].astype(np.float32)
     return StarStamps(x=s.x, y=s.y, flux=s.flux, data=data, ivar=ivar, shape=state.image.shape)

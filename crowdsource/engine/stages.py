@@ -13,7 +13,7 @@ from ..nebulosity.find import find, is_due
 from . import detection
 from .background import estimate_sky
 from .confusion import confusion_noise, response, undetected_power
-from .design import model_image, stamp_sizes
+from .design import model_image, sizes
 from .psf_stars import psf_stars
 from .sources import Sources
 from .state import LAST, SEARCH
@@ -156,13 +156,6 @@ def onto_peaks(state, peaks):
         if brightest is not None:
             x[k], y[k], free[brightest] = peaks.x[brightest], peaks.y[brightest], False
     return replace(state, sources=state.sources.with_values(x=x, y=y)), peaks.subset(free)
-
-
-def sizes(state, sources):
-    """Stamp sizes of sources; the limit on memory is for the stamps of one tile."""
-    solve = state.config.solve
-    guarded = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(state.tiles))
-    return stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
 
 
 def with_model(state):

@@ -12,6 +12,7 @@ from .profiles.base import Profile
 from .profiles.moffat import MoffatProfile
 from .profiles.stamp import StampProfile
 from .refit.effective import as_effective, is_effective
+from .refit.radial import stamp_size
 from .refit.refit import is_refitted_as_effective, refit
 from .refit.uncertainty import unknown_wings
 from .registry import FIELD
@@ -80,8 +81,10 @@ class FieldPSF(PSF):
 
     @property
     def wide_stamp(self):
-        """See `PSF`: narrow stars have wings that no profile describes."""
-        return 0 if self.uncertainty is None else len(self.uncertainty)
+        """See `PSF`: wings are not what a profile of a few parameters says, least of all those of narrow stars."""
+        if self.uncertainty is not None:
+            return len(self.uncertainty)
+        return stamp_size(self.profile.width, self.norm_size) if isinstance(self.profile, MoffatProfile) else 0
 
     def as_first_guess(self, config):
         """See `PSF`: the PSF of narrow stars with the uncertainty that one has which was found from their width alone."""
@@ -196,9 +199,8 @@ class FieldPSF(PSF):
         """
         reach = size//2*self.oversampling
         sampled = np.array([resampled(plane, 1, self.oversampling) for plane in self.core])
-        half = sampled.shape[-1]//2
-        core = np.zeros((len(self.core), 2*reach+1, 2*reach+1))
-        core[:, reach-half:reach+half+1, reach-half:reach+half+1] = sampled
+        margin = max(0, reach-sampled.shape[-1]//2)
+        core = middle_samples(np.pad(sampled, ((0, 0), (margin, margin), (margin, margin))), size, self.oversampling)
         return core-self._bias_of(core, self.profile.planes(size+2, self.oversampling, self.norm_size)[0])
 
     def _bias_of(self, core, mean):

@@ -11,7 +11,7 @@ from .base import PolynomialProfile
 PARAMETERS = ("fwhm", "e1", "e2", "beta")
 CLOSE = 12, 3
 """The profile is integrated over pixels up to this distance from the centre, in pixels or in FWHM, whichever is larger."""
-LIMITS = dict(fwhm=(0.8, 60.), e=0.6, beta=(1.3, 12.))
+LIMITS = dict(fwhm=(0.8, 60.), e=0.6, beta=(1.3, 40.))
 """Range of each parameter; ellipticities lie between -e and e."""
 
 

@@ -21,7 +21,7 @@ class CentredStamps:
     weight: np.ndarray
 
 
-def fit_core(psf, stamps, order, size):
+def fit_core(psf, stamps, order, size, wings=None):
     """A PSF with a new pixel core: the residual of the profile, shifted to the centres of the stars.
 
     Each star is fitted with the present core, so that flux and centre are those of the whole PSF. Coefficients are shrunk as far
@@ -36,13 +36,15 @@ def fit_core(psf, stamps, order, size):
         Of the polynomial of the position.
     size : int
         Side of the core, pixels.
+    wings : ndarray, shape (m, m), optional
+        Correction of the profile that does not vary, at whole-pixel offsets; part of the new core.
 
     Returns
     -------
     FieldPSF
     """
     size = min(size, stamps.size-6)
-    bare = psf.with_parts(psf.profile) if psf.core.any() else None
+    bare = psf.with_parts(psf.profile, None if wings is None else wings[None]) if psf.core.any() or wings is not None else None
     # threads must find the planes already made
     psf.prepare(stamps.size)
     if bare:
@@ -50,7 +52,12 @@ def fit_core(psf, stamps, order, size):
         bare.prepare(size)
     centred = in_blocks(lambda block: centred_residual(psf, bare, block, size), stamps)
     planes = pixel_polynomials(centred.values, centred.weight, basis(stamps.x, stamps.y, psf.shape, order))
-    return psf.with_parts(psf.profile, planes*taper(planes.shape[-1]))
+    core = planes*taper(planes.shape[-1])
+    if wings is not None:
+        margin = (len(wings)-size)//2
+        core = np.pad(core, ((0, 0), (margin, margin), (margin, margin)))
+        core[0] += wings
+    return psf.with_parts(psf.profile, core)
 
 
 def centred_residual(psf, bare, stamps, size):

@@ -11,6 +11,7 @@ from .effective import fit_effective, is_effective
 from .median import median_refit
 from .narrow import LARGEST_CORE, fit_narrow_core
 from .profile import fit_profile
+from .radial import radial_correction
 
 log = logging.getLogger(__name__)
 NARROW = calibration.effective.narrow
@@ -63,7 +64,10 @@ def refitted(psf, stamps, config):
     # a PSF is not refitted now in one way and now in the other, because its width is near the bound
     if width < NARROW*(HYSTERESIS if psf.uncertainty is not None else 1):
         return fit_effective(bare.as_first_guess(config), stamps, order)
-    return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core)
+    wings = None
+    if isinstance(profile, MoffatProfile) and stamps.wide is not None:
+        wings = radial_correction(psf.with_parts(profile), stamps.wide)
+    return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core, wings)
 
 
 def is_refitted_as_effective(psf, config):
