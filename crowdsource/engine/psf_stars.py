@@ -46,14 +46,14 @@ def psf_stars(state):
     stamps = stamps_of(state, chosen, max(state.config.psf.stamp, 2*round(STAMP*float(state.psf.fwhm()))+1))
     if not state.psf.wide_stamp or not len(chosen):
         return stamps
-    return replace(stamps, wide=wide_stamps(state) if state.psf.uncertainty is not None else
-                   with_sky_around(state, stamps_of(state, chosen[:MOST_WIDE], state.psf.wide_stamp)))
+    wide = wide_stamps(state) if state.psf.uncertainty is not None else stamps_of(state, chosen[:MOST_WIDE], state.psf.wide_stamp)
+    return replace(stamps, wide=wide and with_sky_around(state, wide))
 
 
 def with_sky_around(state, stamps):
-    """Stamps with what varies of the sky in them: where the model has no wings, the sky has them."""
+    """Stamps that know what the sky varies in them."""
     sky = cutouts(state.sky, stamps.x, stamps.y, stamps.size)
-    return replace(stamps, data=stamps.data+sky-np.median(sky, axis=(1, 2), keepdims=True))
+    return replace(stamps, sky=sky-np.median(sky, axis=(1, 2), keepdims=True))
 
 
 def wide_stamps(state):

@@ -54,6 +54,8 @@ class StarStamps:
         Their inverse variance; 0 for masked pixels and those outside the image.
     shape : tuple of int
         (ny, nx) of the image over which the PSF varies.
+    sky : ndarray, shape (n, size, size), float32, or None
+        What varies of the sky that was subtracted: where the model has no wings, the sky has them.
     wide : StarStamps or None
         Larger stamps of the brightest stars, saturated ones included, which show the wings; None where the PSF does not want them
         (`PSF.wide_stamp` is 0), or there are no such stars.
@@ -65,6 +67,7 @@ class StarStamps:
     data: np.ndarray
     ivar: np.ndarray
     shape: tuple
+    sky: np.ndarray = None
     wide: "StarStamps" = None
 
     def __len__(self):
@@ -72,7 +75,13 @@ class StarStamps:
 
     def subset(self, which):
         """The stars that an index, slice or boolean array selects."""
-        return replace(self, **{name: getattr(self, name)[which] for name in ("x", "y", "flux", "data", "ivar")})
+        return replace(self, sky=None if self.sky is None else self.sky[which],
+                       **{name: getattr(self, name)[which] for name in ("x", "y", "flux", "data", "ivar")})
+
+    @property
+    def with_sky(self):
+        """The same with the sky's variation in the data."""
+        return self if self.sky is None else replace(self, data=self.data+self.sky, sky=None)
 
     @property
     def size(self):

@@ -21,7 +21,7 @@ from ...cython_ext import render as kernel
 from ..base import CENTROID_SIZE
 from ..grid import BORDER, basis, first_moment, middle, middle_samples, nodes, planes_through, render, resampled
 from ..profiles.stamp import StampProfile
-from .linear import NUISANCE, diagonal_part, nuisance_columns, scaled, solve_robustly
+from .linear import CLIPPINGS, NUISANCE, diagonal_part, downweighted, nuisance_columns, scaled, solve_robustly
 from .uncertainty import WINGS_FROM, distances, inverse_square, measured_uncertainty, with_uncertainty
 
 RADIUS = calibration.effective.radius
@@ -74,7 +74,7 @@ def fit_effective(psf, stamps, order):
         psf = _corrected(psf, core.solution(), sampling, order)
         if stamps.wide is not None:
             prior = wing_prior(psf, sampling, stamps.wide.size//2-BORDER)
-            wings = _problem_of(psf, stamps.wide, 0, sampling, prior, wings=True)
+            wings = _problem_of(psf, stamps.wide.with_sky, 0, sampling, prior, wings=True)
             psf = _corrected(psf, wings.solution(), sampling, order)
     return replace(psf, uncertainty=measured_uncertainty(psf, stamps))
 
@@ -205,16 +205,29 @@ def _problem_of(psf, stamps, order, sampling, width, wings=False):
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     columns, data = nuisance_columns(value, ddx, ddy), scaled(stamps, value)
     if wings:
-        columns[:, -1], data = 0, with_uncertainty(data, psf, UNCERTAIN)
+        data = with_uncertainty(data, psf, UNCERTAIN)
     fit = solve_robustly(columns, data)
     dx, dy = (np.clip(d, -LARGEST_OFFSET, LARGEST_OFFSET) for d in fit.offsets(stamps))
     n, shape = len(stamps), (stamps.size, stamps.size)
     side = 2*((len(width)//2-BORDER)//sampling)+1
+    left = fit.residual/fit.flux
     planes = [middle_samples(v.reshape(n, -1, *shape), side, 1).reshape(n, -1, side*side)
-              for v in (fit.residual/fit.flux, fit.weight*fit.flux**2, columns)]
+              for v in (left, without_outliers(left, data.weight*fit.flux**2), columns)]
     residual, weight = (np.ascontiguousarray(v.reshape(n, side, side), dtype=np.float32) for v in planes[:2])
     return EffectiveProblem(residual=residual, weight=weight, nuisances=planes[2], x=dx, y=dy, sampling=sampling,
                             terms=basis(stamps.x, stamps.y, psf.shape, order).astype(np.float32), width=width)
+
+
+def without_outliers(residual, weight):
+    """Weights lowered where a star's pixel differs from that of the others, shape (n, pixels).
+
+    What all stars have in common, as a ring, is no outlier: weights that it lowers would be lower where noise makes it brighter.
+    """
+    common = np.zeros(residual.shape[1], residual.dtype)
+    for _ in range(CLIPPINGS):
+        kept = downweighted(weight, residual-common)
+        common = (kept*residual).sum(axis=0)/np.maximum(kept.sum(axis=0), 1e-30)
+    return kept
 
 
 def sampled_planes(psf, sampling, size, order):

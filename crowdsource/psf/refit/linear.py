@@ -16,6 +16,8 @@ BLOCK = 32
 """Number of stars that are worked on at a time, so that their arrays stay in the cache of the processor."""
 LEAST_FLUX = 0.1
 """Smallest factor by which a refit may change the flux of a star."""
+CLIPPINGS = 3
+"""Times that outliers are found among stars, each time around the mean that is left of the others."""
 NUISANCE = 4
 """Number of nuisance parameters of a star."""
 

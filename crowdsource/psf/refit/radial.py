@@ -12,6 +12,7 @@ from scipy.interpolate import BSpline
 
 from ...core.calibration import calibration
 from .linear import (
+    CLIPPINGS,
     NUISANCE,
     downweighted,
     in_blocks,
@@ -36,7 +37,6 @@ LARGEST = 199
 """Largest side of the stamps, pixels."""
 PRIOR = calibration.radial.prior
 """Initial width of the prior: this share of the profile, and of its peak times the square of the FWHM over the distance."""
-CLIPPINGS = 3
 STEPS = 50
 """Iterations that determine the widths of the prior."""
 
@@ -61,6 +61,7 @@ def radial_correction(bare, stamps):
     ndarray, shape (size, size), float64, or None
         None when the stars differ from the profile by little more than noise.
     """
+    stamps = stamps.with_sky
     if not exceeds_noise(bare, middle_of(stamps, bare.norm_size)):
         return None
     bare.prepare(stamps.size)
