@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crowdsource.config import FitConfig, PSFConfig
+from crowdsource.config import FitConfig, PSFConfig, SolveConfig
 from crowdsource.core.image import Image
 from crowdsource.engine.design import model_image
 from crowdsource.engine.loop import initialize
@@ -28,7 +28,8 @@ def state(config=CONFIG, extra=(), ivar=None, shift=None, error=10., light=None)
     sources = Sources.new(x, y, flux, np.full(len(x), error))
     if shift is not None:
         sources = sources.with_values(shift=shift)
-    return replace(initialize(image, PSF, replace(FitConfig(), psf=config), None, None, None), sources=sources, model=model)
+    config = FitConfig(psf=config, solve=SolveConfig(stamp_sizes=(59, 149)))
+    return replace(initialize(image, PSF, config, None, None, None), sources=sources, model=model)
 
 
 def test_all_good_stars_brightest_first():
@@ -139,7 +140,7 @@ def test_sources_are_values():
     assert [p.tolist() for p in Sources.new([0.5, -0.5, 1.49], [2.5, 0., -0.51]).pixels] == [[1, 0, 1], [3, 0, -1]]
 
 
-@pytest.mark.parametrize("size", [19, 39])
+@pytest.mark.parametrize("size", [29, 39])
 def test_stamps_of_stars_near_the_edge_know_nothing_beyond_it(size):
     s = state(replace(CONFIG, stamp=size), extra=[(110.2, 50., 8000.)])
     stamps = psf_stars(s)

@@ -208,6 +208,22 @@ def given(name, seed):
     return replace(one, options=dict(psf=optical_psf(wrong, OPTICAL.shape)))
 
 
+WIDE = {
+    "rings": Telescope(resolution=3.8, obscured=0.2, aberrations=(0.02, 0.01)),
+    "clear": Telescope(resolution=3., obscured=0., aberrations=(0.02,)),
+    "blurred": Telescope(resolution=1.5, jitter=1.7),
+    "halo": Telescope(resolution=2.8, obscured=0.3, aberrations=(0.05, 0.04, 0.05, 0.03), jitter=0.5),
+}
+SHAPES = replace(OPTICAL, shape=SMALL, stars=150., brightest=3e3)
+
+
+def shapes(name, seed):
+    """A field of few, well-sampled stars whose profile is no Moffat's."""
+    config = replace(SHAPES, seed=seed)
+    image, truth = simulate_optical_field(optical_psf(WIDE[name], config.shape, half=100), config)
+    return Scene(image=lambda: image, figures=partial(against, truth, config.shape))
+
+
 FEW = SimulationConfig(shape=SMALL, faintest=0.5, brightest=60., saturated_stars=0)
 FEW_STARS = {"thirty": 30., "sixty": 60., "hundred": 100., "two hundred": 200., "four hundred": 400.}
 
@@ -249,6 +265,7 @@ GROUPS = {
     "forced": Group(make=forced, kinds=tuple(FORCED), first_seeds=(7500, 8500)),
     "optical": Group(make=optical, kinds=tuple(TELESCOPES)[:4], held_out_kinds=tuple(TELESCOPES)[4:], first_seeds=(7600, 8600)),
     "given": Group(make=given, kinds=tuple(TELESCOPES)[:4], held_out_kinds=tuple(TELESCOPES)[4:], first_seeds=(7600, 8600)),
+    "shapes": Group(make=shapes, kinds=tuple(WIDE), first_seeds=(7900, 8900)),
     "few": Group(make=few, kinds=tuple(FEW_STARS), first_seeds=(7700, 8700)),
     "noiseless": Group(make=noiseless, kinds=tuple(NOISELESS), first_seeds=(7800, 8800)),
 }

@@ -164,6 +164,9 @@ TUNED = (
     Tuned("engine.stages", "LEAST_SKY", RATIO, "fluxes", scenes="optical", called="sky.least_sky"),
     *(Tuned("engine.psf_error", name, unit, "errors", scenes="optical") for name, unit in (
         ("LEAST_STARS", NUMBER), ("SIDE", ODD), ("CORE", RATIO))),
+    # well-sampled stars of any profile
+    *(Tuned("psf.refit.radial", name, unit, "fluxes", scenes="shapes") for name, unit in (
+        ("SPACING", FWHM), ("REACH", FWHM), ("SIGNIFICANT", SIGMA), ("PRIOR", RATIO))),
     # a given grid
     *(Tuned("psf.refit.narrow", name, unit, "fluxes", scenes="given") for name, unit in (
         ("LARGEST_CORE", ODD), ("MARGIN", PIXELS), ("PRIOR", RATIO), ("SIGNIFICANCE", SIGMA))),

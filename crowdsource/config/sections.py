@@ -244,7 +244,7 @@ class PSFConfig:
     core : int
         Size of the pixel core, odd, pixels.
     stamp : int
-        Size of the stamps on which the profile is fitted, odd, pixels.
+        Size of the stamps on which the profile is fitted, odd, pixels; 5.5 FWHM where that is more.
     norm_size : int
         The PSF sums to 1 over this box, odd, pixels.
     max_stars : int

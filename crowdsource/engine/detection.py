@@ -21,6 +21,8 @@ MIN_FILLING, LARGEST_BLOB = calibration.detect.min_filling, calibration.detect.l
 """Blobs of masked pixels that may hide a star fill at least this fraction of their box, and are at most so wide, pixels."""
 ADJACENT = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Steps up and to the right to the four adjacent pixels."""
+NEGATIVE_LIMIT = 3.
+"""A peak whose own pixel is so many sigma below zero is no star but a hole: light around it has made it."""
 MODEL_LIMIT = calibration.detect.model_limit
 """A peak whose flux is less than so many times the error of the model around is no star."""
 
@@ -124,6 +126,8 @@ def _acceptable(scene, y, x, of_model, bright):
     config, root, residual = scene.config, np.sqrt(scene.ivar[y, x]), scene.residual[y, x]
     masked = root == 0
     keep = scene.significance[y, x] > _least_ratio(scene, y, x)*of_model
+    # the value of a masked pixel is meaningless; noise may make that of a faint star negative, but not by more
+    keep &= masked | (residual*root > -NEGATIVE_LIMIT)
     if scene.model_error is not None:
         least = MODEL_LIMIT*coherence(scene.matched.kernel)*scene.model_error[y, x]
         keep &= scene.significance[y, x]*scene.matched.error[y, x] > least

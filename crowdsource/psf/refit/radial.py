@@ -33,6 +33,8 @@ REACH = calibration.radial.reach
 """Half side of the stamps, FWHM, but at least that of the box to which fluxes refer."""
 SIGNIFICANT = calibration.radial.significant
 """Root mean square of the rings over their errors from which on there is a correction."""
+LARGEST_CHANGE = 1.5
+"""Largest factor by which the correction may change the FWHM: knots of a galaxy, too, have something in common."""
 LARGEST = 199
 """Largest side of the stamps, pixels."""
 PRIOR = calibration.radial.prior
@@ -71,11 +73,17 @@ def radial_correction(bare, stamps):
     stars = replace(stars, weight=rings.weight/rings.scatter)
     normal = in_blocks(lambda block: normal_of_stars(block, splines), stars)
     solution = relevant_solution(normal.matrix.sum(axis=0), normal.rhs.sum(axis=0))
-    log.info("PSF with a radial correction of its profile, from %d stars", len(stamps))
     plane, own = np.tensordot(solution, splines(distances(stamps.size)), axes=1), bare.stamp(stamps.size).astype(np.float64)
     # the profile itself is among what splines can make, and a share of it changes nothing but the flux of the stars
     weight = stars.weight.mean(axis=0).reshape(own.shape)
-    return plane-own*(weight*own*plane).sum()/(weight*own*own).sum()
+    plane -= own*(weight*own*plane).sum()/(weight*own*own).sum()
+    change = float(bare.with_parts(bare.profile, plane[None]).fwhm())/float(bare.fwhm())
+    if not 1/LARGEST_CHANGE < change < LARGEST_CHANGE:
+        log.warning("PSF keeps its profile: %d sources show one %.2f times as wide, so that they are hardly stars", len(stamps),
+                    change)
+        return None
+    log.info("PSF with a radial correction of its profile, from %d stars", len(stamps))
+    return plane
 
 
 @dataclass(frozen=True, eq=False)
