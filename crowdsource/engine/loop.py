@@ -166,8 +166,9 @@ def single_pass(state, start_sky=None):
 def refitted(state, n_parameters, start_sky, clock):
     """The state with its PSF refitted, and the model of that.
 
-    Where the PSF has an uncertainty, the light of bright stars' wings was sky before, and their fluxes are for another PSF:
-    residuals that would look like stars in the next search. So sky and fluxes are found anew, the first time twice.
+    Where the PSF has an uncertainty, before or after that, the light of bright stars' wings was sky before, and their fluxes are
+    for another PSF: residuals that would look like stars in the next search. So sky and fluxes are found anew, the first time
+    twice.
 
     Parameters
     ----------
@@ -183,7 +184,8 @@ def refitted(state, n_parameters, start_sky, clock):
         clock.stop("psf")
         state = stages.with_model(state)
         clock.stop("model")
-        return state
+        if state.psf.uncertainty is None:
+            return state
     for _ in range(FIRST_REFITS if state.passno == 0 else 1):
         state = stages.with_sky(with_model_error(state), start_sky)
         clock.stop("sky")

@@ -75,8 +75,15 @@ class StarStamps:
 
     def subset(self, which):
         """The stars that an index, slice or boolean array selects."""
-        return replace(self, sky=None if self.sky is None else self.sky[which],
-                       **{name: getattr(self, name)[which] for name in ("x", "y", "flux", "data", "ivar")})
+        return self._each(("x", "y", "flux", "data", "ivar", "sky"), which)
+
+    def middle(self, size):
+        """The stamps' middle `size` pixels along each axis, odd; all of them where they are smaller."""
+        margin = max(0, (self.size-size)//2)
+        return self._each(("data", "ivar", "sky"), np.s_[:, margin:self.size-margin, margin:self.size-margin])
+
+    def _each(self, names, index):
+        return replace(self, **{name: getattr(self, name)[index] for name in names if getattr(self, name) is not None})
 
     @property
     def with_sky(self):

@@ -14,14 +14,12 @@ from .profiles.stamp import StampProfile
 from .refit.effective import as_effective, is_effective
 from .refit.radial import stamp_size
 from .refit.refit import is_refitted_as_effective, refit
-from .refit.uncertainty import unknown_wings
+from .refit.uncertainty import WIDE, unknown_wings
 from .registry import FIELD
 
 log = logging.getLogger(__name__)
 LEVELS = (33, 73, 163, 323, 643, 1283)
 """Sides of the planes that are made and kept, pixels; a stamp uses the smallest that is wide enough."""
-WIDE = 149
-"""Side of the stamps on which the wings of a PSF are found that had no uncertainty before, pixels."""
 NARROWEST_STAMP = 2.
 """Below this FWHM, pixels, a stamp with one sample a pixel does not determine the values between its samples."""
 WELL_SAMPLED = 3.5
@@ -95,7 +93,11 @@ class FieldPSF(PSF):
             psf = psf.with_parts(as_effective(psf)) if fits else psf
         if psf.uncertainty is not None or not is_refitted_as_effective(psf, config):
             return psf
-        return replace(psf, uncertainty=unknown_wings(psf, WIDE))
+        return psf.with_unknown_wings()
+
+    def with_unknown_wings(self):
+        """The PSF with the uncertainty that one has of which only the width is known."""
+        return replace(self, uncertainty=unknown_wings(self, WIDE))
 
     @property
     def core_order(self):

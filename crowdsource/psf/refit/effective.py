@@ -98,7 +98,7 @@ def over_pixel(planes, sampling):
 
 def sampling_of(psf):
     """Samples in a pixel for the effective PSF of stars as wide as a PSF."""
-    return max(2, ceil(RESOLUTION/float(psf.fwhm())))
+    return ceil(RESOLUTION/float(psf.fwhm()))
 
 
 def as_effective(psf):

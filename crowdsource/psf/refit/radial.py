@@ -32,7 +32,11 @@ EVEN = 3.
 REACH = calibration.radial.reach
 """Half side of the stamps, FWHM, but at least that of the box to which fluxes refer."""
 SIGNIFICANT = calibration.radial.significant
-"""Root mean square of the rings over their errors from which on there is a correction."""
+"""Mean of a ring over its error from which on it counts."""
+MISPLACED = calibration.radial.misplaced
+"""Part of the light in other rings from which on a profile is corrected."""
+LOOK = 4.
+"""Half side of the stamps in which a profile is judged, FWHM, but at least that of the box to which fluxes refer."""
 LARGEST_CHANGE = 1.5
 """Largest factor by which the correction may change the FWHM: knots of a galaxy, too, have something in common."""
 LARGEST = 199
@@ -61,11 +65,8 @@ def radial_correction(bare, stamps):
     Returns
     -------
     ndarray, shape (size, size), float64, or None
-        None when the stars differ from the profile by little more than noise.
+        None when what they have in common is no star.
     """
-    stamps = stamps.with_sky
-    if not exceeds_noise(bare, middle_of(stamps, bare.norm_size)):
-        return None
     bare.prepare(stamps.size)
     splines = RadialSplines(bare, stamps.size)
     stars = in_blocks(lambda block: residuals_of(bare, block), stamps)
@@ -124,21 +125,17 @@ def residuals_of(bare, stamps):
     return StarResiduals(fit.residual/fit.flux, data.weight*(fit.flux**2/scatter[:, None]), columns, *fit.offsets(stamps))
 
 
-def middle_of(stamps, size):
-    """The stamps' middle `size` pixels along each axis."""
-    margin = max(0, (stamps.size-size)//2)
-    inner = np.s_[:, margin:stamps.size-margin, margin:stamps.size-margin]
-    return replace(stamps, data=stamps.data[inner], ivar=stamps.ivar[inner])
+def misplaced_light(bare, stamps):
+    """Part of the light of stars that a profile puts into other rings, as far as it is significant.
 
-
-def exceeds_noise(bare, stamps):
-    """Whether the residuals of a profile, averaged over rings and stars, exceed their noise by far.
-
-    In a crowded field light of undetected stars and of wrong splits makes rings of two or three sigma around any profile.
+    In a crowded field light of undetected stars and of wrong splits makes faint rings around any profile.
     """
+    stamps = stamps.middle(max(bare.norm_size, 2*round(LOOK*bare.profile.width)+1))
     bare.prepare(stamps.size)
-    rings = clipped_rings(residuals_of(bare, stamps), RadialSplines(bare, stamps.size))
-    return (rings.means**2*rings.sums).mean() > SIGNIFICANT**2*rings.scatter
+    splines = RadialSplines(bare, stamps.size)
+    rings = clipped_rings(residuals_of(bare, stamps), splines)
+    significant = rings.means**2*rings.sums > SIGNIFICANT**2*rings.scatter
+    return float((np.abs(rings.means)*rings.pixels)[significant].sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +148,8 @@ class Rings:
         Weights of pixels, lowered where they differ from others at their distance.
     means, sums : ndarray, shape (k,)
         Means of the residuals, and the sums of their weights.
+    pixels : ndarray of int, shape (k,)
+        Number of pixels of each ring.
     scatter : float
         Mean square of the differences between stars, over what their weights tell, at least 1: what differs from star to star, as
         the light of undetected neighbours, is not the PSF's.
@@ -159,6 +158,7 @@ class Rings:
     weight: np.ndarray
     means: np.ndarray
     sums: np.ndarray
+    pixels: np.ndarray
     scatter: float
 
 
@@ -178,7 +178,7 @@ def clipped_rings(stars, splines):
                   for v in (weight, weight*(stars.residual-means[ring])))
     known = own > 0
     scatter = float((light[known]**2/own[known]).mean()) if known.any() else 1.
-    return Rings(weight, means, sums, max(1., scatter))
+    return Rings(weight, means, sums, np.bincount(ring, minlength=len(means)), max(1., scatter))
 
 
 def relevant_solution(matrix, rhs):

@@ -1,5 +1,6 @@
 """Which refit a PSF gets: profile and core, an effective PSF or a core for narrow stars, or the median of the stars."""
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,12 +12,14 @@ from .effective import fit_effective, is_effective
 from .median import median_refit
 from .narrow import LARGEST_CORE, fit_narrow_core
 from .profile import fit_profile
-from .radial import radial_correction
+from .radial import MISPLACED, misplaced_light, radial_correction
+from .uncertainty import WIDE
 
 log = logging.getLogger(__name__)
 NARROW = calibration.effective.narrow
 """Below this FWHM, pixels, stars cannot be shifted to a common centre: interpolation between their pixels leaves ripples."""
-
+WIDEST = 8.
+"""From this FWHM on, pixels, an effective PSF would have too many samples: a profile that does not fit is corrected by rings."""
 HYSTERESIS = 1.2
 """Factor by which the width must pass that bound before the refit is no effective PSF any more."""
 
@@ -66,7 +69,13 @@ def refitted(psf, stamps, config):
         return fit_effective(bare.as_first_guess(config), stamps, order)
     wings = None
     if isinstance(profile, MoffatProfile) and stamps.wide is not None:
-        wings = radial_correction(psf.with_parts(profile), stamps.wide)
+        wide = stamps.wide.with_sky
+        share = misplaced_light(bare, wide)
+        if share > MISPLACED and profile.width < WIDEST:
+            log.info("the stars are no Moffat profiles (%.1f%% of their light is elsewhere): effective PSF", 100*share)
+            return fit_effective(bare.with_unknown_wings(), replace(stamps, wide=stamps.wide.middle(WIDE)), order)
+        if share > MISPLACED:
+            wings = radial_correction(psf.with_parts(profile), wide)
     return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core, wings)
 
 

@@ -7,6 +7,8 @@ from ..base import MODEL_ERROR
 from ..grid import middle_samples
 from .linear import nuisance_columns, scaled, solve_robustly
 
+WIDE = 149
+"""Side of the stamps on which the wings of a PSF are found that had no uncertainty before, pixels."""
 CORE_ERROR, DIFFRACTED = calibration.uncertainty.core_error, calibration.uncertainty.diffracted
 """Uncertainty of a PSF of which only the width is known: this share of itself, and of its peak at a distance of one FWHM."""
 WING_SHARE = calibration.uncertainty.wing_share
