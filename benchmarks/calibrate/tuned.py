@@ -166,7 +166,8 @@ TUNED = (
         ("LEAST_STARS", NUMBER), ("SIDE", ODD), ("CORE", RATIO))),
     # well-sampled stars of any profile
     *(Tuned("psf.refit.radial", name, unit, "fluxes", scenes="shapes") for name, unit in (
-        ("SPACING", FWHM), ("REACH", FWHM), ("SIGNIFICANT", SIGMA), ("PRIOR", RATIO))),
+        ("SPACING", FWHM), ("REACH", FWHM), ("SIGNIFICANT", SIGMA), ("PRIOR", RATIO), ("MISPLACED", RATIO),
+        ("CROWDED", RATIO))),
     # a given grid
     *(Tuned("psf.refit.narrow", name, unit, "fluxes", scenes="given") for name, unit in (
         ("LARGEST_CORE", ODD), ("MARGIN", PIXELS), ("PRIOR", RATIO), ("SIGNIFICANCE", SIGMA))),

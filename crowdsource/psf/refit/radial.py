@@ -35,6 +35,8 @@ SIGNIFICANT = calibration.radial.significant
 """Mean of a ring over its error from which on it counts."""
 MISPLACED = calibration.radial.misplaced
 """Part of the light in other rings from which on a profile is corrected."""
+CROWDED = calibration.radial.crowded
+"""By how much more for each unit by which the scatter between stars exceeds that of noise."""
 LOOK = 4.
 """Half side of the stamps in which a profile is judged, FWHM, but at least that of the box to which fluxes refer."""
 LARGEST_CHANGE = 1.5
@@ -125,17 +127,23 @@ def residuals_of(bare, stamps):
     return StarResiduals(fit.residual/fit.flux, data.weight*(fit.flux**2/scatter[:, None]), columns, *fit.offsets(stamps))
 
 
-def misplaced_light(bare, stamps):
-    """Part of the light of stars that a profile puts into other rings, as far as it is significant.
+def misfits(bare, stamps):
+    """Whether a profile puts a significant part of the light of stars into other rings.
 
-    In a crowded field light of undetected stars and of wrong splits makes faint rings around any profile.
+    In a crowded field the light of undetected stars and of wrong splits makes rings around any profile. They differ from star to
+    star by more than noise, and more is asked for then.
+
+    Parameters
+    ----------
+    bare, stamps
+        As `radial_correction`.
     """
     stamps = stamps.middle(max(bare.norm_size, 2*round(LOOK*bare.profile.width)+1))
     bare.prepare(stamps.size)
-    splines = RadialSplines(bare, stamps.size)
-    rings = clipped_rings(residuals_of(bare, stamps), splines)
+    rings = clipped_rings(residuals_of(bare, stamps), RadialSplines(bare, stamps.size))
     significant = rings.means**2*rings.sums > SIGNIFICANT**2*rings.scatter
-    return float((np.abs(rings.means)*rings.pixels)[significant].sum())
+    share = float((np.abs(rings.means)*rings.pixels)[significant].sum())
+    return share > MISPLACED+CROWDED*(rings.scatter-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from .effective import fit_effective, is_effective
 from .median import median_refit
 from .narrow import LARGEST_CORE, fit_narrow_core
 from .profile import fit_profile
-from .radial import MISPLACED, misplaced_light, radial_correction
+from .radial import misfits, radial_correction
 from .uncertainty import WIDE
 
 log = logging.getLogger(__name__)
@@ -70,11 +70,10 @@ def refitted(psf, stamps, config):
     wings = None
     if isinstance(profile, MoffatProfile) and stamps.wide is not None:
         wide = stamps.wide.with_sky
-        share = misplaced_light(bare, wide)
-        if share > MISPLACED and profile.width < WIDEST:
-            log.info("the stars are no Moffat profiles (%.1f%% of their light is elsewhere): effective PSF", 100*share)
-            return fit_effective(bare.with_unknown_wings(), replace(stamps, wide=stamps.wide.middle(WIDE)), order)
-        if share > MISPLACED:
+        if misfits(bare, wide):
+            if profile.width < WIDEST:
+                log.info("PSF: no Moffat profile fits the stars; an effective PSF is fitted")
+                return fit_effective(bare.with_unknown_wings(), replace(stamps, wide=stamps.wide.middle(WIDE)), order)
             wings = radial_correction(psf.with_parts(profile), wide)
     return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core, wings)
 
