@@ -46,6 +46,7 @@ def psf_stars(state):
     stamps = stamps_of(state, chosen, max(state.config.psf.stamp, 2*round(STAMP*float(state.psf.fwhm()))+1))
     if not state.psf.wide_stamp or not len(chosen):
         return stamps
+    stamps = with_sky_around(state, stamps)
     wide = wide_stamps(state) if state.psf.uncertainty is not None else stamps_of(state, chosen[:MOST_WIDE], state.psf.wide_stamp)
     return replace(stamps, wide=wide and with_sky_around(state, wide))
 

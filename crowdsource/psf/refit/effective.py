@@ -70,7 +70,7 @@ def fit_effective(psf, stamps, order):
     sampling = psf.profile.oversampling if is_effective(psf.profile) else sampling_of(psf)
     radius = min(RADIUS, (stamps.size-3)//2)
     for _ in range(ITERATIONS):
-        core = _problem_of(psf, stamps, order, sampling, core_prior(psf, sampling, radius))
+        core = _problem_of(psf, stamps.with_sky, order, sampling, core_prior(psf, sampling, radius))
         psf = _corrected(psf, core.solution(), sampling, order)
         if stamps.wide is not None:
             prior = wing_prior(psf, sampling, stamps.wide.size//2-BORDER)
