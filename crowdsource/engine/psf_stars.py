@@ -23,6 +23,8 @@ SPREAD_FLOOR = calibration.psf_stars.spread_floor
 """Differences of `spread_model` from the median below this are not significant: errors of the PSF cause them in bright stars."""
 MOST_WIDE, LEAST_PEAK = calibration.psf_stars.most_wide, calibration.psf_stars.least_peak
 """Largest number of stars that show the wings, and their smallest peak in units of the sky noise."""
+NEIGHBOUR_ERROR = 0.1
+"""Relative error of the model of a star's neighbours where a profile is judged."""
 COMPANION, KNOT = calibration.psf_stars.companion, calibration.psf_stars.knot
 """Sources fainter than this share of a bright star, at a distance of one FWHM, may be knots in its wings before these are known;
 side of their stamps, pixels."""
@@ -47,7 +49,10 @@ def psf_stars(state):
     if not state.psf.wide_stamp or not len(chosen):
         return stamps
     stamps = with_sky_around(state, stamps)
-    wide = wide_stamps(state) if state.psf.uncertainty is not None else stamps_of(state, chosen[:MOST_WIDE], state.psf.wide_stamp)
+    if state.psf.wants_saturated:
+        wide = wide_stamps(state)
+    else:
+        wide = with_doubtful_neighbours(state, stamps_of(state, chosen[:MOST_WIDE], state.psf.wide_stamp))
     return replace(stamps, wide=wide and with_sky_around(state, wide))
 
 
@@ -55,6 +60,13 @@ def with_sky_around(state, stamps):
     """Stamps that know what the sky varies in them."""
     sky = cutouts(state.sky, stamps.x, stamps.y, stamps.size)
     return replace(stamps, sky=sky-np.median(sky, axis=(1, 2), keepdims=True))
+
+
+def with_doubtful_neighbours(state, stamps):
+    """Stamps whose weights count an error of the neighbours: rings around a star are not to be what those leave."""
+    own = state.psf.render(stamps.x, stamps.y, stamps.size)*stamps.flux[:, None, None].astype(np.float32)
+    others = NEIGHBOUR_ERROR*np.maximum(cutouts(state.model, stamps.x, stamps.y, stamps.size)-own, 0)
+    return replace(stamps, ivar=stamps.ivar/(1+stamps.ivar*others**2))
 
 
 def wide_stamps(state):

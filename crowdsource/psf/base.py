@@ -57,8 +57,8 @@ class StarStamps:
     sky : ndarray, shape (n, size, size), float32, or None
         What varies of the sky that was subtracted: where the model has no wings, the sky has them.
     wide : StarStamps or None
-        Larger stamps of the brightest stars, saturated ones included, which show the wings; None where the PSF does not want them
-        (`PSF.wide_stamp` is 0), or there are no such stars.
+        Larger stamps of the brightest stars, which show the wings; None where the PSF does not want them (`PSF.wide_stamp` is
+        0), or there are no such stars.
     """
 
     x: np.ndarray
@@ -114,6 +114,8 @@ class PSF(ABC):
         Error of the model at whole-pixel offsets from a star of unit flux, m odd; None where it is not known.
     wide_stamp : int
         Side of the stamps of the brightest stars that a refit wants for the wings, odd, pixels; 0 for none.
+    wants_saturated : bool
+        Whether these are the brightest of all stars, saturated ones included, or the brightest of those that show the core.
     """
 
     shape: tuple
@@ -121,6 +123,7 @@ class PSF(ABC):
     registered_as: str = ""
     uncertainty = None
     wide_stamp = 0
+    wants_saturated = False
 
     @property
     def centre(self):

@@ -13,7 +13,7 @@ from .profiles.moffat import MoffatProfile
 from .profiles.stamp import StampProfile
 from .refit.effective import as_effective, is_effective
 from .refit.radial import stamp_size
-from .refit.refit import is_refitted_as_effective, refit
+from .refit.refit import NARROW, is_refitted_as_effective, refit
 from .refit.uncertainty import WIDE, unknown_wings
 from .registry import FIELD
 
@@ -83,6 +83,11 @@ class FieldPSF(PSF):
         if self.uncertainty is not None:
             return len(self.uncertainty)
         return stamp_size(self.profile.width, self.norm_size) if isinstance(self.profile, MoffatProfile) else 0
+
+    @property
+    def wants_saturated(self):
+        """See `PSF`: a profile that is well sampled is judged by stars that show all of it."""
+        return self.uncertainty is not None and (is_effective(self.profile) or float(self.fwhm()) < NARROW)
 
     def as_first_guess(self, config):
         """See `PSF`: the PSF of narrow stars with the uncertainty that one has which was found from their width alone."""

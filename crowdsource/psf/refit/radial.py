@@ -142,6 +142,7 @@ def misfits(bare, stamps):
     bare.prepare(stamps.size)
     rings = clipped_rings(residuals_of(bare, stamps), RadialSplines(bare, stamps.size))
     significant = rings.means**2*rings.sums > SIGNIFICANT**2*rings.scatter
+    significant[-1] = False  # the rim of the stamps is the sky
     share = float((np.abs(rings.means)*rings.pixels)[significant].sum())
     return share > MISPLACED+CROWDED*(rings.scatter-1)
 

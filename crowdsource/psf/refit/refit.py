@@ -13,7 +13,6 @@ from .median import median_refit
 from .narrow import LARGEST_CORE, fit_narrow_core
 from .profile import fit_profile
 from .radial import misfits, radial_correction
-from .uncertainty import WIDE
 
 log = logging.getLogger(__name__)
 NARROW = calibration.effective.narrow
@@ -67,15 +66,15 @@ def refitted(psf, stamps, config):
     # a PSF is not refitted now in one way and now in the other, because its width is near the bound
     if width < NARROW*(HYSTERESIS if psf.uncertainty is not None else 1):
         return fit_effective(bare.as_first_guess(config), stamps, order)
-    wings = None
-    if isinstance(profile, MoffatProfile) and stamps.wide is not None:
-        wide = stamps.wide.with_sky
-        if misfits(bare, wide):
-            if profile.width < WIDEST:
-                log.info("PSF: no Moffat profile fits the stars; an effective PSF is fitted")
-                return fit_effective(bare.with_unknown_wings(), replace(stamps, wide=stamps.wide.middle(WIDE)), order)
-            wings = radial_correction(psf.with_parts(profile), wide)
-    return fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core, wings)
+    wings, doubtful = None, isinstance(profile, MoffatProfile) and stamps.wide is not None and misfits(bare, stamps.wide.with_sky)
+    if doubtful and profile.width < WIDEST and psf.uncertainty is not None:
+        log.info("PSF: no Moffat profile fits the stars; an effective PSF is fitted")
+        return fit_effective(bare, replace(stamps, wide=stamps.wide.middle(psf.wide_stamp)), order)
+    if doubtful and profile.width >= WIDEST:
+        wings = radial_correction(psf.with_parts(profile), stamps.wide.with_sky)
+    new = fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core, wings)
+    # positions and fluxes of another PSF make rings, too: the next refit, after another fit, decides
+    return new.with_unknown_wings() if doubtful and wings is None else new
 
 
 def is_refitted_as_effective(psf, config):
