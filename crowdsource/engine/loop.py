@@ -179,6 +179,7 @@ def refitted(state, n_parameters, start_sky, clock):
         Sky of the first pass.
     clock : crowdsource.core.clock.StageClock
     """
+    first = state.passno == 0 or state.psf.uncertainty is None
     if state.psf.uncertainty is None:
         state = stages.with_psf(state)
         clock.stop("psf")
@@ -186,10 +187,10 @@ def refitted(state, n_parameters, start_sky, clock):
         clock.stop("model")
         if state.psf.uncertainty is None:
             return state
-    for _ in range(FIRST_REFITS if state.passno == 0 else 1):
+    for _ in range(FIRST_REFITS if first else 1):
         state = stages.with_sky(with_model_error(state), start_sky)
         clock.stop("sky")
-        state = stages.with_psf(state)
+        state = stages.with_psf(state, first)
         clock.stop("psf")
         again, _ = fitted(stages.with_model(state), n_parameters)
         state = stages.with_model(replace(again, new=state.new))

@@ -30,7 +30,7 @@ COMPANION, KNOT = calibration.psf_stars.companion, calibration.psf_stars.knot
 side of their stamps, pixels."""
 
 
-def psf_stars(state):
+def psf_stars(state, first=False):
     """Stamps of the sources that pass every test for a PSF star.
 
     Rejected are sources near any masked pixel, faint ones, those whose position still moves, those dominated by the light of
@@ -39,6 +39,8 @@ def psf_stars(state):
     Parameters
     ----------
     state : crowdsource.engine.state.PassState
+    first : bool
+        Whether the wings have not been fitted before.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def psf_stars(state):
         return stamps
     stamps = with_sky_around(state, stamps)
     if state.psf.wants_saturated:
-        wide = wide_stamps(state)
+        wide = wide_stamps(state, first)
     else:
         wide = with_doubtful_neighbours(state, stamps_of(state, chosen[:MOST_WIDE], state.psf.wide_stamp))
     return replace(stamps, wide=wide and with_sky_around(state, wide))
@@ -69,15 +71,18 @@ def with_doubtful_neighbours(state, stamps):
     return replace(stamps, ivar=stamps.ivar/(1+stamps.ivar*others**2))
 
 
-def wide_stamps(state):
-    """Stamps of the brightest stars, saturated ones included, as wide as the PSF wants them; None where none is bright enough."""
+def wide_stamps(state, first):
+    """Stamps of the brightest stars, saturated ones included, as wide as the PSF wants them; None where none is bright enough.
+
+    The first time their wings are unknown, and sources near them may be parts of these.
+    """
     s = state.sources
     order = np.argsort(-s.flux, kind="stable")[:MOST_WIDE]
     bright = order[s.flux[order]*state.psf.stamp(1)[0, 0] > LEAST_PEAK*state.noise]
     if not len(bright):
         return None
     stamps = stamps_of(state, bright, state.psf.wide_stamp)
-    return stamps if state.passno else replace(stamps, data=stamps.data+light_of_companions(state, bright, stamps.size))
+    return replace(stamps, data=stamps.data+light_of_companions(state, bright, stamps.size)) if first else stamps
 
 
 def light_of_companions(state, bright, size):

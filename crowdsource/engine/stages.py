@@ -216,7 +216,7 @@ def rendered(state, sources, out=None):
     return model_image(state.psf, sources.x, sources.y, sources.flux, size, state.image.shape, out, state.run)
 
 
-def with_psf(state):
-    """A PSF refitted on this image's stars."""
-    stars = psf_stars(state)
+def with_psf(state, first=False):
+    """A PSF refitted on this image's stars; whether these are the first fits of its wings."""
+    stars = psf_stars(state, first)
     return replace(state, psf=state.psf.refit(stars, state.config.psf), matched=None)
