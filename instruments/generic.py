@@ -87,6 +87,8 @@ OPTIONS = (
     Option("psf", str, help="PSF to start from: a square stamp of odd side, a PSFEx or STDPSF model, or an earlier catalog",
            metavar="FILE[:HDU]"),
     Option("no_refit_psf", flag, False, help="take the PSF of --psf as it is; it is refined by the image's stars otherwise"),
+    Option("normalize_radius", positive, unit="pixels",
+           help="fluxes refer to the light in a circle of this radius; in a box of 59 pixels when not given"),
     Option("fwhm", positive, unit="pixels", help="FWHM of the PSF to start from; measured when not given"),
     Option("gain", positive, unit="electrons per unit", help="from the header when not given"),
     Option("readnoise", not_negative, unit="electrons", help="from the header when not given"),
@@ -130,8 +132,8 @@ class GenericExposure(Exposure):
         bad, mask = _masks(data, dq, facts["saturation"], o)
         noise = _noise(o, source, cut, np.isfinite(data) & ~bad)
         readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
-        meta = dict(psf=o["psf"], fwhm=o["fwhm"], no_refit_psf=o["no_refit_psf"], readnoise=readnoise, header=source.header,
-                    unit=str(source.header.get("BUNIT", "")).strip())
+        meta = dict(psf=o["psf"], fwhm=o["fwhm"], no_refit_psf=o["no_refit_psf"], normalize_radius=o["normalize_radius"],
+                    readnoise=readnoise, header=source.header, unit=str(source.header.get("BUNIT", "")).strip())
         try:
             return Image.from_arrays(data, dq=dq, mask=mask, bad=bad, readnoise=readnoise, wcs=source.wcs(),
                                      exposure=self.identity, meta=meta, copy=False, **noise, **facts)
@@ -174,8 +176,11 @@ class Generic(Instrument, WritesImages):
         return None
 
     def fit_config(self, image, config):
-        """A given PSF is refitted unless the user does not want it."""
-        return replace(config, psf=replace(config.psf, refit=False)) if image.meta.get("no_refit_psf") else config
+        """A given PSF is refitted unless the user does not want it; fluxes refer to the aperture that the user names."""
+        changes = dict(refit=False) if image.meta.get("no_refit_psf") else {}
+        if image.meta.get("normalize_radius"):
+            changes["norm_radius"] = image.meta["normalize_radius"]
+        return replace(config, psf=replace(config.psf, **changes)) if changes else config
 
     def write(self, images, path, overwrite=False):
         """Write one Image as HDUs IMAGE, IVAR and DQ, with its WCS, gain, saturation and zero point."""

@@ -71,8 +71,7 @@ def test_unknown_names_and_wrong_types(mapping, message):
     ({"solve": {"stamp_sizes": [59, 19], "stamp_levels": [5.]}}, "solve.stamp_sizes"), ({"solve": {"bright_size": 300}}, "odd"),
     ({"solve": {"position_prior": 0.}}, "position_prior"), ({"centroid": {"method": "peak"}}, "centroid.method"),
     ({"psf": {"method": "mean"}}, "psf.method"), ({"psf": {"order": 3}}, "psf.order"), ({"psf": {"core": 18}}, "odd"),
-    ({"psf": {"every": 0}}, "psf.every"),
-    ({"psf": {"norm_size": 60}}, "odd"),
+    ({"psf": {"every": 0}}, "psf.every"), ({"psf": {"norm_radius": -1.}}, "norm_radius"),
 ])
 def test_values_out_of_range_are_named(mapping, message):
     with pytest.raises(ConfigError, match=message):
@@ -100,7 +99,7 @@ def test_presets_follow_what_was_published():
         assert (c.detect.pixel_flux_ratio, c.detect.pixel_significance_ratio) == (0.1, 0.4)
         assert (c.detect.blend_ratio_first, c.detect.blend_passes, c.detect.split) == (2, 2, "ratio")
         assert (c.solve.method, c.solve.stamp_sizes) == ("lsqr", (19, 59, 149))
-        assert (c.psf.method, c.psf.core, c.psf.norm_size) == ("median", 19, 59)
+        assert (c.psf.method, c.psf.core, c.psf.norm_radius) == ("median", 19, 0.)
         assert (c.min_passes, c.max_passes) == (4, 10)
         assert c.cull.prune == 0 and c.prune_passes == 0
     assert d.sky.first_block_fwhm == 0 and r.sky.first_block_fwhm == 50

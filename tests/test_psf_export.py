@@ -2,13 +2,17 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
+from crowdsource.cli.main import main
 from crowdsource.core.errors import ConfigError, OutputError
 from crowdsource.psf.export import curve_of_growth, oversampled_stamp, to_photutils, write_stdpsf
 from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.psf.profiles.stamp import StampProfile
+from crowdsource.simulate import SimulationConfig, simulate_field
+from crowdsource.simulate.files import write_simulation
 from crowdsource.simulate.optics import Telescope, optical_psf, optical_stamp
 
 SHAPE = (301, 401)
@@ -88,3 +92,25 @@ def test_what_cannot_be_asked_for(varying, ask):
         oversampled_stamp(varying, **ask)
     with pytest.raises(ConfigError, match="1 to 99"):
         write_stdpsf(varying, "none", nodes=(0, 3))
+
+
+def test_fluxes_refer_to_the_aperture_that_the_header_names(tmp_path):
+    field = simulate_field(SimulationConfig(shape=(200, 200), stars=60., seed=8))
+    image, catalogs = tmp_path/"field.fits", []
+    write_simulation(field, image)
+    for name, options in (("box", []), ("circle", ["--normalize-radius", "6"])):
+        out = tmp_path/f"{name}.cat.fits"
+        assert main(["generic", f"{image}:IMAGE", "--ivar", f"{image}:IVAR", "--quiet", "--out", str(out), *options]) == 0
+        catalogs.append((fits.getheader(out, "HDR"), Table.read(out, "CAT")))
+    (box, rows), (circle, scaled) = catalogs
+    assert (box["FLUXBOX"], box["FLUXRAD"], circle["FLUXBOX"], circle["FLUXRAD"]) == (59, 0., 0, 6.)
+    # a Moffat profile of 4 px and a power of 3: the part of its light within a circle, about what 60 stars tell
+    alpha = 4/(2*np.sqrt(2**(1/3)-1))
+    part = (1-(1+36/alpha**2)**-2)
+    for header, whole in ((box, 1.), (circle, 1/part)):
+        np.testing.assert_allclose(header["FLUXALL"], whole, rtol=0.03)
+        np.testing.assert_allclose([header["EE50"], header["EE80"]], alpha*np.sqrt([2**0.5-1, 5**0.5-1]), rtol=0.08)
+    for name in ("flux", "dflux", "fluxiso"):
+        np.testing.assert_allclose(scaled[name]/rows[name], part, rtol=0.03)
+    np.testing.assert_allclose(scaled["mag"]-rows["mag"], -2.5*np.log10(part), atol=0.03)
+    np.testing.assert_array_equal(scaled["sky"], rows["sky"])

@@ -245,8 +245,9 @@ class PSFConfig:
         Size of the pixel core, odd, pixels.
     stamp : int
         Size of the stamps on which the profile is fitted, odd, pixels; 5.5 FWHM where that is more.
-    norm_size : int
-        The PSF sums to 1 over this box, odd, pixels.
+    norm_radius : float
+        When not 0, fluxes of the catalog refer to the light in a circle of this radius, pixels, instead of that in the box over
+        which the PSF sums to 1.
     max_stars : int
         Largest number of PSF stars; the brightest are taken.
     min_stars : int
@@ -276,7 +277,7 @@ class PSFConfig:
     order: int = 2
     core: int = 19
     stamp: int = 39
-    norm_size: int = 59
+    norm_radius: float = 0.
     max_stars: int = 250
     min_stars: int = calibration.psf.min_stars
     stars_per_term: float = calibration.psf.stars_per_term
@@ -362,7 +363,8 @@ def checked(config):
         (p.order in (0, 1, 2), "psf.order must be 0, 1 or 2"),
         (0 <= p.expected_fwhm < inf and p.fwhm_factor > 1, "psf.expected_fwhm must not be negative, psf.fwhm_factor above 1"),
         (p.every >= 1, "psf.every must be at least 1 pass"),
-        (all(n % 2 for n in (p.core, p.stamp, p.norm_size)), "psf.core, psf.stamp and psf.norm_size must be odd"),
+        (all(n % 2 for n in (p.core, p.stamp)), "psf.core and psf.stamp must be odd"),
+        (0 <= p.norm_radius < inf, "psf.norm_radius must not be negative"),
         *nebulosity_rules(config.nebulosity),
     ]
     for holds, message in rules:

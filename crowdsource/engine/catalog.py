@@ -3,12 +3,13 @@ import numpy as np
 
 from ..core.flags import ENGINE, combine
 from ..psf.base import MODEL_ERROR, pixel
+from ..psf.export import curve_of_growth
 from .confusion import extent_factor
 from .measure import extent_significance, inner_side, measured
 from .model_error import JUDGED, error_of_others
 from .psf_error import added_errors, excess_noise
 from .psf_stars import select
-from .schema import PROBABILITY, magnitudes, make_catalog
+from .schema import DETECTION, FLUX, PROBABILITY, magnitudes, make_catalog
 from .stages import confusion_of, undetected_light
 
 HUGE_ERROR = 1e30
@@ -42,11 +43,21 @@ def image_catalog(state):
     if image.wcs is not None:
         columns["ra"], columns["dec"] = image.wcs.all_pix2world(columns["x"], columns["y"], 0)
         columns["detection_id"] = np.arange(len(s))
+    columns.update(_referred(columns, state))
     if np.isfinite(image.zeropoint):
         columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
     return make_catalog(columns, flux_unit(image.meta.get("unit", "")), forced=state.forced, world=image.wcs is not None,
                         magnitude=bool(np.isfinite(image.zeropoint)),
                         probabilities=0 if state.probabilities is None else len(state.probabilities))
+
+
+def _referred(columns, state):
+    """The columns of fluxes for another aperture, where the configuration names one; the PSF in the middle tells its light."""
+    radius = state.config.psf.norm_radius
+    if not radius:
+        return {}
+    light = float(curve_of_growth(state.psf, [radius])[0])
+    return {c.name: columns[c.name]*light for c in DETECTION if c.unit == FLUX and c.name != "sky"}
 
 
 def flux_unit(name):

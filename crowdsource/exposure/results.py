@@ -24,8 +24,11 @@ from ..io.checksums import checksums
 from ..io.fits_tables import FITS_ENDINGS, fits_format, table_hdu
 from ..io.hdus import opened
 from ..io.tables import check_ending, write_catalog
+from ..psf.export import curve_of_growth
 from ..psf.formats.native import to_hdus as psf_hdus
 
+WHOLE, CLOSE = 299, 121
+"""Sides of the boxes in which the light of the whole PSF is summed, and the radii of parts of it are looked for, pixels."""
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 MAGNITUDE_SYSTEM = "MAGSYS"
 """Keyword of the primary header. A catalog that has it states its photometric band there too, as ``BAND``, where it is known."""
@@ -138,11 +141,34 @@ def detector_header(image, result):
                                     ("SKYCRWD", np.median(thinned(result.sky)), "median, image units"),
                                     ("FWHMCRWD", result.psf.fwhm(), "in the middle, pixels")):
         header[keyword] = (_finite(value), comment)
+    for keyword, (value, comment) in aperture_cards(result.psf, result.config.psf.norm_radius).items():
+        header[keyword] = (_finite(value), comment)
     if np.isfinite(image.zeropoint):
         header["ZPCRWD"] = (image.zeropoint, f"zero point of mag, {image.magnitude_system or 'system not known'}")
         if "zeropoint_calibrated" in image.meta:
             header["ZPCALIB"] = (bool(image.meta["zeropoint_calibrated"]), "whether that is calibrated")
     return header
+
+
+def aperture_cards(psf, radius):
+    """What a flux of the catalog is a part of: (value, comment) by keyword.
+
+    Parameters
+    ----------
+    psf : crowdsource.psf.base.PSF
+    radius : float
+        Of the circle to which fluxes refer, pixels; 0 for the box over which the PSF sums to 1.
+    """
+    unit = float(curve_of_growth(psf, [radius])[0]) if radius else 1.
+    whole, radii = float(psf.stamp(WHOLE).sum(dtype=np.float64)), np.arange(0.25, CLOSE//2, 0.25)
+    near = np.maximum.accumulate(curve_of_growth(psf, radii, side=CLOSE, oversampling=2))/whole
+    cards = dict(FLUXBOX=(0 if radius else psf.norm_size, "side of the box of fluxes, px; 0: see FLUXRAD"),
+                 FLUXRAD=(float(radius), "radius of the circle of fluxes, px; 0: see FLUXBOX"),
+                 FLUXALL=(whole/unit, f"light of the PSF in {WHOLE} px, in units of a flux"))
+    for part in (50, 80):
+        at = float(np.interp(part/100, near, radii, right=np.nan))
+        cards[f"EE{part}"] = (at, f"radius of {part} % of that light, px")
+    return cards
 
 
 def hdu_prefix(detector):

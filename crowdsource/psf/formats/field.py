@@ -4,9 +4,9 @@ In FITS the HDU ``{name}`` is an image of the PSF in the middle of the image, to
 holds the profile, and ``{name}_CORE`` the pixel core, if there is one. Both are stacks of planes, or of coefficients, of a
 polynomial of the position: term k is multiplied by u^a v^b of the keyword ``TERMk``, where u and v go from -1 to 1 over the
 image. ``{name}_HALO`` holds the rows of the halo with which the profile is convolved, if there is one. The profile on a grid is a
-stack of modes, and ``{name}_GRID`` holds their weights at the nodes. ``{name}_UNCERTAINTY`` is the uncertainty of a PSF that was
-fitted where stars are narrow. An h5py group holds the same as datasets `stamp`, `wings` (the profile), `core`, `halo`, `grid` and
-`uncertainty`, with attributes.
+stack of modes; ``{name}_GRID`` holds their weights at the nodes, and ``{name}_NODES`` the positions of these, where they have not
+equal steps from corner to corner. ``{name}_UNCERTAINTY`` is the uncertainty of a PSF that was fitted to the stars. An h5py group
+holds the same as datasets `stamp`, `wings` (the profile), `core`, `halo`, `grid`, `nodes` and `uncertainty`, with attributes.
 """
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ from ..profiles.halo import MOFFAT_COLUMNS, SPIKE_COLUMNS, Halo
 from ..profiles.moffat import PARAMETERS, MoffatProfile
 from ..profiles.stamp import StampProfile
 
-VERSION = 2
-"""Version of the layout of a PSF with a halo or on a grid; that of others is still 1."""
+VERSION = 3
+"""Version of the layout of a PSF on a grid whose nodes have positions; with a halo or on another grid it is 2, else 1."""
 MOFFAT, STAMP, GRID = "moffat", "stamp", "grid"
 FITTED = "effective"
 """Form of stamps that were fitted to the stars of the image."""
 FORMS = {MoffatProfile: MOFFAT, StampProfile: STAMP, GridProfile: GRID}
 NO_CORE = (1, 1, 1)
 DAMAGED = "the file is damaged; write the PSF again"
-ARRAYS = "wings", "core", "halo", "grid", "uncertainty"
+ARRAYS = "wings", "core", "halo", "grid", "nodes", "uncertainty"
 KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
 
 
@@ -64,14 +64,25 @@ def exact_arrays(psf):
     return dict(wings=profile.coefficients if isinstance(profile, MoffatProfile) else profile.samples,
                 core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
                 halo=None if profile.halo is None else profile.halo.rows,
-                grid=profile.weights if isinstance(profile, GridProfile) else None, uncertainty=psf.uncertainty)
+                grid=profile.weights if isinstance(profile, GridProfile) else None,
+                nodes=_nodes_array(profile) if isinstance(profile, GridProfile) else None, uncertainty=psf.uncertainty)
+
+
+def _nodes_array(profile):
+    """Positions of the nodes of a grid, those of rows and of columns, the shorter ones followed by NaN; None for equal steps."""
+    if profile.nodes is None:
+        return None
+    out = np.full((2, max(len(n) for n in profile.nodes)), np.nan)
+    for row, at in zip(out, profile.nodes):
+        row[:len(at)] = at
+    return out
 
 
 def scalars(psf):
     """All other values of a PSF, as (keyword, value, comment)."""
     form, arrays = FORMS[type(psf.profile)], exact_arrays(psf)
-    old = arrays["halo"] is None and arrays["grid"] is None
-    return (("PSFVERS", 1 if old else VERSION, "version of this layout"),
+    version = VERSION if arrays["nodes"] is not None else 1 if arrays["halo"] is None and arrays["grid"] is None else 2
+    return (("PSFVERS", version, "version of this layout"),
             ("PSFFORM", FITTED if form == STAMP and psf.profile.fitted else form, "what the profile is"),
             ("NORMSIZE", int(psf.norm_size), "the PSF sums to 1 over this box, pixels"),
             ("OVERSAMP", int(psf.oversampling), "samples in a pixel when rendered"),
@@ -121,6 +132,9 @@ def to_hdus(psf, name="PSF"):
         others["halo"].header["COMMENT"] = "rows of "+", ".join(MOFFAT_COLUMNS)+" and NaN, or of "+", ".join(SPIKE_COLUMNS)
     if "grid" in others:
         others["grid"].header["COMMENT"] = "share of each mode of the model at each node, the first at pixel (0, 0)"
+    if "nodes" in others:
+        others["grid"].header["COMMENT"] = "unless the nodes have positions of their own"
+        others["nodes"].header["COMMENT"] = "y of the rows of nodes, x of the columns, pixels; NaN beyond the last"
     return [look, model, *others.values()]
 
 
@@ -243,7 +257,7 @@ def _parts(values, arrays, where):
     core = np.zeros(NO_CORE) if arrays["core"] is None else np.array(arrays["core"], dtype=np.float64)
     if core.ndim != 3 or len(core) not in (1, 3, 6):
         raise where.error(f"an array of shape {core.shape} is no core: {DAMAGED}")
-    if values["PSFVERS"] == VERSION and arrays["halo"] is None and arrays["grid"] is None:
+    if values["PSFVERS"] > 1 and arrays["halo"] is None and arrays["grid"] is None:
         raise where.error(f"the PSF's halo or grid is missing: {DAMAGED}")
     profile = _profile(form, values, arrays, shape)
     if profile is None:
@@ -267,5 +281,11 @@ def _profile(form, values, arrays, shape):
     if form in (STAMP, FITTED) and square and len(profile) == terms(order):
         return StampProfile(profile, int(values["WINGSAMP"]), shape, order, fitted=form == FITTED)
     if form == GRID and square and np.ndim(arrays["grid"]) == 3 and np.shape(arrays["grid"])[2] == len(profile):
-        return GridProfile(profile, np.array(arrays["grid"], dtype=np.float64), int(values["WINGSAMP"]), shape)
+        nodes = arrays["nodes"]
+        if nodes is not None:
+            nodes = tuple(row[np.isfinite(row)] for row in np.array(nodes, dtype=np.float64))
+        grid = np.array(arrays["grid"], dtype=np.float64)
+        if nodes is not None and tuple(len(n) for n in nodes) != grid.shape[:2]:
+            return None
+        return GridProfile(profile, grid, int(values["WINGSAMP"]), shape, nodes)
     return None

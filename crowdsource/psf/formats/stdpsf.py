@@ -5,9 +5,8 @@ import numpy as np
 
 from ...core.errors import InputError
 from ..base import pixel
-from ..grid import LARGEST_ORDER
 from ..model import FieldPSF
-from ..profiles.stamp import StampProfile
+from ..profiles.gridded import GridProfile
 from .base import PSFFormat, is_image, oversampling_of, with_odd_sides
 
 log = logging.getLogger(__name__)
@@ -25,7 +24,7 @@ class StdPSFFormat(PSFFormat):
         return is_image(file.hdu, 3)
 
     def read(self, file, shape, norm_size):
-        """See `PSFFormat.read`; a polynomial of up to second order is fitted to the stamps."""
+        """See `PSFFormat.read`; between the positions the stamps are interpolated bilinearly, as they are defined."""
         header, cube = file.hdu.header, file.hdu.data
         nx, ny, x, y = _grid(header, len(cube))
         positions = [v.ravel() for v in np.meshgrid(x, y)]
@@ -33,8 +32,11 @@ class StdPSFFormat(PSFFormat):
         if outside.any():
             log.warning("%d of %d gridded PSFs lie outside the image: check that both are of the same detector", outside.sum(),
                         len(cube))
-        profile = StampProfile.from_stamps([with_odd_sides(p) for p in cube], *positions, shape, min(LARGEST_ORDER, nx-1, ny-1),
-                                           oversampling_of(header, OVERSAMPLING))
+        # a position may come before the one on its left: the order of the planes is that of the header
+        columns, rows = np.argsort(x), np.argsort(y)
+        stamps = np.array([with_odd_sides(p) for p in cube])
+        stamps = stamps.reshape(ny, nx, *stamps.shape[1:])[rows][:, columns]
+        profile = GridProfile.from_nodes(stamps, shape, oversampling_of(header, OVERSAMPLING), norm_size, (y[rows], x[columns]))
         return FieldPSF.of(profile, norm_size=norm_size)
 
 

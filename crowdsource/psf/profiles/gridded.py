@@ -20,21 +20,24 @@ class GridProfile(Profile):
     samples : ndarray, shape (k, m, m), float64
         The mean stamp, then the modes by which the nodes differ from it; odd side, the centroid of the star in the middle.
     weights : ndarray, shape (rows, columns, k), float64
-        Share of each in the stamp of each node, 1 for the mean; the first node is at pixel (0, 0), the last in the other corner.
+        Share of each in the stamp of each node, 1 for the mean.
     oversampling : int
         Samples in a pixel; each is an integral over a whole pixel.
     shape : tuple of int
         (ny, nx) of the image.
+    nodes : tuple of ndarray
+        Positions of the rows in y and of the columns in x, pixels, growing; equal steps from corner to corner when not given.
     """
 
     samples: np.ndarray
     weights: np.ndarray
     oversampling: int
     shape: tuple
+    nodes: tuple = None
     order = 0
 
     @classmethod
-    def from_nodes(cls, stamps, shape, oversampling=1, norm_size=59):
+    def from_nodes(cls, stamps, shape, oversampling=1, norm_size=59, nodes=None):
         """From a stamp for each node; each is validated, centred as by `StampProfile.from_stamp`, and normalised.
 
         Parameters
@@ -44,6 +47,8 @@ class GridProfile(Profile):
         oversampling : int
         norm_size : int
             Each sums to 1 over this box, pixels.
+        nodes : tuple of ndarray, optional
+            As the attribute.
 
         Raises
         ------
@@ -51,19 +56,19 @@ class GridProfile(Profile):
             When a stamp is not square and odd-sided, not finite, or its sum is not positive.
         """
         rows, columns, side, _ = np.shape(stamps)
-        nodes = np.array([recentred(validated(s), oversampling) for s in np.reshape(stamps, (-1, side, side))])
-        box = min(norm_size, (side-1)//oversampling+1)
-        nodes /= middle(nodes, box, oversampling).sum(axis=(1, 2))[:, None, None]
-        mean = nodes.mean(axis=0)
-        difference = (nodes-mean).reshape(len(nodes), -1)
+        ready = np.array([recentred(validated(s), oversampling) for s in np.reshape(stamps, (-1, side, side))])
+        box = min(norm_size, 2*(side//2//oversampling)+1)
+        ready /= middle(ready, box, oversampling).sum(axis=(1, 2))[:, None, None]
+        mean = ready.mean(axis=0)
+        difference = (ready-mean).reshape(len(ready), -1)
         # there are far fewer nodes than pixels: the eigenvectors of the products between nodes are cheap; strongest first
         directions = np.linalg.eigh(difference@difference.T)[1][:, ::-1]
         modes = directions.T@difference
         # the largest pixel that a mode makes in any node
         keep = np.abs(directions).max(axis=0)*np.abs(modes).max(axis=1) > KEPT*mean.max()
-        weights = np.c_[np.ones(len(nodes)), directions[:, keep]]
+        weights = np.c_[np.ones(len(ready)), directions[:, keep]]
         samples = np.concatenate([mean[None], modes[keep].reshape(-1, side, side)])
-        return cls(samples, weights.reshape(rows, columns, -1), oversampling, tuple(shape))
+        return cls(samples, weights.reshape(rows, columns, -1), oversampling, tuple(shape), nodes)
 
     def factors(self, x, y, core_order):
         """See `Profile.factors`: those of mean and modes, then those of the core's polynomial."""
@@ -75,10 +80,14 @@ class GridProfile(Profile):
         return planes if core is None else np.concatenate([planes, core])
 
     def _shares(self, x, y):
-        """Weights of the modes at positions, bilinear between nodes; positions outside the image take the values at its edge."""
+        """Weights of the modes at positions, bilinear between nodes; positions beyond the nodes take the values at the last."""
         at = []
-        for values, length, count in zip((y, x), self.shape, self.weights.shape):
-            step = np.clip(np.atleast_1d(np.asarray(values, dtype=np.float64))/max(1, length-1), 0, 1)*(count-1)
+        for k, (length, count) in enumerate(zip(self.shape, self.weights.shape)):
+            position = np.atleast_1d(np.asarray((y, x)[k], dtype=np.float64))
+            if self.nodes is None:
+                step = np.clip(position/max(1, length-1), 0, 1)*(count-1)
+            else:
+                step = np.interp(position, self.nodes[k], np.arange(count))
             low = np.clip(step.astype(int), 0, max(0, count-2))
             at.append((low, np.minimum(low+1, count-1), (step-low)[:, None]))
         (top, bottom, v), (left, right, u) = at
