@@ -4,8 +4,11 @@ import logging
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import NDData
 
-from crowdsource.core.errors import DataFileError
+from crowdsource.core.errors import DataFileError, InputError
+from crowdsource.psf.adopt import as_psf
+from crowdsource.psf.formats.nodes import psf_of_nodes
 from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.initial import check_width
 from crowdsource.psf.model import FieldPSF
@@ -231,3 +234,66 @@ def test_a_psf_unlike_the_stars_is_doubted(caplog, factor, doubted):
     field = simulate_field(SimulationConfig(shape=(300, 300), stars=400., fwhm=3.5, seed=3))
     check_width(FieldPSF.moffat((300, 300), 3.5*factor), field.image())
     assert ("bright stars of the image one of" in caplog.text) == doubted and ("OVERSAMP" in caplog.text) == (factor > 1)
+
+
+def three_by_three():
+    """Stamps of a star that changes along x, with their positions in x and y, in no order."""
+    where = [(x, y) for y in (0., 100., 199.) for x in (0., 80., 159.)]
+    order = np.random.default_rng(1).permutation(9)
+    stamps = np.array([profile(0.25, fwhm=3., e1=0.2*where[k][0]/159, side=61) for k in order])
+    return stamps/stamps.sum(axis=(1, 2))[:, None, None], *np.array([where[k] for k in order]).T
+
+
+def right(psf):
+    """Whether a PSF is that of `three_by_three`, at nodes and between them."""
+    for x, e1 in ((0, 0.), (40, 0.05), (159, 0.2)):
+        true = native(3., e1, 0.3, 0., 13)
+        assert np.abs(psf.render([x+0.3], [100.], 13)[0]-true).max() < 6e-3*true.max()
+
+
+def test_a_grid_of_stpsf(tmp_path):
+    stamps, x, y = three_by_three()
+    hdu = fits.PrimaryHDU(stamps.astype(np.float32))
+    hdu.header["OVERSAMP"] = 4
+    for k in range(9):
+        hdu.header[f"DET_YX{k}"] = f"({y[k]}, {x[k]})"
+    hdu.writeto(tmp_path/"grid.fits")
+    right(read_psf(tmp_path/"grid.fits", SHAPE))
+    del hdu.header["DET_YX4"]
+    hdu.writeto(tmp_path/"damaged.fits")
+    with pytest.raises(DataFileError, match="damaged.fits.*DET_YX"):
+        read_psf(tmp_path/"damaged.fits", SHAPE)
+
+
+def test_a_reference_file_of_roman(tmp_path):
+    asdf = pytest.importorskip("asdf", reason="asdf is not installed")
+    stamps, x, y = three_by_three()
+    planes = np.zeros((2, 3, *stamps.shape))
+    planes[0, 1] = stamps
+    asdf.AsdfFile({"roman": {"psf": planes, "meta": {"oversample": 4, "pixel_x": list(x), "pixel_y": list(y)}}}).write_to(
+        tmp_path/"epsf.asdf")
+    right(read_psf(tmp_path/"epsf.asdf", SHAPE))
+    asdf.AsdfFile({"roman": {"data": planes}}).write_to(tmp_path/"image.asdf")
+    with pytest.raises(DataFileError, match="image.asdf.*roman.psf"):
+        read_psf(tmp_path/"image.asdf", SHAPE)
+
+
+def test_models_of_photutils_as_objects():
+    models = pytest.importorskip("photutils.psf", reason="photutils is not installed")
+    stamps, x, y = three_by_three()
+    grid = models.GriddedPSFModel(NDData(16*stamps, meta=dict(grid_xypos=list(zip(x, y)), oversampling=4)))
+    psf = as_psf(grid, SHAPE)
+    right(psf)
+    assert as_psf(psf, SHAPE) is psf
+    # as photutils itself renders it, where neither interpolates samples
+    at = np.mgrid[:13, :13]
+    for px, py in ((0., 100.), (80., 0.), (119.5, 149.5)):
+        own, corner = psf.render([px], [py], 13)[0], np.floor([px+0.5, py+0.5])-6
+        other = grid.evaluate(at[1]+corner[0], at[0]+corner[1], 1., px, py)
+        assert np.abs(own/own.sum()-other/other.sum()).max() < 1e-5*(own/own.sum()).max()
+    one = as_psf(models.ImagePSF(stamps[0], oversampling=4), SHAPE)
+    assert not one.varies and one.shape == SHAPE
+    with pytest.raises(InputError, match="ndarray.*ImagePSF"):
+        as_psf(stamps[0], SHAPE)
+    with pytest.raises(InputError, match="no grid"):
+        psf_of_nodes(stamps[:8], x[:8], y[:8], SHAPE, 4, 59)

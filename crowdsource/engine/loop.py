@@ -14,6 +14,7 @@ from ..core.calibration import calibration
 from ..core.clock import StageClock
 from ..core.errors import InputError
 from ..core.tiles import make_tiles
+from ..psf.adopt import as_psf
 from ..psf.initial import check_width, initial_psf
 from . import stages
 from .catalog import image_catalog
@@ -41,7 +42,7 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     Parameters
     ----------
     image : crowdsource.core.image.Image
-    psf : crowdsource.psf.base.PSF, optional
+    psf : crowdsource.psf.base.PSF, or a GriddedPSFModel or ImagePSF of photutils, optional
         The starting PSF; found from the image when not given.
     config : crowdsource.config.FitConfig, optional
     sources : mapping or Table with x and y, optional
@@ -92,6 +93,7 @@ def initialize(image, psf, config, sources, bright, sky, run=map):
     if psf is None:
         psf = initial_psf(image, run=run)
     else:
+        psf = as_psf(psf, image.shape)
         check_width(psf, image, run)
     psf = psf.as_first_guess(config.psf)
     tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))

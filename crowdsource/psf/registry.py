@@ -26,6 +26,7 @@ PSF_MODELS = Registry("crowdsource.psf_models", "PSF model", {FIELD: "crowdsourc
                       keeps=_complete_subclass(PSF), contract="crowdsource.psf.base")
 OWN_FORMATS = {
     "native": "crowdsource.psf.formats.native:NativeFormat",
+    "roman": "crowdsource.psf.formats.asdf:RomanFormat",
     "psfex": "crowdsource.psf.formats.psfex:PSFExFormat",
     "stdpsf": "crowdsource.psf.formats.stdpsf:StdPSFFormat",
     "stamp": "crowdsource.psf.formats.stamp:StampFormat",

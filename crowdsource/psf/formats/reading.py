@@ -13,7 +13,8 @@ def read_psf(path, shape, hdu=None, norm_size=59, file_format=None):
     - a 2-D stamp (`crowdsource.psf.formats.stamp`);
     - what this project wrote, and so every catalog of it (`native`);
     - a PSFEx model that varies with the position in the image (`psfex`);
-    - a 3-D cube of stamps on a grid of positions, as in STDPSF files (`stdpsf`).
+    - a 3-D cube of stamps on a grid of positions, as in STDPSF files and those of STPSF (`stdpsf`);
+    - a Roman reference file in ASDF (`asdf`).
 
     Parameters
     ----------
