@@ -13,7 +13,7 @@ from .profiles.moffat import MoffatProfile
 from .profiles.stamp import StampProfile
 from .refit.effective import as_effective, is_effective
 from .refit.radial import stamp_size
-from .refit.refit import NARROW, is_refitted_as_effective, refit
+from .refit.refit import HYSTERESIS, NARROW, is_refitted_as_effective, refit
 from .refit.uncertainty import WIDE, unknown_wings
 from .registry import FIELD
 
@@ -87,7 +87,7 @@ class FieldPSF(PSF):
     @property
     def wants_saturated(self):
         """See `PSF`: a profile that is well sampled is judged by stars that show all of it."""
-        return self.uncertainty is not None and (is_effective(self.profile) or float(self.fwhm()) < NARROW)
+        return self.uncertainty is not None and (is_effective(self.profile) or float(self.fwhm()) < NARROW*HYSTERESIS)
 
     def as_first_guess(self, config):
         """See `PSF`: the PSF of narrow stars with the uncertainty that one has which was found from their width alone."""
