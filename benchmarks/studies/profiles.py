@@ -2,9 +2,9 @@
 
     python -m benchmarks.studies.profiles [PROFILE,WIDTH ...]
 
-PROFILE is gauss, moffat2.5, moffat3.5 or airy; WIDTH is a FWHM, of airy the wavelength over the diameter, pixels. Nothing is given
-but the image and its weights; the PSF is the one that the fit finds. Fluxes are compared with the truth in the box to which they
-refer.
+PROFILE is gauss, moffat2.5, moffat3.5 or airy; WIDTH is a FWHM, of airy the wavelength over the diameter, pixels. Nothing is
+given but the image and its weights; the PSF is the one that the fit finds. Fluxes are compared with the truth in the box to which
+they refer.
 """
 import argparse
 import sys

@@ -1,7 +1,6 @@
 """PSFs for other programs: finer stamps, STDPSF files, models of photutils, and how much of the light lies within a radius."""
 import numpy as np
 from astropy.io import fits
-from astropy.nddata import NDData
 
 from ..core.errors import ConfigError, need
 from ..io.atomic import atomic_path
@@ -89,6 +88,7 @@ def to_photutils(psf, nodes=NODES, side=SIDE, oversampling=OVERSAMPLING):
         When photutils is not installed.
     """
     models = need("photutils.psf", "photutils", "a PSF as a model of photutils")
+    from astropy.nddata import NDData  # slow to import, and needed here alone
     x, y, stamps = _grid(psf, nodes, side, oversampling)
     where = [(u, v) for v in y for u in x]
     return models.GriddedPSFModel(NDData(stamps.reshape(-1, *stamps.shape[2:]),

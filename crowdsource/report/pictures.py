@@ -5,11 +5,14 @@ import numpy as np
 
 from ..core.errors import OutputError, need
 from ..io.atomic import atomic_path, check_folder
+from ..psf.export import oversampled_stamp
 
 LARGEST_SIDE = 1100
 ZOOM = 96
 PSF_SIZE = 59
 CORNER_SIZE = 25
+FINER, WINGS, PHASES, MOST_STARS = 5, 299, 5, 200
+"""Samples of the PSF's core in a pixel, side of its wings, cells of phases along each axis, and number of stars looked at."""
 RESIDUAL_RANGE = 5.
 INK, ACCENT, SECOND, GREY = "#22303c", "#d1495b", "#1f77a4", "#9aa5b1"
 STYLE = {"font.size": 8., "axes.titlesize": 9., "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -19,7 +22,7 @@ STYLE = {"font.size": 8., "axes.titlesize": 9., "axes.titleweight": "bold", "axe
 
 
 def plot_fit(image, result, path, title="", dpi=120):
-    """One page: image, model and residual, a crowded part close up, the PSF, the residual's statistics, the errors.
+    """One page: image, model and residual, a crowded part close up, the PSF in four ways, residuals, their statistics, errors.
 
     Large images are averaged over blocks of pixels.
 
@@ -46,8 +49,8 @@ def plot_fit(image, result, path, title="", dpi=120):
     ny, nx = image.shape
     tall = np.clip(ny/nx, 0.4, 2.)
     with matplotlib.rc_context(STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 1.15+3.75*tall+3.75+2.6), facecolor="white")
-        rows = figure.add_gridspec(3, 1, height_ratios=(3.75*tall, 3.75, 2.3), hspace=0.19, left=0.035, right=0.965,
+        figure = matplotlib.figure.Figure(figsize=(12, 1.15+3.75*tall+3.75+2.6+2.9), facecolor="white")
+        rows = figure.add_gridspec(4, 1, height_ratios=(3.75*tall, 3.75, 2.6, 2.3), hspace=0.19, left=0.035, right=0.965,
                                    top=1-0.75/figure.get_figheight(), bottom=0.5/figure.get_figheight())
         x, y, flux = (plain(result.catalog[n]) for n in ("x", "y", "flux"))
         x, y = x-image.origin[0], y-image.origin[1]
@@ -59,7 +62,8 @@ def plot_fit(image, result, path, title="", dpi=120):
         box = _busiest(x, y, image.shape)
         _wide_row(figure, rows[0].subgridspec(1, 3, wspace=0.08), parts, image, box)
         _zoom_row(figure, rows[1].subgridspec(1, 3, wspace=0.08), parts, (x, y, flux), box)
-        last = rows[2].subgridspec(1, 5, wspace=0.36, width_ratios=(1, 1, 1, 1.2, 1.2))
+        _psf_row(figure, rows[2].subgridspec(1, 4, wspace=0.3), result.psf, parts["residual"], (x, y, flux, result.catalog))
+        last = rows[3].subgridspec(1, 5, wspace=0.36, width_ratios=(1, 1, 1, 1.2, 1.2))
         _psf_panels(figure, last, result.psf, parts, (x, y, flux, result.catalog))
         _histogram(figure.add_subplot(last[3]), parts["significance"][image.good])
         _errors(figure.add_subplot(last[4]), result.catalog)
@@ -236,6 +240,76 @@ def _psf_panels(figure, grid, psf, parts, sources):
     _bar(axes, shown)
 
 
+def _psf_row(figure, grid, psf, residual, sources):
+    """The PSF's core between the pixels, its wings to their end, both as functions of the distance, and fluxes by pixel phase."""
+    axes = [figure.add_subplot(grid[k]) for k in range(4)]
+    fwhm = float(psf.fwhm())
+    side = 2*max(3, round(1.6*fwhm))+1
+    fine = oversampled_stamp(psf, side=side, oversampling=FINER)
+    extent = (-side/2, side/2, -side/2, side/2)
+    shown = _show(axes[0], fine/fine.max(), f"PSF's core, {FINER} samples a pixel", cmap="viridis", vmin=0, vmax=1, extent=extent)
+    _bar(axes[0], shown)
+    for edge in np.arange(-(side//2)-0.5, side//2+1):
+        axes[0].axhline(edge, color="white", lw=0.2)
+        axes[0].axvline(edge, color="white", lw=0.2)
+    wide = psf.stamp(WINGS).astype(np.float64)
+    wide, half = wide/wide.max(), WINGS//2
+    shown = _show(axes[1], np.log10(np.clip(np.abs(wide), 1e-8, 1)), "PSF's wings, log of its peak", cmap="viridis", vmin=-7,
+                  vmax=0, extent=(-half, half, -half, half))
+    _bar(axes[1], shown)
+    at = np.arange(WINGS)-half
+    ring = np.hypot(at[:, None], at[None, :]).round().astype(int).ravel()
+    order = np.argsort(ring, kind="stable")
+    parts = np.split(np.abs(wide).ravel()[order], np.flatnonzero(np.diff(ring[order]))+1)[:half]
+    radius = np.arange(len(parts))+0.5
+    axes[2].fill_between(radius, [max(p.min(), 1e-9) for p in parts], [max(p.max(), 1e-9) for p in parts], color="#bcd4e6",
+                         label="least to most", lw=0)
+    axes[2].plot(radius, [max(p.mean(), 1e-9) for p in parts], color=SECOND, lw=1.2, label="mean")
+    if psf.uncertainty is not None:
+        error = psf.uncertainty/psf.stamp(1)[0, 0]
+        middle = len(error)//2
+        axes[2].plot(np.arange(middle+1)+0.5, np.maximum(error[middle, middle:], 1e-9), color=ACCENT, lw=0.9, label="uncertainty")
+    axes[2].set_xscale("log")
+    axes[2].set_yscale("log")
+    axes[2].set_ylim(1e-8, 2)
+    axes[2].set_title("PSF by distance, pixels")
+    axes[2].legend(loc="lower left", handlelength=1.2)
+    phases, number = _by_phase(residual, sources)
+    most = max(0.5, float(np.nanmax(np.abs(phases), initial=0.5)))
+    shown = _show(axes[3], phases, f"Left by pixel phase, {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
+                  extent=(-0.5, 0.5, -0.5, 0.5))
+    _bar(axes[3], shown)
+
+
+def _by_phase(residual, sources):
+    """What is left in the middle 3x3 pixels of bright stars, percent of their flux, by place in the pixel, and their number.
+
+    A PSF that is wrong between the pixels leaves light of one sign where stars are in the middle of a pixel, of the other where
+    they are at its corners.
+    """
+    x, y, flux, catalog = sources
+    chosen, px, py = _bright_stars(residual.shape, x, y, flux, catalog, 1)
+    sums, counts = np.zeros((PHASES, PHASES)), np.zeros((PHASES, PHASES))
+    at = np.arange(-1, 2)
+    middle = residual[py[chosen, None, None]+at[None, :, None], px[chosen, None, None]+at[None, None, :]]
+    left = 100*middle.sum(axis=(1, 2))/flux[chosen]
+    cell = [np.clip(((v[chosen]-p[chosen]+0.5)*PHASES).astype(int), 0, PHASES-1) for v, p in ((y, py), (x, px))]
+    known = np.isfinite(left)
+    np.add.at(sums, tuple(c[known] for c in cell), left[known])
+    np.add.at(counts, tuple(c[known] for c in cell), 1)
+    return np.where(counts > 0, sums/np.maximum(counts, 1), np.nan), int(known.sum())
+
+
+def _bright_stars(shape, x, y, flux, catalog, half):
+    """Indices of the brightest PSF stars away from the edge, brightest first, and the pixels of all sources in x and y."""
+    ny, nx = shape
+    px, py = np.floor(x+0.5).astype(int), np.floor(y+0.5).astype(int)
+    use = (px >= half) & (px < nx-half) & (py >= half) & (py < ny-half) & (flux > 0)
+    if "psf_star" in catalog.colnames and np.any(catalog["psf_star"]):
+        use &= np.asarray(catalog["psf_star"], dtype=bool)
+    return np.flatnonzero(use)[np.argsort(-flux[use], kind="stable")][:MOST_STARS], px, py
+
+
 def _no_ticks(axes):
     axes.set_xticks([])
     axes.set_yticks([])
@@ -256,12 +330,7 @@ def _stacked_residual(residual, sources, peak):
     """Median residual of the PSF's stars in percent of their peaks, and how many they are."""
     x, y, flux, catalog = sources
     half = CORNER_SIZE//2
-    ny, nx = residual.shape
-    px, py = np.floor(x+0.5).astype(int), np.floor(y+0.5).astype(int)
-    use = (px >= half) & (px < nx-half) & (py >= half) & (py < ny-half) & (flux > 0)
-    if "psf_star" in catalog.colnames and np.any(catalog["psf_star"]):
-        use &= np.asarray(catalog["psf_star"], dtype=bool)
-    chosen = np.flatnonzero(use)[np.argsort(-flux[use], kind="stable")][:200]
+    chosen, px, py = _bright_stars(residual.shape, x, y, flux, catalog, half)
     if not len(chosen):
         return np.full((CORNER_SIZE, CORNER_SIZE), np.nan), 0
     at = np.arange(-half, half+1)
