@@ -64,7 +64,7 @@ class Tuned:
             odd = max(1, 2*round((value*factor-1)/2)+1)
             return odd if odd != value else value+(2 if factor > 1 else -2)
         if isinstance(value, int):
-            return max(1, round(value*factor)) if abs(round(value*factor)-value) >= 1 else value+(1 if factor > 1 else -1)
+            return max(1, round(value*factor)) if abs(round(value*factor)-value) >= 1 else max(1, value+(1 if factor > 1 else -1))
         return value*factor
 
 
