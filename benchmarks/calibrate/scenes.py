@@ -17,6 +17,7 @@ from benchmarks.peers.fields import Recipe, make_field, write_field
 from benchmarks.peers.score import Bounds, score
 from benchmarks.shared import ROOT
 from benchmarks.studies.nebulosity import scene as nebulous_scene
+from benchmarks.studies.optics import FIELDS
 from crowdsource import FitConfig, Image
 from crowdsource.config import NebulosityConfig
 from crowdsource.core.noise import estimate_ivar
@@ -176,10 +177,7 @@ def forced(name, seed):
 
 
 TELESCOPES = {
-    "cross": Telescope(resolution=1.45, vanes=(45, 135, 225, 315), aberrations=(0.03, 0.02, 0.02, 0.01, 0.01), jitter=0.2),
-    "segments": Telescope(resolution=1.1, segments=3, obscured=0.2, vanes=(90, 210, 330), aberrations=(0.02, 0., 0.03, 0.02)),
-    "narrow": Telescope(resolution=0.8, obscured=0.35, vanes=(20, 140, 260), aberrations=(0.01, 0.03, 0., 0.02), jitter=0.1),
-    "wide": Telescope(resolution=1.8, vanes=(0, 60, 120, 180, 240, 300), aberrations=(0.02, 0.02, 0.03, 0., 0.02), jitter=0.2),
+    **FIELDS, "narrow": replace(FIELDS["narrow"], resolution=0.8),
     "tilted": Telescope(resolution=1.3, vanes=(10, 100, 190, 280), aberrations=(0., 0.03, 0.02, 0.02, 0.02), jitter=0.15),
     "hexagons": Telescope(resolution=1.2, segments=2, obscured=0.25, vanes=(30, 150, 270), aberrations=(0.02, 0.02, 0.02, 0.)),
     "bare": Telescope(resolution=0.9, obscured=0.3, aberrations=(0.03, 0.01, 0., 0.01), jitter=0.1),

@@ -1,11 +1,9 @@
 """Images of telescopes in space, fitted with the PSF that the fit finds and with the true one: which PSF costs what.
 
 python -m benchmarks.studies.optics [NAME ...]
-python -m benchmarks.studies.optics --vary [NAME ...]   with each tuned constant of the effective PSF at half and twice its value
 """
 import argparse
 import time
-from importlib import import_module
 
 from crowdsource import fit
 from crowdsource.simulate import SimulationConfig
@@ -20,36 +18,6 @@ FIELDS = {
     "narrow": Telescope(resolution=0.6, obscured=0.35, vanes=(20, 140, 260), aberrations=(0.01, 0.03, 0., 0.02), jitter=0.1),
     "wide": Telescope(resolution=1.8, vanes=(0, 60, 120, 180, 240, 300), aberrations=(0.02, 0.02, 0.03, 0., 0.02), jitter=0.2),
 }
-
-TUNED = {"psf.refit.effective": ("RADIUS", "FADE", "RESOLUTION", "ITERATIONS", "MAX_STEPS", "PRIOR_SHARE", "PRIOR_FLOOR",
-                                 "VARIATION", "WING_PRIOR", "UNCERTAIN"),
-         "psf.refit.uncertainty": ("CORE_ERROR", "DIFFRACTED", "WING_SHARE", "WINGS_FROM", "SMOOTHED"),
-         "engine.model_error": ("JUDGED", "LEAST"), "engine.detection": ("MODEL_LIMIT",), "engine.stages": ("LARGEST_ERROR",),
-         "engine.psf_stars": ("COMPANION", "MOST_WIDE", "LEAST_PEAK"), "engine.psf_error": ("CORE", "CLIP")}
-"""Tuned constants of the effective PSF, by module within the package."""
-
-
-def vary(name, psf):
-    """Print figures of a field of a PSF for changed constants: rows, found, spurious, pulls, scatter above a S/N of 50."""
-    image, truth = simulate_optical_field(psf, CONFIG)
-
-    def figures():
-        catalog = fit(image).catalog
-        out = compare(catalog, truth, flux5=truth.meta["FLUX5"], shape=image.shape)
-        return (f"{len(catalog)} rows, found {out.found:.2f} %, spurious {out.spurious:.2f} %, pulls {out.pull:.3f} and "
-                f"{out.position_pull:.3f}, bias {out.bias:+.2f} %, brightest: bias {out.bins['bias'][-1]:+.2f} %, pull "
-                f"{out.bins['pull'][-1]:.2f}, tails {out.bins['tails'][-1]:.1f} %")
-
-    print(f"{name}: {figures()}", flush=True)
-    for module, constants in TUNED.items():
-        owner = import_module("crowdsource."+module)
-        for constant in constants:
-            value = getattr(owner, constant)
-            for factor in (0.5, 2.):
-                changed = value*factor if isinstance(value, float) else max(1, round(value*factor))
-                setattr(owner, constant, changed)
-                print(f"{name}, {constant} {value:g} -> {changed:g}: {figures()}", flush=True)
-            setattr(owner, constant, value)
 
 
 def report(name, psf):
@@ -72,7 +40,5 @@ def report(name, psf):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", default=list(FIELDS), help=", ".join(FIELDS))
-    parser.add_argument("--vary", action="store_true", help="try other values of the tuned constants")
-    arguments = parser.parse_args()
-    for field in arguments.names:
-        (vary if arguments.vary else report)(field, optical_psf(FIELDS[field], CONFIG.shape))
+    for field in parser.parse_args().names:
+        report(field, optical_psf(FIELDS[field], CONFIG.shape))

@@ -200,7 +200,7 @@ def _problem_of(psf, stamps, order, sampling, width, wings=False):
     width : ndarray, shape (m, m)
         Of the prior.
     wings : bool
-        No sky is fitted to the stars, which would take their wings, and the uncertainty of the PSF counts.
+        The uncertainty of the PSF counts: the brightest star does not outweigh the others.
     """
     value, ddx, ddy = psf.render(stamps.x, stamps.y, stamps.size, derivatives=True)
     columns, data = nuisance_columns(value, ddx, ddy), scaled(stamps, value)
