@@ -12,6 +12,7 @@ from crowdsource.core.image import Image
 from crowdsource.engine.loop import fit
 from crowdsource.exposure.model_files import model_hdus
 from crowdsource.exposure.results import Provenance, config_lines, read_config, write_result
+from crowdsource.io.gzip_times import clear_gzip_times
 from crowdsource.io.positions import positions
 from crowdsource.io.tables import check_ending, read_table, write_catalog
 
@@ -203,6 +204,7 @@ def test_model_file(fitted, tmp_path):
     for name in "ab":
         hdus = [fits.PrimaryHDU(), *model_hdus(planes, NOISE, fits.Header(), "n4")]
         fits.HDUList(hdus).writeto(tmp_path/f"{name}.mod.fits")
+        clear_gzip_times(tmp_path/f"{name}.mod.fits")
     with fits.open(tmp_path/"a.mod.fits") as hdus:
         assert [h.name for h in hdus[1:]] == ["N4_MOD", "N4_SKY", "N4_MSK"]
         assert all(isinstance(h, fits.CompImageHDU) for h in hdus[1:])
