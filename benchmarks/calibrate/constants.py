@@ -248,14 +248,14 @@ def main():
             entries[constant.name] = one = entry(constant, found, result)
             rows.append([constant.name, *(shown(one[key]) for key in SHOWN_OF_ENTRY), result])
             sys.stderr.write(" ".join(str(cell) for cell in rows[-1])+"\n")
-            if arguments.check and not (constant.name in old and same(old[constant.name], found, constant)):
+            if not (constant.name in old and same(old[constant.name], found, constant)):
                 bad.append(constant.name)
     print(table(HEAD, rows))
+    print(f"\n{len(chosen)-len(bad)} of {len(chosen)} constants as in {FILE.name}"+"".join(f"\ndiffers: {n}" for n in bad))
     if arguments.check:
-        print(f"\n{len(chosen)-len(bad)} of {len(chosen)} constants as in {FILE.name}"+"".join(f"\ndiffers: {n}" for n in bad))
-    else:
-        FILE.write_text(toml({t.name: entries[t.name] for t in TUNED if t.name in entries}), encoding="utf-8")
-    return int(bool(bad))
+        return int(bool(bad))
+    FILE.write_text(toml({t.name: entries[t.name] for t in TUNED if t.name in entries}), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
