@@ -20,7 +20,7 @@ from crowdsource.core.errors import ConfigError, DataFileError, OutputError
 from crowdsource.exposure.instrument import load
 from crowdsource.io import atomic
 from crowdsource.io.locks import is_locked, take_lock
-from crowdsource.production import exposure_jobs
+from crowdsource.production import exposure_jobs, worker_process
 from crowdsource.production import run as running
 from crowdsource.production.executors import JobLost, Workers, open_workers
 from crowdsource.production.exposure_jobs import VerifiedExposure
@@ -31,7 +31,7 @@ from crowdsource.production.outcomes import ChangedError, failure_reason
 from crowdsource.production.records import LASTING, OutputPaths
 from crowdsource.production.run import Run
 from crowdsource.production.state import Failure, SchedulingPolicy, StopRequest
-from crowdsource.production.worker_process import ABANDONED, WorkerProcess
+from crowdsource.production.worker_process import ABANDONED, WorkerProcess, run_supervised, stop_all
 
 COMMAND = Path(sys.executable).with_name("crowdsource")
 QUIET = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -98,6 +98,30 @@ def test_killed_process_costs_its_task_only(tmp_path, waits):
     record.unlink()
     assert child.run(job_of(waits, tmp_path, record=str(record)))["reason"] == ABANDONED and not record.exists()
     child.stop()
+
+
+def test_group_is_stopped_while_a_process_starts(tmp_path, waits, monkeypatch):
+    """The job is abandoned though there is no process to kill yet; one that an executor begins later is not done."""
+    real, stopping = subprocess.Popen, threading.Thread(target=stop_all, args=("g",))
+
+    def slow(*args, **options):
+        stopping.start()
+        time.sleep(0.3)
+        return real(*args, **options)
+
+    monkeypatch.setattr(worker_process.subprocess, "Popen", slow)
+    job = job_of(waits, tmp_path, record=str(tmp_path/"r.json"))
+    assert run_supervised(job, 20., "g")["reason"] == ABANDONED
+    stopping.join()
+    assert run_supervised(job, 20., "g")["reason"] == ABANDONED and list(tmp_path.iterdir()) == []
+
+
+def test_executor_of_several_groups(tmp_path, waits):
+    """A thread that did a job of one run does one of another, which is stopped."""
+    assert run_supervised(dict(kind="none", task="t", key="k"), 60., "first")["reason"] == "internal"
+    stop_all("first")
+    threading.Timer(1., stop_all, ("second",)).start()
+    assert run_supervised(job_of(waits, tmp_path, record=str(tmp_path/"r.json")), 20., "second")["reason"] == ABANDONED
 
 
 def test_process_ends_with_the_one_that_started_it(tmp_path, waits):
@@ -261,6 +285,23 @@ def test_locks(tmp_path):
     lock.free()
     with pytest.raises(OSError):
         take_lock(tmp_path/"none"/".a.lock")
+
+
+def test_look_at_a_lock_keeps_nobody_from_it(tmp_path):
+    path, over = tmp_path/".a.lock", threading.Event()
+
+    def look():
+        while not over.is_set():
+            is_locked(path)
+
+    looks = threading.Thread(target=look)
+    looks.start()
+    try:
+        for _ in range(3000):
+            take_lock(path).free()
+    finally:
+        over.set()
+        looks.join()
 
 
 @pytest.mark.parametrize("number, signals", [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])

@@ -46,7 +46,9 @@ def take_lock(path):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            return None
+            if is_locked(path):
+                return None
+            continue  # one who only looked had it, as `is_locked` does for a moment
         except OSError as problem:
             if problem.errno not in NO_LOCKS:
                 os.close(descriptor)

@@ -35,7 +35,7 @@ class WorkerLost(Exception):
 
 
 class WorkerProcess:
-    """A process that does jobs, started when the first is given and again when it was lost."""
+    """A process that does jobs, started when the first is given and again when it was lost, unless it was abandoned."""
 
     def __init__(self):
         self.process, self.lines, self.count, self.abandoned = None, None, 0, False
@@ -81,19 +81,24 @@ class WorkerProcess:
         return {**outcome, "reason": ABANDONED} if abandoned else write_outcome(job, outcome)
 
     def abandon(self):
-        """Kill the process; its job is as if it had not been given."""
-        self.abandoned = True
+        """Kill the process for good; its job is as if it had not been given."""
+        with self.guard:
+            self.abandoned = True
         self.stop()
 
     def start(self):
         """Start the process, or another one, and wait until it is ready."""
         self.stop()
-        # the process logs to stderr: what a library prints must not be taken for an outcome
-        self.process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, encoding="utf-8", start_new_session=True,
-                                        env={**ONE_THREAD, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-        self.lines, self.count, self.abandoned = queue.SimpleQueue(), 0, False
-        threading.Thread(target=_listen, args=(self.process.stdout, self.lines), daemon=True).start()
+        # whoever abandons the process while it is being started waits until it is there and can be killed
+        with self.guard:
+            if self.abandoned:
+                raise WorkerLost(ABANDONED)
+            # the process logs to stderr: what a library prints must not be taken for an outcome
+            process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       text=True, encoding="utf-8", start_new_session=True,
+                                       env={**ONE_THREAD, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+            self.process, self.lines, self.count = process, queue.SimpleQueue(), 0
+        threading.Thread(target=_listen, args=(process.stdout, self.lines), daemon=True).start()
         try:
             self._line(START_LIMIT)
         except queue.Empty:
@@ -149,7 +154,12 @@ class _OfThread(threading.local):
 
 _CURRENT = _OfThread()
 _GROUPS = {}
-"""The worker processes of this process, by their groups: executors share nothing else with the functions that they call."""
+"""The worker processes of this process and the groups of their jobs: executors share nothing else with the functions that they
+call."""
+_STOPPED = set()
+"""Groups that were stopped: an executor may still begin a job that it had taken before."""
+_GUARD = threading.Lock()
+"""Of the two above: a group is stopped either before a job is begun, which then is not, or after, and finds its process."""
 
 
 def run_supervised(job, limit=None, group=""):
@@ -168,16 +178,23 @@ def run_supervised(job, limit=None, group=""):
     dict
         The outcome.
     """
-    if _CURRENT.worker is None:
-        _CURRENT.worker = WorkerProcess()
-        _GROUPS.setdefault(group, []).append(_CURRENT.worker)
+    with _GUARD:
+        if group in _STOPPED:
+            return {**new_outcome(job), "state": FAILED, "reason": ABANDONED}
+        if _CURRENT.worker is None or _CURRENT.worker.abandoned:
+            _CURRENT.worker = WorkerProcess()
+        # an executor that the user made may do the jobs of several groups
+        _GROUPS[_CURRENT.worker] = group
     return _CURRENT.worker.run(job, limit)
 
 
 def stop_all(group):
-    """Kill the processes of a group; their jobs are as if they had not been given."""
-    for worker in _GROUPS.pop(group, ()):
-        worker.abandon()
+    """Kill the processes of a group, now and for good; their jobs are as if they had not been given."""
+    with _GUARD:
+        _STOPPED.add(group)
+        for worker in [w for w, g in _GROUPS.items() if g == group]:
+            del _GROUPS[worker]
+            worker.abandon()
 
 
 def main():
