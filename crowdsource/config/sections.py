@@ -92,6 +92,8 @@ class DetectConfig:
         Bright peaks nearer than this to a masked or saturated pixel are rejected, pixels.
     edge_of : str
         Which pixels these are: "masked" (any with inverse variance 0) or "saturated" (only these have steep edges).
+    outside : bool
+        Also look for stars off the image whose wings and spikes lie on it.
     """
 
     detector: object = "peaks"
@@ -111,6 +113,7 @@ class DetectConfig:
     min_separation: float = calibration.detect.min_separation
     edge: int = 1
     edge_of: str = "saturated"
+    outside: bool = True
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(5, "sharp", "only peaks as sharp as the PSF are accepted here"),
     FlagDefinition(6, "nebulous", "structured background"),
     FlagDefinition(7, "uncertain", "errors of the PSF of brighter stars around exceed the noise of this source"),
+    FlagDefinition(8, "offimage", "the source lies off the image: what light of it comes in tells of it"),
 ])
 
 

@@ -5,6 +5,7 @@ from ..core.flags import ENGINE, combine
 from ..psf.base import MODEL_ERROR, pixel
 from ..psf.export import curve_of_growth
 from .confusion import extent_factor
+from .cull import off_image
 from .measure import extent_significance, inner_side, measured
 from .model_error import JUDGED, error_of_others
 from .psf_error import added_errors, excess_noise
@@ -116,8 +117,10 @@ def _at_centre(state, others):
     `others` is the error of each flux that the PSFs of the other stars cause.
     """
     at = state.sources.inside(state.image.shape)
-    uncertain = others > state.sources.error
-    mask = np.where(uncertain, state.image.mask[at] | ENGINE.uncertain, state.image.mask[at])
+    mask = state.image.mask[at]
+    outside = off_image(state.sources, state.image.shape, 0.5)
+    for where, flag in ((others > state.sources.error, ENGINE.uncertain), (outside, ENGINE.offimage)):
+        mask = np.where(where, mask | flag, mask)
     here = dict(flags=combine(state.image.dq[at], mask), sky=state.sky[at])
     if state.probabilities is not None:
         here.update((column.name, plane[at]) for column, plane in zip(PROBABILITY, state.probabilities))

@@ -5,14 +5,14 @@ from ..core.calibration import calibration
 from ..core.neighbours import pairs
 
 MARGIN = 8.
-"""Sources farther off the image than this are removed, pixels."""
+"""Sources farther off the image than this, and than their stamps reach, are removed, pixels."""
 MAX_POSITION_INFLATION = calibration.cull.max_position_inflation
 """Largest ratio of a flux error with the position free to the one with the position known that counts for pruning; where the
 ratio is larger, the image hardly separates the source from its neighbours."""
 
 
-def acceptable(sources, config, shape):
-    """Which sources are bright enough, far enough from each other, and on the image.
+def acceptable(sources, config, shape, reach=MARGIN):
+    """Which sources are bright enough, far enough from each other, and not too far off the image.
 
     Parameters
     ----------
@@ -20,19 +20,27 @@ def acceptable(sources, config, shape):
     config : crowdsource.config.CullConfig
     shape : tuple of int
         (ny, nx) of the image.
+    reach : ndarray, shape (n,), optional
+        How far the light of each reaches, pixels.
 
     Returns
     -------
     ndarray of bool, shape (n,)
     """
-    ny, nx = shape
     known = np.isfinite(sources.error)
     keep = known & (sources.flux > config.min_significance*np.where(known, sources.error, 0))
-    keep &= (sources.x > -MARGIN) & (sources.x < nx-1+MARGIN) & (sources.y > -MARGIN) & (sources.y < ny-1+MARGIN)
+    keep &= ~off_image(sources, shape, np.maximum(reach, MARGIN))
     keep |= sources.bright
     if config.min_separation > 0 and keep.sum() > 1:
         keep[keep] = ~_fainter_of_close(sources.subset(keep), config)
     return keep
+
+
+def off_image(sources, shape, margin=MARGIN):
+    """Which sources lie farther off an image of some shape than a margin, or each than its own, pixels; shape (n,)."""
+    ny, nx = shape
+    inside = (sources.x > -margin) & (sources.x < nx-1+margin) & (sources.y > -margin) & (sources.y < ny-1+margin)
+    return ~inside
 
 
 def marginal_error(covariance):

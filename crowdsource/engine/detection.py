@@ -115,7 +115,7 @@ def find_peaks(scene):
     if structured.any():
         keep &= ~structured | as_sharp(significance, y, x, matched, config)
     y, x, bright = y[keep], x[keep], bright[keep]
-    peaks = Peaks(*_refined(significance, y, x), significance[y, x].astype(float)*matched.error[y, x], bright)
+    peaks = Peaks(*refined(significance, y, x), significance[y, x].astype(float)*matched.error[y, x], bright)
     if scene.passno == 0:
         peaks = _with_hidden(peaks, scene)
     return peaks.subset(np.argsort(-peaks.flux, kind="stable"))
@@ -207,7 +207,7 @@ def as_sharp(significance, y, x, matched, config, flux=0.):
     return (top > 0) & (drop(significance, y, x)+height*of_psf > config.sharpness*of_psf*top)
 
 
-def _refined(significance, y, x):
+def refined(significance, y, x):
     """Peak positions from parabolas through the peak and its neighbours, within half a pixel."""
     shifts, c = [], significance[y, x].astype(float)
     for up, right in ((0, 1), (1, 0)):

@@ -7,7 +7,7 @@ from ..core.calibration import calibration
 from ..core.neighbours import neighbours
 from . import stages
 from .confusion import extent_factor
-from .cull import acceptable, marginal_error, removal_error, significant
+from .cull import marginal_error, removal_error, significant
 from .measure import extent_significance, measured
 from .merge import entangled, merged
 from .model_error import JUDGED, error_of_others
@@ -39,7 +39,7 @@ def pruned(state):
     """
     c, sources, share = state.config.cull, state.sources, pruning_share(state)
     if share == 0:
-        return replace(state, sources=sources.subset(acceptable(sources, c, state.image.shape)), covariance=None)
+        return replace(state, sources=sources.subset(stages.acceptable_of(state, sources)), covariance=None)
     radius = COMPETITION_RADIUS*float(state.psf.fwhm())
     state, significance = judged(state, share*c.prune, radius)
     keep = significant(sources, significance, share*c.prune, radius)
@@ -48,7 +48,7 @@ def pruned(state):
         # a fit without them tells more about sources that are hardly separated from their neighbours
         retried = ~keep & entangled(state)
         keep |= retried
-    keep[keep] = acceptable(sources.subset(keep), c, state.image.shape)
+    keep[keep] = stages.acceptable_of(state, sources.subset(keep))
     if not merging:
         return replace(state, sources=sources.subset(keep), covariance=None)
     kept = replace(stages.without(state, ~keep), covariance=state.covariance[keep])

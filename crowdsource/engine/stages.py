@@ -10,9 +10,10 @@ from ..core.flags import ENGINE
 from ..core.matched_filter import MatchedFilter
 from ..core.tiles import banded
 from ..nebulosity.find import find, is_due
-from . import detection
+from . import detection, outside
 from .background import estimate_sky
 from .confusion import confusion_noise, response, undetected_power
+from .cull import acceptable
 from .design import model_image, sizes
 from .psf_stars import psf_stars
 from .sources import Sources
@@ -108,10 +109,15 @@ def _sky_of(state, residual, block):
 
 
 def light_for_sky(state):
-    """Data less the model of the sources that are certain to be stars, shape (ny, nx)."""
-    s, least = state.sources, state.config.sky.min_significance
+    """Data less the model of the sources that are certain to be stars, shape (ny, nx); of all in a forced fit."""
+    return less_certain(state, 0. if state.forced else state.config.sky.min_significance)
+
+
+def less_certain(state, least):
+    """Data less the model of the sources above a significance, of all where it is 0; shape (ny, nx)."""
+    s = state.sources
     left = banded(np.subtract, (state.image.data, state.model), state.run)
-    if least <= 0 or state.forced or not len(s):
+    if least <= 0 or not len(s):
         return left
     return rendered(state, s.subset((s.flux < least*s.error) & np.isfinite(s.error)), out=left)
 
@@ -132,6 +138,8 @@ def with_peaks(state):
     ny, nx = image.shape
     at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
     new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno)
+    if c.outside and state.passno in outside.PASSES and outside.has_spikes(state.psf):
+        return with_stars_outside(replace(state, candidates=new, matched=matched))
     return replace(state, candidates=new, matched=matched)
 
 
@@ -156,6 +164,23 @@ def onto_peaks(state, peaks):
         if brightest is not None:
             x[k], y[k], free[brightest] = peaks.x[brightest], peaks.y[brightest], False
     return replace(state, sources=state.sources.with_values(x=x, y=y)), peaks.subset(free)
+
+
+def with_stars_outside(state):
+    """Candidates off the image added, and sources and candidates that may be knots of their spikes removed.
+
+    As long as the knots are in the list the star is not fitted, and as long as it is not they are needed.
+    """
+    stars = outside.stars_outside(state, less_certain(state, outside.FAINT)-state.sky)
+    if not len(stars):
+        return state
+    false, doubtful = (outside.knots(rows, stars, state.psf) for rows in (state.sources, state.candidates))
+    return replace(without(state, false), candidates=state.candidates.subset(~doubtful).joined(stars))
+
+
+def acceptable_of(state, sources):
+    """Which sources are bright enough, far enough from each other, and not farther off the image than their stamps reach."""
+    return acceptable(sources, state.config.cull, state.image.shape, sizes(state, sources)//2)
 
 
 def with_model(state):

@@ -127,15 +127,17 @@ def detector_header(image, result):
     astropy.io.fits.Header
     """
     header = fits.Header()
-    # a card that is warned of here would be each time that the copy is read
-    with warnings.catch_warnings(action="error", category=AstropyWarning):
+    # a card that is warned of here would be each time that the copy is read. Warnings are not made errors: filters are those of
+    # all threads
+    with warnings.catch_warnings(record=True, action="always", category=AstropyWarning) as warned:
         for card in image.meta.get("header", fits.Header()).copy(strip=True).cards:
+            before = len(warned)
             try:
                 card.verify("exception")
                 copy = fits.Card.fromstring(str(card))
-                if not OF_PIXELS.fullmatch(copy.keyword):
+                if len(warned) == before and not OF_PIXELS.fullmatch(copy.keyword):
                     header.append(copy, end=True)
-            except (fits.VerifyError, AstropyWarning, ValueError):
+            except (fits.VerifyError, ValueError):
                 continue
     for keyword, value, comment in (("GAINCRWD", image.gain, "electrons per unit"),
                                     ("SKYCRWD", np.median(thinned(result.sky)), "median, image units"),
