@@ -58,10 +58,7 @@ class Polynomial:
 
 
 def psfex_profile(hdu, shape):
-    """A PSFEx model as a profile: its stamps at nodes over the image, and the polynomial through them.
-
-    The plane of term x^a y^b is found in the order of b, then a. A sample spans PSF_SAMP pixels and is the PSF integrated over a
-    pixel, as in this project.
+    """A PSFEx model as a profile.
 
     Parameters
     ----------
@@ -81,9 +78,29 @@ def psfex_profile(hdu, shape):
     """
     planes = np.array(hdu.data["PSF_MASK"][0], dtype=np.float64)
     planes = planes.reshape(-1, *planes.shape[-2:])
-    sampling = float(hdu.header["PSF_SAMP"])
+    return profile_of_planes(planes, float(hdu.header["PSF_SAMP"]), _polynomial(hdu.header, len(planes)), shape)
+
+
+def profile_of_planes(planes, sampling, polynomial, shape):
+    """A model as PSFEx makes it as a profile: its stamps at nodes over the image, and the polynomial through them.
+
+    The plane of term x^a y^b is found in the order of b, then a. Each sample is the PSF integrated over a pixel, as in this
+    project.
+
+    Parameters
+    ----------
+    planes : ndarray, shape (k, m, m), float64
+    sampling : float
+        Pixels that a sample spans.
+    polynomial : Polynomial
+    shape : tuple of int
+        (ny, nx) of the image.
+
+    Returns
+    -------
+    StampProfile
+    """
     oversampling = int(np.clip(np.ceil(1/sampling-1e-6), 1, FINEST))
-    polynomial = _polynomial(hdu.header, len(planes))
     if polynomial.degree > LARGEST_ORDER:
         log.warning("the PSFEx model is of degree %d: taken over to degree %d", polynomial.degree, LARGEST_ORDER)
     side = polynomial.degree+1

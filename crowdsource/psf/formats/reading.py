@@ -14,7 +14,9 @@ def read_psf(path, shape, hdu=None, norm_size=59, file_format=None):
     - what this project wrote, and so every catalog of it (`native`);
     - a PSFEx model that varies with the position in the image (`psfex`);
     - a 3-D cube of stamps on a grid of positions, as in STDPSF files and those of STPSF (`stdpsf`);
-    - a Roman reference file in ASDF (`asdf`).
+    - a Roman reference file in ASDF (`asdf`);
+    - a Piff file, which must be one that you trust (`piff`);
+    - an exposure of LSST with a PSFEx model (`lsst`), or a cell-based coadd (`lsst_cells`).
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def _read(file_format, file, shape, norm_size):
 
 def _number(path, hdus, hdu):
     """Number of the HDU that is asked for by number or name."""
-    known = {**{str(k): k for k in range(len(hdus))}, **{h.name: k for k, h in reversed(list(enumerate(hdus)))}}
+    known = {**{str(k): k for k in range(len(hdus))}, **{h.name.upper(): k for k, h in reversed(list(enumerate(hdus)))}}
     if str(hdu).upper() in known:
         return known[str(hdu).upper()]
     names = ", ".join(f"{k} {h.name or 'PRIMARY'}" for k, h in enumerate(hdus))
