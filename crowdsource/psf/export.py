@@ -8,6 +8,9 @@ from ..io.atomic import atomic_path
 SIDE, OVERSAMPLING, NODES = 51, 4, (3, 3)
 """Side of a stamp, pixels, samples in a pixel, and columns and rows of a grid of stamps, where nothing else is asked for."""
 
+LEAST_SIDE = 149
+"""Side of the stamp in which light is summed, pixels, at least."""
+
 
 def oversampled_stamp(psf, x=None, y=None, side=SIDE, oversampling=OVERSAMPLING):
     """A stamp of a PSF with several samples in a pixel; each is an integral over a whole pixel.
@@ -105,7 +108,7 @@ def _grid(psf, nodes, side, oversampling):
     return x, y, np.array([[oversampled_stamp(psf, u, v, side, oversampling) for u in x] for v in y])
 
 
-def curve_of_growth(psf, radii, x=None, y=None, side=149, oversampling=OVERSAMPLING):
+def curve_of_growth(psf, radii, x=None, y=None, side=None, oversampling=OVERSAMPLING):
     """The part of a star's flux within circles: 1 is the flux of a catalog, that in the PSF's norm box.
 
     Parameters
@@ -114,13 +117,14 @@ def curve_of_growth(psf, radii, x=None, y=None, side=149, oversampling=OVERSAMPL
     radii : array_like, shape (n,)
         Pixels.
     x, y, side, oversampling
-        As `oversampled_stamp`.
+        As `oversampled_stamp`; the side is that of the largest circle where it is not given.
 
     Returns
     -------
     ndarray, shape (n,), float64
         Above 1 where a circle holds light from outside the box.
     """
+    side = side or max(LEAST_SIDE, 2*int(np.ceil(np.max(radii, initial=0)))+1)
     stamp = oversampled_stamp(psf, x, y, side, oversampling)
     at = (np.arange(len(stamp))-len(stamp)//2)/oversampling
     distance = np.hypot(at[:, None], at[None, :]).ravel()

@@ -67,14 +67,15 @@ def refitted(psf, stamps, config):
     if width < NARROW*(HYSTERESIS if psf.uncertainty is not None else 1):
         return fit_effective(bare.as_first_guess(config), stamps, order)
     wings, doubtful = None, isinstance(profile, MoffatProfile) and stamps.wide is not None and misfits(bare, stamps.wide.with_sky)
-    if doubtful and profile.width < WIDEST and psf.uncertainty is not None:
+    wide = profile.width >= WIDEST
+    if doubtful and not wide and psf.uncertainty is not None:
         log.info("PSF: no Moffat profile fits the stars; an effective PSF is fitted")
         return fit_effective(bare, replace(stamps, wide=stamps.wide.middle(psf.wide_stamp)), order)
-    if doubtful and profile.width >= WIDEST:
+    if doubtful and wide:
         wings = radial_correction(psf.with_parts(profile), stamps.wide.with_sky)
     new = fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core, wings)
     # positions and fluxes of another PSF make rings, too: the next refit, after another fit, decides
-    return new.with_unknown_wings() if doubtful and wings is None else new
+    return new.with_unknown_wings() if doubtful and not wide else new
 
 
 def is_refitted_as_effective(psf, config):
