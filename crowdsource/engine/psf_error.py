@@ -11,7 +11,7 @@ from ..core.calibration import calibration
 from ..psf.refit.linear import diagonal_part, nuisance_columns
 from ..psf.refit.refit import NARROW
 from .measure import boxes
-from .psf_stars import stamps_of
+from .psf_stars import PARTLY, stamps_of
 
 LEAST_STARS = calibration.psf_error.least_stars
 """With fewer stars nothing is measured."""
@@ -104,7 +104,7 @@ def held_out(state, made_from, compared):
     """
     psf = state.psf.refit(stamps_of(state, made_from, state.config.psf.stamp), state.config.psf)
     stamps = stamps_of(state, compared, SIDE)
-    stamps = stamps.subset((stamps.ivar > 0).all(axis=(1, 2)))
+    stamps = stamps.subset((stamps.ivar > 0).mean(axis=(1, 2)) > PARTLY)
     columns = nuisance_columns(*psf.render(stamps.x, stamps.y, SIDE, derivatives=True)).transpose(0, 2, 1).astype(np.float64)
     value = columns[:, :, 0]
     ivar, data = (v.reshape(value.shape).astype(np.float64) for v in (stamps.ivar, stamps.data))
@@ -113,13 +113,15 @@ def held_out(state, made_from, compared):
     hat = columns@np.linalg.solve(normal+1e-12*diagonal_part(normal), weighted)
     remains = np.eye(value.shape[1])-hat
     light = stamps.flux[:, None]*value
-    use = value > CORE*value.max(axis=1, keepdims=True)
+    use = (value > CORE*value.max(axis=1, keepdims=True)) & (ivar > 0)
 
     def seen(variance):
         """Variance of the residuals that a variance of the pixels makes."""
         return (remains**2@variance[:, :, None])[:, :, 0][use]
 
-    return HeldOut((remains@data[:, :, None])[:, :, 0][use]**2, seen(1/ivar), seen(light**2), seen(np.maximum(light, 0)))
+    # pixels without weight do not reach the others
+    of_pixels = np.divide(1, ivar, out=np.zeros_like(ivar), where=ivar > 0)
+    return HeldOut((remains@data[:, :, None])[:, :, 0][use]**2, seen(of_pixels), seen(light**2), seen(np.maximum(light, 0)))
 
 
 def added_errors(state, excess):

@@ -12,6 +12,10 @@ from .measure import boxes, cutouts, measured
 
 STAMP = 2.75
 """Least half side of the stamps of PSF stars, FWHM."""
+WHOLE, PARTLY = 0.999, 0.5
+"""PSF-weighted share of good pixels of a star without masked ones, and of one that shows enough of the PSF."""
+ENOUGH_WHOLE = 20
+"""With fewer stars without masked pixels those that have some count, too."""
 CANDIDATES = 2
 """So many times the wanted number of stars are measured."""
 FEW = calibration.psf_stars.few
@@ -33,8 +37,8 @@ side of their stamps, pixels."""
 def psf_stars(state, first=False):
     """Stamps of the sources that pass every test for a PSF star.
 
-    Rejected are sources near any masked pixel, faint ones, those whose position still moves, those dominated by the light of
-    their neighbours, and those whose flux a local sky would take away.
+    Rejected are sources near any masked pixel, where there are enough others, faint ones, those whose position still moves, those
+    dominated by the light of their neighbours, and those whose flux a local sky would take away.
 
     Parameters
     ----------
@@ -123,11 +127,14 @@ def select(state):
     if not len(index):
         return index
     m = measured(state, index)
-    good = (m["qf"] > 0.999) & (m["fracflux"] > c.min_fracflux) & (m["fluxlbs"] > c.min_lbs_ratio*s.flux[index])
-    if c.max_spread < np.inf:
-        misfit = np.sqrt(np.maximum(m["rchi2"]-1, 0))*s.error[index]/s.flux[index]
-        good[good] &= fitting(misfit[good])
-        good[good] &= alike(m["spread_model"][good], c.max_spread)
+    misfit = np.sqrt(np.maximum(m["rchi2"]-1, 0))*s.error[index]/s.flux[index]
+    for least in (WHOLE, PARTLY):
+        good = (m["qf"] > least) & (m["fracflux"] > c.min_fracflux) & (m["fluxlbs"] > c.min_lbs_ratio*s.flux[index])
+        if c.max_spread < np.inf:
+            good[good] &= fitting(misfit[good])
+            good[good] &= alike(m["spread_model"][good], c.max_spread)
+        if good.sum() >= ENOUGH_WHOLE:
+            break
     return index[good][:c.max_stars]
 
 

@@ -21,6 +21,8 @@ STARS_QUANTILE = calibration.initial.stars_quantile
 """Blends are wider than stars: this part of the peaks is no wider than a star."""
 ENOUGH, DOUBTFUL = 20, 1.8
 """Number of stars from which a given PSF's width is compared with theirs, and ratio at which it is doubted."""
+LEAST_GOOD = 0.5
+"""Share of good pixels around a peak where hardly one is without a masked pixel."""
 START_BETA = 3.
 NARROWEST, ADJUSTMENTS = 0.8, 4
 """Smallest FWHM of a profile that is convolved with a halo, pixels, and number of iterations that find it."""
@@ -96,29 +98,68 @@ def check_width(psf, image, run=map):
 
 
 def measured_widths(image, run=map):
-    """FWHM of the highest peaks of an image, pixels; see `measure_fwhm`."""
+    """FWHM of the highest peaks of an image, pixels; see `measure_fwhm`.
+
+    Where hardly a peak is free of masked pixels these are filled from those around them.
+    """
     data, good = image.data, image.good
-    sky = np.median(thinned(data)[thinned(good)])
-    noise = image.noise
+    sky = np.float32(np.median(thinned(data)[thinned(good)]))
 
     def above(data, good, out):
-        np.multiply(np.subtract(data, np.float32(sky), out=out), good, out=out)
+        np.multiply(np.subtract(data, sky, out=out), good, out=out)
 
-    smooth = correlated(banded(above, (data, good), run), np.full((3, 3), 1/9, np.float32), run)
+    light = banded(above, (data, good), run)
+    widths, peaks = widths_of_peaks(data-sky, light, good, 1., image.noise, run)
+    if peaks < ENOUGH and not good.all():
+        filled, known = filled_holes(light, good, run)
+        widths, _ = widths_of_peaks(filled, filled, good & known, LEAST_GOOD, image.noise, run)
+    return widths
+
+
+def widths_of_peaks(data, light, good, least, noise, run):
+    """FWHM of the highest peaks around which at least a share of the pixels is good, and the number of these peaks.
+
+    Parameters
+    ----------
+    data, light : ndarray, shape (ny, nx), float32
+        Image less sky, and the same with 0 where no pixel is good.
+    good : ndarray of bool, shape (ny, nx)
+    least : float
+        Share of good pixels in a box of 7x7.
+    noise : float
+        Of a pixel.
+    run : callable
+        ``map``, or that of a pool of threads.
+
+    Returns
+    -------
+    widths : ndarray
+    peaks : int
+    """
+    smooth = correlated(light, np.full((3, 3), 1/9, np.float32), run)
     y, x = local_maxima(smooth, float(10*noise), run)
     order = np.argsort(-smooth[y, x], kind="stable")
-    y, x = brightest_clean(good, y[order], x[order])
-    widths = half_widths(data, y, x, np.float32(sky)) if len(y) else np.empty(0)
-    return widths[np.isfinite(widths)]
+    y, x = brightest_clean(good, y[order], x[order], least)
+    widths = half_widths(data, y, x) if len(y) else np.empty(0)
+    return widths[np.isfinite(widths)], len(y)
 
 
-def brightest_clean(good, y, x):
-    """The first `MOST` of given pixels around which all pixels of a box of 7x7 are good.
+def filled_holes(light, good, run):
+    """An image whose masked pixels have the mean of the good ones that touch them, and where there is a value."""
+    box = np.ones((3, 3), np.float32)
+    number = correlated(good.astype(np.float32), box, run)
+    around = correlated(light, box, run)/np.maximum(number, 1)
+    return np.where(good, light, around).astype(np.float32), number > 0
+
+
+def brightest_clean(good, y, x, least=1.):
+    """The first `MOST` of given pixels around which at least a share of the pixels of a box of 7x7 is good.
 
     Parameters
     ----------
     good : ndarray of bool, shape (ny, nx)
     y, x : ndarray of int, shape (n,)
+    least : float
 
     Returns
     -------
@@ -128,7 +169,7 @@ def brightest_clean(good, y, x):
     clean, start = np.empty(0, int), 0
     while start < len(y) and len(clean) < MOST:
         some = np.arange(start, min(len(y), start+2*MOST))
-        clean = np.r_[clean, some[boxes[y[some], x[some]].all(axis=(1, 2))]]
+        clean = np.r_[clean, some[boxes[y[some], x[some]].mean(axis=(1, 2)) >= least]]
         start += len(some)
     return y[clean[:MOST]], x[clean[:MOST]]
 
