@@ -19,6 +19,8 @@ from .model_error import coherence
 
 MIN_FILLING, LARGEST_BLOB = calibration.detect.min_filling, calibration.detect.largest_blob
 """Blobs of masked pixels that may hide a star fill at least this fraction of their box, and are at most so wide, pixels."""
+SMALL_BLOB = 9
+"""A blob of so many pixels hides no more of a star than its summit."""
 ADJACENT = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Steps up and to the right to the four adjacent pixels."""
 NEGATIVE_LIMIT = 3.
@@ -242,6 +244,9 @@ def _with_hidden(peaks, scene):
     at = tuple(np.clip(np.round(centre).astype(int), 0, np.array(hidden.shape)-1).T)
     height = scene.significance[at]
     blob = (height > scene.config.threshold) & (saturated | compact)
+    # the flank of a star beside a few masked pixels rises on one side
+    small = blob & ~saturated & (area <= SMALL_BLOB)
+    blob[small] = summits(scene.significance, at[0][small], at[1][small])
     # the rim of a blob is steep and noisy: peaks within its radius and the core of a PSF belong to it
     reach = np.sqrt(area/np.pi)+3
     rim = np.zeros(len(peaks), bool)
@@ -252,6 +257,13 @@ def _with_hidden(peaks, scene):
     kept, flux = peaks.subset(~rim), height[blob].astype(float)*matched.error[at][blob]
     return Peaks(np.r_[kept.x, centre[blob, 1]], np.r_[kept.y, centre[blob, 0]], np.r_[kept.flux, flux],
                  np.r_[kept.bright, np.ones(len(flux), bool)])
+
+
+def summits(image, y, x):
+    """Which pixels are higher than all at a distance of two, shape (n,)."""
+    steps = [(j, i) for j in range(-2, 3) for i in range(-2, 3) if max(abs(j), abs(i)) == 2]
+    rim = [shifted(image, y, x, *step) for step in steps]
+    return image[y, x] > np.max(rim, axis=0, initial=-np.inf)
 
 
 def around(peaks, centre, radius):
