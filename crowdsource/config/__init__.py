@@ -6,6 +6,7 @@ published code. `from_mapping` reads the same structure from a TOML table, and `
 from .mapping import as_mapping, from_mapping
 from .presets import PRESETS, described, preset_config, released
 from .sections import (
+    ArtifactsConfig,
     CentroidConfig,
     CullConfig,
     DetectConfig,
@@ -17,5 +18,6 @@ from .sections import (
     checked,
 )
 
-__all__ = ["PRESETS", "CentroidConfig", "CullConfig", "DetectConfig", "FitConfig", "NebulosityConfig", "PSFConfig", "SkyConfig",
-           "SolveConfig", "as_mapping", "checked", "described", "from_mapping", "preset_config", "released"]
+__all__ = ["PRESETS", "ArtifactsConfig", "CentroidConfig", "CullConfig", "DetectConfig", "FitConfig", "NebulosityConfig",
+           "PSFConfig", "SkyConfig", "SolveConfig", "as_mapping", "checked", "described", "from_mapping", "preset_config",
+           "released"]

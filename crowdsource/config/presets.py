@@ -3,8 +3,9 @@ from dataclasses import replace
 from math import inf
 
 from ..core.errors import ConfigError
-from .sections import CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig
+from .sections import ArtifactsConfig, CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig
 
+PUBLISHED_ARTIFACTS = ArtifactsConfig(sharp=False, saturated=False)
 PUBLISHED_DETECT = DetectConfig(
     threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2.,
     blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1, pixel_significance_ratio=0.4,
@@ -16,6 +17,7 @@ PUBLISHED_SOLVE = SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_le
 def described():
     """The published description to the letter."""
     return FitConfig(
+        artifacts=PUBLISHED_ARTIFACTS,
         sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=0., min_significance=0.),
         detect=replace(PUBLISHED_DETECT, min_separation=0.),
         solve=PUBLISHED_SOLVE,
@@ -31,6 +33,7 @@ def described():
 def released():
     """What version 0.5.9 of the published code does."""
     return FitConfig(
+        artifacts=PUBLISHED_ARTIFACTS,
         sky=SkyConfig(estimator="median", block_fwhm=0., first_block_fwhm=50., min_significance=0.),
         detect=replace(PUBLISHED_DETECT, min_separation=1.5),
         solve=PUBLISHED_SOLVE,

@@ -2,6 +2,7 @@
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from ..artifacts.options import ArtifactsConfig
 from ..core.calibration import calibration
 from ..core.errors import ConfigError
 from ..nebulosity.options import NebulosityConfig
@@ -310,7 +311,7 @@ class FitConfig:
         %.
     max_sources : int
         Limit on the number of sources, at which detection stops adding.
-    sky, detect, solve, centroid, cull, psf, nebulosity
+    artifacts, sky, detect, solve, centroid, cull, psf, nebulosity
         The stages. For `sky`, `detect`, `solve` and `centroid` an estimator, detector, solver or centroid method may be given in
         place of a section, the other options of which are then the default ones.
     """
@@ -321,6 +322,7 @@ class FitConfig:
     stop_new: float = calibration.fit.stop_new
     stop_fraction: float = calibration.fit.stop_fraction
     max_sources: int = 5_000_000
+    artifacts: ArtifactsConfig = field(default_factory=ArtifactsConfig)
     sky: SkyConfig = field(default_factory=SkyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
     solve: SolveConfig = field(default_factory=SolveConfig)

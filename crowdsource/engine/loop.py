@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..artifacts.clean import cleaned
 from ..config import FitConfig, checked
 from ..core.calibration import calibration
 from ..core.clock import StageClock
@@ -90,6 +91,7 @@ def initialize(image, psf, config, sources, bright, sky, run=map):
         raise InputError("sky has pixels that are not finite: fill them")
     if sky is None and config.sky.keep:
         raise InputError("sky.keep keeps a given sky, but there is none: give sky, or leave sky.keep out")
+    image = cleaned(image, config.artifacts)
     if psf is None:
         psf = initial_psf(image, run=run)
     else:

@@ -1,0 +1,80 @@
+"""An image without its artefacts: they are masked, flagged and told of."""
+import logging
+
+import numpy as np
+from scipy import ndimage
+
+from ..core.flags import ENGINE
+from .saturation import empty_cores, flat_cores
+from .sharp import BOX, sharp_pixels
+from .width import NARROWEST, width_of_most
+
+log = logging.getLogger(__name__)
+ROUNDS, SETTLED = 8, 1.1
+"""Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as something is
+found and the width grows, or the width grows by this factor."""
+BLOCK, STEP = 128, 6
+"""Side of the blocks whose medians are the sky, pixels; one in so many pixels along each axis counts."""
+
+
+def cleaned(image, config):
+    """An image in which pixels that are no sky and no star have no weight.
+
+    Parameters
+    ----------
+    image : crowdsource.core.image.Image
+    config : crowdsource.artifacts.options.ArtifactsConfig
+
+    Returns
+    -------
+    crowdsource.core.image.Image
+        With the flags `cosmic`, `hot` and `saturated` where these were found.
+    """
+    if not (config.sharp or config.saturated) or not image.good.any():
+        return image
+    light, error, fwhm = image.data-block_sky(image.data, image.good), error_of(image), NARROWEST
+    for _ in range(ROUNDS):
+        before, image = image, with_found(image, light, error, fwhm, config)
+        error = error if image is before else error_of(image)
+        width = width_of_most(light, error, image.good)
+        if not width > fwhm*(SETTLED if image is before else 1):
+            break
+        fwhm = width
+    return image
+
+
+def error_of(image):
+    """Error of each pixel, infinite where it has no weight."""
+    with np.errstate(divide="ignore"):
+        return 1/np.sqrt(image.ivar)
+
+
+def with_found(image, light, error, fwhm, config):
+    """The image without what stars of a width show to be no stars."""
+    if config.saturated:
+        core = empty_cores(light, error, image.good, fwhm) | flat_cores(light, error, image.good, fwhm)
+        if core.any():
+            image = image.masked(ndimage.binary_dilation(core, BOX), ENGINE.saturated)
+            error = error_of(image)
+    if config.sharp:
+        for where, bit in zip(sharp_pixels(light, error, fwhm), (ENGINE.cosmic, ENGINE.hot)):
+            if where.any():
+                image = image.masked(where, bit)
+    return image
+
+
+def block_sky(data, good):
+    """Medians of blocks, interpolated linearly between their centres; shape (ny, nx), float32."""
+    edges = [np.linspace(0, n, max(1, round(n/BLOCK))+1).astype(int) for n in data.shape]
+    level = np.full([len(e)-1 for e in edges], np.nan)
+    for j, i in np.ndindex(*level.shape):
+        box = np.s_[edges[0][j]:edges[0][j+1]:STEP, edges[1][i]:edges[1][i+1]:STEP]
+        if good[box].any():
+            level[j, i] = np.median(data[box][good[box]])
+    level[np.isnan(level)] = np.nanmedian(level) if np.isfinite(level).any() else np.median(data[good])
+    weights = []
+    for n, e in zip(data.shape, edges):
+        centre = (e[1:]+e[:-1]-1)/2
+        at = np.arange(n)
+        weights.append(np.stack([np.interp(at, centre, row) for row in np.eye(len(centre))], axis=1))
+    return (weights[0]@level@weights[1].T).astype(np.float32)

@@ -1,0 +1,18 @@
+"""Options of the search for artefacts, a section of `crowdsource.config.FitConfig`."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ArtifactsConfig:
+    """What is no sky and no star, whether or not the file says so.
+
+    Attributes
+    ----------
+    sharp : bool
+        Mask what is sharper than stars can be: cosmic rays, hot and dead pixels, bad columns.
+    saturated : bool
+        Recognise saturated stars by their flat or empty cores, whatever level is given.
+    """
+
+    sharp: bool = True
+    saturated: bool = True

@@ -1,0 +1,102 @@
+"""Saturated stars by their shapes: cores that are flat, or that are empty, whatever level or value they have."""
+import numpy as np
+from scipy import ndimage
+
+from ..cython_ext import artifacts as kernel
+from .pixels import values
+
+BRIGHT = 50.
+"""Saturated stars exceed the sky by far more than so many sigma."""
+RIM, EMPTY = 20., 5.
+"""All pixels around an empty core exceed the sky by so many sigma, and none of it by so many."""
+LARGEST_CORE = 12.
+"""Largest diameter of an empty core, FWHM, but at least `LEAST_CORE`."""
+LEAST_CORE = 30
+"""Pixels."""
+TOP = 0.3
+"""Flat cores are brighter than this part of the brightest pixel."""
+FLAT = 0.03
+"""Pixels of a flat core differ by less, relative to its level."""
+WINDOW = 60
+"""Half side of the box in which a core is looked for first, pixels."""
+PART = 0.85
+"""Pixels connected to a flat core that reach this part of its level belong to it."""
+STEEP = 0.35
+"""At twice the radius of a flat core the light has fallen below this part of its level; at the top of a galaxy, or of a star that
+is not saturated, it has not."""
+
+
+def empty_cores(light, error, good, fwhm):
+    """Pixels without light that bright ones enclose: holes in saturated stars.
+
+    Parameters
+    ----------
+    light, error : ndarray, shape (ny, nx), float32
+        Image less its sky, and the error of each pixel, infinite where it is masked.
+    good : ndarray of bool, shape (ny, nx)
+    fwhm : float
+        Of stars, pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+    """
+    out = np.zeros(light.shape, bool)
+    if not kernel.any_beside(light, error, EMPTY, BRIGHT):
+        return out
+    empty = good & (light < EMPTY*error)
+    label, count = ndimage.label(empty)
+    largest = max(LEAST_CORE, LARGEST_CORE*fwhm)
+    for k, box in enumerate(ndimage.find_objects(label), 1):
+        if max(s.stop-s.start for s in box) > largest:
+            continue
+        wide = tuple(slice(max(0, s.start-1), s.stop+1) for s in box)
+        core = label[wide] == k
+        rim = ndimage.binary_dilation(core, np.ones((3, 3))) & ~core & good[wide]
+        out[wide] |= core & bool(rim.any() and (light[wide][rim] > RIM*error[wide][rim]).all())
+    return out
+
+
+def flat_cores(light, error, good, fwhm):
+    """Pixels of flat cores. Parameters and return as `empty_cores`."""
+    out = np.zeros(light.shape, bool)
+    least = max(TOP*float(np.max(light, where=good, initial=0)), BRIGHT*float(np.median(error[good])))
+    y, x = np.nonzero(good & (light > least))
+    half = max(1, round(fwhm/4))
+    steps = [(j, i) for j in range(-half, half+1) for i in range(-half, half+1)]
+    low = high = light[y, x]
+    for step in steps:
+        low, high = np.minimum(low, values(light, y, x, *step)), np.maximum(high, values(light, y, x, *step))
+    flat = high-low < FLAT*high
+    y, x = y[flat], x[flat]
+    done = np.zeros(light.shape, bool)
+    for k in np.argsort(-light[y, x], kind="stable"):
+        if not done[y[k], x[k]]:
+            box, core = core_around(light, y[k], x[k])
+            done[box] |= core
+            out[box] |= core & steep(light, box, core, light[y[k], x[k]])
+    return out
+
+
+def core_around(light, y, x):
+    """Pixels connected to one that reach `PART` of its light, as a box of the image and a boolean array of that."""
+    ny, nx = light.shape
+    for half in (WINDOW, max(ny, nx)):
+        box = np.s_[max(0, y-half):y+half+1, max(0, x-half):x+half+1]
+        label, _ = ndimage.label(light[box] >= PART*light[y, x])
+        core = label == label[y-box[0].start, x-box[1].start]
+        rows, columns = core.any(axis=1), core.any(axis=0)
+        if not (rows[0] or rows[-1] or columns[0] or columns[-1]):
+            break
+    return box, core
+
+
+def steep(light, box, core, level):
+    """Whether the light around a core falls as that of a saturated star."""
+    reach = max(1, round(np.sqrt(core.sum()/np.pi)))
+    wide = tuple(slice(max(0, s.start-reach-1), min(n, s.stop+reach+1)) for s, n in zip(box, light.shape))
+    inside = np.zeros(light[wide].shape, bool)
+    inside[tuple(slice(s.start-w.start, s.start-w.start+n) for s, w, n in zip(box, wide, core.shape))] = core
+    distance = ndimage.distance_transform_edt(~inside)
+    ring = (distance > reach-0.5) & (distance <= reach+0.5)
+    return bool(ring.any()) and float(np.median(light[wide][ring])) < STEEP*level

@@ -1,0 +1,102 @@
+"""The width that most round peaks of an image agree on, before anything is known of its stars."""
+import numpy as np
+from scipy import ndimage
+
+from ..core.matched_filter import local_maxima
+from .pixels import AXES, values
+
+BRIGHT = 15.
+"""Peaks above so many sigma are measured."""
+MOST = 4000
+"""The brightest peaks beyond this number are left out."""
+REACH = 30
+"""Largest distance from a peak at which its half height is looked for, pixels."""
+ROUND = 0.7
+"""Smallest ratio of a star's narrowest width to its widest, along both axes and diagonals."""
+NARROWEST = 1.15
+"""Stars are wider than this, pixels: a single pixel is 1."""
+MANY, STARS = 30, (0.4, 0.1)
+"""At least the first part of many round peaks, or the second of fewer, is no wider than stars."""
+BOX_WIDTH = np.sqrt(8*np.log(2)*(9-1)/12)
+"""FWHM by which means over 3x3 pixels are wider, in quadrature."""
+FEWEST = 3
+"""Fewer round peaks tell nothing."""
+
+
+def width_of_most(light, error, good):
+    """FWHM, pixels, that most round peaks have; NaN where there are hardly any.
+
+    Tracks of cosmic rays are not round, hot pixels are narrower than any star, and blends and galaxies have no width in common.
+
+    Parameters
+    ----------
+    light : ndarray, shape (ny, nx), float32
+        Image less its sky.
+    error : ndarray, shape (ny, nx), float32
+        Of a pixel; infinite where it is masked.
+    good : ndarray of bool, shape (ny, nx)
+
+    Returns
+    -------
+    float
+    """
+    found = round_widths(light, error, good)
+    if len(found) < MANY:
+        # stars that are wide and faint
+        number = ndimage.uniform_filter(good.astype(np.float32), 3)
+        smooth = ndimage.uniform_filter(np.where(good, light, 0), 3)/np.maximum(number, 0.1)
+        wide = round_widths(smooth, error/3, good)
+        found = np.r_[found, np.sqrt(wide[wide > 2*NARROWEST]**2-BOX_WIDTH**2)]
+    if len(found) < FEWEST:
+        return np.nan
+    few = len(found) < MANY
+    return min(float(np.exp(half_sample_mode(np.log(found)))), float(np.quantile(found, STARS[few])))
+
+
+def round_widths(light, error, good):
+    """Widths of round peaks, pixels. Parameters as `width_of_most`."""
+    y, x = local_maxima(light, BRIGHT*float(np.min(error)))
+    clear = good[y, x] & (light[y, x] > BRIGHT*error[y, x])
+    y, x = y[clear], x[clear]
+    order = np.argsort(-light[y, x], kind="stable")[:MOST]
+    y, x = y[order], x[order]
+    seen = np.where(good, light, np.float32(np.nan))
+    widths = np.array([axis_width(seen, y, x, axis) for axis in AXES])
+    with np.errstate(invalid="ignore"):
+        is_round = (widths.min(axis=0) > ROUND*widths.max(axis=0)) & (widths.min(axis=0) > NARROWEST)
+    return widths[:, is_round].mean(axis=0)
+
+
+def axis_width(light, y, x, axis):
+    """Distance between the half heights of peaks on both sides along an axis, pixels; NaN where masked pixels are between.
+
+    Parameters
+    ----------
+    light : ndarray, shape (ny, nx)
+        NaN where a pixel is masked.
+    y, x : ndarray of int, shape (n,)
+        Peaks.
+    axis : tuple of int
+    """
+    top, at, width = light[y, x], np.arange(len(y)), np.zeros(len(y))
+    for sign in (1, -1):
+        steps = np.stack([values(light, y, x, sign*k*axis[0], sign*k*axis[1]) for k in range(REACH)])/top
+        # the first that is lower, or masked, or the last
+        first = (~(steps >= 0.5)).argmax(axis=0)
+        high, low = steps[np.maximum(first-1, 0), at], steps[first, at]
+        width += np.where(first > 0, first-1+(high-0.5)/np.maximum(high-low, 1e-9), np.nan)
+    return width*np.hypot(*axis)
+
+
+def half_sample_mode(values):
+    """The mode of a sample: of its halves the one that spans the least is halved again, until two values are left.
+
+    Bickel and Fruehwirth 2006, Comput. Stat. Data Anal. 50, 3500.
+    """
+    values = np.sort(values)
+    while len(values) > 2:
+        half = (len(values)+1)//2
+        span = values[half-1:]-values[:len(values)-half+1]
+        start = int(span.argmin())
+        values = values[start:start+half]
+    return values.mean()

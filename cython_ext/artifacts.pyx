@@ -1,0 +1,109 @@
+"""Pixels that no star explains: those that stand out along a line, and empty ones beside bright ones. No global mutable state."""
+import numpy as np
+
+from libc.math cimport INFINITY, sqrt
+
+
+def standing_out(const float[:, ::1] light, const float[:, ::1] error, double sign, double least, double significant,
+                 double shape_error, const double[:, ::1] fall, unsigned char[:, ::1] out):
+    """Mark pixels that stand out, along one of four lines, of both neighbours or of the lower one.
+
+    Parameters
+    ----------
+    light, error : memoryview, shape (ny, nx), float32
+        Image less its sky, and the error of each pixel, infinite where it is masked.
+    sign : float
+        1, or -1 for pixels that fall below the sky.
+    least : float
+        Significance of the pixels that are looked at.
+    significant : float
+        By how many sigma a pixel must stand out.
+    shape_error : float
+        Relative error of `fall`.
+    fall : memoryview, shape (2, 2), float64
+        Light of the narrowest star beside its peak, relative to this: mean of both neighbours, and the lower one, along an axis
+        and along a diagonal.
+    out : memoryview, shape (ny, nx), uint8
+        Set to 1.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ.
+    """
+    cdef Py_ssize_t ny = light.shape[0], nx = light.shape[1], y, x
+    cdef int k, dy, dx, diagonal
+    cdef double top, one, other, of_one, of_other, sigma, lower, of_lower
+    cdef int *steps = [0, 1, 1, 0, 1, 1, 1, -1]
+    if error.shape[0] != ny or error.shape[1] != nx or out.shape[0] != ny or out.shape[1] != nx:
+        raise ValueError("light, error and out must have the same shape")
+    if fall.shape[0] != 2 or fall.shape[1] != 2:
+        raise ValueError("fall must have the shape (2, 2)")
+    with nogil:
+        for y in range(ny):
+            for x in range(nx):
+                sigma = error[y, x]
+                top = sign*light[y, x]
+                if not top > least*sigma:
+                    continue
+                for k in range(4):
+                    dy, dx, diagonal = steps[2*k], steps[2*k+1], k > 1
+                    if y < dy or y+dy >= ny or x-abs(dx) < 0 or x+abs(dx) >= nx:
+                        continue
+                    of_one, of_other = error[y+dy, x+dx], error[y-dy, x-dx]
+                    if of_one == INFINITY or of_other == INFINITY:
+                        continue
+                    one, other = sign*light[y+dy, x+dx], sign*light[y-dy, x-dx]
+                    if exceeds(top, (one+other)/2, sigma, (of_one*of_one+of_other*of_other)/4, fall[diagonal, 0], significant,
+                               shape_error):
+                        out[y, x] = 1
+                        break
+                    if top < one or top < other:
+                        continue
+                    lower, of_lower = (one, of_one) if one < other else (other, of_other)
+                    if exceeds(top, lower, sigma, of_lower*of_lower, fall[diagonal, 1], significant, shape_error):
+                        out[y, x] = 1
+                        break
+
+
+cdef inline bint exceeds(double top, double beside, double sigma, double variance, double fall, double significant,
+                         double shape_error) noexcept nogil:
+    """Whether the light beside a peak is lower than that of the narrowest star."""
+    cdef double expected = fall*top, noise = fall*fall*sigma*sigma+variance+shape_error*shape_error*expected*expected
+    return expected-beside > significant*sqrt(noise)
+
+
+def any_beside(const float[:, ::1] light, const float[:, ::1] error, double low, double high):
+    """Whether a pixel below so many sigma touches one above so many; masked pixels, whose error is infinite, do not count.
+
+    Parameters
+    ----------
+    light, error : memoryview, shape (ny, nx), float32
+    low, high : float
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        When shapes differ.
+    """
+    cdef Py_ssize_t ny = light.shape[0], nx = light.shape[1], y, x, j, i
+    cdef bint found = False
+    if error.shape[0] != ny or error.shape[1] != nx:
+        raise ValueError("light and error must have the same shape")
+    with nogil:
+        for y in range(ny):
+            for x in range(nx):
+                if not (light[y, x] > high*error[y, x]):
+                    continue
+                for j in range(max(y-1, 0), min(y+2, ny)):
+                    for i in range(max(x-1, 0), min(x+2, nx)):
+                        found |= error[j, i] < INFINITY and light[j, i] < low*error[j, i]
+                if found:
+                    break
+            if found:
+                break
+    return bool(found)
