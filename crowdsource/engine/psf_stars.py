@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.calibration import calibration
+from ..core.flags import ENGINE
 from ..core.neighbours import neighbours
 from ..psf.base import StarStamps, pixel
 from ..psf.refit.uncertainty import inverse_square
+from .cull import off_image
 from .design import sizes
 from .measure import boxes, cutouts, measured
 
@@ -16,6 +18,8 @@ WHOLE, PARTLY = 0.999, 0.5
 """PSF-weighted share of good pixels of a star without masked ones, and of one that shows enough of the PSF."""
 ENOUGH_WHOLE = 20
 """With fewer stars without masked pixels those that have some count, too."""
+ENOUGH = 60
+"""With fewer stars the saturated ones show the wings better than these."""
 CANDIDATES = 2
 """So many times the wanted number of stars are measured."""
 FEW = calibration.psf_stars.few
@@ -51,6 +55,7 @@ def psf_stars(state, first=False):
     crowdsource.psf.base.StarStamps
     """
     chosen = select(state)
+    chosen = np.r_[chosen, saturated_stars(state, len(chosen))]
     stamps = stamps_of(state, chosen, max(state.config.psf.stamp, 2*round(STAMP*float(state.psf.fwhm()))+1))
     if not state.psf.wide_stamp or not len(chosen):
         return stamps
@@ -136,6 +141,25 @@ def select(state):
         if good.sum() >= ENOUGH_WHOLE:
             break
     return index[good][:c.max_stars]
+
+
+def saturated_stars(state, others):
+    """Indices of saturated stars that show the wings where there are few others, brightest first.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    others : int
+        Number of stars that show all of the PSF.
+    """
+    s = state.sources
+    if others >= ENOUGH or not len(s):
+        return np.empty(0, int)
+    c, middle = state.config.psf, s.inside(state.image.shape)
+    bright = np.flatnonzero((state.image.mask[middle] & ENGINE.saturated > 0) & (s.flux > c.min_snr*s.error) & ~off_image(s, state.image.shape, 0))
+    own = state.psf.stamp(1)[0, 0]*s.flux[bright]
+    bright = bright[own > LEAST_PEAK*state.noise]
+    return bright[np.argsort(-s.flux[bright], kind="stable")][:ENOUGH-others]
 
 
 def fitting(misfit):
