@@ -6,7 +6,7 @@ from libc.math cimport INFINITY, sqrt
 
 def standing_out(const float[:, ::1] light, const float[:, ::1] error, double sign, double least, double significant,
                  double shape_error, const double[:, ::1] fall, unsigned char[:, ::1] out):
-    """Mark pixels that stand out, along one of four lines, of both neighbours or of the lower one.
+    """Mark pixels that stand out, along one of four lines, of both neighbours or of the lower one, or of the four nearest.
 
     Parameters
     ----------
@@ -33,7 +33,8 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
     """
     cdef Py_ssize_t ny = light.shape[0], nx = light.shape[1], y, x
     cdef int k, dy, dx, diagonal
-    cdef double top, one, other, of_one, of_other, sigma, lower, of_lower
+    cdef double top, one, other, of_one, of_other, sigma, lower, of_lower, total, variance
+    cdef int lines
     cdef int *steps = [0, 1, 1, 0, 1, 1, 1, -1]
     if error.shape[0] != ny or error.shape[1] != nx or out.shape[0] != ny or out.shape[1] != nx:
         raise ValueError("light, error and out must have the same shape")
@@ -46,6 +47,8 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
                 top = sign*light[y, x]
                 if not top > least*sigma:
                     continue
+                total = variance = 0
+                lines = 0
                 for k in range(4):
                     dy, dx, diagonal = steps[2*k], steps[2*k+1], k > 1
                     if y < dy or y+dy >= ny or x-abs(dx) < 0 or x+abs(dx) >= nx:
@@ -58,6 +61,13 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
                                shape_error):
                         out[y, x] = 1
                         break
+                    if not diagonal:
+                        total += one+other
+                        variance += of_one*of_one+of_other*of_other
+                        lines += 1
+                        if lines == 2 and exceeds(top, total/4, sigma, variance/16, fall[0, 0], significant, shape_error):
+                            out[y, x] = 1
+                            break
                     if top < one or top < other:
                         continue
                     lower, of_lower = (one, of_one) if one < other else (other, of_other)

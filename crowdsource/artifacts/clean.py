@@ -32,15 +32,15 @@ def cleaned(image, config):
     """
     if not (config.sharp or config.saturated) or not image.good.any():
         return image
-    light, error, fwhm = image.data-block_sky(image.data, image.good), error_of(image), NARROWEST
+    light, error, fwhm, found = image.data-block_sky(image.data, image.good), error_of(image), NARROWEST, image
     for _ in range(ROUNDS):
-        before, image = image, with_found(image, light, error, fwhm, config)
-        error = error if image is before else error_of(image)
-        width = width_of_most(light, error, image.good)
-        if not width > fwhm*(SETTLED if image is before else 1):
+        # each time on all pixels: beside one that has been masked nothing stands out
+        before, found = found, with_found(image, light, error, fwhm, config)
+        width = width_of_most(light, error if found is image else error_of(found), found.good)
+        if not width > fwhm*(SETTLED if np.array_equal(found.good, before.good) else 1):
             break
         fwhm = width
-    return image
+    return found
 
 
 def error_of(image):

@@ -12,14 +12,16 @@ from ..cython_ext import artifacts as kernel
 
 NARROWER = 0.78
 """Stars of an image may be narrower than most by this factor."""
-SIGNIFICANT = 6.
+SIGNIFICANT = 5.
 """By how many sigma a pixel must stand out."""
-LEAST, LEAST_BESIDE = 10., 3.
+LEAST, LEAST_BESIDE = 12., 3.
 """Significance of such a pixel, and of one beside the pixels of a track that is no brighter than these."""
 SHAPE_ERROR = 0.02
 """Relative error of the light of the narrowest stars beside their peaks."""
-TRACK = 3
+TRACK = 2
 """So many connected pixels are a track, which may be wider than what stands out; fewer are hot pixels."""
+SUSPECT, LONGEST = 4., 30
+"""By how many sigma a pixel near a track must stand out, of most stars, and how often tracks are followed."""
 GROWTHS = 2
 """Pixels to which a track may extend on each side."""
 BOX = np.ones((3, 3))
@@ -45,37 +47,60 @@ def sharp_pixels(light, error, fwhm):
     found = standing_out(light, error, fwhm)
     if not found.any():
         return found, found
+    found = extended(found, light, error, fwhm)
     label, count = ndimage.label(found, BOX)
     long = np.bincount(label.ravel(), minlength=count+1) >= TRACK
     long[0] = False
     track = long[label]
-    return grown(track, light, error), found & ~track
+    return grown(track, light, error) if track.any() else track, found & ~track
+
+
+def extended(track, light, error, fwhm):
+    """Pixels with those near them that go on: there all that is sharper than most stars is suspect."""
+    suspect = standing_out(light, error, fwhm, 1., SUSPECT)
+    for _ in range(LONGEST):
+        more = suspect & ndimage.binary_dilation(track, BOX, iterations=2) & ~track
+        if not more.any():
+            break
+        track = track | more
+    return track
 
 
 def grown(track, light, error):
     """Tracks with the pixels beside them that have light of them."""
-    for _ in range(GROWTHS if track.any() else 0):
+    for _ in range(GROWTHS):
         brightest = ndimage.maximum_filter(np.where(track, light, 0), 3)
         track = track | ((light < brightest) & (light > LEAST_BESIDE*error))
     return track
 
 
-def standing_out(light, error, fwhm):
+def standing_out(light, error, fwhm, narrower=NARROWER, significant=SIGNIFICANT):
     """Pixels that stand out along a line; lines with a masked neighbour, or with one off the image, tell nothing.
 
-    A pixel stands out of both neighbours, or, where it is the highest of the three, of the lower one: a star between two pixels
-    still falls towards a third, and a track that is two pixels wide does not.
+    A pixel stands out of both neighbours; where it is the highest of the three, of the lower one, since a star between two pixels
+    still falls towards a third, and a track that is two pixels wide does not; or of all four neighbours along both axes.
 
-    Parameters and return as `sharp_pixels`.
+    Parameters
+    ----------
+    light, error, fwhm
+        As `sharp_pixels`.
+    narrower : float
+        Width of the narrowest stars over that of most.
+    significant : float
+        By how many sigma a pixel must stand out.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
     """
     out = np.zeros(light.shape, np.uint8)
     # on the line of neighbours, a step or, for a star between two pixels, from half a step to one and a half
-    beside = np.array([[fall(step, fwhm), fall(np.sqrt(2)*step, fwhm)] for step in (1, np.sqrt(2))])
+    beside = np.array([[fall(step, narrower*fwhm), fall(np.sqrt(2)*step, narrower*fwhm)] for step in (1, np.sqrt(2))])
     for sign in (1, -1):
-        kernel.standing_out(light, error, sign, LEAST, SIGNIFICANT, SHAPE_ERROR, beside, out)
+        kernel.standing_out(light, error, sign, LEAST, significant, SHAPE_ERROR, beside, out)
     return out > 0
 
 
 def fall(distance, fwhm):
-    """Light of the narrowest stars so many pixels from their peak, relative to it: that of a Gaussian."""
-    return np.exp(-4*np.log(2)*(distance/(NARROWER*fwhm))**2)
+    """Light of a star so many pixels from its peak, relative to it: that of a Gaussian."""
+    return np.exp(-4*np.log(2)*(distance/fwhm)**2)

@@ -156,9 +156,8 @@ def saturated_stars(state, others):
     if others >= ENOUGH or not len(s):
         return np.empty(0, int)
     c, middle = state.config.psf, s.inside(state.image.shape)
-    bright = np.flatnonzero((state.image.mask[middle] & ENGINE.saturated > 0) & (s.flux > c.min_snr*s.error) & ~off_image(s, state.image.shape, 0))
-    own = state.psf.stamp(1)[0, 0]*s.flux[bright]
-    bright = bright[own > LEAST_PEAK*state.noise]
+    saturated = (state.image.mask[middle] & ENGINE.saturated > 0) & ~off_image(s, state.image.shape, 0)
+    bright = np.flatnonzero(saturated & (s.flux > c.min_snr*s.error) & (s.flux*state.psf.stamp(1)[0, 0] > LEAST_PEAK*state.noise))
     return bright[np.argsort(-s.flux[bright], kind="stable")][:ENOUGH-others]
 
 
