@@ -20,9 +20,9 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
         By how many sigma a pixel must stand out.
     shape_error : float
         Relative error of `fall`.
-    fall : memoryview, shape (2, 2), float64
-        Light of the narrowest star beside its peak, relative to this: mean of both neighbours, and the lower one, along an axis
-        and along a diagonal.
+    fall : memoryview, shape (4, 2), float64
+        Light of the narrowest star beside its peak, relative to this: mean of both neighbours, and the lower one, along both axes
+        and both diagonals.
     out : memoryview, shape (ny, nx), uint8
         Set to 1.
 
@@ -38,8 +38,8 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
     cdef int *steps = [0, 1, 1, 0, 1, 1, 1, -1]
     if error.shape[0] != ny or error.shape[1] != nx or out.shape[0] != ny or out.shape[1] != nx:
         raise ValueError("light, error and out must have the same shape")
-    if fall.shape[0] != 2 or fall.shape[1] != 2:
-        raise ValueError("fall must have the shape (2, 2)")
+    if fall.shape[0] != 4 or fall.shape[1] != 2:
+        raise ValueError("fall must have the shape (4, 2)")
     with nogil:
         for y in range(ny):
             for x in range(nx):
@@ -57,7 +57,7 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
                     if of_one == INFINITY or of_other == INFINITY:
                         continue
                     one, other = sign*light[y+dy, x+dx], sign*light[y-dy, x-dx]
-                    if exceeds(top, (one+other)/2, sigma, (of_one*of_one+of_other*of_other)/4, fall[diagonal, 0], significant,
+                    if exceeds(top, (one+other)/2, sigma, (of_one*of_one+of_other*of_other)/4, fall[k, 0], significant,
                                shape_error):
                         out[y, x] = 1
                         break
@@ -65,13 +65,13 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
                         total += one+other
                         variance += of_one*of_one+of_other*of_other
                         lines += 1
-                        if lines == 2 and exceeds(top, total/4, sigma, variance/16, fall[0, 0], significant, shape_error):
+                        if lines == 2 and exceeds(top, total/4, sigma, variance/16, (fall[0, 0]+fall[1, 0])/2, significant, shape_error):
                             out[y, x] = 1
                             break
                     if top < one or top < other:
                         continue
                     lower, of_lower = (one, of_one) if one < other else (other, of_other)
-                    if exceeds(top, lower, sigma, of_lower*of_lower, fall[diagonal, 1], significant, shape_error):
+                    if exceeds(top, lower, sigma, of_lower*of_lower, fall[k, 1], significant, shape_error):
                         out[y, x] = 1
                         break
 

@@ -32,12 +32,12 @@ def cleaned(image, config):
     """
     if not (config.sharp or config.saturated) or not image.good.any():
         return image
-    light, error, fwhm, found = image.data-block_sky(image.data, image.good), error_of(image), NARROWEST, image
+    light, error, fwhm, found = image.data-block_sky(image.data, image.good), error_of(image), np.full(4, NARROWEST), image
     for _ in range(ROUNDS):
         # each time on all pixels: beside one that has been masked nothing stands out
         before, found = found, with_found(image, light, error, fwhm, config)
         width = width_of_most(light, error if found is image else error_of(found), found.good)
-        if not width > fwhm*(SETTLED if np.array_equal(found.good, before.good) else 1):
+        if not width.mean() > fwhm.mean()*(SETTLED if np.array_equal(found.good, before.good) else 1):
             break
         fwhm = width
     return found
@@ -52,7 +52,7 @@ def error_of(image):
 def with_found(image, light, error, fwhm, config):
     """The image without what stars of a width show to be no stars."""
     if config.saturated:
-        core = empty_cores(light, error, image.good, fwhm) | flat_cores(light, error, image.good, fwhm)
+        core = empty_cores(light, error, image.good, fwhm.mean()) | flat_cores(light, error, image.good, fwhm.mean())
         if core.any():
             image = image.masked(ndimage.binary_dilation(core, BOX), ENGINE.saturated)
             error = error_of(image)

@@ -25,6 +25,8 @@ SUSPECT, LONGEST = 4., 30
 GROWTHS = 2
 """Pixels to which a track may extend on each side."""
 BOX = np.ones((3, 3))
+STEPS = 1., 1., np.sqrt(2), np.sqrt(2)
+"""Distances of neighbours along the lines, pixels."""
 
 
 def sharp_pixels(light, error, fwhm):
@@ -36,8 +38,8 @@ def sharp_pixels(light, error, fwhm):
         Image less its sky.
     error : ndarray, shape (ny, nx), float32
         Of a pixel; infinite where it is masked.
-    fwhm : float
-        Of most stars, pixels.
+    fwhm : ndarray, shape (4,)
+        Of most stars along both axes and both diagonals, pixels.
 
     Returns
     -------
@@ -94,8 +96,8 @@ def standing_out(light, error, fwhm, narrower=NARROWER, significant=SIGNIFICANT)
     ndarray of bool, shape (ny, nx)
     """
     out = np.zeros(light.shape, np.uint8)
-    # on the line of neighbours, a step or, for a star between two pixels, from half a step to one and a half
-    beside = np.array([[fall(step, narrower*fwhm), fall(np.sqrt(2)*step, narrower*fwhm)] for step in (1, np.sqrt(2))])
+    # both neighbours are a step away; of a star between two pixels one is half a step and the other one and a half
+    beside = np.array([[fall(step, narrower*width), fall(np.sqrt(2)*step, narrower*width)] for step, width in zip(STEPS, fwhm)])
     for sign in (1, -1):
         kernel.standing_out(light, error, sign, LEAST, significant, SHAPE_ERROR, beside, out)
     return out > 0

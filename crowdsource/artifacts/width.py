@@ -11,8 +11,10 @@ MOST = 4000
 """The brightest peaks beyond this number are left out."""
 REACH = 30
 """Largest distance from a peak at which its half height is looked for, pixels."""
-ROUND = 0.7
+ROUND = 0.5
 """Smallest ratio of a star's narrowest width to its widest, along both axes and diagonals."""
+ALIKE = 0.2
+"""Widths that differ by less, relative to them, are those of stars."""
 NARROWEST = 1.15
 """Stars are wider than this, pixels: a single pixel is 1."""
 MANY, STARS = 30, (0.4, 0.1)
@@ -24,7 +26,7 @@ FEWEST = 3
 
 
 def width_of_most(light, error, good):
-    """FWHM, pixels, that most round peaks have; NaN where there are hardly any.
+    """FWHM along both axes and both diagonals that most round peaks have, pixels; NaN where there are hardly any.
 
     Tracks of cosmic rays are not round, hot pixels are narrower than any star, and blends and galaxies have no width in common.
 
@@ -38,23 +40,24 @@ def width_of_most(light, error, good):
 
     Returns
     -------
-    float
+    ndarray, shape (4,)
     """
     found = round_widths(light, error, good)
-    if len(found) < MANY:
+    if found.shape[1] < MANY:
         # stars that are wide and faint
         number = ndimage.uniform_filter(good.astype(np.float32), 3)
         smooth = ndimage.uniform_filter(np.where(good, light, 0), 3)/np.maximum(number, 0.1)
         wide = round_widths(smooth, error/3, good)
-        found = np.r_[found, np.sqrt(wide[wide > 2*NARROWEST]**2-BOX_WIDTH**2)]
-    if len(found) < FEWEST:
-        return np.nan
-    few = len(found) < MANY
-    return min(float(np.exp(half_sample_mode(np.log(found)))), float(np.quantile(found, STARS[few])))
+        found = np.c_[found, np.sqrt(wide[:, wide.min(axis=0) > 2*NARROWEST]**2-BOX_WIDTH**2)]
+    mean = found.mean(axis=0)
+    if len(mean) < FEWEST:
+        return np.full(len(AXES), np.nan)
+    most = min(float(np.exp(half_sample_mode(np.log(mean)))), float(np.quantile(mean, STARS[len(mean) < MANY])))
+    return np.median(found[:, np.abs(np.log(mean/most)) <= np.abs(np.log(mean/most)).min()+ALIKE], axis=1)
 
 
 def round_widths(light, error, good):
-    """Widths of round peaks, pixels. Parameters as `width_of_most`."""
+    """Widths of round peaks along the lines, pixels, shape (4, n). Parameters as `width_of_most`."""
     y, x = local_maxima(light, BRIGHT*float(np.min(error)))
     clear = good[y, x] & (light[y, x] > BRIGHT*error[y, x])
     y, x = y[clear], x[clear]
@@ -64,7 +67,7 @@ def round_widths(light, error, good):
     widths = np.array([axis_width(seen, y, x, axis) for axis in AXES])
     with np.errstate(invalid="ignore"):
         is_round = (widths.min(axis=0) > ROUND*widths.max(axis=0)) & (widths.min(axis=0) > NARROWEST)
-    return widths[:, is_round].mean(axis=0)
+    return widths[:, is_round]
 
 
 def axis_width(light, y, x, axis):
