@@ -11,7 +11,7 @@ MOST = 4000
 """The brightest peaks beyond this number are left out."""
 REACH = 30
 """Largest distance from a peak at which its half height is looked for, pixels."""
-ROUND = 0.5
+ROUND = 0.55
 """Smallest ratio of a star's narrowest width to its widest, along both axes and diagonals."""
 ALIKE = 0.2
 """Widths that differ by less, relative to them, are those of stars."""
