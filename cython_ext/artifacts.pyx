@@ -1,19 +1,17 @@
 """Pixels that no star explains: those that stand out along a line, and empty ones beside bright ones. No global mutable state."""
 import numpy as np
 
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY, M_SQRT2 as SQRT2, sqrt
 
 
-def standing_out(const float[:, ::1] light, const float[:, ::1] error, double sign, double least, double significant,
-                 double shape_error, const double[:, ::1] fall, unsigned char[:, ::1] out):
+def standing_out(const float[:, ::1] light, const float[:, ::1] error, double least, double significant, double shape_error,
+                 const double[:, ::1] fall, unsigned char[:, ::1] out):
     """Mark pixels that stand out, along one of four lines, of both neighbours or of the lower one, or of the four nearest.
 
     Parameters
     ----------
     light, error : memoryview, shape (ny, nx), float32
         Image less its sky, and the error of each pixel, infinite where it is masked.
-    sign : float
-        1, or -1 for pixels that fall below the sky.
     least : float
         Significance of the pixels that are looked at.
     significant : float
@@ -44,7 +42,7 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
         for y in range(ny):
             for x in range(nx):
                 sigma = error[y, x]
-                top = sign*light[y, x]
+                top = light[y, x]
                 if not top > least*sigma:
                     continue
                 total = variance = 0
@@ -56,7 +54,7 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double si
                     of_one, of_other = error[y+dy, x+dx], error[y-dy, x-dx]
                     if of_one == INFINITY or of_other == INFINITY:
                         continue
-                    one, other = sign*light[y+dy, x+dx], sign*light[y-dy, x-dx]
+                    one, other = light[y+dy, x+dx], light[y-dy, x-dx]
                     if exceeds(top, (one+other)/2, sigma, (of_one*of_one+of_other*of_other)/4, fall[k, 0], significant,
                                shape_error):
                         out[y, x] = 1
@@ -81,6 +79,45 @@ cdef inline bint exceeds(double top, double beside, double sigma, double varianc
     """Whether the light beside a peak is lower than that of the narrowest star."""
     cdef double expected = fall*top, noise = fall*fall*sigma*sigma+variance+shape_error*shape_error*expected*expected
     return expected-beside > significant*sqrt(noise)
+
+
+def dips(const float[:, ::1] light, const float[:, ::1] error, double significant, double depth, unsigned char[:, ::1] out):
+    """Mark pixels that lie below all eight around by more than noise, and than a part of these; masked ones do not count.
+
+    Parameters
+    ----------
+    light, error : memoryview, shape (ny, nx), float32
+        As `standing_out`.
+    significant : float
+        By how many sigma a pixel must lie below the lowest one around.
+    depth : float
+        And by which part of that.
+    out : memoryview, shape (ny, nx), uint8
+        Set to 1.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ.
+    """
+    cdef Py_ssize_t ny = light.shape[0], nx = light.shape[1], y, x, j, i
+    cdef double lowest, value
+    if error.shape[0] != ny or error.shape[1] != nx or out.shape[0] != ny or out.shape[1] != nx:
+        raise ValueError("light, error and out must have the same shape")
+    with nogil:
+        for y in range(1, ny-1):
+            for x in range(1, nx-1):
+                value = light[y, x]
+                # most pixels are not below the one before
+                if light[y, x-1] <= value or error[y, x] == INFINITY:
+                    continue
+                lowest = INFINITY
+                for j in range(y-1, y+2):
+                    for i in range(x-1, x+2):
+                        if (j != y or i != x) and error[j, i] < INFINITY and light[j, i] < lowest:
+                            lowest = light[j, i]
+                if lowest < INFINITY and lowest-value > significant*SQRT2*error[y, x]+(depth*lowest if lowest > 0 else 0):
+                    out[y, x] = 1
 
 
 def any_beside(const float[:, ::1] light, const float[:, ::1] error, double low, double high):

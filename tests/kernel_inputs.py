@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from crowdsource.cython_ext import (
+    artifacts,
     average,
     centroid,
     design,
@@ -20,7 +21,7 @@ from crowdsource.cython_ext import (
 )
 
 SHAPE = (40, 37)
-MODULES = average, centroid, design, detect, match, measure, merge, near, order, positions, render, sky, solve, sphere
+MODULES = artifacts, average, centroid, design, detect, match, measure, merge, near, order, positions, render, sky, solve, sphere
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +113,11 @@ def image_calls(rng):
     at = dict(y=rng.integers(0, SHAPE[0], 30), x=rng.integers(0, SHAPE[1], 30))
     edges = dict(edges_y=np.array([0, 10, 20, 40]), edges_x=np.array([0, 37]))
     return [
+        Call(artifacts.standing_out, dict(light=30*image, error=np.ones(SHAPE, np.float32), least=5., significant=4.,
+                                          shape_error=0.02, fall=np.full((4, 2), 0.5), out=np.zeros(SHAPE, np.uint8)), ("out",)),
+        Call(artifacts.dips, dict(light=30*image, error=np.ones(SHAPE, np.float32), significant=2., depth=0.2,
+                                  out=np.zeros(SHAPE, np.uint8)), ("out",)),
+        Call(artifacts.any_beside, dict(light=30*image, error=np.ones(SHAPE, np.float32), low=-50., high=50.)),
         Call(detect.correlate, dict(image=image, kernel=floats(rng, 5, 5), weight=weight, factor=factor, first=2, last=39,
                                     out=np.zeros(SHAPE, np.float32)), ("out",)),
         Call(detect.correlate_at, dict(image=image, weight=weight, kernel=floats(rng, 5, 5), **at)),

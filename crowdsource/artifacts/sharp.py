@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..cython_ext import artifacts as kernel
+from .pixels import values
 
 NARROWER = 0.78
 """Stars of an image may be narrower than most by this factor."""
@@ -24,6 +25,8 @@ SUSPECT, LONGEST = 4., 30
 """By how many sigma a pixel near a track must stand out, of most stars, and how often tracks are followed."""
 GROWTHS = 2
 """Pixels to which a track may extend on each side."""
+AROUND, SLOPE = range(-3, 4), 0.2
+"""Steps to the pixels around, and relative difference from their median that the flank of a star may have."""
 BOX = np.ones((3, 3))
 STEPS = 1., 1., np.sqrt(2), np.sqrt(2)
 """Distances of neighbours along the lines, pixels."""
@@ -46,7 +49,9 @@ def sharp_pixels(light, error, fwhm):
     track, single : ndarray of bool, shape (ny, nx)
         Those of tracks, and the others.
     """
-    found = standing_out(light, error, fwhm)
+    # beside a pixel that is too low any star stands out
+    low = dips(light, error, fwhm)
+    found = low | standing_out(light, without(error, low), fwhm)
     if not found.any():
         return found, found
     found = extended(found, light, error, fwhm)
@@ -57,9 +62,16 @@ def sharp_pixels(light, error, fwhm):
     return grown(track, light, error) if track.any() else track, found & ~track
 
 
+def dips(light, error, fwhm):
+    """Pixels that are lower than all around as nothing between stars is. Parameters and return as `standing_out`."""
+    out = np.zeros(light.shape, np.uint8)
+    kernel.dips(light, error, SIGNIFICANT, 1-fall(1, NARROWER*fwhm.min()), out)
+    return out > 0
+
+
 def extended(track, light, error, fwhm):
     """Pixels with those near them that go on: there all that is sharper than most stars is suspect."""
-    suspect = standing_out(light, error, fwhm, 1., SUSPECT)
+    suspect = standing_out(light, without(error, track), fwhm, 1., SUSPECT)
     for _ in range(LONGEST):
         more = suspect & ndimage.binary_dilation(track, BOX, iterations=2) & ~track
         if not more.any():
@@ -69,10 +81,19 @@ def extended(track, light, error, fwhm):
 
 
 def grown(track, light, error):
-    """Tracks with the pixels beside them that have light of them."""
+    """Tracks with the pixels beside them that have light of them: fainter ones that exceed what is typical around."""
     for _ in range(GROWTHS):
         brightest = ndimage.maximum_filter(np.where(track, light, 0), 3)
-        track = track | ((light < brightest) & (light > LEAST_BESIDE*error))
+        y, x = np.nonzero(~track & (light < brightest) & (light > LEAST_BESIDE*error))
+        if not len(y):
+            break
+        others = np.where(ndimage.binary_dilation(track, BOX), np.float32(np.nan), light)
+        box = np.array([values(others, y, x, j, i) for j in AROUND for i in AROUND])
+        box[:, np.isnan(box).all(axis=0)] = 0
+        around = np.nanmedian(box, axis=0)
+        more = light[y, x]-around > LEAST_BESIDE*error[y, x]+SLOPE*around
+        track = track.copy()
+        track[y[more], x[more]] = True
     return track
 
 
@@ -98,9 +119,13 @@ def standing_out(light, error, fwhm, narrower=NARROWER, significant=SIGNIFICANT)
     out = np.zeros(light.shape, np.uint8)
     # both neighbours are a step away; of a star between two pixels one is half a step and the other one and a half
     beside = np.array([[fall(step, narrower*width), fall(np.sqrt(2)*step, narrower*width)] for step, width in zip(STEPS, fwhm)])
-    for sign in (1, -1):
-        kernel.standing_out(light, error, sign, LEAST, significant, SHAPE_ERROR, beside, out)
+    kernel.standing_out(light, error, LEAST, significant, SHAPE_ERROR, beside, out)
     return out > 0
+
+
+def without(error, where):
+    """Errors that are infinite at some pixels, too."""
+    return np.where(where, np.float32(np.inf), error) if where.any() else error
 
 
 def fall(distance, fwhm):

@@ -1,0 +1,178 @@
+"""What is no sky and no star is found by its shape: cosmic rays, hot pixels, columns, saturated cores; and nothing that is a star."""
+import numpy as np
+import pytest
+from small_fields import GAIN, star_image
+
+from crowdsource import FitConfig, Image, fit
+from crowdsource.artifacts.clean import block_sky, cleaned, error_of
+from crowdsource.artifacts.options import ArtifactsConfig
+from crowdsource.artifacts.width import half_sample_mode, width_of_most
+from crowdsource.core.flags import ENGINE
+from crowdsource.cython_ext import artifacts as kernel
+from crowdsource.psf.profiles.moffat import MoffatProfile
+from crowdsource.simulate import render_stars
+
+SHAPE, SKY, NOISE = (240, 260), 100., 5.
+CONFIG = ArtifactsConfig()
+WIDTHS = 1.6, 3., 6.
+
+
+def stars(fwhm, n=60, seed=1, brightest=3e4, ellipticity=0.):
+    """Light of stars, and where they are."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(5, SHAPE[1]-6, n), rng.uniform(5, SHAPE[0]-6, n)
+    peak = MoffatProfile.constant(SHAPE, fwhm).planes(5, 1, 59)[0][2, 2]
+    flux = brightest*NOISE/peak*np.geomspace(1e-3, 1, n)
+    profile = MoffatProfile.constant(SHAPE, fwhm, e1=ellipticity)
+    return render_stars(SHAPE, profile, x, y, flux, np.full(n, 159)), x, y, flux
+
+
+def exposed(light, seed=2, **facts):
+    """An Image of light on a sky, with its photon noise and true weights."""
+    variance = NOISE**2+np.maximum(light, 0)/GAIN
+    data = SKY+light+np.random.default_rng(seed).normal(0, 1, SHAPE)*np.sqrt(variance)
+    return data.astype(np.float32), (1/variance).astype(np.float32)
+
+
+def flagged(image, bits=("cosmic", "hot", "saturated")):
+    """Pixels that `cleaned` flags."""
+    found = cleaned(image, CONFIG)
+    return np.any([found.mask & getattr(ENGINE, bit) > 0 for bit in bits], axis=0)
+
+
+@pytest.mark.parametrize("fwhm", [1.3, *WIDTHS, 12.])
+@pytest.mark.parametrize("ellipticity", [0., 0.2])
+def test_stars_are_no_artefacts(fwhm, ellipticity):
+    for seed in range(3):
+        light, *_ = stars(fwhm, seed=seed, ellipticity=ellipticity)
+        image = Image.from_arrays(*exposed(light, seed))
+        assert cleaned(image, CONFIG) is image
+
+
+@pytest.mark.parametrize("fwhm", WIDTHS)
+def test_hot_and_dead_pixels(fwhm):
+    light, *_ = stars(fwhm)
+    data, ivar = exposed(light)
+    where = np.random.default_rng(3).choice(data.size, 200, replace=False)
+    data.flat[where] += NOISE*np.geomspace(20, 1000, 200)*np.where(np.arange(200) % 4, 1, -1)
+    found = flagged(Image.from_arrays(data, ivar), ("hot", "cosmic"))
+    away = light.flat[where] < 3*NOISE
+    assert found.flat[where[away]].mean() > 0.97 and found.sum() < 260
+    image = cleaned(Image.from_arrays(data, ivar), CONFIG)
+    assert (image.ivar[found] == 0).all() and (image.mask[found] & ENGINE.bad).all()
+
+
+@pytest.mark.parametrize("fwhm", WIDTHS)
+@pytest.mark.parametrize("angle", [0., 0.3, 0.78, 1.57])
+def test_tracks_of_cosmic_rays(fwhm, angle):
+    light, *_ = stars(fwhm)
+    data, ivar = exposed(light)
+    along = np.arange(0, 25, 1/16)
+    track = np.zeros(SHAPE)
+    for x0, y0 in ((30.3, 40.8), (120.1, 77.5), (200.6, 150.2)):
+        np.add.at(track, (np.round(y0+along*np.sin(angle)).astype(int), np.round(x0+along*np.cos(angle)).astype(int)), 20*NOISE)
+    found = flagged(Image.from_arrays((data+track).astype(np.float32), ivar), ("cosmic",))
+    seen = (track > 40*NOISE) & (light < 15*NOISE)
+    assert found[seen].mean() > 0.95 and found.sum() < 2*(track > 0).sum()
+
+
+def test_a_column_that_is_too_bright():
+    light, *_ = stars(3.)
+    data, ivar = exposed(light)
+    data[60:, 77] += 40*NOISE
+    found = flagged(Image.from_arrays(data, ivar))
+    assert found[60:, 77].mean() > 0.95 and not found[:55].any()
+
+
+@pytest.mark.parametrize("fwhm", WIDTHS)
+@pytest.mark.parametrize("kind", ["flat", "empty", "wrapped"])
+def test_saturated_cores(fwhm, kind):
+    light, *_ = stars(fwhm, n=30, brightest=300.)
+    bright, x, y, _ = stars(fwhm, n=6, seed=9, brightest=2e5)
+    level = 4000*NOISE
+    data, ivar = exposed(light+bright)
+    core = data > level
+    data[core] = {"flat": level*np.random.default_rng(1).normal(0.95, 0.005, core.sum()), "empty": 0.,
+                  "wrapped": data[core]-65536.}[kind]
+    if kind == "flat":  # as much as half a per cent from pixel to pixel, whatever level the header gives
+        ivar[core] = 1/(NOISE**2+level/GAIN)
+    found = flagged(Image.from_arrays(data, ivar, saturation=2*level), ("saturated",))
+    hidden = {(round(a), round(b)) for a, b in zip(x, y) if core[round(b), round(a)] and core[round(b)-1:round(b)+2,
+                                                                                              round(a)-1:round(a)+2].all()}
+    assert hidden and all(found[b, a] for a, b in hidden)
+    # the rim belongs to it, and nothing else does
+    assert found.sum() < 3*core.sum()+9*len(x)
+
+
+def test_a_galaxy_is_not_saturated():
+    y, x = np.mgrid[:SHAPE[0], :SHAPE[1]]
+    light, *_ = stars(3., brightest=300.)
+    for scale in (6., 12., 30.):
+        galaxy = 4000*NOISE*np.exp(-np.hypot(x-130, y-120)/scale)
+        image = Image.from_arrays(*exposed(light+galaxy))
+        assert not (cleaned(image, CONFIG).mask & ENGINE.saturated).any()
+
+
+def test_the_width_is_what_most_stars_have():
+    light, *_ = stars(3., brightest=3e3)
+    data, ivar = exposed(light)
+    rng = np.random.default_rng(5)
+    data.flat[rng.choice(data.size, 300, replace=False)] += 1000*NOISE
+    image = Image.from_arrays(data, ivar)
+    image = cleaned(image, CONFIG)
+    width = width_of_most(image.data-block_sky(image.data, image.good), error_of(image), image.good)
+    assert width == pytest.approx([3.2]*4, rel=0.08)
+    assert np.isnan(width_of_most(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), np.ones(SHAPE, bool))).all()
+    assert half_sample_mode(np.r_[rng.normal(3, 0.01, 50), rng.uniform(0, 10, 60)]) == pytest.approx(3, abs=0.05)
+
+
+@pytest.mark.parametrize("fwhm", WIDTHS)
+def test_a_fit_is_as_good_as_on_a_clean_image(fwhm):
+    light, x, y, flux = stars(fwhm, n=40, brightest=3e3)
+    data, ivar = exposed(light)
+    rng = np.random.default_rng(6)
+    dirty = data.copy()
+    dirty.flat[rng.choice(data.size, 150, replace=False)] += (NOISE*np.geomspace(15, 1000, 150)).astype(np.float32)
+    clean, found = (fit(Image.from_arrays(d, ivar)) for d in (data, dirty))
+    assert abs(found.psf.fwhm()/clean.psf.fwhm()-1) < 0.02 and len(found.catalog) < len(clean.catalog)+8
+    rows = {name: np.asarray(found.catalog[name]) for name in ("x", "y", "flux", "dflux")}
+    for k in np.argsort(-flux)[:20]:
+        star = np.argmin(np.hypot(rows["x"]-x[k], rows["y"]-y[k]))
+        assert abs(rows["flux"][star]-flux[k]) < 5*rows["dflux"][star]+0.02*flux[k]
+
+
+def test_presets_and_options_leave_the_image():
+    data = star_image((60, 70), [30.], [30.], [5000.])
+    data[10, 10] += 1e4
+    image = Image.from_arrays(data, np.full(data.shape, 0.1))
+    assert cleaned(image, ArtifactsConfig(sharp=False, saturated=False)) is image
+    assert not (fit(image, config=FitConfig(artifacts=ArtifactsConfig(sharp=False, saturated=False))).image.mask & ENGINE.hot).any()
+    assert fit(image).image.mask[10, 10] & ENGINE.hot
+
+
+def test_kernel_is_what_it_says():
+    rng = np.random.default_rng(7)
+    light, error = (20*rng.normal(size=(30, 31))).astype(np.float32), rng.uniform(0.5, 2, (30, 31)).astype(np.float32)
+    error[rng.random(error.shape) < 0.1] = np.inf
+    fall, out = np.array([[0.5, 0.2], [0.6, 0.3], [0.3, 0.1], [0.35, 0.15]]), np.zeros(light.shape, np.uint8)
+    kernel.standing_out(light, error, 3., 2., 0.02, fall, out)
+    for y, x in np.ndindex(*light.shape):
+        top, hit, around = float(light[y, x]), False, []
+        for k, (j, i) in enumerate(((0, 1), (1, 0), (1, 1), (1, -1))):
+            ends = [(y+j, x+i), (y-j, x-i)]
+            if not all(0 <= a < 30 and 0 <= b < 31 and np.isfinite(error[a, b]) for a, b in ends):
+                continue
+            beside, noise = np.array([light[e] for e in ends], float), np.array([error[e] for e in ends], float)
+
+            def exceeds(least, mean, variance):
+                return least*top-mean > 2*np.sqrt((least*error[y, x])**2+variance+(0.02*least*top)**2)
+
+            hit |= exceeds(fall[k, 0], beside.mean(), (noise**2).sum()/4)
+            if k < 2:
+                around += [*zip(beside, noise)]
+                if len(around) == 4:
+                    values, errors = np.transpose(around)
+                    hit |= exceeds(fall[:2, 0].mean(), values.mean(), (errors**2).sum()/16)
+            if top >= beside.max():
+                hit |= exceeds(fall[k, 1], beside.min(), noise[beside.argmin()]**2)
+        assert out[y, x] == (hit and top > 3*error[y, x])
