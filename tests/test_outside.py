@@ -8,6 +8,7 @@ from astropy.table import Table
 from crowdsource import FitConfig, fit
 from crowdsource.config import DetectConfig
 from crowdsource.core.flags import ENGINE, decode
+from crowdsource.engine.outside import Frame, candidates_in
 from crowdsource.simulate import SimulationConfig
 from crowdsource.simulate.optics import Telescope, optical_psf, simulate_optical_field
 from crowdsource.validate.evaluate import compare
@@ -72,3 +73,9 @@ def test_a_gradient_of_the_sky_is_no_star(field):
     slope = np.linspace(300, 0, image.shape[1], dtype=np.float32)**2/300
     catalog = rows_of(replace(image, data=image.data+slope))
     assert not (np.maximum(-catalog["x"], catalog["x"]-319) > 8).any()
+
+
+def test_no_star_is_found_where_no_light_comes_in():
+    nothing = np.zeros((60, 60), np.float32)
+    # the rim of the image has no data
+    assert len(candidates_in(Frame(nothing, nothing, 10), None)) == 0

@@ -114,6 +114,9 @@ def candidates_in(frame, state):
     """Sources at the peaks of a frame that are farther apart than its width: nearer ones may be the wings of the same star."""
     left, half, found = frame.significance.copy(), frame.half, []
     positions = left[frame.error > 0]
+    if not len(positions):
+        # the rim of the image has no data, and no light comes in
+        return Sources.new([], [])
     least = SIGNIFICANT*max(1., 1.4826*float(np.median(np.abs(positions))))
     while len(found) < left.size:
         y, x = np.unravel_index(left.argmax(), left.shape)
