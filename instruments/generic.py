@@ -9,6 +9,7 @@ import numpy as np
 from crowdsource.core.errors import DataFileError, InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
+from crowdsource.core.noise import without_marks
 from crowdsource.exposure.instrument import (
     DetectorTask,
     Exposure,
@@ -296,20 +297,13 @@ def _noise(o, source, cut, used):
     # the map's value at a pixel that is not used does not matter
     values = given.floats()
     values[~used] = 0
-    _check(values, kind, given)
+    try:
+        findings = without_marks(values, used, kind.replace("_", " "), ("0", "infinite") if kind == "rms" else ())
+    except InputError as problem:
+        raise DataFileError(given.path, str(problem), given.hdu) from problem
     if kind == "weight":
-        return dict(weight=values)
+        return dict(weight=values, findings=findings)
     if kind == "rms":
         values = np.where(values > 0, 1/np.maximum(values, np.float32(1/LARGEST_INVERSE)), np.float32(0))
-    return dict(ivar=values if kind == "ivar" else np.minimum(values, np.float32(LARGEST_INVERSE))**2)
-
-
-def _check(values, kind, plane):
-    """Raise an error where a map is NaN, negative or infinite; its values at pixels that do not count are 0."""
-    # both are NaN when any is
-    least, most = values.min(), values.max()
-    wrong = "NaN on good pixels" if np.isnan(least) else "negative somewhere" if least < 0 else \
-        "infinite somewhere" if kind != "rms" and np.isinf(most) else None
-    if wrong:
-        raise DataFileError(plane.path, f"the {kind.replace('_', ' ')} is {wrong}; set it to 0 where a pixel must not be used",
-                            plane.hdu)
+    ivar = values if kind == "ivar" else np.minimum(values, np.float32(LARGEST_INVERSE))**2
+    return dict(ivar=ivar, findings=findings)

@@ -44,6 +44,8 @@ def folder(tmp_path, monkeypatch):
         plane = np.ones(SHAPE, np.float32)
         plane[5, 6] = value
         write_fits(f"{name}.fits", plane)
+    for name, value in (("minus", -1), ("unknown", np.nan), ("endless", np.inf)):
+        write_fits(f"{name}.fits", np.full(SHAPE, value, np.float32))
     write_fits("zeros.fits", np.zeros(SHAPE, np.float32))
     write_fits("cube.fits", np.stack([data, data]))
     write_fits("oblong.fits", np.ones((19, 21)))
@@ -82,12 +84,14 @@ BAD = [
                                           "cut them to the same pixels"),
     (["im.fits", "--dq", "small.fits"], "small.fits[0]: has shape (10, 10) but the image im.fits[0] has (48, 64)"),
     (["im.fits", "--ivar", "none.fits"], "none.fits: there is no such file"),
-    (["im.fits", "--ivar", "negative.fits"], "negative.fits[0]: the ivar is negative somewhere; set it to 0"),
-    (["im.fits", "--ivar", "nan.fits"], "nan.fits[0]: the ivar is NaN on good pixels; set it to 0"),
-    (["im.fits", "--ivar", "infinite.fits"], "infinite.fits[0]: the ivar is infinite somewhere; set it to 0"),
-    (["im.fits", "--inverse-sigma", "negative.fits"], "negative.fits[0]: the inverse sigma is negative somewhere"),
-    (["im.fits", "--weight", "nan.fits"], "nan.fits[0]: the weight is NaN on good pixels"),
-    (["im.fits", "--rms", "negative.fits"], "negative.fits[0]: the rms is negative somewhere"),
+    (["im.fits", "--ivar", "minus.fits"], "minus.fits[0]: the ivar is negative on 3,072 pixels (100.0 %) of those that have "
+                                          "data: check that this is the right map; set it to 0"),
+    (["im.fits", "--ivar", "unknown.fits"], "im.fits[0]: no good pixel: every pixel is masked"),
+    (["im.fits", "--ivar", "endless.fits"], "endless.fits[0]: the ivar is infinite on 3,072 pixels"),
+    (["im.fits", "--inverse-sigma", "minus.fits"], "minus.fits[0]: the inverse sigma is negative on 3,072 pixels"),
+    (["im.fits", "--weight", "minus.fits"], "minus.fits[0]: the weight is negative on 3,072 pixels"),
+    (["im.fits", "--rms", "minus.fits"], "minus.fits[0]: the rms is negative on 3,072 pixels"),
+    (["im.fits", "--rms", "endless.fits"], "im.fits[0]: no good pixel: every pixel is masked"),
     (["im.fits", "--ivar", "zeros.fits"], "im.fits[0]: no good pixel: every pixel is masked"),
     (["im.fits", "--weight", "zeros.fits"], "im.fits[0]: no good pixel: every pixel is masked"),
     (["im.fits", "--dq", "all.fits"], "im.fits[0]: no good pixel: every pixel is masked, not finite or has zero inverse "
@@ -227,6 +231,20 @@ def test_pixels_that_are_nan(folder):
     write_fits("a.fits", data)
     assert holds_the_stars(run("a.fits"))
     assert holds_the_stars(run("a.fits", "--ivar", "ivar.fits"))
+
+
+@pytest.mark.parametrize("name", ["negative", "nan", "infinite"])
+@pytest.mark.parametrize("kind", ["ivar", "inverse-sigma", "weight", "rms"])
+def test_marks_in_a_noise_map(folder, capsys, kind, name):
+    plane = fits.getdata(f"{name}.fits")
+    plane[np.isfinite(plane) & (plane > 0)] = {"ivar": NOISE**-2, "inverse-sigma": 1/NOISE, "weight": 7, "rms": NOISE}[kind]
+    write_fits("map.fits", plane)
+    assert main(["generic", "im.fits", f"--{kind}", "map.fits", "--out", "a.cat.fits"]) == 0
+    said = {"negative": "negative", "nan": "NaN", "infinite": "infinite"}[name]
+    line = f"the {kind.replace('-', ' ')} is {said} on 1 pixel (less than 0.1 %): they do not count"
+    assert capsys.readouterr().err.count(line) == 1
+    with fits.open("a.cat.fits") as hdus:
+        assert holds_the_stars(Table(hdus["CAT"].data))
 
 
 def test_ivar_may_be_nan_where_there_is_no_value(folder):

@@ -1,4 +1,6 @@
 """The validation border: what an image accepts, mends and refuses."""
+import pickle
+
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty
@@ -75,6 +77,40 @@ def test_values_and_weights_that_float32_does_not_compute_with_count_as_not_fini
     assert np.isfinite(image.data**2).all()
 
 
+@pytest.mark.parametrize("kind", ["ivar", "weight"])
+def test_marks_in_a_noise_map_are_bad_pixels(kind, caplog):
+    noise_map = IVAR.copy()
+    noise_map[1, :3], noise_map[3, 3], noise_map[5, 5:7] = np.nan, -4, np.inf
+    data = DATA.copy()
+    data[0, 0], noise_map[0, 0] = np.nan, -1
+    image = Image.from_arrays(data, **{kind: noise_map})
+    marked = (noise_map != 2)
+    np.testing.assert_array_equal(~image.good, marked)
+    np.testing.assert_array_equal(image.mask & ENGINE.bad > 0, marked)
+    # what the map says where there is no value does not matter
+    assert image.findings == (f"the {kind} is NaN on 3 pixels (4.2 %), negative on 1 pixel (1.4 %), "
+                              "infinite on 2 pixels (2.8 %): they do not count",)
+    assert [(r.name, r.levelname, r.getMessage()) for r in caplog.records] == \
+        [("crowdsource.core.image", "WARNING", image.findings[0])]
+    assert np.isnan(noise_map[1, 0])
+
+
+def test_marks_do_not_count_where_there_are_no_data():
+    data = np.random.default_rng(1).normal(100, 3, (60, 60))
+    data[:, :40] = 0
+    image = Image.from_arrays(data, np.where(data == 0, np.inf, 1/9))
+    assert (image.good == (data != 0)).all() and len(image.findings) == 1
+
+
+def test_findings_stay_with_an_image():
+    image = Image.from_arrays(DATA, np.where(DATA == 5, np.nan, 1.), findings=("before",))
+    assert len(image.findings) == 2 and image.findings[0] == "before"
+    for other in (image.cutout(1, 3, 1, 3), pickle.loads(pickle.dumps(image)), image.with_mask(image.mask),
+                  image.masked(DATA > 70, ENGINE.saturated)):
+        assert other.findings == image.findings
+    assert Image.from_arrays(DATA, IVAR).findings == ()
+
+
 def test_saturated_pixels_are_flagged_and_lose_their_weight():
     data = DATA.copy()
     data[1, 1] = np.inf
@@ -97,9 +133,10 @@ def test_saturated_pixels_are_flagged_and_lose_their_weight():
     (dict(data=DATA, ivar=IVAR, dq=np.zeros((8, 8), int)), "dq has shape"),
     (dict(data=DATA, ivar=IVAR, mask=np.zeros((2, 2), int)), "mask has shape"),
     (dict(data=DATA, ivar=IVAR, dq=np.zeros(SHAPE)), "dq has dtype float64.*integers"),
-    (dict(data=DATA, ivar=np.where(DATA == 5, -1, 1.)), "ivar is negative"),
-    (dict(data=DATA, ivar=np.where(DATA == 5, np.nan, 1.)), "ivar is NaN"),
-    (dict(data=DATA, ivar=np.where(DATA == 5, np.inf, 1.)), "ivar is infinite"),
+    (dict(data=DATA, ivar=-IVAR), r"ivar is negative on 72 pixels \(100.0 %\).*check that this is the right map.*set it to 0"),
+    (dict(data=DATA, weight=-IVAR), "weight is negative on 72 pixels"),
+    (dict(data=DATA, ivar=np.where(DATA > 30, np.inf, 1.)), "ivar is infinite on 41 pixels.*variance of 0 cannot be right"),
+    (dict(data=DATA, ivar=np.full(SHAPE, np.nan)), "no good pixel"),
     (dict(data=DATA, ivar=np.zeros(SHAPE)), "no good pixel"),
     (dict(data=np.full(SHAPE, np.nan), ivar=IVAR), "no good pixel"),
 ])

@@ -170,6 +170,18 @@ def test_noise_maps_mean_the_same(files, kind):
     assert not image.ivar_estimated and image.mask[3, 4] == ENGINE.bad
 
 
+def test_marks_of_an_rms_map_are_counted_by_kind(tmp_path):
+    write_fits(tmp_path/"im.fits", star_image(SHAPE))
+    rms = np.full(SHAPE, NOISE)
+    rms[2, :4], rms[3, :3], rms[4, :2], rms[5, :1] = 0, np.inf, -9, np.nan
+    write_fits(tmp_path/"rms.fits", rms)
+    image = read(tmp_path/"im.fits", rms=str(tmp_path/"rms.fits"))
+    assert (image.good == (rms == NOISE)).all()
+    sentence, = image.findings
+    at = [sentence.index(part) for part in ("NaN on 1 pixel ", "negative on 2 pixels", "infinite on 3 pixels", "0 on 4 pixels")]
+    assert sentence.startswith("the rms is") and at == sorted(at)
+
+
 def test_weights_take_their_scale_from_the_image(tmp_path):
     shape = (256, 256)
     sigma = np.where(np.arange(256) < 128, 1., 3.)*np.ones(shape)

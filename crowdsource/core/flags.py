@@ -82,6 +82,7 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(6, "nebulous", "structured background"),
     FlagDefinition(7, "uncertain", "errors of the PSF of brighter stars around exceed the noise of this source"),
     FlagDefinition(8, "offimage", "the source lies off the image: what light of it comes in tells of it"),
+    FlagDefinition(9, "nodata", "exactly constant around, or of no weight beside the rest of the image: no data"),
     FlagDefinition(10, "cosmic", "sharper than stars can be, over several pixels: a cosmic ray or a bad column"),
     FlagDefinition(11, "hot", "sharper than stars can be: a hot or dead pixel"),
 ])

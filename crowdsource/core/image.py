@@ -2,6 +2,7 @@
 
 Arrays from outside are checked and converted into the engine's form here, once, and nowhere else.
 """
+import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -10,9 +11,11 @@ import numpy as np
 
 from .errors import InputError
 from .flags import ENGINE
-from .noise import estimate_ivar, scaled_weight
+from .nodata import constant
+from .noise import estimate_ivar, scaled_weight, share, weightless, without_marks
 from .tiles import bands
 
+log = logging.getLogger(__name__)
 LARGEST_NOISE = 1e12
 """Of a typical pixel, image units; the smallest noise is its inverse."""
 LARGEST_VALUE = 1e17
@@ -96,6 +99,8 @@ class Image:
         Identity of the exposure and of the detector in it.
     meta : mapping
         Anything else; read-only.
+    findings : tuple of str
+        What was odd about the pixels and what was done about it, in sentences.
     """
 
     data: np.ndarray
@@ -115,18 +120,24 @@ class Image:
     exposure: str = ""
     detector: str = ""
     meta: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
+    findings: tuple = ()
 
     @classmethod
     def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, copy=True, **metadata):
         """Validate arrays and make an Image of them.
+
+        Pixels are no data (ivar 0, flag ``nodata``) where a large area holds one exact value, as outside of a mosaic's footprint,
+        and where their weight is below 1e-6 of that of others, as where errors of 1e9 say that there are no data. What is found
+        is logged.
 
         Parameters
         ----------
         data : array_like, shape (ny, nx)
             Pixel values; NaN, infinite ones and those beyond 1e17 get ivar 0 and a flag.
         ivar : array_like, shape (ny, nx), optional
-            Inverse variance; estimated from the background noise and the gain when not given. Pixels of more than 1e12 times
-            the median, or of a value that no noise explains (more than 1e9 sigma), count as not finite.
+            Inverse variance; estimated from the background noise and the gain when not given. Values that are NaN, negative or
+            infinite mark bad pixels, which get ivar 0. Pixels of more than 1e12 times the median, or of a value that no noise
+            explains (more than 1e9 sigma), count as not finite.
         dq : array_like of integers, shape (ny, nx), optional
             Instrument bits; they mask nothing by themselves (an adapter sets ivar to 0 where its bits say so).
         mask : array_like of integers, shape (ny, nx), optional
@@ -141,13 +152,13 @@ class Image:
             False: the Image uses arrays that are of its dtypes already without a copy; they are changed in place, and read-only
             from then on.
         **metadata
-            The remaining attributes.
+            The remaining attributes; those of ``findings`` come before what is found here.
 
         Raises
         ------
         InputError
-            When the arrays differ in shape, cannot be converted, ivar is negative or NaN on a finite pixel, or no
-            pixel is good.
+            When the arrays differ in shape, cannot be converted, ivar is negative or infinite on more than half of the pixels
+            that have data, or no pixel is good.
         """
         data = native(data, "data", np.float32, copy)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape, copy), mask=_plane(mask, "mask", np.uint16, data.shape, copy))
@@ -155,22 +166,28 @@ class Image:
         finite, level = (data < LARGEST_VALUE) & (data > -LARGEST_VALUE), metadata.get("saturation", np.inf)
         saturated = np.isfinite(level) & (data >= level)
         planes["mask"][saturated] |= ENGINE.saturated
-        usable = finite & ~saturated
-        use = usable if bad is None else usable & (_plane(bad, "bad", np.uint8, data.shape) == 0)
-        estimated = ivar is None
-        if estimated:
-            ivar = _estimated(np.where(use, data, np.float32(np.nan)), weight, metadata.get("gain", np.nan), readnoise)
-        ivar = _checked_ivar(ivar, data, finite, copy=copy)
-        ivar[~use] = 0
+        use = finite & ~saturated
+        if bad is not None:
+            use &= _plane(bad, "bad", np.uint8, data.shape) == 0
+        name, given = ("weight", weight) if ivar is None else ("ivar", ivar)
+        if given is not None:
+            given = _noise_map(given, name, data.shape, copy)
+            use &= given != 0
+        nodata, found = _without_data(data, use, given, name)
+        ivar = _estimated(data, use, given, metadata.get("gain", np.nan), readnoise) if ivar is None else given
         odd = _cleared(ivar, data)
         planes["mask"][~finite | odd] |= ENGINE.nonfinite
+        planes["mask"][nodata] |= ENGINE.nodata
         planes["mask"][ivar == 0] |= ENGINE.bad
         data[~finite] = 0
         arrays = dict(data=data, ivar=ivar, **planes)
         for a in arrays.values():
             a.flags.writeable = False
         metadata["meta"] = MappingProxyType(dict(metadata.get("meta", {})))
-        return cls(**arrays, ivar_estimated=estimated, **metadata)
+        metadata["findings"] = (*metadata.get("findings", ()), *found)
+        for sentence in metadata["findings"]:
+            log.warning("%s", sentence)
+        return cls(**arrays, ivar_estimated=name == "weight", **metadata)
 
     @classmethod
     def from_nddata(cls, nddata, **metadata):
@@ -266,11 +283,46 @@ def _typical(ivar):
     return 0.
 
 
-def _estimated(data, weight, gain, readnoise):
-    """Inverse variance from the pixels, and relative weights if given; `data` is NaN at pixels that are not used."""
-    if weight is None:
-        return estimate_ivar(data, gain, readnoise)
-    return scaled_weight(data, _checked_ivar(weight, data, np.isfinite(data), "weight"), gain, readnoise)
+def _without_data(data, use, given, name):
+    """Find the pixels without data and the marks in the noise map, if one is given; both are changed in place.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx), float32
+    use : ndarray of bool, shape (ny, nx)
+        Pixels that count; afterwards without those that are found.
+    given : ndarray or None
+        Inverse variance or weights; afterwards 0 where a pixel is not used.
+    name : str
+        Which of them it is.
+
+    Returns
+    -------
+    nodata : ndarray of bool, shape (ny, nx)
+    findings : list of str
+    """
+    # before the noise map is judged: what it says outside of the footprint means nothing
+    nodata, findings = constant(data, use), []
+    if number := int(nodata.sum()):
+        findings.append(f"{share(number, data.size)} hold one exact value and count as no data")
+        use &= ~nodata
+    if given is None:
+        return nodata, findings
+    given[~use] = 0
+    findings.extend(without_marks(given, use, name))
+    weak = weightless(given)
+    if number := int(weak.sum()):
+        findings.append(f"{share(number, data.size)} have next to no weight beside the others and count as no data")
+        given[weak] = 0
+        nodata |= weak
+    use &= given > 0
+    return nodata, findings
+
+
+def _estimated(data, use, weight, gain, readnoise):
+    """Inverse variance from the pixels that are used, and from relative weights if given."""
+    data = np.where(use, data, np.float32(np.nan))
+    return estimate_ivar(data, gain, readnoise) if weight is None else scaled_weight(data, weight, gain, readnoise)
 
 
 def _cleared(ivar, data):
@@ -326,18 +378,9 @@ def _plane(array, name, dtype, shape, copy=False):
     return array
 
 
-def _checked_ivar(ivar, data, finite, name="ivar", copy=True):
-    """An inverse variance, or weights, with 0 where pixels are not finite; an error where a value cannot be one."""
-    used = native(ivar, name, np.float32, copy)
-    if used.shape != data.shape:
-        raise InputError(f"{name} has shape {used.shape} but data has {data.shape}: cut them to the same pixels")
-    used[~finite] = 0
-    # both are NaN when any is
-    least, most = used.min(initial=0), used.max(initial=0)
-    if np.isnan(least):
-        raise InputError(f"{name} is NaN on finite pixels: set it to 0 where a pixel must not be used")
-    if least < 0:
-        raise InputError(f"{name} is negative somewhere: set it to 0 where a pixel must not be used")
-    if np.isinf(most):
-        raise InputError(f"{name} is infinite somewhere: a variance of 0 cannot be right; mask those pixels with {name} 0")
-    return used
+def _noise_map(array, name, shape, copy):
+    """Inverse variance or weights of the data's shape."""
+    array = native(array, name, np.float32, copy)
+    if array.shape != shape:
+        raise InputError(f"{name} has shape {array.shape} but data has {shape}: cut them to the same pixels")
+    return array

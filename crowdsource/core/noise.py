@@ -7,6 +7,7 @@ The mean of the surroundings and the difference are uncorrelated where noise is 
 import numpy as np
 
 from .calibration import calibration
+from .errors import InputError
 
 BLOCK = calibration.noise.block
 """Side of the blocks in which background and noise are measured, pixels."""
@@ -24,6 +25,81 @@ LARGEST_RATIO = 1e12
 """Largest ratio of a pixel's weight to the typical weight, and of the typical weight to a pixel's."""
 SMALLEST = 1e-36
 """Smallest variance that float32 still holds together with its inverse."""
+NO_WEIGHT, WEIGHTY, MANY = 1e-6, 0.99, 100
+"""Pixels of less than this share of a high quantile of the weights have no data, if there are this many: errors of 1e9 say so in
+many files. The quantile is not the largest weight, which a few pixels may have by mistake."""
+ENOUGH_WEIGHTS = 1_000_000
+"""Of so many pixels the quantile is that of all."""
+
+
+def without_marks(values, used, name, harmless=()):
+    """Set to 0, in place, the values of a noise map that no noise has: they mark bad pixels.
+
+    Parameters
+    ----------
+    values : ndarray, shape (ny, nx), float32
+        The map; 0 at pixels that are not used.
+    used : ndarray of bool, shape (ny, nx)
+        Pixels that count.
+    name : str
+        What the map holds, for messages.
+    harmless : sequence of str
+        "0" and "infinite" where these mark bad pixels and are never too many, as in a map of errors: they are a usual way to say
+        that there are no data, as NaN is in any map.
+
+    Returns
+    -------
+    tuple of str
+        A sentence with the number of pixels of each kind; empty when there are none.
+
+    Raises
+    ------
+    InputError
+        When more than half of the pixels that count are negative or infinite.
+    """
+    # both are NaN when any is
+    least, most = values.min(initial=np.inf), values.max(initial=-np.inf)
+    if least >= 0 and most < np.inf and "0" not in harmless:
+        return ()
+    kinds = {"NaN": np.isnan(values), "negative": values < 0, "infinite": values == np.inf}
+    if "0" in harmless:
+        kinds["0"] = values == 0
+    numbers = {kind: int((where & used).sum()) for kind, where in kinds.items()}
+    for kind in ("negative", "infinite"):
+        if kind not in harmless and numbers[kind] > used.sum()/2:
+            reason = "a variance of 0 cannot be right" if kind == "infinite" else "check that this is the right map"
+            raise InputError(f"the {name} is {kind} on {share(numbers[kind], int(used.sum()))} of those that have data: "
+                             f"{reason}; set it to 0 where a pixel must not be used")
+    for where in kinds.values():
+        values[where] = 0
+    said = [f"{kind} on {share(n, values.size)}" for kind, n in numbers.items() if n]
+    return (f"the {name} is {', '.join(said)}: they do not count",) if said else ()
+
+
+def weightless(weight):
+    """Which pixels have so little weight beside others, but not 0, that they hold no data; a boolean plane, all false for few.
+
+    Parameters
+    ----------
+    weight : ndarray, shape (ny, nx), float32
+        Not negative and finite.
+    """
+    step = max(1, int(np.sqrt(weight.size/ENOUGH_WEIGHTS)))
+    for sample in (weight[::step, ::step], weight):
+        positive = sample[sample > 0]
+        if len(positive):
+            high = np.partition(positive, place := int(WEIGHTY*(len(positive)-1)))[place]
+            weak = (weight > 0) & (weight < NO_WEIGHT*high)
+            if weak.sum() >= MANY:
+                return weak
+            break
+    return np.zeros(weight.shape, bool)
+
+
+def share(number, total):
+    """A number of pixels in words, with their share of all."""
+    percent = 100*number/total
+    return f"{number:,} pixel{'s'*(number != 1)} ({'less than 0.1' if percent < 0.05 else f'{percent:.1f}'} %)"
 
 
 def estimate_ivar(data, gain=np.nan, readnoise=None):
@@ -148,7 +224,7 @@ def background(data, least):
     around[number == 0] = np.nan
     difference = np.full(data.shape, np.nan, np.float32)
     if min(ny, nx) >= 3:
-        difference[1:-1, 1:-1] = _second_difference(data)
+        difference[1:-1, 1:-1] = second_difference(data)
     edges = [np.linspace(0, n, max(1, round(n/BLOCK))+1).astype(int) for n in (ny, nx)]
     blocks = np.array([[_block(around[y0:y1, x0:x1], difference[y0:y1, x0:x1]) for x0, x1 in zip(edges[1][:-1], edges[1][1:])]
                        for y0, y1 in zip(edges[0][:-1], edges[0][1:])])
@@ -174,7 +250,7 @@ def _block(around, difference):
     return level, MAD_TO_SIGMA*np.median(np.abs(chosen)) if len(chosen) >= 3 else np.nan
 
 
-def _second_difference(data):
+def second_difference(data):
     """Mixed second difference of pixels off the rim: its noise is that of a pixel, it is 0 for a plane, and NaN next to NaN."""
     along = data[:, :-2]-2*data[:, 1:-1]+data[:, 2:]
     return (along[:-2]-2*along[1:-1]+along[2:])/6

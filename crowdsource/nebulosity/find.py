@@ -74,6 +74,6 @@ def find(image, model, psf, config):
 
 
 def filled(image):
-    """The pixels as given to a network: non-finite pixels are replaced by the median of the others."""
-    lost = image.mask & ENGINE.nonfinite > 0
+    """The pixels as given to a network: those that are not finite, or no data, are replaced by the median of the others."""
+    lost = image.mask & (ENGINE.nonfinite | ENGINE.nodata) > 0
     return np.where(lost, np.median(image.data[~lost]), image.data)
