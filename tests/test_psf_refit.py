@@ -181,10 +181,13 @@ def test_stars_too_narrow_to_be_shifted_get_an_effective_psf():
 
 
 def test_too_few_stars_leave_the_psf_and_say_so(caplog):
-    psf = FieldPSF.moffat(SHAPE, 4.)
-    with caplog.at_level(logging.WARNING):
-        assert psf.refit(stars(psf, n=4), PSFConfig(min_stars=5)) is psf
-    assert "4 stars, 5 are needed" in caplog.text
+    truth = FieldPSF.moffat(SHAPE, 4.)
+    # that of more stars, a given stamp, and no star at all
+    for psf, n in ((truth.refit(stars(truth), PSFConfig()), 4), (FieldPSF.of(StampProfile.from_stamp(truth.stamp(59), SHAPE)), 4),
+                   (truth, 0)):
+        with caplog.at_level(logging.WARNING):
+            assert psf.refit(stars(truth, n=n), PSFConfig(min_stars=5)) is psf
+        assert f"{n} stars, 5 are needed" in caplog.text
 
 
 @pytest.mark.parametrize("n, order", [(29, 1), (14, 0), (30, 2)])

@@ -255,7 +255,7 @@ class PSFConfig:
     max_stars : int
         Largest number of PSF stars; the brightest are taken.
     min_stars : int
-        With fewer stars the PSF is not refitted.
+        With fewer stars a PSF found from the image is a Moffat profile, fitted to these with priors; another is not refitted.
     stars_per_term : float
         Number of stars needed for each term of the polynomial.
     expected_fwhm, fwhm_factor : float

@@ -8,7 +8,7 @@ from .confusion import extent_factor
 from .cull import off_image
 from .measure import extent_significance, inner_side, measured
 from .model_error import JUDGED, error_of_others
-from .psf_error import added_errors, excess_noise
+from .psf_error import added_errors, excess_noise, shape_errors
 from .psf_stars import select
 from .schema import DETECTION, FLUX, PROBABILITY, magnitudes, make_catalog
 from .stages import confusion_of, undetected_light
@@ -103,7 +103,7 @@ def _errors(state, visible, stars, others):
     if confusion.any():
         confusion = confusion*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
     sigma = np.minimum(sigma*np.sqrt(response.photons), HUGE_ERROR)
-    added = added_errors(state, excess_noise(state, stars))
+    added = np.hypot(added_errors(state, excess_noise(state, stars)), shape_errors(state))
     whole = np.hypot(sigma, added)*np.hypot(1, JUDGED*others/isolated)[:, None]
     shift = [np.hypot(whole[:, k], response.lever*confusion)/flux for k in (1, 2)]
     hidden = np.where(sigma[:, 0] < HUGE_ERROR, MODEL_ERROR*(1-visible)*flux, 0)

@@ -172,7 +172,7 @@ def refitted(state, n_parameters, start_sky, clock):
 
     Where the PSF has an uncertainty, before or after that, the light of bright stars' wings was sky before, and their fluxes are
     for another PSF: residuals that would look like stars in the next search. So sky and fluxes are found anew, the first time
-    twice.
+    twice; and so for a PSF of few stars, which may have been much wider or narrower.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def refitted(state, n_parameters, start_sky, clock):
         clock.stop("psf")
         state = stages.with_model(state)
         clock.stop("model")
-        if state.psf.uncertainty is None:
+        if state.psf.uncertainty is None and state.psf.covariance is None:
             return state
     for _ in range(FIRST_REFITS if first else 1):
         state = stages.with_sky(with_model_error(state), start_sky)

@@ -1,7 +1,7 @@
 """The noise that bright stars have beyond their weights: errors of the PSF, and photons that the weights do not count.
 
 Stars of which the PSF was made tell little about its errors, since it follows their noise. So the PSF is made from each half of
-them, and compared with the other half.
+them, and compared with the other half. Where they are few, the covariance of the PSF's parameters tells its errors.
 """
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import numpy as np
 from ..core.calibration import calibration
 from ..psf.refit.linear import diagonal_part, nuisance_columns
 from ..psf.refit.refit import NARROW
+from .design import chunks_by_size, sizes
 from .measure import boxes
 from .psf_stars import PARTLY, stamps_of
 
@@ -143,4 +144,30 @@ def added_errors(state, excess):
         information = (ivar*plane**2).sum(axis=(1, 2), dtype=np.float64)
         noise = (variance*(ivar*plane)**2).sum(axis=(1, 2), dtype=np.float64)
         out[:, k] = np.sqrt(noise)/np.where(information > 0, information, np.inf)
+    return out
+
+
+def shape_errors(state):
+    """Errors of flux, and of flux times shift in x and y, that an uncertain shape of the PSF causes, shape (n, 3).
+
+    A wrong shape dP changes what a fit of P finds by sum(w P dP)/sum(w P^2), likewise along the derivatives of P. The shape was
+    fitted with the fluxes of its stars free, so that this adds to the noise of these stars' fluxes as well.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    """
+    s, out = state.sources, np.zeros((len(state.sources), 3))
+    if state.psf.covariance is None:
+        return out
+    size = sizes(state, s)
+    for k in chunks_by_size(size):
+        x, y, side = s.x[k], s.y[k], int(size[k[0]])
+        _, ivar = boxes(state, x, y, side)
+        errors = state.psf.shape_errors(x, y, side)
+        for column, plane in enumerate(state.psf.render(x, y, side, derivatives=True)):
+            information = (ivar*plane**2).sum(axis=(1, 2), dtype=np.float64)
+            change = (ivar*plane*errors).sum(axis=(2, 3), dtype=np.float64)
+            share = np.sqrt((change**2).sum(axis=0))/np.where(information > 0, information, np.inf)
+            out[k, column] = np.abs(s.flux[k])*share
     return out

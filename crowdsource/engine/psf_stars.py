@@ -23,7 +23,7 @@ ENOUGH = 60
 CANDIDATES = 2
 """So many times the wanted number of stars are measured."""
 FEW = calibration.psf_stars.few
-"""Fewer stars than this are not compared with each other."""
+"""Fewer stars than this are not compared with each other, but with the best one where they are too few for a usual refit."""
 MISFIT, MISFIT_FLOOR = calibration.psf_stars.misfit, calibration.psf_stars.misfit_floor
 """Largest relative residual of a PSF star, in units of the median one, and a value below which it is always accepted; saturated
 stars exceed it."""
@@ -136,7 +136,7 @@ def select(state):
     for least in (WHOLE, PARTLY):
         good = (m["qf"] > least) & (m["fracflux"] > c.min_fracflux) & (m["fluxlbs"] > c.min_lbs_ratio*s.flux[index])
         if c.max_spread < np.inf:
-            good[good] &= fitting(misfit[good])
+            good[good] &= fitting(misfit[good], c.min_stars)
             good[good] &= alike(m["spread_model"][good], c.max_spread)
         if good.sum() >= ENOUGH_WHOLE:
             break
@@ -161,9 +161,15 @@ def saturated_stars(state, others):
     return bright[np.argsort(-s.flux[bright], kind="stable")][:ENOUGH-others]
 
 
-def fitting(misfit):
-    """Which stars the PSF fits about as well as most others; the misfit is the residual relative to the flux, shape (n,)."""
-    return misfit <= max(MISFIT_FLOOR, MISFIT*np.median(misfit)) if len(misfit) >= FEW else np.ones(len(misfit), bool)
+def fitting(misfit, least):
+    """Which stars the PSF fits about as well as most others; of fewer than `least` about as well as the best one.
+
+    The misfit is the residual relative to the flux, shape (n,). Of few stars no two may be alike, and a hot pixel among them would
+    be all that the PSF becomes.
+    """
+    if min(least, FEW) <= len(misfit) < FEW or not len(misfit):
+        return np.ones(len(misfit), bool)
+    return misfit <= max(MISFIT_FLOOR, MISFIT*(np.median(misfit) if len(misfit) >= FEW else misfit.min()))
 
 
 def alike(spread, most):

@@ -112,6 +112,8 @@ class PSF(ABC):
         Name of the class in the registry of PSF models, by which files refer to it.
     uncertainty : ndarray, shape (m, m), float32, or None
         Error of the model at whole-pixel offsets from a star of unit flux, m odd; None where it is not known.
+    covariance : ndarray, shape (k, k), or None
+        Of the parameters of the model's shape, where so few stars determine them that it matters for fluxes (`shape_errors`).
     wide_stamp : int
         Side of the stamps of the brightest stars that a refit wants for the wings, odd, pixels; 0 for none.
     wants_saturated : bool
@@ -122,6 +124,7 @@ class PSF(ABC):
     norm_size: int
     registered_as: str = ""
     uncertainty = None
+    covariance = None
     wide_stamp = 0
     wants_saturated = False
 
@@ -256,6 +259,21 @@ class PSF(ABC):
         wide = smeared(self.render(x, y, size+margin).astype(np.float64), scale)
         inner = np.s_[:, margin//2:margin//2+size, margin//2:margin//2+size]
         return np.ascontiguousarray(wide[inner], dtype=np.float32)
+
+    def shape_errors(self, x, y, size):
+        """Independent errors of stamps of unit flux, one sigma each, that follow from `covariance`.
+
+        Parameters
+        ----------
+        x, y, size
+            As `render`.
+
+        Returns
+        -------
+        ndarray, shape (k, n, size, size), float32
+            By default there are none.
+        """
+        return np.zeros((0, len(x), size, size), np.float32)
 
     def fwhm(self, x=None, y=None):
         """Full width at half maximum at a position, or in the middle of the image, pixels.

@@ -6,6 +6,7 @@ import numpy as np
 from ..core.calibration import calibration
 from ..core.image import thinned
 from ..core.matched_filter import correlated, local_maxima
+from ..core.noise import MAD_TO_SIGMA
 from ..core.tiles import banded
 from .model import FieldPSF
 from .profiles.moffat import MoffatProfile
@@ -66,7 +67,8 @@ def _with_halo(halo, plain):
 def measure_fwhm(image, run=map):
     """FWHM of the bright stars in an image, pixels; `FALLBACK_FWHM`, with a warning, when there are none.
 
-    The highest peaks are measured, except those next to masked pixels. Blends are wider than stars and hot pixels are narrower,
+    Peaks of 3x3 pixels above 10 times the noise of a pixel are measured, or, where there are none, above 10 times the noise of such
+    means: the highest ones, except those next to masked pixels. Blends are wider than stars and hot pixels are narrower,
     so the result is a low quantile of the widths of all peaks that are wider than a pixel.
     """
     widths = measured_widths(image, run)
@@ -138,6 +140,9 @@ def widths_of_peaks(data, light, good, least, noise, run):
     """
     smooth = correlated(light, np.full((3, 3), 1/9, np.float32), run)
     y, x = local_maxima(smooth, float(10*noise), run)
+    if not len(y) and good.any():
+        sample = thinned(smooth)[thinned(good)]
+        y, x = local_maxima(smooth, float(10*MAD_TO_SIGMA*np.median(np.abs(sample))), run)
     order = np.argsort(-smooth[y, x], kind="stable")
     y, x = brightest_clean(good, y[order], x[order], least)
     widths = half_widths(data, y, x) if len(y) else np.empty(0)

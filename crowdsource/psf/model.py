@@ -12,6 +12,7 @@ from .profiles.base import Profile
 from .profiles.moffat import MoffatProfile
 from .profiles.stamp import StampProfile
 from .refit.effective import as_effective, is_effective
+from .refit.few import shape_errors
 from .refit.radial import stamp_size
 from .refit.refit import HYSTERESIS, NARROW, is_refitted_as_effective, refit
 from .refit.uncertainty import WIDE, unknown_wings
@@ -43,6 +44,8 @@ class FieldPSF(PSF):
         Samples of the planes in a pixel.
     uncertainty : ndarray, shape (m, m), float32, or None
         See `PSF`.
+    covariance : ndarray, shape (4, 4), float64, or None
+        Of fwhm, e1, e2 and beta of a Moffat profile that few stars determine; see `PSF`.
     """
 
     profile: Profile
@@ -51,6 +54,7 @@ class FieldPSF(PSF):
     norm_size: int = 59
     oversampling: int = 1
     uncertainty: np.ndarray = None
+    covariance: np.ndarray = None
     _cache: dict = field(default_factory=dict, init=False, repr=False)
     registered_as = FIELD
 
@@ -142,6 +146,10 @@ class FieldPSF(PSF):
             self._cache[level, scale] = coefficients(smeared(self.samples(level), scale*self.oversampling))
         return render(self._cache[level, scale], self._factors(x, y), x, y, size, self.oversampling)
 
+    def shape_errors(self, x, y, size):
+        """See `PSF.shape_errors`."""
+        return super().shape_errors(x, y, size) if self.covariance is None else shape_errors(self, x, y, size)
+
     def samples(self, size):
         """The planes on their sampled grid, with the norm and the centre that the contract demands.
 
@@ -179,7 +187,8 @@ class FieldPSF(PSF):
 
     @classmethod
     def _of_parts(cls, parts):
-        return cls(parts.profile, parts.shape, parts.core, parts.norm_size, parts.oversampling, parts.uncertainty)
+        return cls(parts.profile, parts.shape, parts.core, parts.norm_size, parts.oversampling, parts.uncertainty,
+                   parts.covariance)
 
     def _coefficients(self, size):
         """Spline coefficients of planes wide enough for a stamp; computed once for each of `LEVELS`."""

@@ -5,8 +5,9 @@ holds the profile, and ``{name}_CORE`` the pixel core, if there is one. Both are
 polynomial of the position: term k is multiplied by u^a v^b of the keyword ``TERMk``, where u and v go from -1 to 1 over the
 image. ``{name}_HALO`` holds the rows of the halo with which the profile is convolved, if there is one. The profile on a grid is a
 stack of modes; ``{name}_GRID`` holds their weights at the nodes, and ``{name}_NODES`` the positions of these, where they have not
-equal steps from corner to corner. ``{name}_UNCERTAINTY`` is the uncertainty of a PSF that was fitted to the stars. An h5py group
-holds the same as datasets `stamp`, `wings` (the profile), `core`, `halo`, `grid`, `nodes` and `uncertainty`, with attributes.
+equal steps from corner to corner. ``{name}_UNCERTAINTY`` is the uncertainty of a PSF that was fitted to the stars, and
+``{name}_COVARIANCE`` that of the parameters of a Moffat profile that was fitted to few. An h5py group holds the same as datasets
+`stamp`, `wings` (the profile), `core`, `halo`, `grid`, `nodes`, `uncertainty` and `covariance`, with attributes.
 """
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ FITTED = "effective"
 FORMS = {MoffatProfile: MOFFAT, StampProfile: STAMP, GridProfile: GRID}
 NO_CORE = (1, 1, 1)
 DAMAGED = "the file is damaged; write the PSF again"
-ARRAYS = "wings", "core", "halo", "grid", "nodes", "uncertainty"
+ARRAYS = "wings", "core", "halo", "grid", "nodes", "uncertainty", "covariance"
 KEYWORDS = "PSFVERS", "PSFFORM", "NORMSIZE", "OVERSAMP", "WINGSAMP", "PSFNX", "PSFNY", "PSFORDER"
 
 
@@ -65,7 +66,8 @@ def exact_arrays(psf):
                 core=psf.core if psf.core.shape != NO_CORE or psf.core.any() else None,
                 halo=None if profile.halo is None else profile.halo.rows,
                 grid=profile.weights if isinstance(profile, GridProfile) else None,
-                nodes=_nodes_array(profile) if isinstance(profile, GridProfile) else None, uncertainty=psf.uncertainty)
+                nodes=_nodes_array(profile) if isinstance(profile, GridProfile) else None, uncertainty=psf.uncertainty,
+                covariance=psf.covariance)
 
 
 def _nodes_array(profile):
@@ -177,6 +179,7 @@ class Parts:
     norm_size: int
     oversampling: int
     uncertainty: np.ndarray
+    covariance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -266,7 +269,10 @@ def _parts(values, arrays, where):
     uncertainty = None if arrays["uncertainty"] is None else np.array(arrays["uncertainty"], dtype=np.float32)
     if uncertainty is not None and (uncertainty.ndim != 2 or len(set(uncertainty.shape)) > 1 or len(uncertainty) % 2 == 0):
         raise where.error(f"an array of shape {uncertainty.shape} is no uncertainty: {DAMAGED}")
-    return Parts(profile, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]), uncertainty)
+    covariance = None if arrays["covariance"] is None else np.array(arrays["covariance"], dtype=np.float64)
+    if covariance is not None and (form != MOFFAT or covariance.shape != (len(PARAMETERS), len(PARAMETERS))):
+        raise where.error(f"an array of shape {covariance.shape} is no covariance of a profile of form {form!r}: {DAMAGED}")
+    return Parts(profile, shape, core, int(values["NORMSIZE"]), int(values["OVERSAMP"]), uncertainty, covariance)
 
 
 def _profile(form, values, arrays, shape):

@@ -9,6 +9,7 @@ from ..grid import terms
 from ..profiles.moffat import MoffatProfile
 from .core import fit_core
 from .effective import fit_effective, is_effective
+from .few import fit_few
 from .median import median_refit
 from .narrow import LARGEST_CORE, fit_narrow_core
 from .profile import fit_profile
@@ -35,12 +36,23 @@ def refit(psf, stamps, config):
     Returns
     -------
     FieldPSF
-        The given one when there are too few stars, or when the new one is far from the expected FWHM.
+        The given one when there are too few stars for its kind, or when the new one is far from the expected FWHM.
     """
-    if len(stamps) < config.min_stars:
+    if len(stamps) >= config.min_stars:
+        new = refitted(psf, stamps, config)
+    elif len(stamps) and serves_few(psf):
+        new = fit_few(psf, stamps)
+        if new is None:
+            log.warning("PSF not refitted: no profile of a star fits the %d source(s)", len(stamps))
+            return psf
+        # with the uncertainty of a narrow PSF, if it is one
+        new = new.as_first_guess(config)
+        log.log(logging.WARNING if psf.covariance is None else logging.INFO,
+                "PSF of %d star(s), with a FWHM of %.2f +- %.2f px: its uncertainty is part of the errors of fluxes", len(stamps),
+                new.profile.width, np.sqrt(new.covariance[0, 0]))
+    else:
         log.warning("PSF not refitted: %d stars, %d are needed", len(stamps), config.min_stars)
         return psf
-    new = refitted(psf, stamps, config)
     if config.expected_fwhm:
         fwhm = float(new.fwhm())
         if not 1/config.fwhm_factor < fwhm/config.expected_fwhm < config.fwhm_factor:
@@ -48,6 +60,11 @@ def refit(psf, stamps, config):
                         config.expected_fwhm)
             return psf
     return new
+
+
+def serves_few(psf):
+    """Whether fewer stars than a refit needs give a better PSF: it is a Moffat profile that more stars have not corrected."""
+    return isinstance(psf.profile, MoffatProfile) and psf.core.size == 1
 
 
 def refitted(psf, stamps, config):
