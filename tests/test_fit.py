@@ -283,10 +283,10 @@ def test_one_star(psf):
     v = values(r.catalog)
     k = np.argmax(v["flux"])
     assert len(v["x"]) <= 4
-    # a PSF made of one star cannot be trusted beyond its own flux: 5 %
-    assert v["flux"][k] == pytest.approx(3000, abs=4*v["dflux"][k]+(150 if psf is None else 0))
+    assert v["flux"][k] == pytest.approx(3000, abs=4*v["dflux"][k])
     assert v["x"][k] == pytest.approx(40.3, abs=4*v["dx"][k]) and v["y"][k] == pytest.approx(50.7, abs=4*v["dy"][k])
-    assert v["dflux"][k] == pytest.approx(v["dflux_iso"][k], rel=0.3)
+    # a PSF made of one star of S/N 130 leaves the light of its wings uncertain by 2 to 3 %
+    assert v["dflux_joint"][k] == pytest.approx(v["dflux_iso"][k], rel=0.3) and 0.01 < v["dflux"][k]/3000 < 0.03
     assert v["fracflux"][k] == pytest.approx(1, abs=0.05) and v["qf"][k] > 0.999
 
 

@@ -162,10 +162,9 @@ def saturated_stars(state, others):
 
 
 def fitting(misfit, least):
-    """Which stars the PSF fits about as well as most others; of fewer than `least` about as well as the best one.
+    """Which stars the PSF fits about as well as most others, or of fewer than `least` as the best one.
 
-    The misfit is the residual relative to the flux, shape (n,). Of few stars no two may be alike, and a hot pixel among them would
-    be all that the PSF becomes.
+    The misfit is the residual relative to the flux, shape (n,). A hot pixel among few stars would be all that the PSF becomes.
     """
     if min(least, FEW) <= len(misfit) < FEW or not len(misfit):
         return np.ones(len(misfit), bool)

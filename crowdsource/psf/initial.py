@@ -67,9 +67,9 @@ def _with_halo(halo, plain):
 def measure_fwhm(image, run=map):
     """FWHM of the bright stars in an image, pixels; `FALLBACK_FWHM`, with a warning, when there are none.
 
-    Peaks of 3x3 pixels above 10 times the noise of a pixel are measured, or, where there are none, above 10 times the noise of such
-    means: the highest ones, except those next to masked pixels. Blends are wider than stars and hot pixels are narrower,
-    so the result is a low quantile of the widths of all peaks that are wider than a pixel.
+    The highest peaks are measured, except those next to masked pixels: means of 3x3 pixels above 10 times the noise of a pixel
+    or, where there are none, of such means. Blends are wider than stars and hot pixels are narrower, so the result is a low
+    quantile of the widths of all peaks that are wider than a pixel.
     """
     widths = measured_widths(image, run)
     if len(widths) < 1:
