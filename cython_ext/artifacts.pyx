@@ -4,6 +4,10 @@ import numpy as np
 from libc.math cimport INFINITY, M_SQRT2 as SQRT2, sqrt
 
 
+cdef double OF_LOWER = 1.25
+"""The lower of two neighbours is more often low by chance than their mean."""
+
+
 def standing_out(const float[:, ::1] light, const float[:, ::1] error, double least, double significant, double shape_error,
                  const double[:, ::1] fall, unsigned char[:, ::1] out):
     """Mark pixels that stand out, along one of four lines, of both neighbours or of the lower one, or of the four nearest.
@@ -69,7 +73,7 @@ def standing_out(const float[:, ::1] light, const float[:, ::1] error, double le
                     if top < one or top < other:
                         continue
                     lower, of_lower = (one, of_one) if one < other else (other, of_other)
-                    if exceeds(top, lower, sigma, of_lower*of_lower, fall[k, 1], significant, shape_error):
+                    if exceeds(top, lower, sigma, of_lower*of_lower, fall[k, 1], OF_LOWER*significant, shape_error):
                         out[y, x] = 1
                         break
 

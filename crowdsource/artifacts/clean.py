@@ -14,7 +14,9 @@ ROUNDS, SETTLED = 8, 1.1
 """Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as something is
 found and the width grows, or the width grows by this factor."""
 BLOCK, STEP = 128, 6
-"""Side of the blocks whose medians are the sky, pixels; one in so many pixels along each axis counts."""
+"""Side of the blocks in which the sky is measured, pixels; one in so many pixels along each axis counts."""
+DARK = 0.1
+"""Quantile of a block's pixels that is its sky: where it is too low all stars look wider, where it is too high sharper."""
 
 
 def cleaned(image, config):
@@ -64,14 +66,14 @@ def with_found(image, light, error, fwhm, config):
 
 
 def block_sky(data, good):
-    """Medians of blocks, interpolated linearly between their centres; shape (ny, nx), float32."""
+    """Low quantiles of blocks, interpolated linearly between their centres; shape (ny, nx), float32."""
     edges = [np.linspace(0, n, max(1, round(n/BLOCK))+1).astype(int) for n in data.shape]
     level = np.full([len(e)-1 for e in edges], np.nan)
     for j, i in np.ndindex(*level.shape):
         box = np.s_[edges[0][j]:edges[0][j+1]:STEP, edges[1][i]:edges[1][i+1]:STEP]
         if good[box].any():
-            level[j, i] = np.median(data[box][good[box]])
-    level[np.isnan(level)] = np.nanmedian(level) if np.isfinite(level).any() else np.median(data[good])
+            level[j, i] = np.quantile(data[box][good[box]], DARK)
+    level[np.isnan(level)] = np.nanmedian(level) if np.isfinite(level).any() else np.quantile(data[good], DARK)
     weights = []
     for n, e in zip(data.shape, edges):
         centre = (e[1:]+e[:-1]-1)/2

@@ -55,7 +55,8 @@ def psf_stars(state, first=False):
     crowdsource.psf.base.StarStamps
     """
     chosen = select(state)
-    chosen = np.r_[chosen, saturated_stars(state, len(chosen))]
+    if state.config.psf.method == "fit":
+        chosen = np.r_[chosen, saturated_stars(state, len(chosen))]
     stamps = stamps_of(state, chosen, max(state.config.psf.stamp, 2*round(STAMP*float(state.psf.fwhm()))+1))
     if not state.psf.wide_stamp or not len(chosen):
         return stamps
