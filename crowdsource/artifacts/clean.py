@@ -1,15 +1,21 @@
 """An image without its artefacts: they are masked, flagged and told of."""
 import logging
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
 from ..core.flags import ENGINE
+from ..core.noise import share
 from .saturation import empty_cores, flat_cores
 from .sharp import BOX, sharp_pixels
 from .width import NARROWEST, width_of_most
 
 log = logging.getLogger(__name__)
+TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns, which are masked",
+        "hot": "are sharper than stars, each alone: hot or dead pixels, which are masked",
+        "saturated": "lie in flat or empty cores of bright stars and count as saturated"}
+"""What is told of pixels that get a bit of the mask."""
 ROUNDS, SETTLED = 8, 1.1
 """Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as something is
 found and the width grows, or the width grows by this factor."""
@@ -30,7 +36,8 @@ def cleaned(image, config):
     Returns
     -------
     crowdsource.core.image.Image
-        With the flags `cosmic`, `hot` and `saturated` where these were found.
+        With the flags `cosmic`, `hot` and `saturated` where these were found, and told of in its `findings`; the given one when
+        nothing was found.
     """
     if not (config.sharp or config.saturated) or not image.good.any():
         return image
@@ -42,7 +49,21 @@ def cleaned(image, config):
         if not width.mean() > fwhm.mean()*(SETTLED if np.array_equal(found.good, before.good) else 1):
             break
         fwhm = width
-    return found
+    return found if found is image else told(found, image)
+
+
+def told(found, image):
+    """An image with sentences on what has been found on it since it was another, which are logged."""
+    new = [s for bit, what in TOLD.items() if (s := sentence(found, image, getattr(ENGINE, bit), what))]
+    for one in new:
+        log.warning(one)
+    return replace(found, findings=(*found.findings, *new))
+
+
+def sentence(found, image, bit, what):
+    """What is told of the pixels that have a bit of the mask now and had it not before; empty when there are none."""
+    number = int(np.count_nonzero(found.mask & ~image.mask & bit))
+    return f"{share(number, image.data.size)} {what}" if number else ""
 
 
 def error_of(image):
@@ -54,7 +75,10 @@ def error_of(image):
 def with_found(image, light, error, fwhm, config):
     """The image without what stars of a width show to be no stars."""
     if config.saturated:
-        core = empty_cores(light, error, image.good, fwhm.mean()) | flat_cores(light, error, image.good, fwhm.mean())
+        # a core that holds one value looks like no data
+        blank = image.mask & ENGINE.nodata > 0
+        known = np.where(blank, np.float32(image.noise), error) if blank.any() else error
+        core = empty_cores(light, known, image.good | blank, fwhm.mean()) | flat_cores(light, error, image.good, fwhm.mean())
         if core.any():
             image = image.masked(ndimage.binary_dilation(core, BOX), ENGINE.saturated)
             error = error_of(image)

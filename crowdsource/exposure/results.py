@@ -145,6 +145,8 @@ def detector_header(image, result):
         header[keyword] = (_finite(value), comment)
     for keyword, (value, comment) in aperture_cards(result.psf, result.config.psf.norm_radius).items():
         header[keyword] = (_finite(value), comment)
+    for k, finding in enumerate(result.image.findings, 1):
+        header[f"FOUND{k}"] = printable(finding)
     if np.isfinite(image.zeropoint):
         header["ZPCRWD"] = (image.zeropoint, f"zero point of mag, {image.magnitude_system or 'system not known'}")
         if "zeropoint_calibrated" in image.meta:

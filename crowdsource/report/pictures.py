@@ -46,19 +46,20 @@ def plot_fit(image, result, path, title="", dpi=120):
     """
     matplotlib = need("matplotlib", "plot", "a picture")
     need("matplotlib.figure", "plot", "a picture")
+    heading, image = title or image.exposure or "crowdsource", result.image  # in which artefacts are masked
     ny, nx = image.shape
-    tall = np.clip(ny/nx, 0.4, 2.)
+    tall, words = np.clip(ny/nx, 0.4, 2.), 0.18*len(image.findings)
     with matplotlib.rc_context(STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 1.15+3.75*tall+3.75+2.6+2.9), facecolor="white")
+        figure = matplotlib.figure.Figure(figsize=(12, 1.15+words+3.75*tall+3.75+2.6+2.9), facecolor="white")
         rows = figure.add_gridspec(4, 1, height_ratios=(3.75*tall, 3.75, 2.6, 2.3), hspace=0.19, left=0.035, right=0.965,
-                                   top=1-0.75/figure.get_figheight(), bottom=0.5/figure.get_figheight())
+                                   top=1-(0.75+words)/figure.get_figheight(), bottom=0.5/figure.get_figheight())
         x, y, flux = (plain(result.catalog[n]) for n in ("x", "y", "flux"))
         x, y = x-image.origin[0], y-image.origin[1]
         parts = _planes(image, result)
-        heading = title or image.exposure or "crowdsource"
         figure.text(0.035, 1-0.28/figure.get_figheight(), heading, fontsize=13, fontweight="bold", va="center")
         figure.text(0.965, 1-0.28/figure.get_figheight(), _summary(image, result, parts), ha="right", va="center",
                     fontsize=9)
+        figure.text(0.035, 1-0.45/figure.get_figheight(), "\n".join(image.findings), fontsize=9, va="top", linespacing=1.4)
         box = _busiest(x, y, image.shape)
         _wide_row(figure, rows[0].subgridspec(1, 3, wspace=0.08), parts, image, box)
         _zoom_row(figure, rows[1].subgridspec(1, 3, wspace=0.08), parts, (x, y, flux), box)
