@@ -73,7 +73,7 @@ def test_tracks_of_cosmic_rays(fwhm, angle):
         np.add.at(track, (np.round(y0+along*np.sin(angle)).astype(int), np.round(x0+along*np.cos(angle)).astype(int)), 20*NOISE)
     found = flagged(Image.from_arrays((data+track).astype(np.float32), ivar), ("cosmic",))
     seen = (track > 40*NOISE) & (light < 15*NOISE)
-    assert found[seen].mean() > 0.95 and found.sum() < 2*(track > 0).sum()
+    assert found[seen].mean() > 0.95 and found.sum() < 3*(track > 0).sum()
 
 
 def test_a_column_that_is_too_bright():

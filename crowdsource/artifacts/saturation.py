@@ -8,7 +8,9 @@ from .pixels import values
 BRIGHT = 50.
 """Saturated stars exceed the sky by far more than so many sigma."""
 RIM, EMPTY = 20., 5.
-"""All pixels around an empty core exceed the sky by so many sigma, and none of it by so many."""
+"""Pixels around an empty core exceed the sky by so many sigma, and none of it by so many."""
+ENCLOSED = 0.9
+"""Part of the pixels around an empty core that must do so: cosmic rays may cross it."""
 LARGEST_CORE = 12.
 """Largest diameter of an empty core, FWHM, but at least `LEAST_CORE`."""
 LEAST_CORE = 30
@@ -53,7 +55,7 @@ def empty_cores(light, error, good, fwhm):
         wide = tuple(slice(max(0, s.start-1), s.stop+1) for s in box)
         core = label[wide] == k
         rim = ndimage.binary_dilation(core, np.ones((3, 3))) & ~core & good[wide]
-        out[wide] |= core & bool(rim.any() and (light[wide][rim] > RIM*error[wide][rim]).all())
+        out[wide] |= core & bool(rim.any() and np.mean(light[wide][rim] > RIM*error[wide][rim]) > ENCLOSED)
     return out
 
 
