@@ -9,7 +9,7 @@ PUBLISHED_ARTIFACTS = ArtifactsConfig(sharp=False, saturated=False)
 PUBLISHED_DETECT = DetectConfig(
     threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2.,
     blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1, pixel_significance_ratio=0.4,
-    outside=False)
+    outside=False, extended=False)
 PUBLISHED_SOLVE = SolveConfig(method="lsqr", stamp_sizes=(19, 59, 149), stamp_levels=(20., 1000.), position_prior=0.6,
                               undetected=False)
 

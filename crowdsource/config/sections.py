@@ -95,6 +95,8 @@ class DetectConfig:
         Which pixels these are: "masked" (any with inverse variance 0) or "saturated" (only these have steep edges).
     outside : bool
         Also look for stars off the image whose wings and spikes lie on it.
+    extended : bool
+        Fit one profile in the place of the sources into which an extended thing, as a galaxy, would be taken apart.
     """
 
     detector: object = "peaks"
@@ -115,6 +117,7 @@ class DetectConfig:
     edge: int = 1
     edge_of: str = "saturated"
     outside: bool = True
+    extended: bool = True
 
 
 @dataclass(frozen=True)

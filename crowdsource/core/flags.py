@@ -85,6 +85,8 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(9, "nodata", "exactly constant around, or of no weight beside the rest of the image: no data"),
     FlagDefinition(10, "cosmic", "sharper than stars can be, over several pixels: a cosmic ray or a bad column"),
     FlagDefinition(11, "hot", "sharper than stars can be: a hot or dead pixel"),
+    FlagDefinition(12, "extended",
+                   "wider than the PSF by its significance; its flux is that of a profile, or of a point at its centre"),
 ])
 
 

@@ -1,16 +1,20 @@
 """The catalog of one image from the last state of a fit."""
+from dataclasses import replace
+
 import numpy as np
 
-from ..core.flags import ENGINE, combine
+from ..core.flags import ENGINE, MASK_SHIFT, combine
 from ..psf.base import MODEL_ERROR, pixel
 from ..psf.export import curve_of_growth
 from .confusion import extent_factor
 from .cull import off_image
-from .measure import extent_significance, inner_side, measured
+from .measure import extent_significance, inner_side, measure, measured
 from .model_error import JUDGED, error_of_others
+from .profiles import add_profiles
 from .psf_error import added_errors, excess_noise, shape_errors
 from .psf_stars import select
 from .schema import DETECTION, FLUX, PROBABILITY, magnitudes, make_catalog
+from .sources import Sources
 from .stages import confusion_of, undetected_light
 
 HUGE_ERROR = 1e30
@@ -41,15 +45,35 @@ def image_catalog(state):
     columns["psf_star"] = np.isin(np.arange(len(s)), stars)
     if state.forced:
         columns.update(deltx=s.shift[:, 0], delty=s.shift[:, 1])
+    if len(state.extended):
+        extended = _extended(state)
+        columns = {name: np.concatenate([values, extended[name]]) for name, values in columns.items()}
     if image.wcs is not None:
         columns["ra"], columns["dec"] = image.wcs.all_pix2world(columns["x"], columns["y"], 0)
-        columns["detection_id"] = np.arange(len(s))
+        columns["detection_id"] = np.arange(len(columns["x"]))
     columns.update(_referred(columns, state))
     if np.isfinite(image.zeropoint):
         columns["mag"], columns["dmag"] = magnitudes(columns["flux"], columns["dflux"], image.zeropoint)
     return make_catalog(columns, flux_unit(image.meta.get("unit", "")), forced=state.forced, world=image.wcs is not None,
                         magnitude=bool(np.isfinite(image.zeropoint)),
                         probabilities=0 if state.probabilities is None else len(state.probabilities))
+
+
+def _extended(state):
+    """The columns of extended sources: flux and position of the profile, and what is measured of the light at its centre."""
+    rows, image = state.extended, state.image
+    x, y, flux = (np.array([getattr(one, name) for one in rows]) for name in ("x", "y", "flux"))
+    sigma = np.sqrt(np.maximum([np.diagonal(one.covariance) for one in rows], 0))
+    sources = Sources.new(x, y, error=sigma[:, 0])
+    light = np.zeros(image.shape, np.float32)
+    add_profiles(light, rows)
+    columns = measure(image, state.residual+light, state.model-light, state.psf, sources, state.run)
+    columns["rchi2"] = measure(image, state.residual, state.model, state.psf, sources, state.run)["rchi2"]
+    columns.update(_at_centre(replace(state, sources=sources), np.zeros(len(rows))))
+    columns["flags"] = columns["flags"] | ENGINE.extended << MASK_SHIFT
+    columns.update(dict.fromkeys(("dflux", "dflux_joint", "dflux_iso"), sigma[:, 0]), dx=sigma[:, 1], dy=sigma[:, 2])
+    return dict(columns, x=x+image.origin[0], y=y+image.origin[1], flux=flux, passno=np.array([one.passno for one in rows]),
+                psf_star=np.zeros(len(rows), bool))
 
 
 def _referred(columns, state):

@@ -19,6 +19,7 @@ from ..psf.adopt import as_psf
 from ..psf.initial import check_width, initial_psf
 from . import stages
 from .catalog import image_catalog
+from .extended import with_extended
 from .joint_fit import fitted
 from .measure import mean_chi2
 from .model_error import with_model_error
@@ -156,7 +157,8 @@ def single_pass(state, start_sky=None):
         clock.stop("cull")
     state = stages.with_model(state)
     clock.stop("model")
-    state = replace(state, grown=len(state.sources)-before)
+    state = with_extended(replace(state, grown=len(state.sources)-before))
+    clock.stop("extended")
     if psf_is_due(state):
         state = refitted(state, n_parameters, start_sky, clock)
     record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=state.new, chi2=mean_chi2(state),

@@ -15,6 +15,7 @@ from .background import estimate_sky
 from .confusion import confusion_noise, response, undetected_power
 from .cull import acceptable
 from .design import model_image, sizes
+from .profiles import add_profiles
 from .psf_stars import psf_stars
 from .sources import Sources
 from .state import LAST, SEARCH
@@ -184,8 +185,10 @@ def acceptable_of(state, sources):
 
 
 def with_model(state):
-    """The model image of the sources as they are."""
-    return replace(state, model=rendered(state, state.sources))
+    """The model image of the sources and profiles as they are."""
+    model = rendered(state, state.sources)
+    add_profiles(model, state.extended)
+    return replace(state, model=model)
 
 
 def confusion_of(state, joint, undetected=None):

@@ -82,6 +82,8 @@ class PassState:
         Structure of the background, once it has been looked for.
     model_error : ndarray, shape (ny, nx), float32, or None
         Error of the model in each pixel that the uncertainty of the PSF causes; None where that is not known.
+    extended : tuple of crowdsource.engine.profiles.Profile
+        Extended sources; their light is part of the model.
     """
 
     image: object
@@ -105,6 +107,7 @@ class PassState:
     grown: int = 0
     structure: object = None
     model_error: np.ndarray = None
+    extended: tuple = ()
 
     @property
     def residual(self):
