@@ -133,7 +133,7 @@ def _fit_of_group(state, fwhm, x, y, shape):
 def _promising(fit):
     """Whether a first fit to the middle of a group is good enough to be continued."""
     chi2, points, pixels, light = _compared(fit)
-    return fit.scale > LEAST_SCALE and chi2-pixels < max(PROMISING*(points-pixels), MISFIT**2*light)
+    return pixels > 0 and fit.scale > LEAST_SCALE and chi2-pixels < max(PROMISING*(points-pixels), MISFIT**2*light)
 
 
 def _wins(fit):
@@ -166,7 +166,7 @@ def _compared(fit):
 
 def least_chi2(data, ivar):
     """chi2 of pixels less the constant for which it is least."""
-    return float((ivar*data**2.).sum()-(ivar*data).sum()**2/ivar.sum())
+    return float((ivar*data**2.).sum()-(ivar*data).sum()**2/max(ivar.sum(), 1e-300))
 
 
 def groups(state, fwhm):
