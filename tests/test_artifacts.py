@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 from crowdsource.cython_ext import artifacts as kernel
+from crowdsource.cython_ext import reference
 from small_fields import GAIN, star_image
 
 from crowdsource import FitConfig, Image, fit
@@ -151,28 +152,15 @@ def test_presets_and_options_leave_the_image():
     assert fit(image).image.mask[10, 10] & ENGINE.hot
 
 
-def test_kernel_is_what_it_says():
+def test_kernels_are_what_they_say():
     rng = np.random.default_rng(7)
     light, error = (20*rng.normal(size=(30, 31))).astype(np.float32), rng.uniform(0.5, 2, (30, 31)).astype(np.float32)
     error[rng.random(error.shape) < 0.1] = np.inf
-    fall, out = np.array([[0.5, 0.2], [0.6, 0.3], [0.3, 0.1], [0.35, 0.15]]), np.zeros(light.shape, np.uint8)
-    kernel.standing_out(light, error, 3., 2., 0.02, fall, out)
-    for y, x in np.ndindex(*light.shape):
-        top, hit, around = float(light[y, x]), False, []
-        for k, (j, i) in enumerate(((0, 1), (1, 0), (1, 1), (1, -1))):
-            ends = [(y+j, x+i), (y-j, x-i)]
-            if not all(0 <= a < 30 and 0 <= b < 31 and np.isfinite(error[a, b]) for a, b in ends):
-                continue
-            beside, noise = np.array([light[e] for e in ends], float), np.array([error[e] for e in ends], float)
-
-            tests = [(2, fall[k, 0], beside.mean(), (noise**2).sum()/4)]
-            if k < 2:
-                around += [*zip(beside, noise)]
-                if len(around) == 4:
-                    values, errors = np.transpose(around)
-                    tests.append((2, fall[:2, 0].mean(), values.mean(), (errors**2).sum()/16))
-            if top >= beside.max():
-                tests.append((2.5, fall[k, 1], beside.min(), noise[beside.argmin()]**2))
-            for limit, least, mean, variance in tests:
-                hit |= least*top-mean > limit*np.sqrt((least*error[y, x])**2+variance+(0.02*least*top)**2)
-        assert out[y, x] == (hit and top > 3*error[y, x])
+    fall = np.array([[0.5, 0.2], [0.6, 0.3], [0.3, 0.1], [0.35, 0.15]])
+    for name, arguments in (("standing_out", (3., 2., 0.02, fall)), ("dips", (2., 0.2))):
+        fast, slow = np.zeros((2, *light.shape), np.uint8)
+        getattr(kernel, name)(light, error, *arguments, fast)
+        getattr(reference, name)(light, error, *arguments, slow)
+        assert fast.any() and np.array_equal(fast, slow), name
+    for low, high in ((-10., 10.), (-40., 40.), (-80., 10.), (0., 1e9)):
+        assert kernel.any_beside(light, error, low, high) == reference.any_beside(light, error, low, high)

@@ -41,7 +41,13 @@ def test_only_the_brightest_when_there_are_many():
     assert select(state(replace(CONFIG, max_stars=3))).tolist() == [0, 1, 2]
 
 
-def test_a_masked_pixel_near_the_middle_rejects_and_one_far_away_does_not():
+@pytest.fixture
+def many(monkeypatch):
+    """Six stars are enough without those that have masked pixels."""
+    monkeypatch.setattr("crowdsource.engine.psf_stars.ENOUGH_WHOLE", 5)
+
+
+def test_a_masked_pixel_near_the_middle_rejects_where_there_are_others(many):
     ivar = np.ones(SHAPE)
     ivar[21, 52] = 0
     assert select(state(ivar=ivar)).tolist() == [0, 2, 3, 4, 5]
@@ -49,7 +55,15 @@ def test_a_masked_pixel_near_the_middle_rejects_and_one_far_away_does_not():
     assert select(state(ivar=ivar)).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_stars_on_the_edge_and_off_the_image_are_rejected():
+def test_few_stars_count_by_the_pixels_that_they_have():
+    ivar = np.ones(SHAPE)
+    ivar[21, 52] = 0
+    assert select(state(ivar=ivar)).tolist() == [0, 1, 2, 3, 4, 5]
+    ivar[18:24, 48:54] = 0
+    assert select(state(ivar=ivar)).tolist() == [0, 2, 3, 4, 5]
+
+
+def test_stars_on_the_edge_and_off_the_image_are_rejected(many):
     assert select(state(extra=[(2., 85., 9000.), (-3., 85., 9000.), (60., 99.4, 9000.)])).tolist() == [0, 1, 2, 3, 4, 5]
 
 

@@ -38,6 +38,8 @@ LEAST_TOLERANCE = 0.1
 """Smallest tolerance, as a part of the value."""
 CONFIRMED = 2.
 """Held-out fields confirm a derived value that improves the objective by more than so many standard errors."""
+CONFIRM = "held-out fields confirm"
+"""What is said of a derived value that they do."""
 FIFTHS = dict(down=0.8, up=1.2)
 DIGITS = 4
 SHOWN_OF_ENTRY = "value", "unit", "scenes", "objective", "derived", "tolerance"
@@ -157,8 +159,8 @@ def result_of(constant, found, held_out):
     tried = measured(constant.scenes, True, constant.owner, constant.attribute, constant.scaled(found.factor))
     change = np.array([getattr(now, constant.objective)-getattr(old, constant.objective) for now, old in zip(tried, held_out)])
     error = change.std(ddof=1)/np.sqrt(len(change))
-    word = "confirm" if change.mean() < -CONFIRMED*error else "do not confirm"
-    return f"differs; held-out fields {word} it: {change.mean():+.2f} +- {error:.2f}"
+    word = CONFIRM if change.mean() < -CONFIRMED*error else "held-out fields do not confirm"
+    return f"differs; {word} it: {change.mean():+.2f} +- {error:.2f}"
 
 
 def derivation(constant, reference, held_out):
@@ -221,8 +223,13 @@ def stored():
     return {f"{group}.{name}": one for group, names in groups.items() if group != "derivation" for name, one in names.items()}
 
 
-def same(old, found, constant):
-    """Whether a derivation gave what the file says, within the tolerance that stands there."""
+def same(old, found, constant, result):
+    """Whether a derivation gave what the file says: the value within the tolerance that stands there, or no reason to change it.
+
+    Where an objective is flat it is least anywhere, and held-out fields confirm none of it: the value in use stays.
+    """
+    if shown(constant.value) == shown(old["value"]) and CONFIRM not in result and CONFIRM not in old["result"]:
+        return True
     best = constant.scaled(found.factor) if not found.idle else constant.value
     pairs = zip(best, old["derived"]) if isinstance(best, tuple) else [(best, old["derived"])]
     return all(abs(now-then) <= old["tolerance"] for now, then in pairs) and shown(constant.value) == shown(old["value"])
@@ -248,7 +255,7 @@ def main():
             entries[constant.name] = one = entry(constant, found, result)
             rows.append([constant.name, *(shown(one[key]) for key in SHOWN_OF_ENTRY), result])
             sys.stderr.write(" ".join(str(cell) for cell in rows[-1])+"\n")
-            if not (constant.name in old and same(old[constant.name], found, constant)):
+            if not (constant.name in old and same(old[constant.name], found, constant, result)):
                 bad.append(constant.name)
     print(table(HEAD, rows))
     print(f"\n{len(chosen)-len(bad)} of {len(chosen)} constants as in {FILE.name}"+"".join(f"\ndiffers: {n}" for n in bad))

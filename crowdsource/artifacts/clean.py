@@ -19,6 +19,8 @@ TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns
 ROUNDS, SETTLED = 8, 1.1
 """Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as something is
 found and the width grows, or the width grows by this factor."""
+MOST = 0.2
+"""Where a larger part of an image would be no star and no sky it is not understood: nothing of it is masked."""
 BLOCK, STEP = 128, 6
 """Side of the blocks in which the sky is measured, pixels; one in so many pixels along each axis counts."""
 DARK = 0.1
@@ -79,12 +81,13 @@ def with_found(image, light, error, fwhm, config):
         blank = image.mask & ENGINE.nodata > 0
         known = np.where(blank, np.float32(image.noise), error) if blank.any() else error
         core = empty_cores(light, known, image.good | blank, fwhm.mean()) | flat_cores(light, error, image.good, fwhm.mean())
-        if core.any():
+        if 0 < np.count_nonzero(core) < MOST*core.size:
             image = image.masked(ndimage.binary_dilation(core, BOX), ENGINE.saturated)
             error = error_of(image)
     if config.sharp:
-        for where, bit in zip(sharp_pixels(light, error, fwhm), (ENGINE.cosmic, ENGINE.hot)):
-            if where.any():
+        tracks, single = sharp_pixels(light, error, fwhm)
+        for where, bit in ((tracks, ENGINE.cosmic), (single, ENGINE.hot)):
+            if where.any() and np.count_nonzero(tracks) < MOST*tracks.size:
                 image = image.masked(where, bit)
     return image
 

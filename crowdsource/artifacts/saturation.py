@@ -9,6 +9,8 @@ BRIGHT = 50.
 """Saturated stars exceed the sky by far more than so many sigma."""
 RIM, EMPTY = 20., 5.
 """Pixels around an empty core exceed the sky by so many sigma, and none of it by so many."""
+LEAST_EMPTY = 9
+"""Fewer pixels are an empty core only where they lie below the sky."""
 ENCLOSED = 0.9
 """Part of the pixels around an empty core that must do so: cosmic rays may cross it."""
 LARGEST_CORE = 12.
@@ -54,6 +56,9 @@ def empty_cores(light, error, good, fwhm):
             continue
         wide = tuple(slice(max(0, s.start-1), s.stop+1) for s in box)
         core = label[wide] == k
+        # between undersampled stars single pixels are dark, but not below the sky
+        if core.sum() < LEAST_EMPTY and not (light[wide][core] < -EMPTY*error[wide][core]).all():
+            continue
         rim = ndimage.binary_dilation(core, np.ones((3, 3))) & ~core & good[wide]
         out[wide] |= core & bool(rim.any() and np.mean(light[wide][rim] > RIM*error[wide][rim]) > ENCLOSED)
     return out

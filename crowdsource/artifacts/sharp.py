@@ -65,7 +65,7 @@ def sharp_pixels(light, error, fwhm):
 def dips(light, error, fwhm):
     """Pixels that are lower than all around as nothing between stars is. Parameters and return as `standing_out`."""
     out = np.zeros(light.shape, np.uint8)
-    kernel.dips(light, error, SIGNIFICANT, 1-fall(1, NARROWER*fwhm.min()), out)
+    kernel.dips(light, error, SIGNIFICANT, 1-fall(1, fwhm.min())**(1/NARROWER**2), out)
     return out > 0
 
 
@@ -117,8 +117,10 @@ def standing_out(light, error, fwhm, narrower=NARROWER, significant=SIGNIFICANT)
     ndarray of bool, shape (ny, nx)
     """
     out = np.zeros(light.shape, np.uint8)
-    # both neighbours are a step away; of a star between two pixels one is half a step and the other one and a half
-    beside = np.array([[fall(step, narrower*width), fall(np.sqrt(2)*step, narrower*width)] for step, width in zip(STEPS, fwhm)])
+    # both neighbours are a step away; of a star between two pixels one is half a step and the other one and a half away, which
+    # leaves the square of a Gaussian's fall; that of a narrower one is a power of it, too
+    beside = np.array([fall(step, width) for step, width in zip(STEPS, fwhm)])**(1/narrower**2)
+    beside = np.stack([beside, beside**2], axis=1)
     kernel.standing_out(light, error, LEAST, significant, SHAPE_ERROR, beside, out)
     return out > 0
 
@@ -128,6 +130,10 @@ def without(error, where):
     return np.where(where, np.float32(np.inf), error) if where.any() else error
 
 
-def fall(distance, fwhm):
-    """Light of a star so many pixels from its peak, relative to it: that of a Gaussian."""
-    return np.exp(-4*np.log(2)*(distance/fwhm)**2)
+def fall(step, fwhm):
+    """Light of a star a step of pixels from its peak, relative to it.
+
+    That of a Gaussian; but of a star narrower than two steps the width is what follows from the light beside it by linear
+    interpolation.
+    """
+    return min(np.exp(-4*np.log(2)*(step/fwhm)**2), max(0., 1-step/fwhm) if fwhm < 2*step else 1.)

@@ -24,6 +24,8 @@ ENOUGH, DOUBTFUL = 20, 1.8
 """Number of stars from which a given PSF's width is compared with theirs, and ratio at which it is doubted."""
 LEAST_GOOD = 0.5
 """Share of good pixels around a peak where hardly one is without a masked pixel."""
+FEWEST_GOOD = 3
+"""Masked pixels with no more good ones around are none that lie here and there."""
 START_BETA = 3.
 NARROWEST, ADJUSTMENTS = 0.8, 4
 """Smallest FWHM of a profile that is convolved with a halo, pixels, and number of iterations that find it."""
@@ -113,8 +115,10 @@ def measured_widths(image, run=map):
     light = banded(above, (data, good), run)
     widths, peaks = widths_of_peaks(data-sky, light, good, 1., image.noise, run)
     if peaks < ENOUGH and not good.all():
-        filled, known = filled_holes(light, good, run)
-        widths, _ = widths_of_peaks(filled, filled, good & known, LEAST_GOOD, image.noise, run)
+        filled, number = filled_holes(light, good, run)
+        # between saturated pixels nothing is left of a star
+        share = np.where(good, np.float32(1), np.where(number > FEWEST_GOOD, np.float32(0), -np.inf))
+        widths, _ = widths_of_peaks(filled, filled, share, LEAST_GOOD, image.noise, run)
     return widths
 
 
@@ -125,7 +129,8 @@ def widths_of_peaks(data, light, good, least, noise, run):
     ----------
     data, light : ndarray, shape (ny, nx), float32
         Image less sky, and the same with 0 where no pixel is good.
-    good : ndarray of bool, shape (ny, nx)
+    good : ndarray, shape (ny, nx)
+        Whether pixels are good; or numbers, whose means count.
     least : float
         Share of good pixels in a box of 7x7.
     noise : float
@@ -140,8 +145,8 @@ def widths_of_peaks(data, light, good, least, noise, run):
     """
     smooth = correlated(light, np.full((3, 3), 1/9, np.float32), run)
     y, x = local_maxima(smooth, float(10*noise), run)
-    if not len(y) and good.any():
-        sample = thinned(smooth)[thinned(good)]
+    if not len(y) and (good > 0).any():
+        sample = thinned(smooth)[thinned(good) > 0]
         y, x = local_maxima(smooth, float(10*MAD_TO_SIGMA*np.median(np.abs(sample))), run)
     order = np.argsort(-smooth[y, x], kind="stable")
     y, x = brightest_clean(good, y[order], x[order], least)
@@ -150,11 +155,11 @@ def widths_of_peaks(data, light, good, least, noise, run):
 
 
 def filled_holes(light, good, run):
-    """An image whose masked pixels have the mean of the good ones that touch them, and where there is a value."""
+    """An image whose masked pixels have the mean of the good ones that touch them, and the number of these."""
     box = np.ones((3, 3), np.float32)
     number = correlated(good.astype(np.float32), box, run)
     around = correlated(light, box, run)/np.maximum(number, 1)
-    return np.where(good, light, around).astype(np.float32), number > 0
+    return np.where(good, light, around).astype(np.float32), number
 
 
 def brightest_clean(good, y, x, least=1.):
@@ -162,7 +167,8 @@ def brightest_clean(good, y, x, least=1.):
 
     Parameters
     ----------
-    good : ndarray of bool, shape (ny, nx)
+    good : ndarray, shape (ny, nx)
+        As `widths_of_peaks`.
     y, x : ndarray of int, shape (n,)
     least : float
 
@@ -170,7 +176,7 @@ def brightest_clean(good, y, x, least=1.):
     -------
     y, x : ndarray of int
     """
-    boxes = np.lib.stride_tricks.sliding_window_view(np.pad(good, 3, constant_values=True), (7, 7))
+    boxes = np.lib.stride_tricks.sliding_window_view(np.pad(good, 3, constant_values=1), (7, 7))
     clean, start = np.empty(0, int), 0
     while start < len(y) and len(clean) < MOST:
         some = np.arange(start, min(len(y), start+2*MOST))

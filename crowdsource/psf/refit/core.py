@@ -142,7 +142,7 @@ def pixel_polynomials(values, weight, design):
     variance = np.einsum("paa->ap", inverse)*np.maximum(chi2, 1)
     planes, noise = solution.reshape(-1, size, size), variance.reshape(-1, size, size)
     power, expected = smoothed(planes**2), smoothed(noise)
-    return planes*np.clip(1-expected/np.maximum(power, 1e-300), 0, 1)
+    return planes*(1-np.divide(expected, power, out=np.ones_like(expected), where=power > expected))
 
 
 def smoothed(planes):
