@@ -19,9 +19,9 @@ TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns
 ROUNDS, SETTLED = 8, 1.1
 """Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as something is
 found and the width grows, or the width grows by this factor."""
-MOST = 0.2
+MOST = 0.1
 """Where a larger part of an image would be no star and no sky it is not understood: nothing of it is masked."""
-BLOCK, STEP = 128, 6
+BLOCK, STEP = 128, 7
 """Side of the blocks in which the sky is measured, pixels; one in so many pixels along each axis counts."""
 DARK = 0.1
 """Quantile of a block's pixels that is its sky: where it is too low all stars look wider, where it is too high sharper."""
