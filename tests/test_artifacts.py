@@ -10,6 +10,7 @@ from crowdsource.artifacts.clean import block_sky, cleaned, error_of
 from crowdsource.artifacts.options import ArtifactsConfig
 from crowdsource.artifacts.width import half_sample_mode, width_of_most
 from crowdsource.core.flags import ENGINE
+from crowdsource.exposure.results import detector_header
 from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.simulate import render_stars
 
@@ -150,6 +151,16 @@ def test_presets_and_options_leave_the_image():
     assert cleaned(image, off) is image
     assert not (fit(image, config=FitConfig(artifacts=off)).image.mask & ENGINE.hot).any()
     assert fit(image).image.mask[10, 10] & ENGINE.hot
+
+
+def test_what_was_found_is_told(caplog):
+    data = star_image((60, 70), [30.], [30.], [5000.])
+    data[10, 10] += 1e4
+    result = fit(Image.from_arrays(data, np.full(data.shape, 0.1)))
+    sentence, = result.image.findings
+    assert sentence.startswith("1 pixel (less than 0.1 %) are sharper") and sentence in caplog.text
+    assert detector_header(result.image, result)["FOUND1"] == sentence
+    assert not fit(result.image.with_mask(result.image.mask)).image.findings[1:]
 
 
 def test_kernels_are_what_they_say():

@@ -106,4 +106,4 @@ def block_sky(data, good):
         centre = (e[1:]+e[:-1]-1)/2
         at = np.arange(n)
         weights.append(np.stack([np.interp(at, centre, row) for row in np.eye(len(centre))], axis=1))
-    return (weights[0]@level@weights[1].T).astype(np.float32)
+    return (weights[0]@level).astype(np.float32)@weights[1].T.astype(np.float32)

@@ -81,13 +81,18 @@ def axis_width(light, y, x, axis):
         Peaks.
     axis : tuple of int
     """
-    top, at, width = light[y, x], np.arange(len(y)), np.zeros(len(y))
+    top, width = light[y, x], np.zeros(len(y))
     for sign in (1, -1):
-        steps = np.stack([values(light, y, x, sign*k*axis[0], sign*k*axis[1]) for k in range(REACH)])/top
-        # the first that is lower, or masked, or the last
-        first = (~(steps >= 0.5)).argmax(axis=0)
-        high, low = steps[np.maximum(first-1, 0), at], steps[first, at]
-        width += np.where(first > 0, first-1+(high-0.5)/np.maximum(high-low, 1e-9), np.nan)
+        one_side, before, at = np.full(len(y), np.nan), np.ones(len(y)), np.arange(len(y))
+        for k in range(1, REACH):
+            now = values(light, y[at], x[at], sign*k*axis[0], sign*k*axis[1])/top[at]
+            # lower than half, or masked
+            done = ~(now >= 0.5)
+            one_side[at[done]] = k-1+(before[done]-0.5)/np.maximum(before[done]-now[done], 1e-9)
+            before, at = now[~done], at[~done]
+            if not len(at):
+                break
+        width += one_side
     return width*np.hypot(*axis)
 
 
