@@ -1,7 +1,4 @@
 """An image without its artefacts: they are masked, flagged and told of."""
-import logging
-from dataclasses import replace
-
 import numpy as np
 from scipy import ndimage
 
@@ -11,7 +8,6 @@ from .saturation import empty_cores, flat_cores
 from .sharp import BOX, sharp_pixels
 from .width import NARROWEST, width_of_most
 
-log = logging.getLogger(__name__)
 TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns, which are masked",
         "hot": "are sharper than stars, each alone: hot or dead pixels, which are masked",
         "saturated": "lie in flat or empty cores of bright stars and count as saturated"}
@@ -56,16 +52,11 @@ def cleaned(image, config):
 
 def told(found, image):
     """An image with sentences on what has been found on it since it was another, which are logged."""
-    new = [s for bit, what in TOLD.items() if (s := sentence(found, image, getattr(ENGINE, bit), what))]
-    for one in new:
-        log.warning(one)
-    return replace(found, findings=(*found.findings, *new))
-
-
-def sentence(found, image, bit, what):
-    """What is told of the pixels that have a bit of the mask now and had it not before; empty when there are none."""
-    number = int(np.count_nonzero(found.mask & ~image.mask & bit))
-    return f"{share(number, image.data.size)} {what}" if number else ""
+    for bit, what in TOLD.items():
+        number = int(np.count_nonzero(found.mask & ~image.mask & getattr(ENGINE, bit)))
+        if number:
+            found = found.with_finding(f"{share(number, image.data.size)} {what}")
+    return found
 
 
 def error_of(image):

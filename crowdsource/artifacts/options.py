@@ -12,7 +12,10 @@ class ArtifactsConfig:
         Mask what is sharper than stars can be: cosmic rays, hot and dead pixels, bad columns.
     saturated : bool
         Recognise saturated stars by their flat or empty cores, whatever level is given.
+    trails : bool
+        Mask straight lines of peaks from one edge of the image to another.
     """
 
     sharp: bool = True
     saturated: bool = True
+    trails: bool = True

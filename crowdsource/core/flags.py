@@ -87,6 +87,7 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(11, "hot", "sharper than stars can be: a hot or dead pixel"),
     FlagDefinition(12, "extended",
                    "wider than the PSF by its significance; its flux is that of a profile, or of a point at its centre"),
+    FlagDefinition(13, "trail", "on a straight line of peaks from edge to edge: a satellite or an airplane"),
 ])
 
 

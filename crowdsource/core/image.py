@@ -251,6 +251,11 @@ class Image:
         return replace(self, ivar=_frozen(np.where(where, np.float32(0), self.ivar)),
                        mask=_frozen(np.where(where, self.mask | np.uint16(bit | ENGINE.bad), self.mask)))
 
+    def with_finding(self, sentence):
+        """The same Image, with one more sentence in its `findings`, which is logged."""
+        log.warning(sentence)
+        return replace(self, findings=(*self.findings, sentence))
+
     def cutout(self, x0, x1, y0, y1):
         """The part x0 <= x < x1, y0 <= y < y1 as a new Image that remembers its origin.
 

@@ -19,6 +19,7 @@ from .profiles import add_profiles
 from .psf_stars import psf_stars
 from .sources import Sources
 from .state import LAST, SEARCH
+from .trails import without_trails
 from .undetected import UndetectedLight
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,8 @@ def with_peaks(state):
     scene = detection.Scene(residual=state.residual, model=state.model, mask=image.mask, matched=matched, config=c,
                             passno=state.passno, model_error=state.model_error)
     peaks = DETECTORS.resolve(c.detector)(scene)
+    if state.passno == 0 and state.config.artifacts.trails:
+        image, peaks = without_trails(image, peaks, float(state.psf.fwhm()))
     if state.passno == 0 and state.sources.bright.any():
         state, peaks = onto_peaks(state, peaks)
     peaks = peaks.subset(detection.apart(peaks, state.x, state.y, c.min_separation))
@@ -139,9 +142,10 @@ def with_peaks(state):
     ny, nx = image.shape
     at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
     new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno)
+    state = replace(state, image=image, candidates=new, matched=matched if image is state.image else None)
     if c.outside and state.passno in outside.PASSES and outside.has_spikes(state.psf):
-        return with_stars_outside(replace(state, candidates=new, matched=matched))
-    return replace(state, candidates=new, matched=matched)
+        return with_stars_outside(state)
+    return state
 
 
 def onto_peaks(state, peaks):
