@@ -112,8 +112,12 @@ def dips(const float[:, ::1] light, const float[:, ::1] error, double significan
         for y in range(1, ny-1):
             for x in range(1, nx-1):
                 value = light[y, x]
-                # most pixels are not below the one before
-                if light[y, x-1] <= value or error[y, x] == INFINITY:
+                # most pixels are not below all of their nearest
+                if (light[y, x-1] <= value and error[y, x-1] < INFINITY) or (light[y, x+1] <= value and error[y, x+1] < INFINITY):
+                    continue
+                if (light[y-1, x] <= value and error[y-1, x] < INFINITY) or (light[y+1, x] <= value and error[y+1, x] < INFINITY):
+                    continue
+                if error[y, x] == INFINITY:
                     continue
                 lowest = INFINITY
                 for j in range(y-1, y+2):

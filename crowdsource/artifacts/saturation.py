@@ -17,6 +17,8 @@ LARGEST_CORE = 12.
 """Largest diameter of an empty core, FWHM, but at least `LEAST_CORE`."""
 LEAST_CORE = 30
 """Pixels."""
+STEP = 7
+"""One in so many pixels along each axis tells the typical error."""
 TOP = 0.3
 """Flat cores are brighter than this part of the brightest pixel."""
 FLAT = 0.03
@@ -67,7 +69,9 @@ def empty_cores(light, error, good, fwhm):
 def flat_cores(light, error, good, fwhm):
     """Pixels of flat cores. Parameters and return as `empty_cores`."""
     out = np.zeros(light.shape, bool)
-    least = max(TOP*float(np.max(light, where=good, initial=0)), BRIGHT*float(np.median(error[good])))
+    sample = error[::STEP, ::STEP][good[::STEP, ::STEP]]
+    noise = float(np.median(sample if len(sample) else error[good])) if good.any() else np.inf
+    least = max(TOP*float(np.max(light, where=good, initial=0)), BRIGHT*noise)
     y, x = np.nonzero(good & (light > least))
     half = max(1, round(fwhm/4))
     steps = [(j, i) for j in range(-half, half+1) for i in range(-half, half+1)]
