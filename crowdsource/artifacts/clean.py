@@ -12,9 +12,12 @@ TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns
         "hot": "are sharper than stars, each alone: hot or dead pixels, which are masked",
         "saturated": "lie in flat or empty cores of bright stars and count as saturated"}
 """What is told of pixels that get a bit of the mask."""
-ROUNDS, SETTLED = 8, 1.1
-"""Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as something is
-found and the width grows, or the width grows by this factor."""
+ROUNDS, SETTLED = 12, 1.1
+"""Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as the width grows
+by this factor, or something is found and it grows."""
+NARROW, STEP_UP = 2., 1.15
+"""Below this width, pixels, it is made to grow by that factor, up to the second times what is measured: what is left of cosmic
+rays may be round, and as wide."""
 MOST = 0.1
 """Where a larger part of an image would be no star and no sky it is not understood: nothing of it is masked."""
 BLOCK, STEP = 128, 7
@@ -44,9 +47,13 @@ def cleaned(image, config):
         # each time on all pixels: beside one that has been masked nothing stands out
         before, found = found, with_found(image, light, error, fwhm, config)
         width = width_of_most(light, error if found is image else error_of(found), found.good)
-        if not width.mean() > fwhm.mean()*(SETTLED if np.array_equal(found.good, before.good) else 1):
+        changed = not np.array_equal(found.good, before.good)
+        if width.mean() > fwhm.mean()*(1 if changed else SETTLED):
+            fwhm = width
+        elif changed and fwhm.mean() < NARROW and fwhm.mean()*SETTLED < STEP_UP*width.mean():
+            fwhm = fwhm*SETTLED
+        else:
             break
-        fwhm = width
     return found if found is image else told(found, image)
 
 
