@@ -13,8 +13,8 @@ TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns
         "saturated": "lie in flat or empty cores of bright stars and count as saturated"}
 """What is told of pixels that get a bit of the mask."""
 ROUNDS, SETTLED = 12, 1.1
-"""Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as the width grows
-by this factor, or something is found and it grows."""
+"""Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as the width
+grows by this factor, or something is found and it grows."""
 NARROW, STEP_UP = 2., 1.15
 """Below this width, pixels, it is made to grow by that factor, up to the second times what is measured: what is left of cosmic
 rays may be round, and as wide."""
