@@ -4,8 +4,9 @@ from scipy import ndimage
 
 from ..core.flags import ENGINE
 from ..core.noise import share
+from ..core.pixels import BOX
 from .saturation import empty_cores, flat_cores
-from .sharp import BOX, sharp_pixels
+from .sharp import sharp_pixels
 from .width import NARROWEST, width_of_most
 
 TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns, which are masked",

@@ -2,8 +2,8 @@
 import numpy as np
 from scipy import ndimage
 
+from ..core.pixels import BOX, values
 from ..cython_ext import artifacts as kernel
-from .pixels import values
 
 BRIGHT = 50.
 """Saturated stars exceed the sky by far more than so many sigma."""
@@ -61,7 +61,7 @@ def empty_cores(light, error, good, fwhm):
         # between undersampled stars single pixels are dark, but not below the sky
         if core.sum() < LEAST_EMPTY and not (light[wide][core] < -EMPTY*error[wide][core]).all():
             continue
-        rim = ndimage.binary_dilation(core, np.ones((3, 3))) & ~core & good[wide]
+        rim = ndimage.binary_dilation(core, BOX) & ~core & good[wide]
         out[wide] |= core & bool(rim.any() and np.mean(light[wide][rim] > RIM*error[wide][rim]) > ENCLOSED)
     return out
 

@@ -8,8 +8,8 @@ together; along lines a track of any length is as sharp as a single pixel.)
 import numpy as np
 from scipy import ndimage
 
+from ..core.pixels import BOX, values
 from ..cython_ext import artifacts as kernel
-from .pixels import values
 
 NARROWER = 0.78
 """Stars of an image may be narrower than most by this factor."""
@@ -27,7 +27,6 @@ GROWTHS = 2
 """Pixels to which a track may extend on each side."""
 AROUND, SLOPE = range(-3, 4), 0.2
 """Steps to the pixels around, and relative difference from their median that the flank of a star may have."""
-BOX = np.ones((3, 3))
 STEPS = 1., 1., np.sqrt(2), np.sqrt(2)
 """Distances of neighbours along the lines, pixels."""
 

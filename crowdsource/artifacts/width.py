@@ -3,7 +3,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..core.matched_filter import local_maxima
-from .pixels import AXES, values
+from ..core.pixels import AXES, values
 
 BRIGHT = 15.
 """Peaks above so many sigma are measured."""

@@ -14,6 +14,7 @@ from ..core.calibration import calibration
 from ..core.flags import ENGINE
 from ..core.matched_filter import MatchedFilter, local_maxima
 from ..core.neighbours import neighbours
+from ..core.pixels import values
 from ..cython_ext import detect as kernel
 from .model_error import coherence
 
@@ -50,6 +51,11 @@ class Peaks:
 
     def __len__(self):
         return len(self.x)
+
+    def inside(self, shape):
+        """(row, column) of the pixel of an image of some shape that is nearest to each peak."""
+        ny, nx = shape
+        return np.clip(np.round(self.y).astype(int), 0, ny-1), np.clip(np.round(self.x).astype(int), 0, nx-1)
 
     def subset(self, which):
         """The peaks that an index or boolean array selects."""
@@ -158,8 +164,7 @@ def _least_ratio(scene, y, x):
 
 def shifted(image, y, x, up, right):
     """Values of an image at pixels so many rows above and columns right of some pixels, float64; those at the edge beyond it."""
-    ny, nx = image.shape
-    return image[np.clip(y+up, 0, ny-1), np.clip(x+right, 0, nx-1)].astype(float)
+    return values(image, y, x, up, right).astype(float)
 
 
 def drop(image, y, x):

@@ -139,9 +139,7 @@ def with_peaks(state):
     if len(peaks) > room:
         log.warning("%d peaks are not added: max_sources is %d", len(peaks)-room, state.config.max_sources)
         peaks = peaks.subset(slice(room))
-    ny, nx = image.shape
-    at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
-    new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[at], passno=state.passno)
+    new = Sources.new(peaks.x, peaks.y, peaks.flux, matched.error[peaks.inside(image.shape)], passno=state.passno)
     state = replace(state, image=image, candidates=new, matched=matched if image is state.image else None)
     if c.outside and state.passno in outside.PASSES and outside.has_spikes(state.psf):
         return with_stars_outside(state)

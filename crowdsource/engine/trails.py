@@ -106,7 +106,5 @@ def without_trails(image, peaks, fwhm):
     where = trails(peaks.x, peaks.y, fwhm, image.shape)
     if where is None:
         return image, peaks
-    ny, nx = image.shape
-    at = np.clip(np.round(peaks.y).astype(int), 0, ny-1), np.clip(np.round(peaks.x).astype(int), 0, nx-1)
     told = f"{share(int(where.sum()), where.size)} lie on straight lines of peaks: trails, which are masked"
-    return image.masked(where, ENGINE.trail).with_finding(told), peaks.subset(~where[at])
+    return image.masked(where, ENGINE.trail).with_finding(told), peaks.subset(~where[peaks.inside(image.shape)])

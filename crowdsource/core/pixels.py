@@ -3,6 +3,8 @@ import numpy as np
 
 AXES = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Steps (up, right) along the two axes and the two diagonals."""
+BOX = np.ones((3, 3))
+"""A pixel and the eight that touch it."""
 
 
 def values(image, y, x, up, right):
