@@ -107,6 +107,44 @@ cdef inline double solved(double *normal, double *rhs, int terms) noexcept nogil
     return gain
 
 
+cdef inline double equations_of(const float[:, ::1] residual, const float[:, ::1] weight, const float[:, :, ::1] value,
+                               const float[:, :, ::1] ddx, const float[:, :, ::1] ddy, const Py_ssize_t[::1] x0,
+                               const Py_ssize_t[::1] y0, float[:, ::1] column, double *normal, double *rhs) noexcept nogil:
+    """chi2 of a group's box, and its normal matrix, lower triangle, and right-hand side."""
+    cdef Py_ssize_t members = value.shape[0], size = value.shape[1], side = residual.shape[0], pixels = side*side, k, i
+    cdef int terms = <int> (3*members)
+    cdef double s = 0
+    for i in range(pixels):
+        s += (&residual[0, 0])[i]*(&residual[0, 0])[i]*(&weight[0, 0])[i]
+    if terms == 0:
+        return s
+    memset(&column[0, 0], 0, terms*pixels*sizeof(float))
+    for k in range(members):
+        spread(&value[k, 0, 0], size, x0[k], y0[k], side, &column[3*k, 0])
+        spread(&ddx[k, 0, 0], size, x0[k], y0[k], side, &column[3*k+1, 0])
+        spread(&ddy[k, 0, 0], size, x0[k], y0[k], side, &column[3*k+2, 0])
+    products(&column[0, 0], &residual[0, 0], &weight[0, 0], pixels, terms, normal, rhs)
+    return s
+
+
+cdef int check_groups(const float[:, :, ::1] residual, const float[:, :, ::1] weight, stamps, const Py_ssize_t[:, ::1] x0,
+                      const Py_ssize_t[:, ::1] y0) except -1:
+    """Raise ValueError unless shapes agree and no group has more than `MOST` stars."""
+    if len(stamps) != 3:
+        raise ValueError(f"there are {len(stamps)} arrays of stamps: the PSF and its two derivatives are needed")
+    cdef const float[:, :, :, ::1] value = stamps[0], one
+    cdef Py_ssize_t n = value.shape[0], members = value.shape[1], size = value.shape[2], side = residual.shape[1]
+    if members > MOST:
+        raise ValueError(f"a group has at most {MOST} stars")
+    if not (residual.shape[0] == weight.shape[0] == x0.shape[0] == y0.shape[0] == n and x0.shape[1] == y0.shape[1] == members
+            and residual.shape[2] == weight.shape[1] == weight.shape[2] == side):
+        raise ValueError("residual, weight, stamps, x0 and y0 must be of as many groups and stars, and boxes square")
+    for one in stamps:
+        if one.shape[0] != n or one.shape[1] != members or one.shape[2] != size or one.shape[3] != size or size == 0 or side == 0:
+            raise ValueError("stamps must all be of the same shape, square, and like the boxes of at least one pixel")
+    return 0
+
+
 def group_steps(const float[:, :, ::1] residual, const float[:, :, ::1] weight, stamps, const Py_ssize_t[:, ::1] x0,
                 const Py_ssize_t[:, ::1] y0):
     """One step of least squares for all stars of each group.
@@ -132,43 +170,59 @@ def group_steps(const float[:, :, ::1] residual, const float[:, :, ::1] weight, 
     ValueError
         When shapes differ, or a group has more than `MOST` stars.
     """
-    if len(stamps) != 3:
-        raise ValueError(f"there are {len(stamps)} arrays of stamps: the PSF and its two derivatives are needed")
-    cdef const float[:, :, :, ::1] value = stamps[0], ddx = stamps[1], ddy = stamps[2], one
-    cdef Py_ssize_t n = value.shape[0], members = value.shape[1], size = value.shape[2], side = residual.shape[1], g, k, i
-    cdef Py_ssize_t pixels = side*side
+    check_groups(residual, weight, stamps, x0, y0)
+    cdef const float[:, :, :, ::1] value = stamps[0], ddx = stamps[1], ddy = stamps[2]
+    cdef Py_ssize_t n = value.shape[0], members = value.shape[1], side = residual.shape[1], g, i
     cdef int terms = <int> (3*members)
-    if members > MOST:
-        raise ValueError(f"a group has at most {MOST} stars")
-    if not (residual.shape[0] == weight.shape[0] == x0.shape[0] == y0.shape[0] == n and x0.shape[1] == y0.shape[1] == members
-            and residual.shape[2] == weight.shape[1] == weight.shape[2] == side):
-        raise ValueError("residual, weight, stamps, x0 and y0 must be of as many groups and stars, and boxes square")
-    for one in (value, ddx, ddy):
-        if one.shape[0] != n or one.shape[1] != members or one.shape[2] != size or one.shape[3] != size or size == 0 or side == 0:
-            raise ValueError("stamps must all be of the same shape, square, and like the boxes of at least one pixel")
     change, before, less = np.zeros((n, members, 3)), np.zeros(n), np.zeros(n)
-    scratch = np.empty((max(1, terms), pixels), np.float32)
+    scratch = np.empty((max(1, terms), side*side), np.float32)
     cdef double[:, :, ::1] out = change
     cdef double[::1] chi2 = before, gain = less
     cdef float[:, ::1] column = scratch
     cdef double[576] normal
     cdef double[24] rhs
-    cdef double s
     with nogil:
         for g in range(n):
-            s = 0
-            for i in range(pixels):
-                s += (&residual[g, 0, 0])[i]*(&residual[g, 0, 0])[i]*(&weight[g, 0, 0])[i]
-            chi2[g] = s
+            chi2[g] = equations_of(residual[g], weight[g], value[g], ddx[g], ddy[g], x0[g], y0[g], column, normal, rhs)
             if terms == 0:
                 continue
-            memset(&column[0, 0], 0, terms*pixels*sizeof(float))
-            for k in range(members):
-                spread(&value[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k, 0])
-                spread(&ddx[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k+1, 0])
-                spread(&ddy[g, k, 0, 0], size, x0[g, k], y0[g, k], side, &column[3*k+2, 0])
-            products(&column[0, 0], &residual[g, 0, 0], &weight[g, 0, 0], pixels, terms, normal, rhs)
             gain[g] = solved(normal, rhs, terms)
             for i in range(terms):
                 out[g, i//3, i % 3] = rhs[i]
     return change, before, less
+
+
+def group_equations(const float[:, :, ::1] residual, const float[:, :, ::1] weight, stamps, const Py_ssize_t[:, ::1] x0,
+                    const Py_ssize_t[:, ::1] y0):
+    """The normal equations of each group, as a part of those of several images.
+
+    Parameters and errors as `group_steps`.
+
+    Returns
+    -------
+    normal : ndarray, shape (n, k, 3, k, 3), float64
+        Of flux, and flux times shift in x and y, of the k stars.
+    rhs : ndarray, shape (n, k, 3), float64
+    chi2 : ndarray, shape (n,), float64
+    """
+    check_groups(residual, weight, stamps, x0, y0)
+    cdef const float[:, :, :, ::1] value = stamps[0], ddx = stamps[1], ddy = stamps[2]
+    cdef Py_ssize_t n = value.shape[0], members = value.shape[1], side = residual.shape[1], g
+    cdef int terms = <int> (3*members), a, b
+    matrices, right, before = np.zeros((n, terms, terms)), np.zeros((n, terms)), np.zeros(n)
+    scratch = np.empty((max(1, terms), side*side), np.float32)
+    cdef double[:, :, ::1] normal = matrices
+    cdef double[:, ::1] rhs = right
+    cdef double[::1] chi2 = before
+    cdef float[:, ::1] column = scratch
+    with nogil:
+        for g in range(n):
+            if terms == 0:
+                chi2[g] = equations_of(residual[g], weight[g], value[g], ddx[g], ddy[g], x0[g], y0[g], column, NULL, NULL)
+                continue
+            chi2[g] = equations_of(residual[g], weight[g], value[g], ddx[g], ddy[g], x0[g], y0[g], column, &normal[g, 0, 0],
+                                   &rhs[g, 0])
+            for a in range(terms):
+                for b in range(a):
+                    normal[g, b, a] = normal[g, a, b]
+    return matrices.reshape(n, members, 3, members, 3), right.reshape(n, members, 3), before

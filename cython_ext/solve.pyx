@@ -149,6 +149,41 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
     return np.ascontiguousarray(solution[:, :3]), iteration, (max(rz, 0.)/first)**0.5 if first > 0 else 0.
 
 
+def product(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr, const int[::1] indices,
+            const double[:, ::1] x):
+    """N x, for a part of a larger problem that a caller solves.
+
+    Parameters
+    ----------
+    diagonal, blocks, indptr, indices
+        The matrix, as for `conjugate_gradients`.
+    x : memoryview, shape (n, 3), float64
+
+    Returns
+    -------
+    ndarray, shape (n, 3), float64
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, or partners are no sources.
+    """
+    cdef Py_ssize_t n = diagonal.shape[0]
+    check_matrix(diagonal, blocks, indptr, indices)
+    if x.shape[0] != n or x.shape[1] != 3 or blocks.shape[0] < indices.shape[0]:
+        raise ValueError(f"x needs three numbers for each of {n} sources, and blocks as many rows as there are indices")
+    vectors = np.zeros((3, n, 4))
+    vectors[0, :, :3] = x
+    cdef double[:, ::1] z = vectors[0], p = vectors[1], y = vectors[2]
+    cdef float[12] tail
+    if indices.shape[0]:
+        memcpy(tail, &blocks[indices.shape[0]-1, 0], 9*sizeof(float))
+    tail[9] = 0
+    with nogil:
+        multiply(diagonal, blocks, indptr, indices, tail, z, 0., p, y)
+    return np.ascontiguousarray(vectors[2, :, :3])
+
+
 cdef inline Py_ssize_t block_of(int near) noexcept nogil:
     """Number of a pair's block; partners that own it hold its complement."""
     return near if near >= 0 else ~near

@@ -181,17 +181,30 @@ def fit_tile(state, tile, sources, size, n_parameters, with_errors, undetected):
 
 def tile_problem(state, tile, sources, size):
     """The `TileProblem` of a tile, with the candidates that improve the fit enough. Parameters as `fit_tile`."""
+    problem = whole_problem(state, tile, sources, size, len(state.sources))
+    first = int((problem.members < len(state.sources)).sum())
+    if first == len(problem.members):
+        return problem
+    return problem.subset(accepted(problem.normal, problem.linear.precision, first, state.config.detect))
+
+
+def whole_problem(state, tile, sources, size, first):
+    """The `TileProblem` of a tile with all candidates.
+
+    Parameters
+    ----------
+    state, tile, sources, size
+        As `fit_tile`.
+    first : int
+        Number of the first candidate; candidates come last in the problem.
+    """
     c, box = state.config.solve, tile.padded
-    members, owned = tile_members(state.image.shape, tile, sources, size, len(state.sources))
+    members, owned = tile_members(state.image.shape, tile, sources, size, first)
     s = sources.subset(members)
     stamps = render_stamps(state.psf, s.x, s.y, size[members], (box.x0, box.y0), state.workspace)
     linear = LinearProblem(stamps=stamps, ivar=np.ascontiguousarray(state.image.ivar[box.slices]),
                            residual=state.residual_in(box.slices), precision=prior_precision(s.flux, s.error, c.position_prior))
-    problem = TileProblem(linear, build_normal(linear, c.min_overlap), s, members, owned)
-    first = int((members < len(state.sources)).sum())
-    if first == len(members):
-        return problem
-    return problem.subset(accepted(problem.normal, linear.precision, first, state.config.detect))
+    return TileProblem(linear, build_normal(linear, c.min_overlap), s, members, owned)
 
 
 def errors_of(normal, flux, error, state):

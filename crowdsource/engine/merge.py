@@ -85,7 +85,7 @@ def merged(state, significance, radius, insignificant=False):
     # a star on masked pixels is measured by its wings, far beyond a box
     fixed = s.bright | (state.image.ivar[s.inside(state.image.shape)] == 0)
     candidates = np.flatnonzero(entangled(state) & (significance < SAFE_SIGNIFICANCE) & ~fixed)
-    tried, around = _with_neighbours(s, fixed, candidates, fwhm)
+    tried, around = with_neighbours(s, fixed, candidates, fwhm)
     c, side = state.config.cull, 2*round(BOX_SIDE*fwhm/2)+1
     loss, bound = np.where(insignificant, significance, np.inf), np.where(insignificant, c.prune, c.merge)
     trials = list(state.run(lambda part: trial_fits(state, tried[part], around[part], side), bands(len(tried), CHUNK)))
@@ -119,7 +119,7 @@ def trial_fits(state, tried, around, side):
     Trial
     """
     s = state.sources
-    box = _Boxes.centred(state, s.x[tried], s.y[tried], side)
+    box = Boxes.centred(state, s.x[tried], s.y[tried], side)
     group = np.concatenate([around, tried[:, None]], axis=1)
     flux, x, y = (np.where(group >= 0, values[group], other) for values, other in
                   ((s.flux, 0.), (s.x, s.x[tried][:, None]), (s.y, s.y[tried][:, None])))
@@ -142,7 +142,7 @@ def trial_fits(state, tried, around, side):
     return Trial(source=tried, neighbours=around, significance=np.sqrt(np.maximum(chi2-(whole-gain), 0)), flux=flux, x=x, y=y)
 
 
-def _with_neighbours(s, fixed, candidates, fwhm):
+def with_neighbours(s, fixed, candidates, fwhm):
     """Those of the candidates that have neighbours, and the neighbours that give most light at their positions."""
     indptr, near = neighbours(s.x, s.y, s.x[candidates], s.y[candidates], NEIGHBOUR_RADIUS*fwhm)
     row = np.repeat(np.arange(len(candidates)), np.diff(indptr))
@@ -161,7 +161,7 @@ def _with_neighbours(s, fixed, candidates, fwhm):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Boxes:
+class Boxes:
     """Boxes of pixels around sources.
 
     Attributes

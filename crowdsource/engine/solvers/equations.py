@@ -148,6 +148,19 @@ def candidate_significance(normal, precision, first, min_correlation=0.03, max_n
     ndarray, shape (n-first,)
         Flux over its error, which is the square root of the improvement in chi2 with the sign of the flux.
     """
-    flux, variance = kernel.trial_fluxes(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), normal.rhs,
-                                         first, min_correlation, max_neighbours).T
+    flux, variance = candidate_fluxes(normal, precision, first, min_correlation, max_neighbours).T
     return flux/np.sqrt(variance)
+
+
+def candidate_fluxes(normal, precision, first, min_correlation=0.03, max_neighbours=8):
+    """Flux of each candidate when it is added and its neighbours are refitted, and its variance.
+
+    Parameters as `candidate_significance`.
+
+    Returns
+    -------
+    ndarray, shape (n-first, 2)
+        0 and infinite for a candidate that its neighbours can stand for.
+    """
+    return kernel.trial_fluxes(normal.with_prior(precision), normal.flat_blocks(), *normal.neighbours(), normal.rhs, first,
+                               min_correlation, max_neighbours)

@@ -1,0 +1,374 @@
+"""The stage of a joint fit that improves all fluxes and positions at once, and accepts or rejects candidates and stars."""
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..core.neighbours import neighbours
+from ..engine.confusion import confusion_noise, extent_factor, response
+from ..engine.cull import acceptable, removal_error, significant
+from ..engine.joint_fit import whole_problem
+from ..engine.merge import MIN_BLENDING
+from ..engine.measure import measured
+from ..engine.prune import COMPETITION_RADIUS, EXTENT_SHARE, SAFE_SIGNIFICANCE, TYPICAL_EXTENT
+from ..engine.solvers import covariances
+from ..engine.solvers.equations import candidate_fluxes
+from ..engine.state import PRUNE, SEARCH
+from .equations import Band, ImageEquations, SharedEquations, joint_step
+from .last import listed_on
+from .merge import merged
+from .register import SIGNIFICANT, STARS_PER_TERM, SYSTEMATIC, weighted_median
+
+FARTHEST = 1.
+"""A star that an image sees farther than this from its place does not tell where the image lies, pixels."""
+VARIABLE = 4.
+"""A star varies where the chi2 of its fluxes exceeds its expectation by so many times its scatter."""
+FLOOR = 0.02
+"""Relative error of a flux on an image that counts when variability is judged: errors of the PSF are of this size."""
+BRIGHT = 30.
+"""Stars of so many sigma on an image tell its scale."""
+MOST_BLENDED = 10.
+FEWEST = 5
+"""Of so many at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """What an image says of its sources by itself, at the model of before a common step.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (n,)
+        Of the common list, stars then candidates.
+    model : ndarray, shape (n,)
+        Fluxes in the model, image units.
+    own : ndarray, shape (n,)
+        Flux beyond the one that the band gives, as likely as variability allows.
+    flux, error, shift, variance
+        As `crowdsource.joint.equations.ImageEquations.alone`, the first beyond `own`.
+    """
+
+    rows: np.ndarray
+    model: np.ndarray
+    own: np.ndarray
+    flux: np.ndarray
+    error: np.ndarray
+    shift: np.ndarray
+    variance: np.ndarray
+
+
+def image_equations(epoch, stars, expected, first):
+    """The normal equations of an image for stars of the common list, those that it shows.
+
+    Parameters
+    ----------
+    epoch : crowdsource.joint.state.Epoch
+    stars : crowdsource.engine.sources.Sources
+        In the reference; candidates at the end.
+    expected : ndarray, shape (n,)
+        Their fluxes on this image.
+    first : int
+        Number of the first candidate.
+
+    Returns
+    -------
+    ImageEquations
+    """
+    sources, rows = epoch.placed(stars, expected)
+    size, state = epoch.sizes(sources.flux), epoch.state
+    for one in np.unique(size):
+        state.psf.prepare(int(one))
+    problem = whole_problem(state, epoch.tile, sources, size, int((rows < first).sum()))
+    state.workspace.give(problem.linear.stamps.buffer)
+    rows = rows[problem.members]
+    return ImageEquations(normal=problem.normal, rows=rows, flux=problem.sources.flux,
+                          jacobian=epoch.frame.jacobian(stars.x[rows], stars.y[rows]))
+
+
+def shared_equations(state, candidates):
+    """The equations of each band, and what each image would do alone.
+
+    Images are taken one by one, so that memory does not grow with their number.
+
+    Returns
+    -------
+    list of Band
+    list of Alone
+    """
+    stars, before = state.stars.joined(candidates), len(state.stars)
+    least = np.maximum(stars.error, 1e-12*np.abs(stars.flux).max(initial=1.))
+    fluxes = np.concatenate([state.fluxes, np.repeat(candidates.flux[None], len(state.bands), axis=0)], axis=1)
+    sums = [SharedEquations(np.maximum(line, least)) for line in fluxes]
+
+    spread = np.r_[state.spread, FLOOR*candidates.flux]
+    own = np.concatenate([state.own, np.zeros((len(state.epochs), len(candidates)))], axis=1)
+
+    def one(number):
+        epoch = state.epochs[number]
+        model = np.r_[state.flux_on(number), np.zeros(len(candidates))]
+        part = image_equations(epoch, stars, np.where(np.arange(len(stars)) < before, model, epoch.scale*stars.flux), before)
+        rows = part.rows
+        part, change = part.with_own_fluxes(own[number, rows], epoch.scale*spread[rows], state.config.solve)
+        return part, Alone(rows, model[rows], own[number, rows]+change, *part.alone())
+
+    alone = []
+    for epoch, (part, image) in zip(state.epochs, state.run(one, range(len(state.epochs)))):
+        sums[epoch.band].add(part, epoch.scale)
+        alone.append(image)
+    return [Band(s.normal(), s.mean, s.shown) for s in sums], alone
+
+
+def fitted(state, candidates):
+    """All fluxes and positions improved by one solve, and candidates accepted as stars or rejected.
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+    candidates : crowdsource.engine.sources.Sources
+        In the reference.
+
+    Returns
+    -------
+    state : JointState
+        Not yet placed anew on the images: models are those of before.
+    bands : list of Band
+        From which errors follow.
+    figures : dict
+    """
+    c, before = state.config.solve, len(state.stars)
+    bands, alone = shared_equations(state, candidates)
+    keep = sum(band.shown for band in bands) > 0
+    if len(candidates):
+        found = [candidate_fluxes(b.normal, b.precision(c.position_prior), before).T for b in bands]
+        keep[before:] &= best_significance([f for f, _ in found], [np.sqrt(v) for _, v in found]) > state.config.detect.threshold
+    bands, stars = [b.subset(keep) for b in bands], state.stars.joined(candidates).subset(keep)
+    flux, shift, iterations, reduction = joint_step(
+        bands, c.position_prior, c.search_tolerance if state.kind == SEARCH else c.tolerance, c.max_iterations)
+    step = np.clip(shift, -state.config.centroid.max_step, state.config.centroid.max_step)
+    added = np.zeros((len(state.bands), len(candidates)))
+    fluxes = np.concatenate([state.fluxes, added], axis=1)[:, keep]+flux
+    information = np.array([b.normal.diagonal[:, 0, 0] for b in bands])
+    errors = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
+    state = with_frames_and_scales(state, alone, keep, fluxes, shift)
+    fluxes = state.fluxes
+    weight = np.where(np.isfinite(errors), 1/errors**2, 0)
+    total = weight.sum(axis=0)
+    mean = (weight*fluxes).sum(axis=0)/np.where(total > 0, total, 1)
+    stars = stars.with_values(x=stars.x+step[:, 0], y=stars.y+step[:, 1], shift=step, flux=mean,
+                              error=np.where(total > 0, 1/np.sqrt(np.where(total > 0, total, 1)), np.inf))
+    state = replace(state, stars=stars, fluxes=fluxes, errors=errors,
+                    new=int((stars.passno == state.passno).sum()), grown=len(stars)-before)
+    return state, bands, dict(iterations=iterations, reduction=reduction)
+
+
+def best_significance(flux, error):
+    """Significance of stars of typical colour, or in a single band where that is larger; shape (n,).
+
+    Parameters
+    ----------
+    flux, error : sequence of ndarray, shape (n,)
+        Of each band; errors are infinite where nothing is known.
+    """
+    weight = [np.where(np.isfinite(e), 1/np.where(np.isfinite(e), e, 1)**2, 0) for e in error]
+    total = sum(weight)
+    together = sum(w*f for w, f in zip(weight, flux))/np.sqrt(np.where(total > 0, total, 1))
+    return np.maximum.reduce([together]+[f*np.sqrt(w) for w, f in zip(weight, flux)])
+
+
+def with_frames_and_scales(state, alone, keep, fluxes, shift):
+    """The state with frames, scales and own fluxes of images as each sees its stars.
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+        Of before a common step.
+    alone : sequence of Alone
+    keep : ndarray of bool, shape (n_all,)
+        Stars and candidates that stay.
+    fluxes : ndarray, shape (bands, n)
+        New fluxes of those that stay.
+    shift : ndarray, shape (n, 2)
+        Their shifts in the reference, pixels.
+    """
+    number, stars = np.cumsum(keep)-1, len(state.stars)
+    epochs, own = [], np.zeros((len(alone), fluxes.shape[1]))
+    off, error = np.full((2, *own.shape), np.nan)
+    for k, (epoch, image) in enumerate(zip(state.epochs, alone)):
+        known = keep[image.rows] & np.isfinite(image.error)
+        rows = number[image.rows[known]]
+        own[k, rows], off[k, rows], error[k, rows] = (v[known] for v in (image.own, image.own+image.flux, image.error))
+        known &= image.rows < stars
+        rows = number[image.rows[known]]
+        band = fluxes[epoch.band, rows]
+        seen = band*epoch.scale+image.own[known]+image.flux[known]
+        bright = (seen > BRIGHT*image.error[known]) & (band > 0)
+        scale = epoch.scale
+        if bright.sum() >= FEWEST:
+            relative = image.error[known][bright]/seen[bright]
+            scale = weighted_median(seen[bright]/band[bright], 1/(relative**2+FLOOR**2))
+        frame = epoch.frame if k == 0 else moved_frame(epoch, image, state.stars, known, shift[rows])
+        epochs.append(replace(epoch, scale=scale, frame=frame))
+        # what all fluxes of an image have in common is its scale
+        own[k] -= (scale-epoch.scale)*fluxes[epoch.band]*(own[k] != 0)
+        off[k] -= (scale-epoch.scale)*fluxes[epoch.band]
+    blending = np.r_[state.blending, np.ones(len(keep)-stars)][keep]
+    spread = np.r_[state.spread, FLOOR*np.ones(len(keep)-stars)][keep]
+    scale = np.array([e.scale for e in epochs])[:, None]
+    off, error = off/scale, error/scale*blending
+    for b in range(len(state.bands)):
+        # and what a star's have in common is its flux
+        images = np.array([e.band == b for e in epochs])
+        known = np.isfinite(off[images])
+        weight = np.where(known, 1/np.where(known, error[images]**2+spread**2, 1), 0)
+        common = (weight*own[images]/scale[images]).sum(axis=0)/np.maximum(weight.sum(axis=0), 1e-300)
+        fluxes[b] += common
+        own[images] -= scale[images]*common
+        off[images] -= common
+    first = epochs[0].scale
+    epochs, fluxes, off, error = tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes*first, off*first, error*first
+    mean = np.maximum(fluxes.max(axis=0), 0)
+    return replace(state, epochs=epochs, fluxes=fluxes, own=own, blending=blending, spread=spreads(off, error, mean))
+
+
+def moved_frame(epoch, own, stars, known, shift):
+    """The frame of an image moved to where it sees the bright stars after a common step.
+
+    Parameters
+    ----------
+    epoch : crowdsource.joint.state.Epoch
+    own : Alone
+    stars : crowdsource.engine.sources.Sources
+        Before the step, in the reference.
+    known : ndarray of bool
+        Which of the image's sources count.
+    shift : ndarray, shape (n, 2)
+        Step of these in the reference, pixels.
+    """
+    rows = own.rows[known]
+    left = own.shift[known]-np.einsum("nij,nj->ni", epoch.frame.jacobian(stars.x[rows], stars.y[rows]), shift)
+    use = (own.model[known] > SIGNIFICANT*own.error[known]) & np.isfinite(own.variance[known])
+    use &= np.abs(left).max(axis=1, initial=0) < FARTHEST
+    if use.sum() < STARS_PER_TERM*(epoch.frame.degree+1)*(epoch.frame.degree+2)/2:
+        return epoch.frame
+    return epoch.frame.moved(stars.x[rows][use], stars.y[rows][use], left[use], 1/(own.variance[known][use]+SYSTEMATIC**2))
+
+
+def spreads(off, error, mean):
+    """How much the flux of each star varies from image to image, one sigma, reference units; shape (n,).
+
+    Parameters
+    ----------
+    off, error : ndarray, shape (images, n)
+        Difference of each image's flux from the common one, and its error, reference units; NaN where an image does not show a star.
+    mean : ndarray, shape (n,)
+        Common fluxes, 0 where not positive.
+    """
+    known = np.isfinite(off)
+    weight = np.where(known, 1/np.where(known, error, 1)**2, 0)
+    count, off = known.sum(axis=0), np.where(known, off, 0)
+    chi2 = (weight*off**2).sum(axis=0)
+    varies = chi2 > count+VARIABLE*np.sqrt(2*np.maximum(count, 1))
+    return np.hypot(np.where(varies, np.sqrt(np.maximum(chi2-count, 0)/np.maximum(weight.sum(axis=0), 1e-300)), 0), FLOOR*mean)
+
+
+def pruned(state, bands):
+    """The state without the stars that are too faint, too close to another, or not needed by the models of all images.
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+    bands : sequence of Band
+        The equations of its stars.
+
+    Returns
+    -------
+    JointState
+        With its stars on all images.
+    """
+    c, stars, radius = state.config.cull, state.stars, COMPETITION_RADIUS*state.fwhm
+    nv, nu = state.grid.shape
+    local = stars.with_values(x=stars.x-state.grid.u0, y=stars.y-state.grid.v0)
+    keep = acceptable(local, c, ((nv-1)//state.grid.steps+1, (nu-1)//state.grid.steps+1))
+    covariance = [covariances(b.normal, b.precision(state.config.solve.position_prior)) for b in bands]
+    if state.kind == PRUNE:
+        state = state.placed()
+    state = replace(state, blending=blending(state, covariance), covariance=of_positions(state, covariance))
+    value = significance(state, covariance)
+    if state.kind == PRUNE:
+        value = value/blend_factor(state, covariance, value < SAFE_SIGNIFICANCE*c.prune)
+    new = stars.passno == state.passno
+    value[neighbours(stars.x, stars.y, stars.x[new], stars.y[new], radius)[1]] = np.inf
+    needed = significant(stars, value, (1. if state.kind == PRUNE else c.search_share)*c.prune, radius)
+    if state.kind != PRUNE:
+        return state.subset(keep & needed).placed()
+    # a fit without them tells more about stars that are hardly separated from their neighbours
+    retried = keep & ~needed & (state.blending > MIN_BLENDING)
+    keep &= needed | retried
+    return merged(state.subset(keep).placed(), value[keep], radius, retried[keep]).placed()
+
+
+def blend_factor(state, covariance, which):
+    """Ratio of a star's noise, given its extent on all images, to that of an isolated star: see `crowdsource.engine.prune`.
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+        With the models of its stars on all images, as they were before this pass.
+    covariance : sequence of ndarray, shape (n, 3, 3)
+        Of each band.
+    which : ndarray of bool, shape (n,)
+        Stars for which it is wanted; 1 for the others.
+    """
+    extent, known, noise, weight = np.zeros((4, len(which)))
+
+    def one(epoch):
+        mine = np.flatnonzero(which[epoch.rows])
+        columns = measured(epoch.state, mine)
+        listed = listed_on(epoch, state)
+        confusion = confusion_noise(listed, listed.error*state.blending[epoch.rows], epoch.image.good,
+                                    response(epoch.state.psf.stamp(state.config.solve.stamp_sizes[0])), state.config)[mine]
+        error = columns["dspread_model"]
+        precision = np.where(error > 0, 1/np.where(error > 0, error, 1)**2, 0)
+        return epoch.rows[mine], columns["spread_model"]*precision, precision, confusion/epoch.scale, listed.error[mine]
+
+    for rows, spread, precision, confusion, _ in state.run(one, state.epochs):
+        extent[rows] += spread
+        known[rows] += precision
+        own = 1/np.maximum(confusion, 1e-300)**2
+        noise[rows] += own*confusion
+        weight[rows] += own
+    significance = extent/np.sqrt(np.maximum(known, 1e-300))
+    noise = noise/np.maximum(weight, 1e-300)
+    error = np.min([removal_error(c) for c in covariance], axis=0)
+    usable = which & np.isfinite(error) & (known > 0)
+    extended = noise*extent_factor(EXTENT_SHARE*significance/state.blending)
+    typical = np.hypot(error, noise*extent_factor(EXTENT_SHARE*TYPICAL_EXTENT))
+    return np.where(usable, np.minimum(np.hypot(error, extended)/typical, SAFE_SIGNIFICANCE), 1)
+
+
+def of_positions(state, covariance):
+    """Covariance of the positions from all bands, shape (n, 2, 2), reference pixels squared. Parameters as `significance`."""
+    total = np.repeat(np.eye(2)[None]/state.config.solve.position_prior**2, len(state.stars), axis=0)
+    for line, one in zip(state.fluxes, covariance):
+        block = one[:, 1:, 1:]
+        known = np.isfinite(block).all(axis=(1, 2)) & (line > 0) & (np.linalg.det(np.where(np.isfinite(block), block, 0)) > 0)
+        total += np.where(known[:, None, None], (line**2)[:, None, None]*np.linalg.inv(np.where(known[:, None, None], block, np.eye(2))), 0)
+    return np.linalg.inv(total)
+
+
+def blending(state, covariance):
+    """Ratio of each flux error to that of an isolated star, shape (n,). Parameters as `significance`."""
+    ratio = np.min([np.sqrt(c[:, 0, 0])/error for c, error in zip(covariance, state.errors)], axis=0)
+    return np.clip(np.where(np.isfinite(ratio), ratio, 1), 1, MOST_BLENDED)
+
+
+def significance(state, covariance):
+    """The square root of the chi2 that the models of all images lose without a star, shape (n,).
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+    covariance : sequence of ndarray, shape (n, 3, 3)
+        Of each band.
+    """
+    value = best_significance(list(state.fluxes), [removal_error(c) for c in covariance])
+    return value

@@ -1,0 +1,224 @@
+"""Light curves of all stars of a joint fit, and their means: one scale, errors that repeats show, variability."""
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .frame import powers
+
+MAP_DEGREE = 2
+"""Of the polynomial of the position by which the scale of an image differs from place to place."""
+CONSTANT_SNR, CONSTANT_CHI = 50., 4.
+"""Stars of so many sigma on an image whose fluxes differ by no more than this, in errors and `LARGEST_FLOOR`, tell the scale."""
+LARGEST_FLOOR = 0.02
+FEWEST = 30
+"""A map of the scale needs so many stars."""
+SEEN_APART = 0.5
+"""Share of the confusion that two filters see differently which differs from image to image: the stars that are found do not.
+See `benchmarks/studies/joint.py`."""
+MEDIAN_CHI2 = 0.4549
+"""Median of the square of a standard normal variable."""
+PAIR_DAYS = 0.1
+"""Images closer in time than this make a pair, days."""
+SINGLE_WEIGHT = 0.5
+"""Weight of a flux without a partner."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LightCurves:
+    """Fluxes of all stars on all images, on the scale of the reference; arrays of shape (images, n), NaN where one shows no star.
+
+    Attributes
+    ----------
+    flux, error : ndarray
+        The error is of what differs from image to image: photons, PSF, calibration, and what confusion adds to one and not to all.
+    confusion : ndarray
+        Noise that all images share, as each has it.
+    scales : ndarray, shape (images, terms)
+        Polynomial of the reference position that the scale of each image is to be multiplied by, see `scale_map`.
+    floor : ndarray, shape (images,)
+        Relative error of the scale from place to place, which is part of the error.
+    """
+
+    flux: np.ndarray
+    error: np.ndarray
+    confusion: np.ndarray
+    scales: np.ndarray = None
+    floor: np.ndarray = None
+
+    def subset(self, images):
+        """Those of some images."""
+        return LightCurves(flux=self.flux[images], error=self.error[images], confusion=self.confusion[images])
+
+    @property
+    def weight(self):
+        """Of each flux in a mean: the inverse variance of all noise, 0 where a star is not shown."""
+        known = np.isfinite(self.error) & (self.error > 0)
+        return np.where(known, 1/np.where(known, self.error**2+self.confusion**2, 1), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanFluxes:
+    """Mean fluxes of stars from some images, on the scale of the reference; shape (n,).
+
+    Attributes
+    ----------
+    flux, error : ndarray
+        The error with the noise of confusion that all images share.
+    rchi2 : ndarray
+        Reduced chi2 of the differences from the mean, by the errors of single images; NaN of a single image.
+    images : ndarray of int
+    """
+
+    flux: np.ndarray
+    error: np.ndarray
+    rchi2: np.ndarray
+    images: np.ndarray
+
+
+def light_curves(state, fits, errors):
+    """The `LightCurves` of a joint fit.
+
+    What undetected stars add to a flux is much the same on all images. Two matched filters of widths a and b see their light with a
+    correlation r = 2ab/(a^2+b^2), so that of confusion with noise c on an image and m in the mean c^2+m^2-2rcm is the image's own.
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+        After its last pass.
+    fits : sequence of crowdsource.joint.last.LastFit
+    errors : sequence of ndarray
+        Errors of the fluxes on each image, without confusion, image units.
+    """
+    flux, sigma, confusion = np.full((3, len(fits), len(state.stars)), np.nan)
+    width = np.array([float(e.state.psf.fwhm())/e.frame.scale for e in state.epochs])[:, None]
+    for k, (epoch, fit, error) in enumerate(zip(state.epochs, fits, errors)):
+        for line, values in ((flux[k], epoch.state.sources.flux), (sigma[k], error), (confusion[k], fit.confusion)):
+            line[epoch.rows] = values/epoch.scale
+    curves = LightCurves(flux=flux, error=sigma, confusion=confusion)
+    weight = curves.weight
+    total = np.maximum(weight.sum(axis=0), 1e-300)
+    shared = np.where(weight > 0, weight*confusion, 0).sum(axis=0)/total
+    mean = (weight*width).sum(axis=0)/total
+    alike = 2*width*mean/np.maximum(width**2+mean**2, 1e-300)
+    differs = SEEN_APART*np.maximum(confusion**2+shared**2-2*alike*confusion*shared, 0)
+    bands = np.array([e.band for e in state.epochs])
+    return calibrated(replace(curves, error=np.sqrt(sigma**2+differs)), scaled_positions(state), bands)
+
+
+def scaled_positions(state):
+    """Positions of the stars for the maps of scales, from -1 to 1 over the grid; shape (n, 2)."""
+    return np.stack([2*(p-low)*state.grid.steps/max(1, n-1)-1 for p, low, n in (
+        (state.stars.x, state.grid.u0, state.grid.shape[1]), (state.stars.y, state.grid.v0, state.grid.shape[0]))], axis=1)
+
+
+def calibrated(curves, place, bands):
+    """Light curves on one scale all over each image, as bright constant stars have it, with what is left in their errors.
+
+    Parameters
+    ----------
+    curves : LightCurves
+    place : ndarray, shape (n, 2)
+        Positions, of the order of 1.
+    bands : ndarray of int, shape (images,)
+    """
+    flux, error = curves.flux.copy(), curves.error.copy()
+    terms = powers(*place.T, MAP_DEGREE)
+    scales, floor = np.zeros((len(flux), terms.shape[1])), np.zeros(len(flux))
+    scales[:, 0] = 1
+    for band in np.unique(bands):
+        images = np.flatnonzero(bands == band)
+        if len(images) < 2:
+            continue
+        mean = mean_fluxes(curves.subset(images)).flux
+        for k in images:
+            off, relative = flux[k]/np.where(mean > 0, mean, np.nan)-1, error[k]/np.where(mean > 0, mean, np.nan)
+            tells = (relative < 1/CONSTANT_SNR) & (np.abs(off) < CONSTANT_CHI*np.hypot(relative, LARGEST_FLOOR))
+            if tells.sum() < FEWEST:
+                continue
+            weight = 1/(relative[tells]**2+(LARGEST_FLOOR/4)**2)
+            root = np.sqrt(weight)
+            scales[k] += np.linalg.lstsq(terms[tells]*root[:, None], off[tells]*root, rcond=None)[0]
+            here = terms@scales[k]
+            flux[k], error[k] = flux[k]/here, error[k]/here
+            left = flux[k, tells]/mean[tells]-1
+            # the mean has a part of this image's error in it
+            share = 1-np.minimum((curves.weight[k]/np.maximum(curves.weight[images].sum(axis=0), 1e-300))[tells], 0.9)
+            floor[k] = excess(left/np.sqrt(share), relative[tells])
+            error[k] = np.hypot(error[k], floor[k]*np.maximum(flux[k], 0))
+    return replace(curves, flux=flux, error=error, scales=scales, floor=floor)
+
+
+def excess(values, errors):
+    """What added in quadrature to the errors makes the median of squares over variances that of a normal distribution."""
+    low, high = 0., LARGEST_FLOOR
+    if np.median(values**2/errors**2) <= MEDIAN_CHI2:
+        return 0.
+    for _ in range(30):
+        middle = (low+high)/2
+        low, high = (middle, high) if np.median(values**2/(errors**2+middle**2)) > MEDIAN_CHI2 else (low, middle)
+    return high
+
+
+def mean_fluxes(curves):
+    """The `MeanFluxes` of light curves."""
+    weight = curves.weight
+    total = np.maximum(weight.sum(axis=0), 1e-300)
+    known = weight > 0
+
+    def mean(values):
+        return np.where(known, weight*values, 0).sum(axis=0)/total
+
+    flux, images = mean(curves.flux), known.sum(axis=0)
+    varying = np.sqrt(np.where(known, (weight*curves.error)**2, 0).sum(axis=0))/total
+    chi2 = np.where(known, (curves.flux-flux)**2/np.where(known, curves.error, 1)**2, 0).sum(axis=0)
+    return MeanFluxes(np.where(images > 0, flux, np.nan), np.where(images > 0, np.hypot(varying, mean(curves.confusion)), np.nan),
+                      np.where(images > 1, chi2/np.maximum(images-1, 1), np.nan), images)
+
+
+def stetson_j(curves, mean, times):
+    """Stetson's J index of each star (Stetson 1996, PASP 108, 851): fluxes that are close in time vary together where a star varies.
+
+    Parameters
+    ----------
+    curves : LightCurves
+        Of images in the order of time.
+    mean : MeanFluxes
+    times : ndarray, shape (images,)
+        Days; images without one count as single ones.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        0 for constant stars; NaN of fewer than two images.
+    """
+    known = curves.weight > 0
+    factor = np.sqrt(mean.images/np.maximum(mean.images-1, 1))
+    delta = np.where(known, factor*(curves.flux-mean.flux)/np.where(known, curves.error, 1), 0)
+    total, weight = np.zeros((2, curves.flux.shape[1]))
+    spacing = np.diff(times)
+    close = np.r_[spacing < PAIR_DAYS, False]
+    k = 0
+    while k < len(delta):
+        two = close[k] and k+1 < len(delta)
+        both = known[k] & known[k+1] if two else np.zeros(len(total), bool)
+        pair = delta[k]*delta[k+1] if two else 0.
+        total += np.where(both, np.sign(pair)*np.sqrt(np.abs(pair)), 0)
+        weight += both
+        singles = [known[k] & ~both]+([known[k+1] & ~both] if two else [])
+        for j, alone in enumerate(singles):
+            squared = delta[k+j]**2-1
+            total += np.where(alone, SINGLE_WEIGHT*np.sign(squared)*np.sqrt(np.abs(squared)), 0)
+            weight += SINGLE_WEIGHT*alone
+        k += 1+two
+    return np.where(mean.images > 1, total/np.maximum(weight, 1e-300), np.nan)
+
+
+def amplitude(curves):
+    """Difference in magnitudes of the 95th and the 5th percentile of the positive fluxes of each star; NaN of fewer than two."""
+    flux = np.where(curves.flux > 0, curves.flux, np.nan)
+    count = np.isfinite(flux).sum(axis=0)
+    out = np.full(flux.shape[1], np.nan)
+    some = count > 1
+    high, low = np.nanpercentile(flux[:, some], (95, 5), axis=0)
+    out[some] = 2.5*np.log10(high/low)
+    return out

@@ -1,0 +1,259 @@
+"""A joint fit: each image alone for a few passes, registration, then passes that all images share."""
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from ..config import FitConfig, checked
+from ..core.clock import StageClock
+from ..core.errors import InputError
+from ..core.neighbours import neighbours
+from ..engine import stages
+from ..engine.loop import initialize, refitted, single_pass
+from ..engine.measure import mean_chi2
+from ..engine.model_error import with_model_error
+from ..engine.sources import Sources
+from ..engine.state import LAST, PRUNE, SEARCH
+from .config import JointConfig
+from .detection import find_stars
+from .fit import FLOOR, fitted, pruned
+from .frame import Frame
+from .grid import Grid
+from .last import last_pass
+from .register import Registration, StarList, register
+from .results import joint_result
+from .state import Epoch, JointState
+
+log = logging.getLogger(__name__)
+CERTAIN = 10.
+"""Stars of an image alone that are this significant, and not in the list yet, start in it."""
+APART = 1.
+"""Such a star is farther from all others than this, FWHM of its image."""
+
+
+def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, threads=1, progress=None):
+    """Fit all stars of many images of one field at once: one position each, one flux on each image.
+
+    Images need not be aligned: where two have world coordinates these tell how they lie to each other, else the pattern of their
+    bright stars does; what many stars say refines it. The best image is the reference. Images that cannot be fitted or registered
+    are left out and named.
+
+    Parameters
+    ----------
+    images : sequence of crowdsource.core.image.Image
+        Their `band` and `mjd` say what they are of; the order does not matter.
+    names : sequence of str, optional
+        Different ones; ``image-001`` and so on where not given.
+    psfs : sequence of crowdsource.psf.base.PSF or None, optional
+        To start from; found from the images where not given.
+    config : crowdsource.config.FitConfig, optional
+    joint : JointConfig, optional
+    threads : int
+        Images are worked on in so many threads; the result does not depend on it.
+    progress : callable, optional
+        Called as ``progress(stage, passno, total, info)``.
+
+    Returns
+    -------
+    crowdsource.joint.results.JointResult
+
+    Raises
+    ------
+    InputError
+        When there are no images, names are not different, or no image can be fitted.
+    ConfigError
+        When a value is out of range.
+    """
+    images, joint, report = list(images), joint or JointConfig(), progress or (lambda *_: None)
+    names = [f"image-{k:03d}" for k in range(1, len(images)+1)] if names is None else [str(n) for n in names]
+    psfs = [None]*len(images) if psfs is None else list(psfs)
+    if not images:
+        raise InputError("there are no images: give one at least")
+    if not len(images) == len(names) == len(psfs):
+        raise InputError(f"{len(images)} images, {len(names)} names and {len(psfs)} PSFs: give as many of each")
+    if len(set(names)) < len(names):
+        raise InputError("names of images must be different")
+    config = checked(config or FitConfig())
+    with ThreadPoolExecutor(threads) as pool:
+        run = map if threads == 1 else pool.map
+        # sums over images are taken in this order, whatever the order in which they are given
+        order = sorted(range(len(images)), key=lambda k: names[k])
+        report("images", 0, joint.max_passes, dict(images=len(images)))
+        state, refused = joint_state(*([v[k] for k in order] for v in (images, names, psfs)), config, joint, run)
+        while True:
+            kind = next_kind(state)
+            report("pass", state.passno-joint.first_passes, joint.max_passes, dict(sources=len(state.stars), new=state.new))
+            if kind == LAST:
+                break
+            state = joint_pass(replace(state, kind=kind))
+        state, fits = last_pass(state)
+        return joint_result(state, fits, refused, names)
+
+
+def joint_state(images, names, psfs, config, joint, run=map):
+    """The state before the first shared pass: images fitted alone and registered, and the list that they start from.
+
+    Parameters
+    ----------
+    images : sequence of crowdsource.core.image.Image
+    names : sequence of str
+    psfs : sequence of crowdsource.psf.base.PSF or None
+    config : crowdsource.config.FitConfig
+    joint : JointConfig
+    run : callable
+
+    Returns
+    -------
+    state : JointState
+    refused : dict of str to str
+        Images that are left out, and why.
+    """
+    def alone(triple):
+        name, image, psf = triple
+        try:
+            return first_fit(image, psf, config, joint)
+        except InputError as error:
+            return error
+
+    refused, fits = {}, {}
+    for name, fit in zip(names, run(alone, list(zip(names, images, psfs)))):
+        if isinstance(fit, Exception):
+            refused[name] = str(fit)
+        else:
+            fits[name] = fit
+    lists = {name: StarList.of(state) for name, state in fits.items()}
+    order = sorted(fits, key=lambda n: (depth(fits[n], lists[n]), n))
+    if not order:
+        raise InputError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+    reference, epochs, bands = lists[order[0]], [], sorted({fits[n].image.band for n in order})
+    for name in order:
+        try:
+            found = same(reference) if name == order[0] else register(reference, lists[name], name)
+        except InputError as error:
+            refused[name] = str(error)
+            continue
+        log.info("%s: %d stars register it, %.3f px rms, scale %.4f", name, found.stars, found.rms, found.scale)
+        epochs.append(Epoch(name=name, state=shared(fits[name]), frame=found.frame, scale=found.scale,
+                            band=bands.index(fits[name].image.band), rows=np.empty(0, int), registration=found))
+    for name, why in refused.items():
+        log.warning("%s is left out: %s", name, why)
+    fwhm = min(float(e.state.psf.fwhm())/e.frame.scale for e in epochs)
+    grid = Grid.around([e.frame for e in epochs], [e.image.shape for e in epochs], fwhm)
+    stars = first_list(epochs)
+    state = JointState(config=config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars, grid=grid, run=run,
+                       fluxes=np.repeat(stars.flux[None], len(bands), axis=0), errors=np.repeat(stars.error[None], len(bands), axis=0),
+                       own=np.zeros((len(epochs), len(stars))), spread=FLOOR*np.maximum(stars.flux, 0),
+                       blending=np.ones(len(stars)), passno=joint.first_passes)
+    return state.placed(), refused
+
+
+def first_fit(image, psf, config, joint):
+    """An image alone, after some passes of a search."""
+    state = initialize(image, psf, config, None, None, None)
+    for _ in range(joint.first_passes):
+        state = single_pass(replace(state, kind=SEARCH))
+    if not len(state.sources):
+        raise InputError("it shows no stars")
+    return state
+
+
+def shared(state):
+    """The state of an image alone as it goes into a joint fit.
+
+    On the list of all images the matrix of one with a wide PSF is not positive definite without all pairs of stamps that overlap.
+    """
+    config = replace(state.config, solve=replace(state.config.solve, min_overlap=1))
+    return replace(state, config=config, forced=True, extended=())
+
+
+def depth(state, stars):
+    """What orders images from the best to the worst: few stars of many sigma, or a wide PSF, make a bad reference."""
+    return -len(stars.x)/float(state.psf.fwhm())
+
+
+def same(reference):
+    """The registration of the reference itself."""
+    return Registration(frame=Frame.identity(), scale=1., stars=len(reference.x), rms=0.)
+
+
+def first_list(epochs):
+    """Stars of the first image, and those that others show beyond doubt elsewhere, in the reference."""
+    stars = Sources.new([], [])
+    for epoch in epochs:
+        s = epoch.state.sources
+        reach = APART*float(epoch.state.psf.fwhm())/epoch.frame.scale
+        if len(stars):
+            s = s.subset(s.flux > CERTAIN*s.error)
+        u, v = epoch.frame.inverse(s.x, s.y)
+        more = Sources.new(u, v, s.flux/epoch.scale, s.error/epoch.scale, passno=s.passno)
+        indptr, _ = neighbours(stars.x, stars.y, u, v, reach)
+        stars = stars.joined(more.subset(np.diff(indptr) == 0))
+    return stars
+
+
+def joint_pass(state):
+    """One turn of the loop that all images share, of the state's kind.
+
+    Parameters
+    ----------
+    state : JointState
+    """
+    clock, kind = StageClock(), state.kind
+    state = state.mapped(lambda e: replace(e, state=replace(stages.with_sky(with_model_error(e.state)), kind=kind)))
+    clock.stop("sky")
+    candidates = find_stars(state) if kind == SEARCH else Sources.new([], [])
+    clock.stop("peaks")
+    state, bands, figures = fitted(state, candidates)
+    clock.stop("fit")
+    state = pruned(state, bands)
+    clock.stop("cull")
+    if psf_is_due(state):
+        state = state.mapped(with_new_psf)
+        clock.stop("psf")
+    return recorded(state, kind, figures, clock)
+
+
+def recorded(state, kind, figures, clock):
+    """The state after a pass, with the figures of that."""
+    chi2 = float(np.mean([mean_chi2(e.state) for e in state.epochs]))
+    record = dict(passno=state.passno, kind=kind, sources=len(state.stars), new=state.new, chi2=chi2, **figures,
+                  **{f"cpu_{stage}": seconds for stage, seconds in clock.seconds.items()})
+    log.info("pass %d: %d stars, %d new, chi2 %.3f", *(record[k] for k in ("passno", "sources", "new", "chi2")))
+    state = state.mapped(lambda e: replace(e, state=with_record(e.state, kind, state.new)))
+    return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+def with_record(state, kind, new):
+    """An image's state after a pass."""
+    record = dict(passno=state.passno, kind=kind, sources=len(state.sources), new=new, chi2=mean_chi2(state),
+                  fwhm=float(state.psf.fwhm()), sky=float(np.median(state.sky)))
+    return replace(state, passno=state.passno+1, history=(*state.history, record))
+
+
+def with_new_psf(epoch):
+    """The epoch with its PSF refitted on the stars of the common list."""
+    return replace(epoch, state=refitted(epoch.state, 1, None, StageClock()))
+
+
+def psf_is_due(state):
+    """Whether this pass refits the PSFs: the first ones, and once when the search has ended."""
+    if not state.config.psf.refit:
+        return False
+    shared = state.passno-state.joint.first_passes
+    return shared < state.joint.psf_passes or (state.kind == PRUNE and all(h["kind"] == SEARCH for h in state.history))
+
+
+def next_kind(state):
+    """Kind of the next shared pass."""
+    shared, most = state.passno-state.joint.first_passes, state.joint.max_passes
+    if shared >= most-1 or (state.history and state.history[-1]["kind"] == PRUNE):
+        return LAST
+    if shared >= most-2:
+        return PRUNE
+    if shared < state.joint.min_passes-2:
+        return SEARCH
+    few = state.grown < state.config.stop_fraction*len(state.stars)
+    return PRUNE if few else SEARCH
+
+

@@ -1,0 +1,42 @@
+"""Proper motions: how the position of each star moves with time, from where single images would put it."""
+import numpy as np
+
+YEAR = 365.25
+
+
+def proper_motions(information, shift, times):
+    """Position corrections and motions by weighted least squares.
+
+    Parameters
+    ----------
+    information : ndarray, shape (images, n, 2, 2)
+        On each image's position, pixels^-2; 0 where one does not show a star.
+    shift : ndarray, shape (images, n, 2)
+        From the common position to each image's, reference pixels.
+    times : ndarray, shape (images,)
+        Days.
+
+    Returns
+    -------
+    motion : ndarray, shape (n, 2)
+        Reference pixels a year; NaN where fewer than three images or a single night tell.
+    covariance : ndarray, shape (n, 2, 2)
+    epoch : ndarray, shape (n,)
+        Mean time of each star's position, days.
+    """
+    weight = np.trace(information, axis1=2, axis2=3)
+    total = weight.sum(axis=0)
+    epoch = (weight*times[:, None]).sum(axis=0)/np.where(total > 0, total, 1)
+    years = (times[:, None]-epoch)/YEAR
+    n = information.shape[1]
+    normal, right = np.zeros((n, 4, 4)), np.zeros((n, 4))
+    pulled = np.einsum("knij,knj->kni", information, shift)
+    for power, a, b in ((0, 0, 0), (1, 0, 2), (1, 2, 0), (2, 2, 2)):
+        normal[:, a:a+2, b:b+2] = ((years**power)[..., None, None]*information).sum(axis=0)
+    right[:, :2], right[:, 2:] = pulled.sum(axis=0), (years[..., None]*pulled).sum(axis=0)
+    known = ((weight > 0).sum(axis=0) > 2) & (np.abs(years).max(axis=0, initial=0) > 0)
+    known[known] = np.linalg.cond(normal[known]) < 1e12
+    covariance = np.full((n, 4, 4), np.nan)
+    covariance[known] = np.linalg.inv(normal[known])
+    solution = np.einsum("nij,nj->ni", covariance, right)
+    return solution[:, 2:], covariance[:, 2:, 2:], epoch

@@ -1,0 +1,189 @@
+"""The state of a joint fit: one list of stars, and what each image makes of them."""
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..config import FitConfig
+from ..core.tiles import Box, Tile
+from ..engine.cull import off_image
+from ..engine.design import stamp_sizes
+from ..engine.sources import Sources
+from ..engine.stages import with_model
+from ..engine.state import SEARCH, PassState
+from .config import JointConfig
+from .frame import Frame
+
+MARGIN = 8.
+"""Stars farther off an image than this, and than their stamps reach, are not fitted there, pixels."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Epoch:
+    """One image of a joint fit.
+
+    Attributes
+    ----------
+    name : str
+    state : crowdsource.engine.state.PassState
+        Its sources are the stars of the common list that this image shows, at their places here and with their fluxes here.
+    frame : crowdsource.joint.frame.Frame
+        From reference positions to those of this image.
+    scale : float
+        Flux of a typical star here over that in the reference.
+    band : int
+        Number of its band; images of one band share fluxes.
+    rows : ndarray of int, shape (n,)
+        Row of each of these sources in the common list, ascending.
+    registration : crowdsource.joint.register.Registration
+        As first found.
+    """
+
+    name: str
+    state: PassState
+    frame: Frame
+    scale: float
+    band: int
+    rows: np.ndarray
+    registration: object
+
+    @property
+    def image(self):
+        """The image itself."""
+        return self.state.image
+
+    @property
+    def tile(self):
+        """The whole image as one tile."""
+        ny, nx = self.image.shape
+        return Tile(Box(0, nx, 0, ny), Box(0, nx, 0, ny))
+
+    def placed(self, stars, flux):
+        """Sources of this image at the places of some stars.
+
+        Parameters
+        ----------
+        stars : crowdsource.engine.sources.Sources
+            In the reference.
+        flux : ndarray, shape (n,)
+            On this image, image units.
+
+        Returns
+        -------
+        sources : crowdsource.engine.sources.Sources
+            Of those stars that this image may show.
+        rows : ndarray of int
+            Their numbers.
+        """
+        x, y = self.frame(stars.x, stars.y)
+        sources = Sources.new(x, y, flux, stars.error*self.scale)
+        shift = np.einsum("nij,nj->ni", self.frame.jacobian(stars.x, stars.y), stars.shift)
+        sources = sources.with_values(shift=shift, passno=stars.passno, bright=stars.bright)
+        rows = np.flatnonzero(~off_image(sources, self.image.shape, np.maximum(MARGIN, self.sizes(flux)//2)))
+        return sources.subset(rows), rows
+
+    def sizes(self, flux):
+        """Stamp sizes of stars of some fluxes on this image, odd, pixels."""
+        return stamp_sizes(np.asarray(flux), self.state.psf, self.state.noise, self.state.config.solve)
+
+    def with_sources(self, sources, rows):
+        """The epoch with other sources, and the model of them."""
+        return replace(self, state=with_model(replace(self.state, sources=sources, covariance=None)), rows=rows)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JointState:
+    """Everything that a pass of a joint fit starts from; its arrays are never changed in place.
+
+    Attributes
+    ----------
+    config : crowdsource.config.FitConfig
+    joint : crowdsource.joint.config.JointConfig
+    epochs : tuple of Epoch
+        The first is the reference.
+    bands : tuple of str
+    stars : crowdsource.engine.sources.Sources
+        The common list: positions in the reference, fluxes there as all bands together tell for a star of typical colour, and
+        their isolated errors from all images.
+    fluxes, errors : ndarray, shape (bands, n)
+        In each band, and their isolated errors; in units in which a star of typical colour has the same flux in all of them.
+    own : ndarray, shape (images, n)
+        Flux of each star on each image less the one that the band gives it there, image units; 0 where stars are constant.
+    spread : ndarray, shape (n,)
+        How much the flux of each star varies from image to image, one sigma, reference units.
+    blending : ndarray, shape (n,)
+        Ratio of each flux error to that of an isolated star.
+    grid : crowdsource.joint.grid.Grid
+        On which new stars are looked for.
+    passno : int
+    kind : str
+        As `crowdsource.engine.state.PassState`.
+    new, grown : int
+        As there.
+    run : callable
+        ``map`` or an executor's, over images.
+    history : tuple of dict
+    covariance : ndarray, shape (n, 2, 2), or None
+        Of the positions, reference pixels squared, after the last pass.
+    """
+
+    config: FitConfig
+    joint: JointConfig
+    epochs: tuple
+    bands: tuple
+    stars: Sources
+    fluxes: np.ndarray
+    errors: np.ndarray
+    own: np.ndarray
+    spread: np.ndarray
+    blending: np.ndarray
+    grid: object
+    passno: int = 0
+    kind: str = SEARCH
+    new: int = 0
+    grown: int = 0
+    run: object = map
+    history: tuple = ()
+    covariance: np.ndarray = None
+
+    def mapped(self, function):
+        """The state with each image's epoch replaced by a function of it."""
+        return replace(self, epochs=tuple(self.run(function, self.epochs)))
+
+    def over_images(self, values):
+        """An array of one row an image and one column a star, NaN where an image does not show a star.
+
+        Parameters
+        ----------
+        values : callable
+            Gives the values of an epoch's sources.
+        """
+        out = np.full((len(self.epochs), len(self.stars)), np.nan)
+        for line, epoch in zip(out, self.epochs):
+            line[epoch.rows] = values(epoch)
+        return out
+
+    def flux_on(self, number):
+        """Fluxes of all stars on an image, image units."""
+        epoch = self.epochs[number]
+        return self.fluxes[epoch.band]*epoch.scale+self.own[number]
+
+    @property
+    def fwhm(self):
+        """FWHM of the best image's PSF, reference pixels."""
+        return min(float(e.state.psf.fwhm())/e.frame.scale for e in self.epochs)
+
+    def with_values(self, **values):
+        """The same state with other values."""
+        return replace(self, **values)
+
+    def subset(self, keep):
+        """The state with some of its stars; images are not changed."""
+        return replace(self, stars=self.stars.subset(keep), fluxes=self.fluxes[:, keep], errors=self.errors[:, keep],
+                       own=self.own[:, keep], spread=self.spread[keep], blending=self.blending[keep],
+                       covariance=None if self.covariance is None else self.covariance[keep])
+
+    def placed(self):
+        """The state with its stars on all images at their places and with their fluxes, and the models of that."""
+        numbers = range(len(self.epochs))
+        epochs = self.run(lambda k: self.epochs[k].with_sources(*self.epochs[k].placed(self.stars, self.flux_on(k))), numbers)
+        return replace(self, epochs=tuple(epochs))
