@@ -240,8 +240,9 @@ def images_table(state, curves, wanted):
             ("mjd", [e.image.mjd for e in epochs], "f8", "d", "modified Julian date of mid-exposure"),
             ("scale", [e.scale*curves.scales[k, 0] for e, k in zip(epochs, wanted)], "f8", None,
              "flux of a star over that on the reference, in the middle of all images"),
-            ("scale_map", curves.scales[wanted]/curves.scales[wanted, :1], "f8", None,
-             "polynomial of degree 2 by which the scale varies: 1, u, v, u2, uv, v2 with u, v from -1 to 1 over all images"),
+            *((f"scale_{term}", curves.scales[wanted, k]/curves.scales[wanted, 0], "f8", None,
+               "coefficient by which the scale varies, u and v from -1 to 1 over all images")
+              for k, term in enumerate(("u", "v", "uu", "uv", "vv"), 1)),
             ("scale_error", curves.floor[wanted], "f4", None, "relative error of the scale from star to star, part of dflux"),
             ("registered_by", [e.registration.stars for e in epochs], "i4", None, "stars that gave the first frame"),
             ("registration_rms", [e.registration.rms for e in epochs], "f4", "pix", "their distance from it, root mean square"),

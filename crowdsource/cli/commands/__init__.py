@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": "find the exposures in folders and write a manifest of what is to be fitted",
     "run": "fit what a manifest lists, on this machine or a cluster; continues where an earlier run ended",
     "status": "show the progress of a run of a manifest",
+    "joint": "fit many images of one field at once: one list of stars, and their light curves",
     "healpix": "combine catalogs into objects and releases, by HEALPix",
     "simulate": "simulate a field of stars with known truth",
     "simulate-survey": "simulate catalogs of many exposures of stars with known truth",

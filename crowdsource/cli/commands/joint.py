@@ -1,0 +1,85 @@
+"""``crowdsource joint``: fit many images of one field at once."""
+from pathlib import Path
+
+from ...core.errors import ConfigError
+from ...core.memory import keep_memory
+from ...io.toml import read_toml
+from ...joint.config import JointConfig
+from ...joint.files import CURVES, OBJECTS, check_outputs, write_joint
+from ...joint.inputs import ImageSource, read_images
+from ...joint.loop import fit_joint
+from ...production.manifest import ENDINGS, read_manifest
+from ..arguments import add_verbosity, count
+
+
+def add_arguments(parser):
+    """Arguments of the command."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="images of one field, in any order and of any bands; or one manifest "
+                        "that crowdsource plan has written")
+    parser.add_argument("--out-dir", required=True, metavar="DIR",
+                        help=f"new folder of the results: {OBJECTS}, {CURVES} and a catalog of each image")
+    parser.add_argument("--instrument", default="generic", metavar="NAME", help="adapter that reads the images; default generic")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                        help="an option of the instrument, for all images, as gain=1.9; {image} in it stands for the image's file, as in "
+                        "ivar={image}:IVAR, and {stem} for its name without folder and ending; may be repeated")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, those of "
+                        "joint fits under joint")
+    parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
+    parser.add_argument("--threads", type=count, default=1, metavar="N",
+                        help="images worked on at the same time; default 1; results do not depend on it")
+    parser.add_argument("--plot", metavar="FILE", help="write a picture of light curves, scatter and registration (PNG)")
+    parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
+                        help="folders in which a manifest's files may lie, in addition to its own")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier joint fit")
+    add_verbosity(parser)
+
+
+def run(args, console):
+    """Fit and write; see `crowdsource.cli.commands`."""
+    config = {} if args.config is None else read_toml(args.config)
+    joint = joint_config(config.pop("joint", {}), args.motion)
+    sources = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, config.pop(args.instrument, {}))
+    check_outputs(args.out_dir, args.overwrite)
+    if args.threads > 1:
+        keep_memory()
+    images, refused = read_images(sources, config)
+    with console.progress() as progress:
+        result = fit_joint([i.image for i in images], names=[i.name for i in images], psfs=[i.psf for i in images],
+                           config=images[0].config, joint=joint, threads=args.threads, progress=progress)
+    write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite)
+    left = {**refused, **result.refused}
+    lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, reference {result.objects.meta['reference']}"]
+    lines += [f"left out: {name}: {why}" for name, why in left.items()]
+    return lines, 1 if left else 0
+
+
+def joint_config(values, motion):
+    """The `JointConfig` of a table of values."""
+    try:
+        return JointConfig(**{**values, **({"motion": True} if motion else {})})
+    except TypeError as problem:
+        raise ConfigError(f"joint: {problem}") from problem
+
+
+def is_manifest(images):
+    """Whether the only name is that of a manifest."""
+    return len(images) == 1 and Path(images[0]).suffix.lower() in ENDINGS
+
+
+def from_manifest(path, roots):
+    """The images that a manifest lists."""
+    return [ImageSource(path=e.image, instrument=e.instrument, options=dict(e.options), detector=e.detector or None)
+            for e in read_manifest(path, roots) if not e.problem]
+
+
+def given(args, values):
+    """The images that the command line names, with the instrument's options."""
+    pairs = [text.partition("=") for text in args.option]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--option {name}: give NAME=VALUE")
+    sources = []
+    for image in args.images:
+        own = {name.replace("-", "_"): value.format(image=image, stem=Path(image).name.split(".")[0]) for name, _, value in pairs}
+        sources.append(ImageSource(path=image, instrument=args.instrument, options={**values, **own}))
+    return sources

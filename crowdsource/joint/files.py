@@ -1,0 +1,81 @@
+"""The files of a joint fit: a folder with objects, light curves, and a catalog of each image.
+
+``objects.fits`` holds PRIMARY (version, reference, configuration, images that were left out), OBJECTS and IMAGES;
+``lightcurves.parquet`` the light curves, one row an object and image; ``<image>.cat.fits`` what the fit of an image alone writes as well.
+"""
+from pathlib import Path
+
+from astropy.io import fits
+
+from ..core.errors import need
+from ..core.version import DISTRIBUTION, installed_version
+from ..exposure.results import Provenance, config_lines, printable, write_result
+from ..io.atomic_folder import atomic_folder, check_atomic_folder
+from ..io.fits_tables import table_hdu
+from ..io.tables import write_catalog
+
+OBJECTS, CURVES = "objects.fits", "lightcurves.parquet"
+
+
+def check_outputs(folder, overwrite=False):
+    """Raise an error when the folder of a joint fit could not be made, before any work is done.
+
+    Parameters
+    ----------
+    folder : path-like
+    overwrite : bool
+        Replace the folder of an earlier joint fit.
+    """
+    need("pyarrow.parquet", "parquet", "a table of light curves")
+    check_atomic_folder(folder, OBJECTS, overwrite)
+
+
+def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
+    """Write a joint fit into a folder, whole or not at all.
+
+    Parameters
+    ----------
+    result : crowdsource.joint.results.JointResult
+    folder : path-like
+    inputs : mapping of str to sequence of path-like, optional
+        Files that each image was read from, whose checksums its catalog records.
+    refused : mapping of str to str, optional
+        Images that could not be read, beside those that the result names.
+    overwrite : bool
+        Replace the folder of an earlier joint fit.
+
+    Raises
+    ------
+    OutputError
+        When the folder exists already or cannot be written.
+    MissingExtraError
+        When pyarrow is not installed.
+    """
+    check_outputs(folder, overwrite)
+    header = joint_header(result, {**(refused or {}), **result.refused})
+    with atomic_folder(folder, OBJECTS, overwrite) as made:
+        hdus = [fits.PrimaryHDU(header=header), table_hdu(result.objects, "OBJECTS"), table_hdu(result.images, "IMAGES")]
+        fits.HDUList(hdus).writeto(made/OBJECTS)
+        write_catalog(result.light_curves, made/CURVES, {"version": installed_version(), "reference": header["REFERENC"]})
+        for name, fit in zip(result.names, result.fits):
+            own = Provenance(exposure=fit.image.exposure or name, inputs=tuple((inputs or {}).get(name, ())))
+            write_result(fit, Path(made)/f"{name}.cat.fits", provenance=own)
+
+
+def joint_header(result, refused):
+    """The primary header of the objects' file."""
+    header = fits.Header()
+    header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
+    header["VERSION"] = (installed_version(), f"of {DISTRIBUTION}")
+    header["NIMAGES"] = (len(result.names), "images that were fitted")
+    header["NOBJECTS"] = (len(result.objects), "stars")
+    header["REFERENC"] = printable(result.objects.meta["reference"])
+    for k, band in enumerate(result.objects.meta["bands"], 1):
+        header[f"BAND{k}"] = printable(band)
+    for k, (name, why) in enumerate(sorted(refused.items()), 1):
+        header[f"LEFT{k:03d}"] = printable(f"{name}: {why}")
+    for k, line in enumerate(config_lines(result.fits[0].config), 1):
+        header[f"CFG{k:03d}"] = printable(line)
+    for record in result.history:
+        header["HISTORY"] = "pass {passno}: {kind}, {sources} stars, {new} new, chi2 {chi2:.3f}".format(**record)
+    return header
