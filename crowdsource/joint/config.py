@@ -18,8 +18,8 @@ class JointConfig:
         Also fit the proper motion of each star; images need dates.
     """
 
-    first_passes: int = 3
+    first_passes: int = 2
     min_passes: int = 4
     max_passes: int = 8
-    psf_passes: int = 2
+    psf_passes: int = 1
     motion: bool = False

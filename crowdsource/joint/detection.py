@@ -10,7 +10,6 @@ from scipy import ndimage
 from ..core.flags import ENGINE
 from ..core.matched_filter import local_maxima
 from ..core.tiles import bands
-from ..cython_ext import detect as kernel
 from ..engine import detection
 from ..engine.model_error import coherence
 from ..engine.sources import Sources
@@ -18,21 +17,10 @@ from ..engine.stages import matched_filter
 
 ORDER = 3
 """Of the splines that interpolate the filtered images."""
+MOSTLY = 0.5
+"""A peak lies near saturated pixels where they are near on images that give more than this share of what is known."""
 LEAST_KNOWN = 1e-3
 """Where less than this share of the typical information on a flux is known no stars are looked for."""
-
-
-def with_filter(epoch):
-    """The epoch with the matched filter of its present PSF, and what that gives.
-
-    Returns
-    -------
-    matched : crowdsource.core.matched_filter.MatchedFilter
-    weighted : ndarray, shape (ny, nx), float32
-        The sum n of each pixel.
-    """
-    matched = matched_filter(epoch.state)
-    return matched, matched.significance(epoch.state.residual)/matched.error
 
 
 class Evidence:
@@ -40,52 +28,45 @@ class Evidence:
 
     Parameters
     ----------
-    state : crowdsource.joint.state.JointState
-        With the models of its stars on all images.
-
-    Attributes
-    ----------
-    significance, error : ndarray, shape (nv, nu), float32
-        Of the residuals; and of a star's reference flux, infinite where no image tells.
+    grid : crowdsource.joint.grid.Grid
+    config : crowdsource.config.DetectConfig
     """
 
-    def __init__(self, state):
-        self.state, grid = state, state.grid
-        self.filters = list(state.run(with_filter, state.epochs))
-        total, information = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
-        for epoch, (matched, weighted) in zip(state.epochs, self.filters):
-            spline = ndimage.spline_filter(weighted, ORDER, output=np.float32, mode="constant")
-            known = matched.error**-2
-            for rows in bands(grid.shape[0]):
-                x, y = grid(epoch.frame, rows)
-                total[rows] += np.float32(epoch.scale)*ndimage.map_coordinates(spline, (y, x), order=ORDER, prefilter=False,
-                                                                               mode="constant", output=np.float32)
-                information[rows] += np.float32(epoch.scale**2)*ndimage.map_coordinates(known, (y, x), order=1, mode="constant",
-                                                                                        output=np.float32)
-        some = information > LEAST_KNOWN*np.median(information[information > 0])
-        self.error = np.where(some, 1/np.sqrt(np.where(some, information, 1)), np.inf).astype(np.float32)
-        self.significance = np.where(some, total/np.sqrt(np.where(some, information, 1)), 0).astype(np.float32)
+    def __init__(self, grid, config):
+        self.grid, self.config = grid, config
+        self._sums = {name: np.zeros(grid.shape, np.float32) for name in ("light", "known", "model", "doubt", "saturated")}
 
-    def of_images(self, u, v, function):
-        """Sum over images of what a function gives for the pixels nearest to reference positions; 0 off an image.
+    def add(self, epoch):
+        """Add what an image says, with the model of its stars."""
+        state, scale = epoch.state, np.float32(epoch.scale)
+        matched = matched_filter(state)
+        known = matched.error**-2
+        light = ndimage.spline_filter(matched.significance(state.residual)/matched.error, ORDER, output=np.float32, mode="constant")
+        maps = {"light": (light, ORDER, scale), "known": (known, 1, scale**2),
+                "model": (matched.significance(state.model)/matched.error, 1, scale)}
+        if state.model_error is not None:
+            # what the uncertainty of the PSF leaves may be alike on all images
+            maps["doubt"] = np.float32(coherence(matched.kernel))*state.model_error*known, 1, scale
+        saturated = state.image.mask & ENGINE.saturated > 0
+        if saturated.any():
+            near = ndimage.maximum_filter(saturated, 2*self.config.saturated_reach+1)
+            maps["saturated"] = np.where(near, known, np.float32(0)), 1, scale**2
+        for rows in bands(self.grid.shape[0]):
+            x, y = self.grid(epoch.frame, rows)
+            for name, (values, order, factor) in maps.items():
+                self._sums[name][rows] += factor*ndimage.map_coordinates(values, (y, x), order=order, prefilter=False, mode="constant",
+                                                                         output=np.float32)
 
-        Parameters
-        ----------
-        u, v : ndarray, shape (n,)
-        function : callable
-            Called as ``function(epoch, matched, y, x)``.
+    def significance(self):
+        """Of the residuals of all images at each point, and the error of a star's flux there, infinite where no image tells."""
+        light, known = self._sums["light"], self._sums["known"]
+        some = known > LEAST_KNOWN*np.median(known[known > 0])
+        root = np.sqrt(np.where(some, known, 1))
+        return np.where(some, light/root, 0).astype(np.float32), np.where(some, 1/root, np.inf).astype(np.float32)
 
-        Returns
-        -------
-        ndarray, shape (n,)
-        """
-        total = np.zeros(len(u))
-        for epoch, (matched, _) in zip(self.state.epochs, self.filters):
-            x, y = (np.round(c).astype(int) for c in epoch.frame(u, v))
-            ny, nx = epoch.image.shape
-            inside = np.flatnonzero((x >= 0) & (y >= 0) & (x < nx) & (y < ny))
-            total[inside] += function(epoch, matched, y[inside], x[inside])
-        return total
+    def at(self, name, row, column):
+        """A sum at some points, float64."""
+        return self._sums[name][row, column].astype(float)
 
 
 def find_stars(state):
@@ -100,45 +81,22 @@ def find_stars(state):
     crowdsource.engine.sources.Sources
         Places in the reference, and fluxes and errors there.
     """
-    c, evidence = state.config.detect, Evidence(state)
-    row, column = local_maxima(evidence.significance, c.candidate)
-    u, v = state.grid.positions(row, column)
-    height = evidence.significance[row, column].astype(float)
-    error = evidence.error[row, column].astype(float)
-    of_model = np.maximum(evidence.of_images(u, v, light_of_model)*error, 0)
+    c = state.config.detect
+    evidence = Evidence(state.grid, c)
+    for epoch in state.epochs:
+        evidence.add(epoch)
+    significance, error = evidence.significance()
+    row, column = local_maxima(significance, c.candidate)
+    height, error = (v[row, column].astype(float) for v in (significance, error))
+    of_model = np.maximum(evidence.at("model", row, column)*error, 0)
+    saturated = evidence.at("saturated", row, column)*error**2 > MOSTLY
+    ratio = np.where(saturated, max(c.blend_ratio, c.saturated_ratio), c.blend_ratio)
     keep = (height > c.threshold) | (of_model > c.candidate)
-    keep &= height > least_ratio(evidence, u, v, of_model, c)*of_model
-    keep &= height*error > detection.MODEL_LIMIT*evidence.of_images(u, v, error_of_model)*error**2
+    keep &= (height > ratio*of_model) & (height*error > detection.MODEL_LIMIT*evidence.at("doubt", row, column)*error**2)
     row, column, height, error = row[keep], column[keep], height[keep], error[keep]
-    column, row = detection.refined(evidence.significance, row, column)
+    column, row = detection.refined(significance, row, column)
     u, v = state.grid.positions(row, column)
     peaks = detection.Peaks(u, v, height*error, np.zeros(len(u), bool))
     apart = detection.apart(peaks, state.stars.x, state.stars.y, c.min_separation)
     order = np.flatnonzero(apart)[np.argsort(-peaks.flux[apart], kind="stable")]
     return Sources.new(u[order], v[order], peaks.flux[order], error[order], passno=state.passno)
-
-
-def light_of_model(epoch, matched, y, x):
-    """The sum of weight, PSF and model, in reference units."""
-    return epoch.scale*matched.significance_at(epoch.state.model, y, x)/matched.error[y, x]
-
-
-def error_of_model(epoch, matched, y, x):
-    """The same of what the uncertainty of the PSF leaves: it may be alike on all images."""
-    if epoch.state.model_error is None:
-        return 0.
-    return epoch.scale*coherence(matched.kernel)*epoch.state.model_error[y, x]/matched.error[y, x]**2
-
-
-def least_ratio(evidence, u, v, of_model, config):
-    """Smallest accepted ratio of a peak's significance to the model's, where most of what is known comes from saturated surroundings
-    a larger one; shape (n,)."""
-    def near(bit):
-        def share(epoch, matched, y, x):
-            where = kernel.bits_near(epoch.image.mask, bit, y, x, config.saturated_reach)
-            return where*epoch.scale**2/matched.error[y, x]**2
-        return share
-
-    known = evidence.of_images(u, v, lambda epoch, matched, y, x: epoch.scale**2/matched.error[y, x]**2)
-    saturated = evidence.of_images(u, v, near(ENGINE.saturated)) > 0.5*known
-    return np.where(saturated, max(config.blend_ratio, config.saturated_ratio), config.blend_ratio)

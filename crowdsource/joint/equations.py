@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..cython_ext import solve as kernel
+from ..cython_ext import shared as kernel
+from ..cython_ext import solve
 from ..engine.solvers import NormalEquations
 
 FIXED = 1e30
@@ -76,8 +77,8 @@ class ImageEquations:
         matrix = normal.flat_blocks(), normal.indptr, normal.indices
         diagonal[:, 0] += precision
         right[:, 0] = normal.rhs[:, 0]-np.where(precision < FIXED, own*precision, 0)
-        change, *_ = kernel.conjugate_gradients(diagonal, *matrix, right, 1, config.search_tolerance, config.max_iterations)
-        left = normal.rhs-kernel.product(normal.diagonal.reshape(-1, 9), *matrix, change)
+        change, *_ = solve.conjugate_gradients(diagonal, *matrix, right, 1, config.search_tolerance, config.max_iterations)
+        left = normal.rhs-solve.product(normal.diagonal.reshape(-1, 9), *matrix, change)
         return replace(self, normal=replace(normal, rhs=left)), change[:, 0]
 
     def alone(self):
@@ -119,7 +120,8 @@ class SharedEquations:
         n = len(mean)
         self.mean, self.shown = mean, np.zeros(n, int)
         self._diagonal, self._rhs = np.zeros((n, 3, 3)), np.zeros((n, 3))
-        self._pairs, self._blocks = np.empty(0, np.int64), np.empty((0, 3, 3), np.float32)
+        self._indptr, self._indices = np.zeros(n+1, np.int64), np.empty(0, np.int32)
+        self._blocks = np.empty((0, 3, 3), np.float32)
 
     def add(self, part, scale):
         """Add the equations of an image.
@@ -135,29 +137,27 @@ class SharedEquations:
         self.shown[rows] += normal.diagonal[:, 0, 0] > 0
         self._diagonal[rows] += np.einsum("nki,nkl,nlj->nij", factors, normal.diagonal, factors)
         self._rhs[rows] += np.einsum("nki,nk->ni", factors, normal.rhs)
-        first = np.repeat(np.arange(len(rows)), np.diff(normal.indptr))
-        second, factors = normal.indices, factors.astype(np.float32)
-        blocks = factors[first].transpose(0, 2, 1)@normal.blocks@factors[second]
-        first, second = rows[first], rows[second]
-        swapped = first > second
-        blocks = np.where(swapped[:, None, None], blocks.transpose(0, 2, 1), blocks)
-        pairs = np.where(swapped, second*n+first, first*n+second)
-        order = np.argsort(pairs)
-        pairs, blocks = pairs[order], blocks[order]
-        at = np.searchsorted(self._pairs, pairs)
-        there = np.zeros(len(pairs), bool)
-        there[at < len(self._pairs)] = self._pairs[at[at < len(self._pairs)]] == pairs[at < len(self._pairs)]
-        self._blocks[at[there]] += blocks[there]
-        if not there.all():
-            self._pairs = np.insert(self._pairs, at[~there], pairs[~there])
-            self._blocks = np.insert(self._blocks, at[~there], blocks[~there], axis=0)
+        pairs = normal.indptr, normal.indices, np.ascontiguousarray(rows, np.int32)
+        where = kernel.places(self._indptr, self._indices, *pairs)
+        if (where < 0).any():
+            self._make_room(*pairs, where < 0)
+            where = kernel.places(self._indptr, self._indices, *pairs)
+        kernel.add_blocks(normal.blocks, *pairs, factors, where, self._blocks)
+
+    def _make_room(self, indptr, indices, rows, missing):
+        """Add pairs of zeros for those of an image that are missing."""
+        n = len(self.mean)
+        first, second = rows[np.repeat(np.arange(len(rows)), np.diff(indptr))[missing]], rows[indices[:indptr[-1]][missing]]
+        fresh = np.unique(np.minimum(first, second).astype(np.int64)*n+np.maximum(first, second))
+        known = np.repeat(np.arange(n), np.diff(self._indptr)).astype(np.int64)*n+self._indices
+        at = np.searchsorted(known, fresh)
+        self._indices = np.insert(self._indices, at, fresh % n)
+        self._blocks = np.insert(self._blocks, at, np.float32(0), axis=0)
+        self._indptr += np.r_[0, np.cumsum(np.bincount(fresh//n, minlength=n))]
 
     def normal(self):
         """The `NormalEquations` of all that has been added: of flux, and flux times shift in the reference."""
-        n = len(self.mean)
-        first, second = np.divmod(self._pairs, n) if n else (self._pairs, self._pairs)
-        indptr = np.r_[0, np.cumsum(np.bincount(first, minlength=n))].astype(np.int64)
-        return NormalEquations(self._diagonal, self._blocks, indptr, second.astype(np.int32), self._rhs)
+        return NormalEquations(self._diagonal, self._blocks, self._indptr, self._indices, self._rhs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +230,7 @@ def joint_step(bands, width, tolerance, max_iterations):
         out = np.empty_like(v)
         out[:, place] = v[:, place]/width**2
         for b, (mean, *matrix) in enumerate(matrices):
-            y = kernel.product(*matrix, np.c_[v[:, b], mean*v[:, place]])
+            y = solve.product(*matrix, np.c_[v[:, b], mean*v[:, place]])
             out[:, b] = y[:, 0]
             out[:, place] += mean*y[:, 1:]
         return out
