@@ -7,8 +7,8 @@ from ..core.neighbours import neighbours
 from ..engine.confusion import confusion_noise, extent_factor, response
 from ..engine.cull import acceptable, removal_error, significant
 from ..engine.joint_fit import whole_problem
-from ..engine.merge import MIN_BLENDING
 from ..engine.measure import measured
+from ..engine.merge import MIN_BLENDING
 from ..engine.prune import COMPETITION_RADIUS, EXTENT_SHARE, SAFE_SIGNIFICANCE, TYPICAL_EXTENT
 from ..engine.solvers import covariances
 from ..engine.solvers.equations import candidate_fluxes

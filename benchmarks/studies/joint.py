@@ -1,0 +1,349 @@
+"""Joint fits of many images against fits of single ones: depth, errors, motions, bands, repeats of real images; prints Markdown.
+
+    python -m benchmarks.studies.joint truth [IMAGES ...]     simulated images, 1 4 16 64 by default, and a single image as deep
+    python -m benchmarks.studies.joint bands                  two bands together and each alone
+    python -m benchmarks.studies.joint motions                proper motions
+    python -m benchmarks.studies.joint real IMAGE ...         repeats of real images, alone and together; halves by date
+
+Options of the instrument for real images: --gain, --saturation, --readnoise.
+"""
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+from astropy.io import fits
+from scipy.spatial import cKDTree
+
+from benchmarks.shared import table
+from crowdsource import Image, fit
+from crowdsource.joint.config import JointConfig
+from crowdsource.joint.loop import fit_joint
+from crowdsource.simulate import SimulationConfig, simulate_field
+from crowdsource.simulate.epochs import EpochsConfig, simulate_epochs
+from crowdsource.validate.evaluate import match_stars, unexplained
+
+SNR = (1, 2), (2, 3), (3, 5), (5, 7), (7, 10), (10, 20), (20, 50), (50, 200), (200, 1e5)
+"""Of an isolated star on one image like the reference."""
+EDGE = 12
+BETTER = 1.5
+"""A star is found where its flux is right within this factor."""
+MMAG = 2500/np.log(10)
+FEW = 12
+
+
+def scatter(values):
+    """Robust standard deviation; NaN of few values."""
+    values = values[np.isfinite(values)]
+    return 1.4826*np.median(np.abs(values-np.median(values))) if len(values) >= FEW else np.nan
+
+
+def text(value, digits=1):
+    return f"{value:.{digits}f}" if np.isfinite(value) else ""
+
+
+def field(stars, seed=5):
+    return SimulationConfig(shape=(512, 512), stars=stars, fwhm=3.6, sky=300., seed=seed, faintest=0.1, saturated_stars=0)
+
+
+def columns(catalog, names):
+    return {n: np.asarray(getattr(catalog[n], "value", catalog[n]), float) for n in names}
+
+
+def scores(rows, stars, snr):
+    """Cells by bin of signal to noise: stars, found, flux scatter and pull, position pull; rows, spurious rows."""
+    ny = nx = 512
+    def inside(t):
+        return (t["x"] > EDGE) & (t["y"] > EDGE) & (t["x"] < nx-1-EDGE) & (t["y"] < ny-1-EDGE)
+    use = inside(rows) & (rows["flux"] > 0)
+    rows = {n: v[use] for n, v in rows.items()}
+    use = inside(stars)
+    stars, snr = {n: v[use] for n, v in stars.items()}, snr[use]
+    row, lone = match_stars(stars, rows), unexplained(stars, rows)
+    cells = []
+    for low, high in SNR:
+        s = (snr >= low) & (snr < high)
+        hit = np.flatnonzero(s & (row >= 0))
+        ratio = rows["flux"][row[hit]]/stars["flux"][hit]
+        good = hit[np.abs(np.log(ratio)) < np.log(BETTER)]
+        off = rows["flux"][row[good]]-stars["flux"][good]
+        moved = np.r_[tuple((rows[c][row[good]]-stars[c][good])/rows["d"+c][row[good]] for c in "xy")]
+        cells.append([f"{low:g}-{high:g}", int(s.sum()), 100*len(good)/max(1, s.sum()), 100*scatter(off/stars["flux"][good]),
+                      scatter(off/rows["dflux"][row[good]]), scatter(moved)])
+    return cells, len(lone), 100*np.mean(lone)
+
+
+def depth(cells):
+    """Signal to noise at which half of the stars are found, between the bins' middles."""
+    middle, found = np.array([[np.sqrt(float(c[0].split("-")[0])*float(c[0].split("-")[1])), c[2]] for c in cells]).T
+    k = int(np.argmax(found > 50))
+    if k == 0:
+        return middle[0]
+    part = (50-found[k-1])/(found[k]-found[k-1])
+    return float(middle[k-1]*(middle[k]/middle[k-1])**part)
+
+
+def reference_truth(epochs, names, reference):
+    """The truth on the image that became the reference: places and fluxes in the box of its PSF, without variations."""
+    epoch = epochs[names.index(reference)]
+    return dict(x=epoch.x, y=epoch.y, flux=epoch.constant*epoch.light)
+
+
+def joint(epochs, **options):
+    """A joint fit of simulated images, and its CPU seconds."""
+    names = [f"i{k:03d}" for k in range(len(epochs))]
+    start = time.process_time()
+    result = fit_joint([e.image() for e in epochs], names=names, joint=JointConfig(**options))
+    return result, names, time.process_time()-start
+
+
+def truth_study(numbers, stars):
+    """Depth and errors against the number of images; a single image as deep for comparison."""
+    lines, detail = [], []
+    for images in numbers:
+        truth, epochs = simulate_epochs(EpochsConfig(images=images, field=field(stars)))
+        result, names, cpu = joint(epochs)
+        wanted = reference_truth(epochs, names, result.objects.meta["reference"])
+        rows = columns(result.objects, ("x", "y", "flux", "dflux", "dx", "dy"))
+        lines.append(row_of(f"{images} images", scores(rows, wanted, np.asarray(truth["snr"])), cpu/images))
+        detail.append((f"{images} images", scores(rows, wanted, np.asarray(truth["snr"]))[0], repeats(result)))
+        first = epochs[0]
+        if images == numbers[0]:
+            start = time.process_time()
+            alone = fit(first.image())
+            cpu = time.process_time()-start
+            own = dict(x=first.x, y=first.y, flux=first.flux*first.light)
+            lines.insert(0, row_of("the reference alone", scores(columns(alone.catalog, ("x", "y", "flux", "dflux", "dx", "dy")), own,
+                                                                 np.asarray(truth["snr"])), cpu))
+        if images > 1:
+            # one exposure as long as all together, at their mean seeing
+            c = replace(first.simulation.config, fwhm=float(np.mean([e.simulation.config.fwhm for e in epochs])),
+                        gain=first.simulation.config.gain*images, readnoise=first.simulation.config.readnoise*images**0.5)
+            deep = simulate_field(c, stars=(first.x, first.y, first.flux))
+            found = fit(deep.image())
+            own = dict(x=first.x, y=first.y, flux=first.flux*first.light)
+            lines.append(row_of(f"one exposure as long as {images}", scores(
+                columns(found.catalog, ("x", "y", "flux", "dflux", "dx", "dy")), own, np.asarray(truth["snr"])), np.nan))
+    head = ["fit", "rows", "spurious %", "S/N of half found", *(f"found % {low:g}-{high:g}" for low, high in SNR), "CPU s per image"]
+    print(f"{stars:g} stars above 5 sigma of the reference\n")
+    print(table(head, lines), "\n")
+    for name, cells, repeated in detail:
+        print(name, "\n")
+        print(table(["S/N", "stars", "found %", "flux scatter %", "flux pull", "position pull"],
+                    [[c[0], c[1], *(text(v, d) for v, d in zip(c[2:], (1, 2, 2, 2)))] for c in cells]), "\n")
+        if repeated:
+            print(table(["S/N of the mean", "objects", "chi of repeats"], repeated), "\n")
+
+
+def row_of(name, score, cpu):
+    cells, rows, spurious = score
+    return [name, rows, text(spurious), text(depth(cells), 2), *(text(c[2]) for c in cells), text(cpu, 2)]
+
+
+def repeats(result):
+    """Scatter of the fluxes of constant objects about their means, in `dflux_epoch`, by signal to noise."""
+    curves, images = result.light_curves, len(result.names)
+    if images < 3:
+        return []
+    ids, flux, error = (np.asarray(getattr(curves[n], "value", curves[n])) for n in ("object_id", "flux", "dflux"))
+    known = np.isfinite(error) & (np.asarray(curves["qf"]) > 0.9)
+    ids, flux, error = ids[known], flux[known], error[known].astype(float)
+    n = len(result.objects)
+    weight = 1/error**2
+    total, count = np.bincount(ids, weight, n), np.bincount(ids, minlength=n)
+    mean = np.bincount(ids, weight*flux, n)/np.where(total > 0, total, 1)
+    wide = np.sqrt(np.maximum(1-weight/total[ids], 1e-3))
+    chi = (flux-mean[ids])/error/wide
+    snr = (mean*np.sqrt(total))[ids]
+    out = []
+    for low, high in ((3, 5), (5, 10), (10, 20), (20, 50), (50, 100), (100, 1e5)):
+        s = (snr >= low) & (snr < high) & (count[ids] > 0.8*images)
+        out.append([f"{low:g}-{high:g}", len(np.unique(ids[s])), text(scatter(chi[s]), 2)])
+    return out
+
+
+def bands_study(stars):
+    """Two bands together and each alone: what is found, and the scatter of colours about the truth."""
+    c = EpochsConfig(images=4, bands=("g", "r"), field=field(stars), variables=0.)
+    truth, epochs = simulate_epochs(c)
+    snr, rows = np.asarray(truth["snr"]), []
+    both, names, cpu = joint(epochs)
+    alone = {b: joint([e for e in epochs if e.band == b]) for b in c.bands}
+    for name, (result, own, cpu), part in [("g and r", (both, names, cpu), epochs)]+[
+            (b, alone[b], [e for e in epochs if e.band == b]) for b in c.bands]:
+        wanted = reference_truth(part, own, result.objects.meta["reference"])
+        band = part[own.index(result.objects.meta["reference"])].band
+        flux = f"flux_{band}" if name == "g and r" else "flux"
+        cat = columns(result.objects, ("x", "y", flux, "d"+flux, "dx", "dy"))
+        cat = dict(x=cat["x"], y=cat["y"], flux=cat[flux], dflux=cat["d"+flux], dx=cat["dx"], dy=cat["dy"])
+        rows.append(row_of(name, scores(cat, wanted, snr), cpu/len(part)))
+    head = ["bands", "rows", "spurious %", "S/N of half found", *(f"found % {low:g}-{high:g}" for low, high in SNR), "CPU s per image"]
+    print(table(head, rows), "\n")
+    print(table(["S/N", "stars", "scatter of the colour together, mag", "of separate fits, mag"],
+                colours(truth, epochs, both, alone, names)))
+
+
+def colours(truth, epochs, both, alone, names):
+    """Scatter of colours less the true ones, by signal to noise, of the same stars."""
+    first = {b: next(e for e in epochs if e.band == b) for b in ("g", "r")}
+    true = -2.5*np.log10(first["g"].constant/first["r"].constant)
+    ref = epochs[names.index(both.objects.meta["reference"])]
+    where = cKDTree(np.c_[ref.x, ref.y])
+
+    def matched(x, y):
+        off, star = where.query(np.c_[x, y], distance_upper_bound=1.)
+        return np.where(np.isfinite(off), star, -1)
+
+    o = both.objects
+    star = matched(np.asarray(o["x"].value), np.asarray(o["y"].value))
+    together = np.full(len(truth), np.nan)
+    flux = {b: np.asarray(o[f"flux_{b}"].value) for b in ("g", "r")}
+    good = (star >= 0) & (flux["g"] > 0) & (flux["r"] > 0)
+    together[star[good]] = -2.5*np.log10(flux["g"][good]/flux["r"][good])
+    separate = np.full((2, len(truth)), np.nan)
+    for line, b in zip(separate, ("g", "r")):
+        result, own, _ = alone[b]
+        part = [e for e in epochs if e.band == b]
+        e = part[own.index(result.objects.meta["reference"])]
+        off, star = cKDTree(np.c_[e.x, e.y]).query(np.c_[result.objects["x"].value, result.objects["y"].value], distance_upper_bound=1.)
+        good = np.isfinite(off) & (np.asarray(result.objects["flux"].value) > 0)
+        line[star[good]] = -2.5*np.log10(np.asarray(result.objects["flux"].value)[good])
+    separate, snr, rows = separate[0]-separate[1], np.asarray(truth["snr"]), []
+    for low, high in SNR:
+        s = (snr >= low) & (snr < high) & np.isfinite(together) & np.isfinite(separate)
+        rows.append([f"{low:g}-{high:g}", int(s.sum()), text(scatter((together-true)[s]), 3), text(scatter((separate-true)[s]), 3)])
+    return rows
+
+
+def motions_study(stars):
+    """Proper motions of 0.1 pixels a year in three years against the truth."""
+    truth, epochs = simulate_epochs(EpochsConfig(images=12, field=field(stars), motion=0.1, years=3., variables=0.))
+    result, names, _ = joint(epochs, motion=True)
+    e, o = epochs[names.index(result.objects.meta["reference"])], result.objects
+    off, star = cKDTree(np.c_[e.x, e.y]).query(np.c_[o["x"].value, o["y"].value], distance_upper_bound=1.)
+    good = np.isfinite(off)
+    star = np.where(good, star, 0)
+    angle = np.angle(np.median((e.x[1:]-e.x[:-1]+1j*(e.y[1:]-e.y[:-1]))/np.asarray(truth["x"][1:]-truth["x"][:-1]+1j*(
+        truth["y"][1:]-truth["y"][:-1]))))
+    turned = (np.asarray(truth["pm_x"])+1j*np.asarray(truth["pm_y"]))*np.exp(1j*angle)
+    rows = []
+    for low, high in SNR[3:]:
+        s = good & (np.asarray(truth["snr"])[star] >= low) & (np.asarray(truth["snr"])[star] < high)
+        cells = []
+        for axis, true in (("x", turned.real), ("y", turned.imag)):
+            left = np.asarray(o["pm_"+axis].value)[s]-true[star[s]]
+            cells.append((left, left/np.asarray(o["dpm_"+axis].value)[s], np.asarray(o["dpm_"+axis].value)[s]))
+        left, pull, error = (np.concatenate(v) for v in zip(*cells))
+        rows.append([f"{low:g}-{high:g}", int(s.sum()), text(1000*scatter(left)), text(1000*np.median(error) if len(error) else np.nan),
+                     text(scatter(pull), 2)])
+    print(table(["S/N", "objects", "scatter, millipixels a year", "error", "pull"], rows))
+
+
+def read(path, args):
+    with fits.open(path) as hdus:
+        h = next(h for h in hdus if h.data is not None)
+        return Image.from_arrays(h.data.astype(np.float32), gain=args.gain, saturation=args.saturation, readnoise=args.readnoise,
+                                 mjd=float(h.header.get("MJD-OBS", np.nan)))
+
+
+def real_study(paths, args):
+    """Repeats of real images by magnitude, alone and together."""
+    images = [read(p, args) for p in paths]
+    names = [f"{k:03d}" for k in range(len(paths))]
+    start = time.process_time()
+    single = [fit(i) for i in images]
+    alone = time.process_time()-start
+    start = time.process_time()
+    result = fit_joint(images, names=names)
+    together = time.process_time()-start
+    print(f"{len(images)} images; CPU seconds {alone:.1f} alone, {together:.1f} together; rows on an image "
+          f"{np.mean([len(s.catalog) for s in single]):.0f} alone, {np.mean(result.images['sources']):.0f} together\n")
+    print(table(["magnitude from the brightest", "objects", "rms together, mmag", "the same found alone", "together", "alone", "ratio",
+                 "error together", "chi"], repeat_rows(result, single, names)), "\n")
+    order = np.argsort([i.mjd for i in images])
+    halves = [fit_joint([images[k] for k in part], names=[names[k] for k in part]) for part in np.array_split(order, 2)]
+    print(in_both(halves, result))
+
+
+def repeat_rows(result, single, names):
+    """Cells by bin of magnitude; bins begin at the brightest star that is nowhere saturated."""
+    n, images = len(result.objects), len(result.names)
+    curves = result.light_curves
+    number = {name: k for k, name in enumerate(result.names)}
+    k = np.array([number[str(i)] for i in np.unique(curves["image"])])[np.unique(np.asarray(curves["image"]), return_inverse=True)[1]]
+    flux, error, alone = np.full((3, images, n), np.nan)
+    ids = np.asarray(curves["object_id"])
+    flux[k, ids], error[k, ids] = curves["flux"].value, curves["dflux"].value
+    scale, x, y = np.asarray(result.images["scale"]), np.asarray(result.objects["x"].value), np.asarray(result.objects["y"].value)
+    for j, name in enumerate(result.names):
+        cat = columns(single[names.index(name)].catalog, ("x", "y", "flux"))
+        px, py = result.frames[j](x, y)
+        off, row = cKDTree(np.c_[cat["x"], cat["y"]]).query(np.c_[px, py], distance_upper_bound=1.)
+        back = cKDTree(np.c_[px, py]).query(np.c_[cat["x"], cat["y"]])[1]
+        mine = np.flatnonzero(np.isfinite(off))
+        mine = mine[back[row[mine]] == mine]
+        alone[j, mine] = cat["flux"][row[mine]]/scale[j]
+    saturated = (np.asarray(result.objects["flags"]) >> 32) & 2 > 0
+    many, both = (np.isfinite(v).sum(axis=0) >= 0.8*images for v in (flux, alone))
+    with np.errstate(all="ignore"):
+        mag = -2.5*np.log10(np.nanmedian(flux, axis=0))
+        same = np.nanmedian(alone[:, many & both & ~saturated]/flux[:, many & both & ~saturated], axis=1)
+    alone /= same[:, None]
+    usable = many & ~saturated & np.isfinite(mag)
+    first, rows = np.sort(mag[usable])[10], []
+    for b in range(6):
+        s = usable & (mag >= first+b) & (mag < first+b+1)
+        t = s & both
+        weight = 1/error[:, s]**2
+        mean = np.nansum(weight*flux[:, s], axis=0)/np.nansum(np.where(np.isfinite(flux[:, s]), weight, 0), axis=0)
+        chi = (flux[:, s]-mean)/error[:, s]*np.sqrt(images/(images-1))
+        cells = rms(flux[:, s]), rms(flux[:, t]), rms(alone[:, t])
+        rows.append([b+1, f"{s.sum()}, {t.sum()}", text(cells[0]), "", text(cells[1]), text(cells[2]), text(cells[1]/cells[2], 2),
+                     text(np.nanmedian(MMAG*error[:, s]/flux[:, s])), text(scatter(chi), 2)])
+    return rows
+
+
+def rms(flux):
+    """Median over stars of the standard deviation of their magnitudes, mmag."""
+    with np.errstate(all="ignore"):
+        return float(np.nanmedian(np.nanstd(MMAG*np.log(np.where(flux > 0, flux, np.nan)), axis=0, ddof=1))) if flux.size else np.nan
+
+
+def in_both(halves, whole):
+    """Share of the objects of each half that the other has too, by magnitude."""
+    first, second = halves
+    by = {name: k for k, name in enumerate(whole.names)}
+    places = []
+    for half in halves:
+        frame = whole.frames[by[half.objects.meta["reference"]]]
+        places.append(np.c_[frame.inverse(half.objects["x"].value, half.objects["y"].value)])
+    inside = [(p.min(axis=1) > 60) & (p.max(axis=1) < 450) for p in places]
+    off = cKDTree(places[1]).query(places[0])[0]
+    flux = np.asarray(first.objects["flux"].value)
+    mag = -2.5*np.log10(np.where(flux > 0, flux, np.nan))
+    start = np.nanpercentile(mag[inside[0]], 0.3)
+    rows = [[b+1, int((s := inside[0] & (mag >= start+b) & (mag < start+b+1)).sum()), text(100*np.mean(off[s] < 1.))] for b in range(7)]
+    return table(["magnitude", "objects of the first half", "in the second %"], rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=("truth", "bands", "motions", "real"))
+    parser.add_argument("what", nargs="*")
+    parser.add_argument("--stars", type=float, default=1000.)
+    parser.add_argument("--gain", type=float, default=1.9)
+    parser.add_argument("--saturation", type=float, default=60000.)
+    parser.add_argument("--readnoise", type=float, default=5.)
+    args = parser.parse_args()
+    if args.study == "truth":
+        truth_study([int(n) for n in args.what] or [1, 4, 16, 64], args.stars)
+    elif args.study == "bands":
+        bands_study(args.stars)
+    elif args.study == "motions":
+        motions_study(args.stars)
+    else:
+        real_study(args.what, args)
+
+
+if __name__ == "__main__":
+    main()
