@@ -1,8 +1,8 @@
 """Detection on all images at once: the matched filters of all residuals, added as their noise allows.
 
-A star of reference flux F has the flux s F on an image of scale s. The image's matched filter gives the sum n of weight, PSF and residual,
-and the information d on a flux there, so that F = sum(s n)/sum(s^2 d), with the inverse of the latter as its variance: the
-significance grows as the root of the number of images.
+A star of reference flux F has the flux s F on an image of scale s. The image's matched filter gives the sum n of weight, PSF and
+residual, and the information d on a flux there, so that F = sum(s n)/sum(s^2 d), with the inverse of the latter as its variance:
+the significance grows as the root of the number of images.
 """
 import numpy as np
 from scipy import ndimage
@@ -40,8 +40,8 @@ class Evidence:
         """Add what an image says, with the model of its stars."""
         state, scale = epoch.state, np.float32(epoch.scale)
         matched = matched_filter(state)
-        known = matched.error**-2
-        light = ndimage.spline_filter(matched.significance(state.residual)/matched.error, ORDER, output=np.float32, mode="constant")
+        known, light = matched.error**-2, matched.significance(state.residual)/matched.error
+        light = ndimage.spline_filter(light, ORDER, output=np.float32, mode="constant")
         maps = {"light": (light, ORDER, scale), "known": (known, 1, scale**2),
                 "model": (matched.significance(state.model)/matched.error, 1, scale)}
         if state.model_error is not None:
@@ -54,8 +54,8 @@ class Evidence:
         for rows in bands(self.grid.shape[0]):
             x, y = self.grid(epoch.frame, rows)
             for name, (values, order, factor) in maps.items():
-                self._sums[name][rows] += factor*ndimage.map_coordinates(values, (y, x), order=order, prefilter=False, mode="constant",
-                                                                         output=np.float32)
+                self._sums[name][rows] += factor*ndimage.map_coordinates(values, (y, x), order=order, prefilter=False,
+                                                                         mode="constant", output=np.float32)
 
     def significance(self):
         """Of the residuals of all images at each point, and the error of a star's flux there, infinite where no image tells."""

@@ -1,7 +1,8 @@
 """The files of a joint fit: a folder with objects, light curves, and a catalog of each image.
 
 ``objects.fits`` holds PRIMARY (version, reference, configuration, images that were left out), OBJECTS and IMAGES;
-``lightcurves.parquet`` the light curves, one row an object and image; ``<image>.cat.fits`` what the fit of an image alone writes as well.
+``lightcurves.parquet`` the light curves, one row an object and image; ``<image>.cat.fits`` what the fit of an image alone writes
+as well.
 """
 from pathlib import Path
 

@@ -258,7 +258,7 @@ def spreads(off, error, mean):
     Parameters
     ----------
     off, error : ndarray, shape (images, n)
-        Difference of each image's flux from the common one, and its error, reference units; NaN where an image does not show a star.
+        Difference of each image's flux from the common one, and its error, reference units; NaN where an image shows no star.
     mean : ndarray, shape (n,)
         Common fluxes, 0 where not positive.
     """
@@ -349,15 +349,16 @@ def of_positions(state, covariance):
     """Covariance of the positions from all bands, shape (n, 2, 2), reference pixels squared. Parameters as `significance`."""
     total = np.repeat(np.eye(2)[None]/state.config.solve.position_prior**2, len(state.stars), axis=0)
     for line, one in zip(state.fluxes, covariance):
-        block = one[:, 1:, 1:]
-        known = np.isfinite(block).all(axis=(1, 2)) & (line > 0) & (np.linalg.det(np.where(np.isfinite(block), block, 0)) > 0)
-        total += np.where(known[:, None, None], (line**2)[:, None, None]*np.linalg.inv(np.where(known[:, None, None], block, np.eye(2))), 0)
+        block = np.where(np.isfinite(one[:, 1:, 1:]), one[:, 1:, 1:], 0)
+        known = (line > 0) & (np.linalg.det(block) > 0)
+        inverse = np.linalg.inv(np.where(known[:, None, None], block, np.eye(2)))
+        total += np.where(known[:, None, None], (line**2)[:, None, None]*inverse, 0)
     return np.linalg.inv(total)
 
 
 def blending(state, covariance):
     """Ratio of each flux error to that of an isolated star, shape (n,). Parameters as `significance`."""
-    ratio = np.min([np.sqrt(c[:, 0, 0])/error for c, error in zip(covariance, state.errors)], axis=0)
+    ratio = np.min([np.sqrt(c[:, 0, 0])/np.where(np.isfinite(error), error, 1) for c, error in zip(covariance, state.errors)], axis=0)
     return np.clip(np.where(np.isfinite(ratio), ratio, 1), 1, MOST_BLENDED)
 
 

@@ -30,7 +30,7 @@ class LightCurves:
     Attributes
     ----------
     flux, error : ndarray
-        The error is of what differs from image to image: photons, PSF, calibration, and what confusion adds to one and not to all.
+        The error is of what differs from image to image: photons, PSF, calibration, and what confusion adds to one but not all.
     confusion : ndarray
         Noise that all images share, as each has it.
     scales : ndarray, shape (images, terms)
@@ -78,8 +78,9 @@ class MeanFluxes:
 def light_curves(state, fits, errors):
     """The `LightCurves` of a joint fit.
 
-    What undetected stars add to a flux is much the same on all images. Two matched filters of widths a and b see their light with a
-    correlation r = 2ab/(a^2+b^2), so that of confusion with noise c on an image and m in the mean c^2+m^2-2rcm is the image's own.
+    What undetected stars add to a flux is much the same on all images. Two matched filters of widths a and b see their light with
+    a correlation r = 2ab/(a^2+b^2), so that of confusion with noise c on an image and m in the mean c^2+m^2-2rcm is the image's
+    own.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def mean_fluxes(curves):
 
 
 def stetson_j(curves, mean, times):
-    """Stetson's J index of each star (Stetson 1996, PASP 108, 851): fluxes that are close in time vary together where a star varies.
+    """Stetson's J index (Stetson 1996, PASP 108, 851): fluxes that are close in time vary together where a star varies.
 
     Parameters
     ----------

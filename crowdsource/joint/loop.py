@@ -142,7 +142,8 @@ def joint_state(images, names, psfs, config, joint, run=map):
     grid = Grid.around([e.frame for e in epochs], [e.image.shape for e in epochs], fwhm)
     stars = first_list(epochs)
     state = JointState(config=config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars, grid=grid, run=run,
-                       fluxes=np.repeat(stars.flux[None], len(bands), axis=0), errors=np.repeat(stars.error[None], len(bands), axis=0),
+                       fluxes=np.repeat(stars.flux[None], len(bands), axis=0),
+                       errors=np.repeat(stars.error[None], len(bands), axis=0),
                        own=np.zeros((len(epochs), len(stars))), spread=FLOOR*np.maximum(stars.flux, 0),
                        blending=np.ones(len(stars)), passno=joint.first_passes)
     return state.placed(), refused

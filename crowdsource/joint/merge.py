@@ -1,7 +1,7 @@
 """Merging on all images: stars that their neighbours could replace if these were free to move; see `crowdsource.engine.merge`.
 
-Here the neighbours have one position and one flux in each band on all images, so that the best images, on which a blend is resolved,
-decide for the others.
+Here the neighbours have one position and one flux in each band on all images, so that the best images, on which a blend is
+resolved, decide for the others.
 """
 from dataclasses import dataclass
 
@@ -113,8 +113,8 @@ def trial_fits(state, tried, around):
     """
     members = np.concatenate([around, tried[:, None]], axis=1)
     there = members >= 0
-    flux = np.where(there[:, :, None], state.fluxes.T[members], 0)
-    place = np.where(there[:, :, None], np.c_[state.stars.x, state.stars.y][members], np.c_[state.stars.x, state.stars.y][tried][:, None])
+    flux, all_places = np.where(there[:, :, None], state.fluxes.T[members], 0), np.c_[state.stars.x, state.stars.y]
+    place = np.where(there[:, :, None], all_places[members], all_places[tried][:, None])
     whole = Group(flux, place, [np.where(there, own[members], 0) for own in state.own])
     scenes = [_Scene(epoch, number, whole) for number, epoch in enumerate(state.epochs)]
     _, gain, chi2 = solved(scenes, whole)
@@ -124,8 +124,8 @@ def trial_fits(state, tried, around):
         change, _, now = solved(scenes, group)
         better = now < best
         best = np.where(better, now, best)
-        chosen = Group(*(np.where(better[:, None, None], a, b) for a, b in ((group.flux, chosen.flux), (group.place, chosen.place))),
-                       group.own)
+        pairs = (group.flux, chosen.flux), (group.place, chosen.place)
+        chosen = Group(*(np.where(better[:, None, None], now, before) for now, before in pairs), group.own)
         group = group.moved(change)
     return np.sqrt(np.maximum(best-(chi2-gain), 0)), chosen
 

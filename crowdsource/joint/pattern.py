@@ -1,8 +1,8 @@
 """A first guess of how two images lie to each other, from the pattern of their bright stars.
 
 Triangles of neighbouring bright stars have the same ratios of sides in both images, whatever shift, angle, scale and parity lie
-between them (Groth 1986, AJ 91, 1244). Each pair of alike triangles proposes a similarity; the one that brings most stars together is
-taken.
+between them (Groth 1986, AJ 91, 1244). Each pair of alike triangles proposes a similarity; the one that brings most stars
+together is taken.
 """
 from itertools import combinations
 
@@ -93,7 +93,7 @@ def triangles(stars):
 
 
 def _similarity(reference, image):
-    """The similarity of two triangles of known corners, mirrored where they are turned in different senses; None if degenerate."""
+    """The similarity of two triangles of known corners, mirrored where they turn in different senses; None if degenerate."""
     (a, b), (p, q) = ((t[1:]-t[0])@np.array([1, 1j]) for t in (reference, image))
     mirrored = (a.conjugate()*b).imag*(p.conjugate()*q).imag < 0
     if mirrored:

@@ -25,7 +25,8 @@ class JointResult:
     objects : astropy.table.QTable
         One row a star: ``object_id``, positions in the reference with errors, mean fluxes by band, variability.
     light_curves : astropy.table.QTable
-        One row an object and image: ``object_id``, ``image``, ``mjd``, ``band``, ``flux``, ``dflux``, ``flags``; on the reference's scale.
+        One row an object and image: ``object_id``, ``image``, ``mjd``, ``band``, ``flux``, ``dflux``, ``flags``; fluxes are on the
+        scale of the reference.
     images : astropy.table.QTable
         One row an image, in the order of `fits`: frame, scale, PSF, and how well it is registered.
     fits : tuple of crowdsource.engine.state.FitResult
@@ -166,7 +167,8 @@ def objects_table(state, fits, curves, catalogs, ids):
             _put(table, "mag"+of, mag, "f4", "mag", f"magnitude of the mean flux{what}")
             _put(table, "dmag"+of, dmag, "f4", "mag", f"error of mag{what}")
         _put(table, "rchi2"+of, mean.rchi2, "f4", None, f"reduced chi2 of the fluxes{what} about their mean")
-        _put(table, "stetson_j"+of, stetson_of(state, curves, mean, bands == b), "f4", None, f"Stetson's J{what}: 0 where constant")
+        stetson = stetson_of(state, curves, mean, bands == b)
+        _put(table, "stetson_j"+of, stetson, "f4", None, f"Stetson's J{what}: 0 where constant")
         _put(table, "amplitude"+of, amplitude(curves.subset(bands == b)), "f4", "mag",
              f"difference of the 95th and 5th percentile of the magnitudes{what}")
     _put(table, "flags", flags, "i8", None, "flags on any of the images")

@@ -11,6 +11,8 @@ from ..core.errors import ConfigError
 from .config import SimulationConfig
 from .stars import five_sigma_flux, random_stars, star_stamps, true_psf
 
+FIELD = SimulationConfig(shape=(512, 512), stars=1000., fwhm=3.6)
+"""Of a reference that is not given."""
 YEAR = 365.25
 BOX = 59
 """A fit's PSF sums to 1 in a box of so many pixels: fluxes of a catalog are what lies in it."""
@@ -45,7 +47,7 @@ class EpochsConfig:
 
     images: int = 8
     bands: tuple = ("r",)
-    field: SimulationConfig = SimulationConfig(shape=(512, 512), stars=1000., fwhm=3.6)
+    field: SimulationConfig = FIELD
     fwhm: tuple = (3., 6.)
     sky: tuple = (200., 600.)
     transparency: tuple = (0.6, 1.1)

@@ -14,16 +14,16 @@ from ..arguments import add_verbosity, count
 
 def add_arguments(parser):
     """Arguments of the command."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="images of one field, in any order and of any bands; or one manifest "
-                        "that crowdsource plan has written")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="images of one field, in any order and of any bands; or one "
+                        "manifest that crowdsource plan has written")
     parser.add_argument("--out-dir", required=True, metavar="DIR",
                         help=f"new folder of the results: {OBJECTS}, {CURVES} and a catalog of each image")
     parser.add_argument("--instrument", default="generic", metavar="NAME", help="adapter that reads the images; default generic")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
-                        help="an option of the instrument, for all images, as gain=1.9; {image} in it stands for the image's file, as in "
-                        "ivar={image}:IVAR, and {stem} for its name without folder and ending; may be repeated")
-    parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, those of "
-                        "joint fits under joint")
+                        help="an option of the instrument, for all images, as gain=1.9; {image} in it stands for the image's "
+                        "file, as in ivar={image}:IVAR, and {stem} for its name without folder and ending; may be repeated")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, "
+                        "those of joint fits under joint")
     parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
     parser.add_argument("--threads", type=count, default=1, metavar="N",
                         help="images worked on at the same time; default 1; results do not depend on it")
@@ -38,7 +38,8 @@ def run(args, console):
     """Fit and write; see `crowdsource.cli.commands`."""
     config = {} if args.config is None else read_toml(args.config)
     joint = joint_config(config.pop("joint", {}), args.motion)
-    sources = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, config.pop(args.instrument, {}))
+    own = config.pop(args.instrument, {})
+    sources = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
     check_outputs(args.out_dir, args.overwrite)
     if args.threads > 1:
         keep_memory()
@@ -48,7 +49,8 @@ def run(args, console):
                            config=images[0].config, joint=joint, threads=args.threads, progress=progress)
     write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite)
     left = {**refused, **result.refused}
-    lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, reference {result.objects.meta['reference']}"]
+    lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, "
+             f"reference {result.objects.meta['reference']}"]
     lines += [f"left out: {name}: {why}" for name, why in left.items()]
     return lines, 1 if left else 0
 
