@@ -4,6 +4,7 @@ The factors of the combination are terms of a polynomial of the position, or wei
 """
 import numpy as np
 from scipy import ndimage
+from scipy.interpolate import make_interp_spline
 
 from ..cython_ext import render as kernel
 
@@ -53,6 +54,22 @@ def nodes(shape, order):
         return np.array([(shape[1]-1)/2]), np.array([(shape[0]-1)/2])
     x, y = np.meshgrid(np.linspace(0, shape[1]-1, order+1), np.linspace(0, shape[0]-1, order+1))
     return x.ravel(), y.ravel()
+
+
+def through_nodes(nodes, positions):
+    """Shares of the values at nodes in those at positions between them, by the spline through them: quintic from 6 nodes on.
+
+    Parameters
+    ----------
+    nodes : array_like, shape (n,)
+        Growing.
+    positions : array_like, shape (m,)
+
+    Returns
+    -------
+    ndarray, shape (m, n), float64
+    """
+    return make_interp_spline(nodes, np.eye(len(nodes)), k=min(SPLINE_ORDER, len(nodes)-1))(positions)
 
 
 def planes_through(stamps, x, y, shape, order):

@@ -9,6 +9,7 @@ from .base import CENTROID_SIZE, PSF
 from .formats import field as stored
 from .grid import coefficients, first_moment, middle, middle_samples, order_of, render, resampled, smeared
 from .profiles.base import Profile
+from .profiles.gridded import GridProfile
 from .profiles.moffat import MoffatProfile
 from .profiles.stamp import StampProfile
 from .refit.effective import as_effective, is_effective
@@ -73,7 +74,10 @@ class FieldPSF(PSF):
 
     def with_parts(self, profile, core=None, uncertainty=None):
         """A PSF of another profile and core, normalised over the same box."""
-        return self.of(profile, core, self.norm_size, uncertainty)
+        new = self.of(profile, core, self.norm_size, uncertainty)
+        # a given grid may need finer samples than its width tells
+        kept = profile is self.profile and isinstance(profile, GridProfile)
+        return replace(new, oversampling=self.oversampling) if kept else new
 
     def adapted_to(self, shape):
         """See `PSF.adapted_to`: a PSF that does not vary serves images of any shape."""

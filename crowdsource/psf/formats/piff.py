@@ -13,27 +13,38 @@ from astropy.io import fits
 from ...core.errors import DataFileError, InputError, need
 from ...io.hdus import existing, one_line
 from ..base import CENTROID_SIZE
-from ..grid import area_width, first_moment
-from ..profiles.stamp import FARTHEST
+from ..grid import first_moment, through_nodes
+from ..model import FieldPSF
+from ..profiles.gridded import GridProfile
+from ..profiles.stamp import FARTHEST, StampProfile
 from .base import PSFFormat
-from .nodes import psf_of_nodes
 
 log = logging.getLogger(__name__)
 POSITION = {"x", "y", "u", "v"}
 """Properties of a star that piff finds from its position."""
 LARGEST = 163
 """Side of the largest stamps that are drawn, pixels."""
+WIDEST = 489
+"""Side of the largest stamps in samples: more of them in a pixel are drawn where stamps are small enough."""
 OUTSIDE = 1e-4
 """Share of the light that may lie outside the stamps."""
 CENTRINGS = 3
 """How often a star is drawn to bring its centroid into the middle; each time what is left of the way is squared, or less."""
-NARROW = 1.6
-"""FWHM in pixels below which 3 samples in a pixel are drawn, as many as a fit uses; 2 otherwise."""
+ACCURACY = 1e-5
+"""Difference, in units of the peak, that samples may leave to what piff draws at phases between them."""
+BETWEEN = 1e-4
+"""Largest difference, in units of the peak, between a PSF midway between nodes and what splines through the nodes give there. The
+nodes midway are then added, which leaves a tenth of it or less."""
+EDGE = 3
+"""Pixels at the edges of stamps that are not compared: splines cut there are not what piff draws beyond."""
+FINEST = 5
+"""Largest number of samples in a pixel. Smooth profiles need 2 or 3; grids of pixels have kinks: 5 leave 4e-5 to 1e-4."""
 NODES = (2, 3, 5, 9, 17)
 """Nodes along each axis that are tried, each time those before and others midway between them."""
-BETWEEN = 2e-3
-"""Largest difference, in units of the peak, between a PSF midway between nodes and what the nodes give there. The nodes midway
-are then added, which leaves about a quarter of it."""
+WEIGHTS = 65
+"""Nodes along each axis to which splines through those that are drawn are taken: between these the PSF is bilinear."""
+NOTABLE = 1e-3
+"""Difference in units of the peak from which on it is told."""
 
 
 class PiffFormat(PSFFormat):
@@ -54,11 +65,11 @@ class PiffFormat(PSFFormat):
         MissingExtraError
             When piff is not installed.
         """
-        return _psf(file.path, shape, None, None, norm_size)
+        return _psf(file.path, shape, None, None, norm_size, FINEST)
 
 
-def read_piff(path, shape, chip=None, properties=None, norm_size=59):
-    """The PSF of one chip in a Piff file, on a grid of nodes over the image and bilinear between them.
+def read_piff(path, shape, chip=None, properties=None, norm_size=59, finest=FINEST):
+    """The PSF of one chip in a Piff file, on a grid of nodes over the image and by splines between them.
 
     The position of a star is its centroid, as in all PSFs of this project, also where Piff counts from another point.
 
@@ -74,6 +85,8 @@ def read_piff(path, shape, chip=None, properties=None, norm_size=59):
         Values of what the PSF depends on besides the position, such as a colour; the mean of the file's stars when not given.
     norm_size : int
         The PSF sums to 1 over this box, pixels.
+    finest : int
+        Largest number of samples in a pixel. A fit with 5 takes 2 to 3 times the CPU time of one with 1.
 
     Returns
     -------
@@ -88,7 +101,7 @@ def read_piff(path, shape, chip=None, properties=None, norm_size=59):
     """
     path = existing(path, "a Piff file")
     try:
-        return _psf(path, tuple(shape), chip, properties, norm_size)
+        return _psf(path, tuple(shape), chip, properties, norm_size, finest)
     except InputError as problem:
         raise DataFileError(path, str(problem)) from problem
 
@@ -126,13 +139,17 @@ class Chip:
         ndarray, shape (m, m), float64
             m is oversampling*(size-1)+1.
         """
-        dx, dy = self._from_centroid(x, y)
         fine = np.empty((oversampling*(size-1)+1,)*2)
+        aside = self._from_centroid(x, y)
         for q, p in product(range(oversampling), repeat=2):
             # a star that is aside to the left shows what lies to the right of the middles of pixels
-            drawn = self._drawn(x, y, size, (dx-p/oversampling, dy-q/oversampling))
+            drawn = self._drawn(x, y, size, aside-np.array([p, q])/oversampling)
             fine[q::oversampling, p::oversampling] = drawn[:size-(q > 0), :size-(p > 0)]
         return fine
+
+    def star(self, x, y, size, right, up):
+        """The stamp around a pixel of a star whose centroid lies aside from the pixel's middle, pixels."""
+        return self._drawn(x, y, size, self._from_centroid(x, y)+np.array([right, up]))
 
     def _from_centroid(self, x, y):
         """How far from a star's centroid its position lies from which Piff counts, pixels in x and y."""
@@ -140,7 +157,7 @@ class Chip:
         for _ in range(CENTRINGS):
             box = self._drawn(x, y, CENTROID_SIZE, (dx, dy))
             dx, dy = (at-first_moment(box, axis)/box.sum() for at, axis in ((dx, 1), (dy, 0)))
-        return np.clip([dx, dy], -FARTHEST, FARTHEST).tolist()
+        return np.clip([dx, dy], -FARTHEST, FARTHEST)
 
     def _drawn(self, x, y, size, offset):
         """What piff draws: a stamp around a pixel of a star that is aside by an offset."""
@@ -156,7 +173,7 @@ class Chip:
         return image.array
 
 
-def _psf(path, shape, chip, properties, norm_size):
+def _psf(path, shape, chip, properties, norm_size, finest):
     """See `read_piff`; its errors do not name the file."""
     piff = need("piff", "piff", "a PSF of Piff")
     try:
@@ -168,11 +185,17 @@ def _psf(path, shape, chip, properties, norm_size):
     drawn = Chip(model, _chip(model, chip), _properties(model, properties or {}))
     middle = shape[1]//2, shape[0]//2
     size = _size(drawn.stamp(*middle, LARGEST), norm_size)
-    oversampling = 2 if area_width(drawn.stamp(*middle, size, 2))/2 >= NARROW else 3
+    sampling = _sampling(drawn, *middle, size, finest)
     columns, rows = _nodes(drawn, shape, size)
-    x, y = (v.ravel() for v in np.meshgrid(columns, rows))
-    stamps = [drawn.stamp(*at, size, oversampling) for at in zip(x, y)]
-    return psf_of_nodes(stamps, x, y, shape, oversampling, norm_size)
+    stamps = np.array([[drawn.stamp(x, y, size, sampling) for x in columns] for y in rows])
+    profile = GridProfile.from_nodes(stamps, shape, sampling, norm_size, (rows, columns))
+    profile = profile.with_nodes(*(np.array(_along(length, WEIGHTS)) for length in shape))
+    return _exact(profile, norm_size)
+
+
+def _exact(profile, norm_size):
+    """A profile as a PSF that is rendered from the samples there are, whatever its width."""
+    return FieldPSF(profile, tuple(profile.shape), np.zeros((1, 1, 1)), norm_size, profile.oversampling)
 
 
 def _chip(model, wanted):
@@ -218,8 +241,29 @@ def _size(stamp, norm_size):
     return 2*next(holds, max(middle, norm_size//2))+1
 
 
+def _sampling(drawn, x, y, size, finest):
+    """The fewest samples in a pixel from which what piff draws at phases between them is found, or as many as there may be."""
+    for samples in range(1, max(1, min(finest, WIDEST//size))+1):
+        psf = _exact(StampProfile.from_stamp(drawn.stamp(x, y, size, samples), (2*y+1, 2*x+1), samples), size)
+        phases = [(k+0.5)/samples for k in range(samples)]
+        phases = [phase-(phase >= 0.5) for phase in phases]
+        off = max(_unlike(psf.render([x+p], [y+p], size)[0], drawn.star(x, y, size, p, p)) for p in phases)
+        if off < ACCURACY:
+            break
+    if off > NOTABLE:
+        log.warning("the Piff PSF is taken over with %d sample(s) in a pixel: between them it differs by up to %.1g of its peak",
+                    samples, off)
+    return samples
+
+
+def _unlike(stamp, true):
+    """Largest difference of a stamp from another, both normalised, in units of the peak; their edges do not count."""
+    inner = np.s_[EDGE:-EDGE, EDGE:-EDGE]
+    return np.abs(stamp/stamp.sum()*true.sum()-true)[inner].max()/true.max()
+
+
 def _nodes(drawn, shape, size):
-    """Columns and rows of the nodes: as many as let the PSF between them be found bilinearly, whole pixels."""
+    """Columns and rows of the nodes: as many as let the PSF between them be found by splines, whole pixels."""
     stamps = {}
 
     def at(x, y):
@@ -229,28 +273,17 @@ def _nodes(drawn, shape, size):
 
     for coarse, fine in zip(NODES, NODES[1:]):
         (x, y), (nx, ny) = (tuple(_along(length, count) for length in shape[::-1]) for count in (coarse, fine))
-        peak = at(x[0], y[0]).max()
-        off = max(np.abs(at(u, v)-_between(at, x, y, u, v)).max() for u in nx for v in ny)/peak
+        known, true = (np.array([[at(u, v) for u in columns] for v in rows]) for columns, rows in ((x, y), (nx, ny)))
+        between = np.einsum("jr,ic,rcab->jiab", through_nodes(y, ny), through_nodes(x, nx), known)
+        off = np.abs(between-true).max()/true.max()
         if off < BETWEEN:
             return nx, ny
-    log.warning("the Piff PSF changes by %.1g of its peak between nodes that are %d to %d pixels apart, beyond what is linear: "
-                "it is taken over with %dx%d nodes", off, *sorted((nx[-1]-nx[-2], ny[-1]-ny[-2])), len(nx), len(ny))
+    if off > NOTABLE:
+        log.warning("the Piff PSF changes by %.1g of its peak between nodes that are %d to %d pixels apart, beyond what splines "
+                    "follow: it is taken over with %dx%d nodes", off, *sorted((nx[-1]-nx[-2], ny[-1]-ny[-2])), len(nx), len(ny))
     return nx, ny
 
 
 def _along(length, count):
     """Nodes along an axis: whole pixels at equal steps from the first to the last."""
     return np.unique(np.round(np.linspace(0, length-1, count)).astype(int)).tolist()
-
-
-def _between(at, columns, rows, x, y):
-    """The stamp at a pixel, bilinear between those at the nodes around it."""
-    (left, right, u), (low, high, v) = (_around(nodes, position) for nodes, position in ((columns, x), (rows, y)))
-    return (1-v)*((1-u)*at(left, low)+u*at(right, low))+v*((1-u)*at(left, high)+u*at(right, high))
-
-
-def _around(nodes, position):
-    """The nodes before and behind a position, and the share of the second."""
-    k = max(1, int(np.searchsorted(nodes, position)))
-    before, behind = nodes[k-1], nodes[min(k, len(nodes)-1)]
-    return before, behind, (position-before)/max(1, behind-before)

@@ -1,9 +1,9 @@
 """A profile made of stamps on a grid of positions over an image, interpolated between them."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..grid import area_width, basis, middle, middle_samples, resampled
+from ..grid import area_width, basis, middle, middle_samples, resampled, through_nodes
 from .base import Profile
 from .stamp import recentred, validated
 
@@ -69,6 +69,19 @@ class GridProfile(Profile):
         weights = np.c_[np.ones(len(ready)), directions[:, keep]]
         samples = np.concatenate([mean[None], modes[keep].reshape(-1, side, side)])
         return cls(samples, weights.reshape(rows, columns, -1), oversampling, tuple(shape), nodes)
+
+    def with_nodes(self, rows, columns):
+        """The same profile with its weights at other nodes, taken from splines through those at its own, which need positions.
+
+        More nodes than there are stamps let a smooth variation be followed: between nodes it stays bilinear.
+
+        Parameters
+        ----------
+        rows, columns : ndarray
+            Positions in y and in x, pixels, growing.
+        """
+        down, across = (through_nodes(own, new) for own, new in zip(self.nodes, (rows, columns)))
+        return replace(self, weights=np.einsum("jr,ic,rck->jik", down, across, self.weights), nodes=(rows, columns))
 
     def factors(self, x, y, core_order):
         """See `Profile.factors`: those of mean and modes, then those of the core's polynomial."""
