@@ -1,5 +1,6 @@
 """Bright stars off the image, whose spikes come in."""
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from astropy.table import Table
 from crowdsource import FitConfig, fit
 from crowdsource.config import DetectConfig
 from crowdsource.core.flags import ENGINE, decode
-from crowdsource.engine.outside import Frame, candidates_in
+from crowdsource.engine.outside import Frame, candidates_in, frame_of
+from crowdsource.psf.refit.uncertainty import distances
 from crowdsource.simulate import SimulationConfig
 from crowdsource.simulate.optics import Telescope, optical_psf, simulate_optical_field
 from crowdsource.validate.evaluate import compare
@@ -73,6 +75,18 @@ def test_a_gradient_of_the_sky_is_no_star(field):
     slope = np.linspace(300, 0, image.shape[1], dtype=np.float32)**2/300
     catalog = rows_of(replace(image, data=image.data+slope))
     assert not (np.maximum(-catalog["x"], catalog["x"]-319) > 8).any()
+
+
+def test_the_ends_of_uncertain_wings_tell_of_no_star(field):
+    image, _, psf = field
+    # a hundredth of the light is uncertain as far as 20 px from a star, and beyond it three times what there is
+    stamp, distance = psf.stamp(149), distances(149)
+    doubtful = replace(psf, uncertainty=np.where(distance < 20, 0.01, 3.)*stamp)
+    light = np.zeros(image.shape, np.float32)
+    known, unsure = (frame_of(SimpleNamespace(image=image, psf=p, model_error=None), light) for p in (psf, doubtful))
+    row, columns = known.half+image.shape[0]//2, known.half-np.array([5, 30, 50])
+    assert (known.error[row, columns] > 0).all()
+    assert unsure.error[row, columns[0]] == known.error[row, columns[0]] and (unsure.error[row, columns[1:]] == 0).all()
 
 
 def test_no_star_is_found_where_no_light_comes_in():

@@ -5,6 +5,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ..psf.base import pixel
+from ..psf.grid import middle_samples
 from ..psf.refit.uncertainty import distances
 from .detection import refined
 from .sources import Sources
@@ -20,8 +21,6 @@ HALF = 74
 SIGNIFICANT = 8.
 """Flux over its error of a star off the image, in units of the scatter of this over all positions where that exceeds 1: errors of
 a model are alike over many pixels."""
-
-
 CORE, SPIKES = 8, 0.4
 """Light beyond so many pixels that differs from its mean at the same distance by this share makes spikes; that of a round PSF is
 sky on an image beside it."""
@@ -37,8 +36,8 @@ class Frame:
     Attributes
     ----------
     significance, error : ndarray, shape (ny+2*half, nx+2*half), float64
-        Flux over its error of a star centred on each pixel, and the error; 0 on the image
-        itself, and where no light of it arrives.
+        Flux over its error of a star centred on each pixel, and the error; 0 on the image itself, and where no light of it
+        arrives, or less (root mean square over the image) than is uncertain of the PSF.
     half : int
         Width of the frame, pixels.
     """
@@ -100,6 +99,11 @@ def frame_of(state, light):
     outside[half:half+ny, half:half+nx] = False
     # where no light arrives the transforms leave errors of rounding
     outside &= known > 1e-12*known.max()
+    if state.psf.uncertainty is not None:
+        seen, doubt = (weight > 0).astype(np.float64), np.square(state.psf.uncertainty.astype(np.float64))
+        doubt = middle_samples(np.pad(doubt, max(0, half-len(doubt)//2), mode="edge"), 2*half+1, 1)
+        # the ends of wings tell of no star: they fit errors of the model at the edge, with fluxes beyond all others
+        outside &= correlated(seen, stamp**2) > correlated(seen, doubt)
     root = np.sqrt(np.where(outside, known, np.inf))
     return Frame(correlated(light, stamp)/root, 1/root, half)
 
