@@ -14,6 +14,7 @@ from .profiles.moffat import MoffatProfile
 from .profiles.stamp import StampProfile
 from .refit.effective import as_effective, is_effective
 from .refit.few import shape_errors
+from .refit.outer import beyond_edge
 from .refit.radial import stamp_size
 from .refit.refit import HYSTERESIS, NARROW, is_refitted_as_effective, refit
 from .refit.uncertainty import WIDE, unknown_wings
@@ -104,6 +105,8 @@ class FieldPSF(PSF):
             log.warning("the PSF's stamp has one sample a pixel: too few to be interpolated at a FWHM of %.2f px, so %s",
                         psf.profile.width, "the fit finds a better one" if fits else "let the fit find a better one")
             psf = psf.with_parts(as_effective(psf)) if fits else psf
+        if psf.uncertainty is None and fits and isinstance(psf.profile, GridProfile) and psf.fwhm() < NARROW:
+            return replace(psf, uncertainty=beyond_edge(psf))
         if psf.uncertainty is not None or not is_refitted_as_effective(psf, config):
             return psf
         return psf.with_unknown_wings()

@@ -70,11 +70,11 @@ def fit_effective(psf, stamps, order):
     sampling = psf.profile.oversampling if is_effective(psf.profile) else sampling_of(psf)
     radius = min(RADIUS, (stamps.size-3)//2)
     for _ in range(ITERATIONS):
-        core = _problem_of(psf, stamps.with_sky, order, sampling, core_prior(psf, sampling, radius))
+        core = problem_of(psf, stamps.with_sky, order, sampling, core_prior(psf, sampling, radius))
         psf = _corrected(psf, core.solution(), sampling, order)
         if stamps.wide is not None:
             prior = wing_prior(psf, sampling, stamps.wide.size//2-BORDER)
-            wings = _problem_of(psf, stamps.wide.with_sky, 0, sampling, prior, wings=True)
+            wings = problem_of(psf, stamps.wide.with_sky, 0, sampling, prior, wings=True)
             psf = _corrected(psf, wings.solution(), sampling, order)
     return replace(psf, uncertainty=measured_uncertainty(psf, stamps))
 
@@ -188,7 +188,7 @@ class EffectiveProblem:
         return x.reshape(shape)
 
 
-def _problem_of(psf, stamps, order, sampling, width, wings=False):
+def problem_of(psf, stamps, order, sampling, width, wings=False):
     """The `EffectiveProblem` of stars, with their fluxes and positions fitted by the present PSF.
 
     Parameters

@@ -12,6 +12,7 @@ from .effective import fit_effective, is_effective
 from .few import fit_few
 from .median import median_refit
 from .narrow import LARGEST_CORE, fit_narrow_core
+from .outer import with_outer_wings
 from .profile import fit_profile
 from .radial import misfits, radial_correction
 
@@ -79,7 +80,8 @@ def refitted(psf, stamps, config):
     # a PSF with one sample in a pixel is wide enough: the FWHM need not be measured
     width = float(bare.fwhm()) if bare.oversampling > 1 else np.inf
     if fits_without_shifts(profile, width, order, config):
-        return fit_narrow_core(psf.with_parts(profile, psf.core), stamps, config.core)
+        new = fit_narrow_core(psf.with_parts(profile, psf.core), stamps, config.core)
+        return new if psf.uncertainty is None else with_outer_wings(new, psf.uncertainty, stamps)
     # a PSF is not refitted now in one way and now in the other, because its width is near the bound
     if width < NARROW*(HYSTERESIS if psf.uncertainty is not None else 1):
         return fit_effective(bare.as_first_guess(config), stamps, order)
