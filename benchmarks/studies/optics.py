@@ -1,4 +1,4 @@
-"""Images of telescopes in space, fitted with the PSF that the fit finds and with the true one: which PSF costs what.
+"""Images of telescopes in space, fitted with the PSF that the fit finds, the true one and a part of that: which costs what.
 
 Rows above 5 sigma that no star explains are counted by where they lie: on a spike of a brighter star, in other light of one, or
 elsewhere.
@@ -16,6 +16,9 @@ from scipy.spatial import cKDTree
 
 from crowdsource import FitConfig, fit
 from crowdsource.config.presets import described
+from crowdsource.psf.export import oversampled_stamp
+from crowdsource.psf.model import FieldPSF
+from crowdsource.psf.profiles.gridded import GridProfile
 from crowdsource.simulate import SimulationConfig
 from crowdsource.simulate.optics import REACH, Telescope, optical_psf, simulate_optical_field
 from crowdsource.validate.evaluate import compare, unexplained
@@ -30,6 +33,8 @@ FIELDS = {
 }
 SPIKE, FAINTEST = 3., 1.
 """A place is on a star's spike where its light is so many times the median at that distance and so many times the sky's noise."""
+SHORT = 25
+"""Side of the stamps of a short grid, pixels: that of most STDPSF files."""
 PICTURED, CLOSE = "cross", 45
 """Field of which a picture is made, and half side of what it shows around the brightest star, pixels."""
 BRIGHT = 3.
@@ -79,11 +84,18 @@ def median_by_distance(stamp):
     return ndimage.median(stamp, ring, np.arange(ring.max()+1))[ring]
 
 
+def short_grid(psf):
+    """A PSF as a grid of 2x2 stamps of `SHORT` pixels, 4 samples in each."""
+    ny, nx = psf.shape
+    stamps = [[oversampled_stamp(psf, x, y, SHORT) for x in (0, nx-1)] for y in (0, ny-1)]
+    return FieldPSF.of(GridProfile.from_nodes(np.array(stamps), psf.shape, 4), norm_size=psf.norm_size)
+
+
 def report(name, psf):
     """Print the figures of a field of a PSF."""
     image, truth = simulate_optical_field(psf, CONFIG)
     saturated, noise = image.mask & 2 > 0, np.sqrt(CONFIG.sky/CONFIG.gain+(CONFIG.readnoise/CONFIG.gain)**2)
-    for label, given in (("found", None), ("true", psf)):
+    for label, given in (("found", None), ("true", psf), ("short", short_grid(psf))):
         start = time.process_time()
         result = fit(image, psf=given)
         cpu = time.process_time()-start
