@@ -54,9 +54,10 @@ def test_a_stdpsf_file_is_read_back(varying, tmp_path):
     header = fits.getheader(path)
     assert (header["NXPSFS"], header["NYPSFS"], header["IPSFX03"], header["JPSFY04"], header["OVERSAMP"]) == (3, 4, 401, 301, 4)
     back = read_psf(path, SHAPE)
-    for x, y in ((0., 0.), (200.3, 150.6), (400., 20.2)):
+    # at nodes it is the same; between them it is bilinear
+    for x, y, tolerance in ((0., 0., 1e-5), (200., 100., 1e-5), (400., 300., 1e-5), (200.3, 150.6, 2e-3), (400., 20.2, 2e-3)):
         one, other = (p.render([x], [y], 25)[0] for p in (varying, back))
-        assert np.abs(one-other).max() < 2e-3*one.max()
+        assert np.abs(one-other).max() < tolerance*one.max()
     with pytest.raises(OutputError, match="exists"):
         write_stdpsf(varying, path)
 
