@@ -16,6 +16,7 @@ from ..engine.state import PRUNE, SEARCH
 from .equations import Band, ImageEquations, SharedEquations, joint_step
 from .last import listed_on
 from .merge import merged
+from .motion import change_of_motion
 from .register import SIGNIFICANT, STARS_PER_TERM, SYSTEMATIC, weighted_median
 
 FARTHEST = 1.
@@ -94,7 +95,7 @@ def shared_equations(state, candidates):
     list of Band
     list of Alone
     """
-    stars, before = state.stars.joined(candidates), len(state.stars)
+    before, stars = len(state.stars), state.stars.joined(candidates)
     least = np.maximum(stars.error, 1e-12*np.abs(stars.flux).max(initial=1.))
     fluxes = np.concatenate([state.fluxes, np.repeat(candidates.flux[None], len(state.bands), axis=0)], axis=1)
     sums = [SharedEquations(np.maximum(line, least)) for line in fluxes]
@@ -105,7 +106,8 @@ def shared_equations(state, candidates):
     def one(number):
         epoch = state.epochs[number]
         model = np.r_[state.flux_on(number), np.zeros(len(candidates))]
-        part = image_equations(epoch, stars, np.where(np.arange(len(stars)) < before, model, epoch.scale*stars.flux), before)
+        there = state.stars_on(number).joined(candidates)
+        part = image_equations(epoch, there, np.where(np.arange(len(stars)) < before, model, epoch.scale*stars.flux), before)
         rows = part.rows
         part, change = part.with_own_fluxes(own[number, rows], epoch.scale*spread[rows], state.config.solve)
         return part, Alone(rows, model[rows], own[number, rows]+change, *part.alone())
@@ -192,6 +194,7 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
     number, stars = np.cumsum(keep)-1, len(state.stars)
     epochs, own = [], np.zeros((len(alone), fluxes.shape[1]))
     off, error = np.full((2, *own.shape), np.nan)
+    shifts, known_shifts = np.zeros((*own.shape, 2)), np.zeros(own.shape)
     for k, (epoch, image) in enumerate(zip(state.epochs, alone)):
         known = keep[image.rows] & np.isfinite(image.error)
         rows = number[image.rows[known]]
@@ -205,12 +208,19 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
         if bright.sum() >= FEWEST:
             relative = image.error[known][bright]/seen[bright]
             scale = weighted_median(seen[bright]/band[bright], 1/(relative**2+FLOOR**2))
-        frame = epoch.frame if k == 0 else moved_frame(epoch, image, state.stars, known, shift[rows])
+        if state.joint.motion:
+            jacobian = epoch.frame.jacobian(state.stars.x[image.rows[known]], state.stars.y[image.rows[known]])
+            shifts[k, rows] = np.linalg.solve(jacobian, image.shift[known][..., None])[..., 0]
+            known_shifts[k, rows] = epoch.frame.scale**2/(image.variance[known]+SYSTEMATIC**2)
+        frame = epoch.frame if k == 0 else moved_frame(epoch, image, state.stars_on(k), known, shift[rows])
         epochs.append(replace(epoch, scale=scale, frame=frame))
         # what all fluxes of an image have in common is its scale
         own[k] -= (scale-epoch.scale)*fluxes[epoch.band]*(own[k] != 0)
         off[k] -= (scale-epoch.scale)*fluxes[epoch.band]
     blending = np.r_[state.blending, np.ones(len(keep)-stars)][keep]
+    motion = np.r_[state.motion, np.zeros((len(keep)-stars, 2))][keep]
+    if state.joint.motion:
+        motion = motion+change_of_motion(shifts, known_shifts/blending**2, np.array([e.years for e in epochs]))
     spread = np.r_[state.spread, FLOOR*np.ones(len(keep)-stars)][keep]
     scale = np.array([e.scale for e in epochs])[:, None]
     off, error = off/scale, error/scale*blending
@@ -226,7 +236,7 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
     first = epochs[0].scale
     epochs, fluxes, off, error = tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes*first, off*first, error*first
     mean = np.maximum(fluxes.max(axis=0), 0)
-    return replace(state, epochs=epochs, fluxes=fluxes, own=own, blending=blending, spread=spreads(off, error, mean))
+    return replace(state, epochs=epochs, fluxes=fluxes, own=own, motion=motion, blending=blending, spread=spreads(off, error, mean))
 
 
 def moved_frame(epoch, own, stars, known, shift):

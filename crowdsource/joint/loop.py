@@ -21,6 +21,7 @@ from .fit import FLOOR, fitted, pruned
 from .frame import Frame
 from .grid import Grid
 from .last import last_pass
+from .motion import YEAR
 from .register import Registration, StarList, register
 from .results import joint_result
 from .state import Epoch, JointState
@@ -138,15 +139,32 @@ def joint_state(images, names, psfs, config, joint, run=map):
                             band=bands.index(fits[name].image.band), rows=np.empty(0, int), registration=found))
     for name, why in refused.items():
         log.warning("%s is left out: %s", name, why)
+    epochs = dated(epochs) if joint.motion else epochs
     fwhm = min(float(e.state.psf.fwhm())/e.frame.scale for e in epochs)
     grid = Grid.around([e.frame for e in epochs], [e.image.shape for e in epochs], fwhm)
     stars = first_list(epochs)
     state = JointState(config=config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars, grid=grid, run=run,
                        fluxes=np.repeat(stars.flux[None], len(bands), axis=0),
                        errors=np.repeat(stars.error[None], len(bands), axis=0),
-                       own=np.zeros((len(epochs), len(stars))), spread=FLOOR*np.maximum(stars.flux, 0),
+                       own=np.zeros((len(epochs), len(stars))), motion=np.zeros((len(stars), 2)),
+                       spread=FLOOR*np.maximum(stars.flux, 0),
                        blending=np.ones(len(stars)), passno=joint.first_passes)
     return state.placed(), refused
+
+
+def dated(epochs):
+    """Epochs with the years from their mean time.
+
+    Raises
+    ------
+    InputError
+        When an image has no date.
+    """
+    times = np.array([e.image.mjd for e in epochs])
+    if not np.isfinite(times).all():
+        bad = next(e.name for e in epochs if not np.isfinite(e.image.mjd))
+        raise InputError(f"{bad}: its date is not known, and proper motions need it; give mjd, or fit no motions")
+    return [replace(e, years=float(t-times.mean())/YEAR) for e, t in zip(epochs, times)]
 
 
 def first_fit(image, psf, config, joint):

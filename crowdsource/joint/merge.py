@@ -28,20 +28,23 @@ class Group:
         In the reference, pixels.
     own : list of ndarray, shape (n, k)
         On each image, beyond the common flux, image units.
+    drift : list of ndarray, shape (n, k, 2)
+        On each image, by proper motions, reference pixels.
     """
 
     flux: np.ndarray
     place: np.ndarray
     own: list
+    drift: list
 
     def without_last(self):
         """The groups without their last star."""
-        return Group(self.flux[:, :-1], self.place[:, :-1], [own[:, :-1] for own in self.own])
+        return Group(self.flux[:, :-1], self.place[:, :-1], *([v[:, :-1] for v in values] for values in (self.own, self.drift)))
 
     def on(self, epoch, number):
         """Flux, x and y on an image, each of shape (n, k)."""
         shape = self.flux.shape[:2]
-        x, y = (c.reshape(shape) for c in epoch.frame(*self.place.reshape(-1, 2).T))
+        x, y = (c.reshape(shape) for c in epoch.frame(*(self.place+self.drift[number]).reshape(-1, 2).T))
         there = (self.flux != 0).any(axis=2)
         return np.where(there, self.flux[:, :, epoch.band]*epoch.scale+self.own[number], 0), x, y
 
@@ -49,7 +52,7 @@ class Group:
         """The groups after a step; shape of `change` (n, k, bands+2)."""
         count = self.flux.shape[2]
         step = np.clip(change[:, :, count:], -LARGEST_STEP, LARGEST_STEP)
-        return Group(self.flux+change[:, :, :count], self.place+step, self.own)
+        return Group(self.flux+change[:, :, :count], self.place+step, self.own, self.drift)
 
 
 def merged(state, significance, radius, insignificant):
@@ -115,7 +118,8 @@ def trial_fits(state, tried, around):
     there = members >= 0
     flux, all_places = np.where(there[:, :, None], state.fluxes.T[members], 0), np.c_[state.stars.x, state.stars.y]
     place = np.where(there[:, :, None], all_places[members], all_places[tried][:, None])
-    whole = Group(flux, place, [np.where(there, own[members], 0) for own in state.own])
+    drift = [np.where(there[:, :, None], state.drift(k)[members], 0) for k in range(len(state.epochs))]
+    whole = Group(flux, place, [np.where(there, own[members], 0) for own in state.own], drift)
     scenes = [_Scene(epoch, number, whole) for number, epoch in enumerate(state.epochs)]
     _, gain, chi2 = solved(scenes, whole)
     group = whole.without_last()
@@ -125,7 +129,7 @@ def trial_fits(state, tried, around):
         better = now < best
         best = np.where(better, now, best)
         pairs = (group.flux, chosen.flux), (group.place, chosen.place)
-        chosen = Group(*(np.where(better[:, None, None], now, before) for now, before in pairs), group.own)
+        chosen = Group(*(np.where(better[:, None, None], now, before) for now, before in pairs), group.own, group.drift)
         group = group.moved(change)
     return np.sqrt(np.maximum(best-(chi2-gain), 0)), chosen
 

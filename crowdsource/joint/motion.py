@@ -2,6 +2,35 @@
 import numpy as np
 
 YEAR = 365.25
+MEASURED = 0.3
+"""A motion that moves a star by less than this error, over all images, is known well enough to place the star by it, pixels."""
+
+
+def change_of_motion(shift, weight, years):
+    """By how much the motion of each star would have to change for single images to see it where it is, shape (n, 2).
+
+    Parameters
+    ----------
+    shift : ndarray, shape (images, n, 2)
+        From where a star is placed on an image to where the image alone sees it, reference pixels.
+    weight : ndarray, shape (images, n)
+        Inverse variances of each coordinate, 0 where an image does not show it.
+    years : ndarray, shape (images,)
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Reference pixels a year; 0 where it is not known well.
+    """
+    total = weight.sum(axis=0)
+    safe = np.where(total > 0, total, 1)
+    middle = (weight*years[:, None]).sum(axis=0)/safe
+    time = years[:, None]-middle
+    lever = (weight*time**2).sum(axis=0)
+    span = np.ptp(years)
+    known = lever > (span/MEASURED)**2
+    slope = ((weight*time)[..., None]*shift).sum(axis=0)/np.where(known, lever, 1)[:, None]
+    return np.where(known[:, None], slope, 0)
 
 
 def proper_motions(information, shift, times):

@@ -200,7 +200,9 @@ def _put_motions(table, state, fits):
     for k, fit in enumerate(fits):
         if np.isfinite(times[k]):
             information[k, fit.epoch.rows], shift[k, fit.epoch.rows] = fit.information, fit.shift
-    motion, covariance, epoch = proper_motions(information, shift, np.nan_to_num(times))
+    # shifts are from where the stars are placed, by the motions that are known already
+    change, covariance, epoch = proper_motions(information, shift, np.nan_to_num(times))
+    motion = state.motion+change
     _put(table, "epoch", epoch, "f8", "d", "modified Julian date to which the position belongs")
     for k, axis in enumerate("xy"):
         _put(table, "pm_"+axis, motion[:, k], "f4", "pix / yr", f"proper motion along {axis} of the reference image")

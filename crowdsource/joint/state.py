@@ -36,6 +36,8 @@ class Epoch:
         Row of each of these sources in the common list, ascending.
     registration : crowdsource.joint.register.Registration
         As first found.
+    years : float
+        From the mean time of all images to that of this one; 0 where it is not known.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Epoch:
     band: int
     rows: np.ndarray
     registration: object
+    years: float = 0.
 
     @property
     def image(self):
@@ -108,6 +111,8 @@ class JointState:
         In each band, and their isolated errors; in units in which a star of typical colour has the same flux in all of them.
     own : ndarray, shape (images, n)
         Flux of each star on each image less the one that the band gives it there, image units; 0 where stars are constant.
+    motion : ndarray, shape (n, 2)
+        Proper motions, reference pixels a year; 0 where they are not fitted.
     spread : ndarray, shape (n,)
         How much the flux of each star varies from image to image, one sigma, reference units.
     blending : ndarray, shape (n,)
@@ -134,6 +139,7 @@ class JointState:
     fluxes: np.ndarray
     errors: np.ndarray
     own: np.ndarray
+    motion: np.ndarray
     spread: np.ndarray
     blending: np.ndarray
     grid: object
@@ -167,6 +173,15 @@ class JointState:
         epoch = self.epochs[number]
         return self.fluxes[epoch.band]*epoch.scale+self.own[number]
 
+    def drift(self, number):
+        """How far the stars have moved between the mean time of all images and that of one, shape (n, 2), reference pixels."""
+        return self.epochs[number].years*self.motion
+
+    def stars_on(self, number):
+        """The stars where they are at the time of an image, in the reference."""
+        drift = self.drift(number)
+        return self.stars.with_values(x=self.stars.x+drift[:, 0], y=self.stars.y+drift[:, 1])
+
     @property
     def fwhm(self):
         """FWHM of the best image's PSF, reference pixels."""
@@ -179,11 +194,11 @@ class JointState:
     def subset(self, keep):
         """The state with some of its stars; images are not changed."""
         return replace(self, stars=self.stars.subset(keep), fluxes=self.fluxes[:, keep], errors=self.errors[:, keep],
-                       own=self.own[:, keep], spread=self.spread[keep], blending=self.blending[keep],
+                       own=self.own[:, keep], motion=self.motion[keep], spread=self.spread[keep], blending=self.blending[keep],
                        covariance=None if self.covariance is None else self.covariance[keep])
 
     def placed(self):
         """The state with its stars on all images at their places and with their fluxes, and the models of that."""
         numbers = range(len(self.epochs))
-        epochs = self.run(lambda k: self.epochs[k].with_sources(*self.epochs[k].placed(self.stars, self.flux_on(k))), numbers)
+        epochs = self.run(lambda k: self.epochs[k].with_sources(*self.epochs[k].placed(self.stars_on(k), self.flux_on(k))), numbers)
         return replace(self, epochs=tuple(epochs))
