@@ -84,7 +84,7 @@ def find_stars(state):
     c = state.config.detect
     evidence = Evidence(state.grid, c)
     for epoch in state.epochs:
-        evidence.add(epoch)
+        evidence.add(state.opened(epoch))
     significance, error = evidence.significance()
     row, column = local_maxima(significance, c.candidate)
     height, error = (v[row, column].astype(float) for v in (significance, error))

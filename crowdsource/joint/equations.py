@@ -1,7 +1,7 @@
 """The normal equations that all images of a band share: one flux and one position of each star.
 
-An image alone knows the changes of flux f and of flux times shift (f dx, f dy) of each of its sources. In the reference a star has
-the flux F, a shift there is multiplied by the Jacobian J of the image's frame, and on an image of scale s a constant star has
+An image alone knows the changes of flux f and of flux times shift (f dx, f dy) of each of its sources. In the reference a star
+has the flux F, a shift there is multiplied by the Jacobian J of the image's frame, and on an image of scale s a constant star has
 f = s F. Each block of an image's normal equations is therefore multiplied by diag(s, (f/F) J) from both sides, and those of all
 images are added: what many images say is one matrix, of the size of that of one image.
 """

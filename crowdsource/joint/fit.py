@@ -104,7 +104,7 @@ def shared_equations(state, candidates):
     own = np.concatenate([state.own, np.zeros((len(state.epochs), len(candidates)))], axis=1)
 
     def one(number):
-        epoch = state.epochs[number]
+        epoch = state.opened(state.epochs[number])
         model = np.r_[state.flux_on(number), np.zeros(len(candidates))]
         there = state.stars_on(number).joined(candidates)
         part = image_equations(epoch, there, np.where(np.arange(len(stars)) < before, model, epoch.scale*stars.flux), before)
@@ -236,7 +236,8 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
     first = epochs[0].scale
     epochs, fluxes, off, error = tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes*first, off*first, error*first
     mean = np.maximum(fluxes.max(axis=0), 0)
-    return replace(state, epochs=epochs, fluxes=fluxes, own=own, motion=motion, blending=blending, spread=spreads(off, error, mean))
+    return replace(state, epochs=epochs, fluxes=fluxes, own=own, motion=motion, blending=blending,
+                   spread=spreads(off, error, mean))
 
 
 def moved_frame(epoch, own, stars, known, shift):
@@ -340,7 +341,7 @@ def blend_factor(state, covariance, which):
         precision = np.where(error > 0, 1/np.where(error > 0, error, 1)**2, 0)
         return epoch.rows[mine], columns["spread_model"]*precision, precision, confusion/epoch.scale, listed.error[mine]
 
-    for rows, spread, precision, confusion, _ in state.run(one, state.epochs):
+    for rows, spread, precision, confusion, _ in state.over(one):
         extent[rows] += spread
         known[rows] += precision
         own = 1/np.maximum(confusion, 1e-300)**2
@@ -368,7 +369,8 @@ def of_positions(state, covariance):
 
 def blending(state, covariance):
     """Ratio of each flux error to that of an isolated star, shape (n,). Parameters as `significance`."""
-    ratio = np.min([np.sqrt(c[:, 0, 0])/np.where(np.isfinite(error), error, 1) for c, error in zip(covariance, state.errors)], axis=0)
+    ratio = np.min([np.sqrt(c[:, 0, 0])/np.where(np.isfinite(error), error, 1)
+                    for c, error in zip(covariance, state.errors)], axis=0)
     return np.clip(np.where(np.isfinite(ratio), ratio, 1), 1, MOST_BLENDED)
 
 

@@ -1,17 +1,16 @@
-"""The images of a joint fit, read by instruments' adapters."""
-import logging
+"""The images of a joint fit, read by instruments' adapters when they are wanted."""
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..core.errors import CrowdsourceError, InputError
 from ..exposure.fit_inputs import configuration
 from ..exposure.instrument import load
 from ..io.file_names import distinct_name
-
-log = logging.getLogger(__name__)
+from .loop import ImageSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSource:
+class ImageFile:
     """Where images come from.
 
     Attributes
@@ -30,68 +29,44 @@ class ImageSource:
     detector: str = None
 
 
-@dataclass(frozen=True, eq=False)
-class ReadImage:
-    """An image with what the fit needs beside it.
-
-    Attributes
-    ----------
-    name : str
-        Different for each image, and a file name.
-    image : crowdsource.core.image.Image
-    psf : crowdsource.psf.base.PSF or None
-    config : crowdsource.config.FitConfig
-    inputs : tuple of path-like
-        Files that it was read from.
-    """
-
-    name: str
-    image: object
-    psf: object
-    config: object
-    inputs: tuple
-
-
-def read_images(sources, values):
-    """Read images; those that cannot be read are left out and named.
+def image_sources(files, values):
+    """Sources of a joint fit from files; exposures that cannot be opened are left out and named.
 
     Parameters
     ----------
-    sources : sequence of ImageSource
+    files : sequence of ImageFile
     values : mapping
         Configuration of the fit, nested as in a TOML file.
 
     Returns
     -------
-    images : list of ReadImage
+    sources : list of crowdsource.joint.loop.ImageSource
+        With names that can be those of files.
+    inputs : dict of str to tuple of path-like
+        Files that each is read from.
     refused : dict of str to str
-        Names of those left out, and why.
+        Exposures that are left out, and why.
 
     Raises
     ------
     InputError
-        When no image can be read.
+        When no exposure can be opened.
     """
-    images, refused = [], {}
-    for source in sources:
+    sources, inputs, refused = [], {}, {}
+    for file in files:
         try:
-            instrument = load(source.instrument)
-            exposure = instrument.open(source.path, **source.options)
-            tasks = [t for t in exposure.tasks() if source.detector in (None, t.detector)]
+            instrument = load(file.instrument)
+            exposure = instrument.open(file.path, **file.options)
+            tasks = [t for t in exposure.tasks() if file.detector in (None, t.detector)]
         except CrowdsourceError as problem:
-            refused[str(source.path)] = str(problem)
+            refused[str(file.path)] = str(problem)
             continue
         for task in tasks:
-            plain = distinct_name(f"{exposure.label}-{task.detector}".strip("-"))
-            name = plain if plain not in {*refused, *(i.name for i in images)} else distinct_name(f"{plain} {source.path}")
-            try:
-                image = exposure.read(task)
-                images.append(ReadImage(name, image, instrument.psf_prior(image), configuration(instrument, image, values),
-                                        exposure.inputs))
-            except CrowdsourceError as problem:
-                refused[name] = str(problem)
-    for name, why in refused.items():
-        log.warning("%s is left out: %s", name, why)
-    if not images:
-        raise InputError("no image can be read: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
-    return images, refused
+            name = distinct_name(f"{exposure.label}-{task.detector}".strip("-"))
+            name = name if name not in inputs else distinct_name(f"{name} {file.path}")
+            sources.append(ImageSource(name, partial(exposure.read, task), instrument.psf_prior,
+                                       partial(configuration, instrument, values=values)))
+            inputs[name] = tuple(exposure.inputs)
+    if not sources:
+        raise InputError("no image can be opened: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+    return sources, inputs, refused

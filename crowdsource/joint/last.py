@@ -54,7 +54,11 @@ def last_pass(state):
     state : JointState
     fits : list of LastFit
     """
-    fits = list(state.run(lambda epoch: last_fit(epoch, state), state.epochs))
+    def one(epoch):
+        fit = last_fit(epoch, state)
+        return replace(fit, epoch=state.kept(fit.epoch))
+
+    fits = state.over(one)
     total = np.repeat(np.eye(2)[None]/LARGEST_POSITION_ERROR**2, len(state.stars), axis=0)
     for fit in fits:
         total[fit.epoch.rows] += fit.information

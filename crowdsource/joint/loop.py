@@ -1,21 +1,23 @@
 """A joint fit: each image alone for a few passes, registration, then passes that all images share."""
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 
 from ..config import FitConfig, checked
 from ..core.clock import StageClock
-from ..core.errors import InputError
+from ..core.errors import CrowdsourceError, InputError
 from ..core.neighbours import neighbours
 from ..engine import stages
+from ..engine.design import Workspace
 from ..engine.loop import initialize, refitted, single_pass
 from ..engine.measure import mean_chi2
 from ..engine.model_error import with_model_error
 from ..engine.sources import Sources
 from ..engine.state import LAST, PRUNE, SEARCH
-from .config import JointConfig
+from .config import JointConfig, checked_joint
 from .detection import find_stars
 from .fit import FLOOR, fitted, pruned
 from .frame import Frame
@@ -24,6 +26,7 @@ from .last import last_pass
 from .motion import YEAR
 from .register import Registration, StarList, register
 from .results import joint_result
+from .shelf import shelf_for
 from .state import Epoch, JointState
 
 log = logging.getLogger(__name__)
@@ -37,18 +40,20 @@ def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, threads
     """Fit all stars of many images of one field at once: one position each, one flux on each image.
 
     Images need not be aligned: where two have world coordinates these tell how they lie to each other, else the pattern of their
-    bright stars does; what many stars say refines it. The best image is the reference. Images that cannot be fitted or registered
-    are left out and named.
+    bright stars does; what many stars say refines it. The best image is the reference. Images that cannot be read, fitted or
+    registered are left out and named.
 
     Parameters
     ----------
-    images : sequence of crowdsource.core.image.Image
-        Their `band` and `mjd` say what they are of; the order does not matter.
+    images : sequence of crowdsource.core.image.Image or callable
+        Their `band` and `mjd` say what they are of; the order does not matter. What is called without arguments gives an image
+        when it is wanted, so that not all are in memory at once.
     names : sequence of str, optional
         Different ones; ``image-001`` and so on where not given.
     psfs : sequence of crowdsource.psf.base.PSF or None, optional
-        To start from; found from the images where not given.
-    config : crowdsource.config.FitConfig, optional
+        To start from; found from the images where not given. What is called with an image gives one for that.
+    config : crowdsource.config.FitConfig or callable, optional
+        Of all images, or what is called with an image and gives one for that.
     joint : JointConfig, optional
     threads : int
         Images are worked on in so many threads; the result does not depend on it.
@@ -66,7 +71,7 @@ def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, threads
     ConfigError
         When a value is out of range.
     """
-    images, joint, report = list(images), joint or JointConfig(), progress or (lambda *_: None)
+    images, joint = list(images), checked_joint(joint or JointConfig())
     names = [f"image-{k:03d}" for k in range(1, len(images)+1)] if names is None else [str(n) for n in names]
     psfs = [None]*len(images) if psfs is None else list(psfs)
     if not images:
@@ -75,32 +80,78 @@ def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, threads
         raise InputError(f"{len(images)} images, {len(names)} names and {len(psfs)} PSFs: give as many of each")
     if len(set(names)) < len(names):
         raise InputError("names of images must be different")
-    config = checked(config or FitConfig())
+    sources = [ImageSource(*values, config or FitConfig()) for values in zip(names, images, psfs)]
+    return fit_sources(sources, joint, threads, progress)
+
+
+def fit_sources(sources, joint, threads=1, progress=None):
+    """`fit_joint` of sources, each with a configuration of its own.
+
+    Parameters
+    ----------
+    sources : sequence of ImageSource
+        One at least, with different names.
+    joint, threads, progress
+        As `fit_joint`.
+    """
+    report = progress or (lambda *_: None)
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
+        report("images", 0, joint.max_passes, dict(images=len(sources)))
         # sums over images are taken in this order, whatever the order in which they are given
-        order = sorted(range(len(images)), key=lambda k: names[k])
-        report("images", 0, joint.max_passes, dict(images=len(images)))
-        state, refused = joint_state(*([v[k] for k in order] for v in (images, names, psfs)), config, joint, run)
+        state, refused = joint_state(sorted(sources, key=lambda s: s.name), joint, run)
         while True:
             kind = next_kind(state)
-            report("pass", state.passno-joint.first_passes, joint.max_passes, dict(sources=len(state.stars), new=state.new))
+            shared_passes = state.passno-joint.first_passes
+            report("pass", shared_passes, joint.max_passes, dict(sources=len(state.stars), new=state.new))
             if kind == LAST:
                 break
             state = joint_pass(replace(state, kind=kind))
         state, fits = last_pass(state)
-        return joint_result(state, fits, refused, names)
+        return joint_result(state, fits, refused, [s.name for s in sources])
 
 
-def joint_state(images, names, psfs, config, joint, run=map):
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """What an image is made from.
+
+    Attributes
+    ----------
+    name : str
+    image : crowdsource.core.image.Image or callable
+    psf : crowdsource.psf.base.PSF, callable or None
+    config : crowdsource.config.FitConfig or callable
+    """
+
+    name: str
+    image: object
+    psf: object
+    config: object
+
+    def fitted_alone(self, passes):
+        """The state of the image alone after some passes of a search.
+
+        Raises
+        ------
+        CrowdsourceError
+            When it cannot be read or shows no stars.
+        """
+        image = self.image() if callable(self.image) else self.image
+        config = self.config(image) if callable(self.config) else self.config
+        state = initialize(image, self.psf(image) if callable(self.psf) else self.psf, checked(config), None, None, None)
+        for _ in range(passes):
+            state = single_pass(replace(state, kind=SEARCH))
+        if not len(state.sources):
+            raise InputError("it shows no stars")
+        return state
+
+
+def joint_state(sources, joint, run=map):
     """The state before the first shared pass: images fitted alone and registered, and the list that they start from.
 
     Parameters
     ----------
-    images : sequence of crowdsource.core.image.Image
-    names : sequence of str
-    psfs : sequence of crowdsource.psf.base.PSF or None
-    config : crowdsource.config.FitConfig
+    sources : sequence of ImageSource
     joint : JointConfig
     run : callable
 
@@ -110,45 +161,47 @@ def joint_state(images, names, psfs, config, joint, run=map):
     refused : dict of str to str
         Images that are left out, and why.
     """
-    def alone(triple):
-        name, image, psf = triple
-        try:
-            return first_fit(image, psf, config, joint)
-        except InputError as error:
-            return error
+    shelf, workspace, lock = [], Workspace(), Lock()
 
-    refused, fits = {}, {}
-    for name, fit in zip(names, run(alone, list(zip(names, images, psfs)))):
-        if isinstance(fit, Exception):
-            refused[name] = str(fit)
-        else:
-            fits[name] = fit
-    lists = {name: StarList.of(state) for name, state in fits.items()}
-    order = sorted(fits, key=lambda n: (depth(fits[n], lists[n]), n))
+    def alone(pair):
+        number, source = pair
+        try:
+            state = source.fitted_alone(joint.first_passes)
+        except CrowdsourceError as problem:
+            return str(problem), None, None
+        with lock:
+            if not shelf:
+                shelf.append(shelf_for(len(sources), state.image.shape, joint.memory))
+        return None, StarList.of(state), shelf[0].put(shared(state, workspace), f"{number:05d}")
+
+    fits = dict(zip((s.name for s in sources), run(alone, list(enumerate(sources)))))
+    keys = {s.name: f"{k:05d}" for k, s in enumerate(sources)}
+    refused = {name: why for name, (why, *_) in fits.items() if why is not None}
+    order = sorted((n for n in fits if n not in refused), key=lambda n: (depth(fits[n][1]), n))
     if not order:
         raise InputError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
-    reference, epochs, bands = lists[order[0]], [], sorted({fits[n].image.band for n in order})
+    reference, epochs, bands = fits[order[0]][1], [], sorted({fits[n][2].image.band for n in order})
     for name in order:
+        _, stars, state = fits[name]
         try:
-            found = same(reference) if name == order[0] else register(reference, lists[name], name)
-        except InputError as error:
-            refused[name] = str(error)
+            found = same(reference) if name == order[0] else register(reference, stars, name)
+        except InputError as problem:
+            refused[name] = str(problem)
             continue
         log.info("%s: %d stars register it, %.3f px rms, scale %.4f", name, found.stars, found.rms, found.scale)
-        epochs.append(Epoch(name=name, state=shared(fits[name]), frame=found.frame, scale=found.scale,
-                            band=bands.index(fits[name].image.band), rows=np.empty(0, int), registration=found))
+        epochs.append(Epoch(name=name, key=keys[name], state=state, frame=found.frame, scale=found.scale,
+                            band=bands.index(state.image.band), rows=np.empty(0, int), registration=found))
     for name, why in refused.items():
         log.warning("%s is left out: %s", name, why)
     epochs = dated(epochs) if joint.motion else epochs
     fwhm = min(float(e.state.psf.fwhm())/e.frame.scale for e in epochs)
     grid = Grid.around([e.frame for e in epochs], [e.image.shape for e in epochs], fwhm)
     stars = first_list(epochs)
-    state = JointState(config=config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars, grid=grid, run=run,
-                       fluxes=np.repeat(stars.flux[None], len(bands), axis=0),
-                       errors=np.repeat(stars.error[None], len(bands), axis=0),
-                       own=np.zeros((len(epochs), len(stars))), motion=np.zeros((len(stars), 2)),
-                       spread=FLOOR*np.maximum(stars.flux, 0),
-                       blending=np.ones(len(stars)), passno=joint.first_passes)
+    fluxes, errors = (np.repeat(v[None], len(bands), axis=0) for v in (stars.flux, stars.error))
+    state = JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars,
+                       grid=grid, run=run, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), len(stars))), passno=joint.first_passes,
+                       motion=np.zeros((len(stars), 2)), spread=FLOOR*np.maximum(stars.flux, 0), blending=np.ones(len(stars)),
+                       shelf=shelf[0])
     return state.placed(), refused
 
 
@@ -167,28 +220,18 @@ def dated(epochs):
     return [replace(e, years=float(t-times.mean())/YEAR) for e, t in zip(epochs, times)]
 
 
-def first_fit(image, psf, config, joint):
-    """An image alone, after some passes of a search."""
-    state = initialize(image, psf, config, None, None, None)
-    for _ in range(joint.first_passes):
-        state = single_pass(replace(state, kind=SEARCH))
-    if not len(state.sources):
-        raise InputError("it shows no stars")
-    return state
-
-
-def shared(state):
-    """The state of an image alone as it goes into a joint fit.
+def shared(state, workspace):
+    """The state of an image alone as it goes into a joint fit, with the memory for stamps that all images use.
 
     On the list of all images the matrix of one with a wide PSF is not positive definite without all pairs of stamps that overlap.
     """
     config = replace(state.config, solve=replace(state.config.solve, min_overlap=1))
-    return replace(state, config=config, forced=True, extended=())
+    return replace(state, config=config, forced=True, extended=(), workspace=workspace, matched=None)
 
 
-def depth(state, stars):
+def depth(stars):
     """What orders images from the best to the worst: few stars of many sigma, or a wide PSF, make a bad reference."""
-    return -len(stars.x)/float(state.psf.fwhm())
+    return -len(stars.x)/stars.fwhm
 
 
 def same(reference):
@@ -235,11 +278,11 @@ def joint_pass(state):
 
 def recorded(state, kind, figures, clock):
     """The state after a pass, with the figures of that."""
-    chi2 = float(np.mean([mean_chi2(e.state) for e in state.epochs]))
+    state = state.mapped(lambda e: replace(e, state=with_record(e.state, kind, state.new)))
+    chi2 = float(np.mean([e.state.history[-1]["chi2"] for e in state.epochs]))
     record = dict(passno=state.passno, kind=kind, sources=len(state.stars), new=state.new, chi2=chi2, **figures,
                   **{f"cpu_{stage}": seconds for stage, seconds in clock.seconds.items()})
     log.info("pass %d: %d stars, %d new, chi2 %.3f", *(record[k] for k in ("passno", "sources", "new", "chi2")))
-    state = state.mapped(lambda e: replace(e, state=with_record(e.state, kind, state.new)))
     return replace(state, passno=state.passno+1, history=(*state.history, record))
 
 

@@ -90,7 +90,7 @@ def merged(state, significance, radius, insignificant):
 def hidden(state):
     """Which stars lie on masked pixels on most images that show them: these are measured by their wings, far beyond a box."""
     masked, shown = np.zeros((2, len(state.stars)))
-    for epoch in state.epochs:
+    for epoch in map(state.opened, state.epochs):
         s = epoch.state.sources
         masked[epoch.rows] += epoch.image.ivar[s.inside(epoch.image.shape)] == 0
         shown[epoch.rows] += 1
@@ -120,7 +120,7 @@ def trial_fits(state, tried, around):
     place = np.where(there[:, :, None], all_places[members], all_places[tried][:, None])
     drift = [np.where(there[:, :, None], state.drift(k)[members], 0) for k in range(len(state.epochs))]
     whole = Group(flux, place, [np.where(there, own[members], 0) for own in state.own], drift)
-    scenes = [_Scene(epoch, number, whole) for number, epoch in enumerate(state.epochs)]
+    scenes = [_Scene(state.opened(epoch), number, whole) for number, epoch in enumerate(state.epochs)]
     _, gain, chi2 = solved(scenes, whole)
     group = whole.without_last()
     best, chosen = np.full(len(tried), np.inf), group

@@ -25,8 +25,8 @@ class JointResult:
     objects : astropy.table.QTable
         One row a star: ``object_id``, positions in the reference with errors, mean fluxes by band, variability.
     light_curves : astropy.table.QTable
-        One row an object and image: ``object_id``, ``image``, ``mjd``, ``band``, ``flux``, ``dflux``, ``flags``; fluxes are on the
-        scale of the reference.
+        One row an object and image: ``object_id``, ``image``, ``mjd``, ``band``, ``flux``, ``dflux``, ``flags``; fluxes are on
+        the scale of the reference.
     images : astropy.table.QTable
         One row an image, in the order of `fits`: frame, scale, PSF, and how well it is registered.
     fits : tuple of crowdsource.engine.state.FitResult
@@ -39,6 +39,8 @@ class JointResult:
         Images that were left out, and why.
     history : list of dict
         Figures of each shared pass.
+    shelf : object
+        Holds the files that planes of the fits are mapped from, where memory was limited.
     """
 
     objects: QTable
@@ -49,6 +51,7 @@ class JointResult:
     frames: tuple
     refused: dict
     history: list
+    shelf: object = None
 
 
 def joint_result(state, fits, refused, order):
@@ -65,7 +68,7 @@ def joint_result(state, fits, refused, order):
         Names of images in the order in which they are wanted.
     """
     ids = np.arange(len(state.stars), dtype=np.int64)
-    catalogs = list(state.run(lambda epoch: image_catalog(epoch.state), state.epochs))
+    catalogs = state.over(lambda epoch: image_catalog(epoch.state))
     curves = light_curves(state, fits, [np.asarray(plain(c["dflux"]), float) for c in catalogs])
     for k, (epoch, fit, catalog) in enumerate(zip(state.epochs, fits, catalogs)):
         with_shared_columns(catalog, epoch, fit, ids, curves.error[k])
@@ -75,9 +78,10 @@ def joint_result(state, fits, refused, order):
     objects.meta.update(reference=reference.name, bands=list(state.bands))
     return JointResult(
         objects=objects, light_curves=light_curve_table(state, curves, catalogs, ids, wanted),
-        images=images_table(state, curves, wanted), fits=tuple(fit_result(state.epochs[k], catalogs[k]) for k in wanted),
+        images=images_table(state, curves, wanted),
+        fits=tuple(fit_result(state.opened(state.epochs[k]), catalogs[k]) for k in wanted),
         names=tuple(state.epochs[k].name for k in wanted), frames=tuple(state.epochs[k].frame for k in wanted),
-        refused=dict(refused), history=list(state.history))
+        refused=dict(refused), history=list(state.history), shelf=state.shelf)
 
 
 def plain(column):

@@ -1,5 +1,5 @@
 """The state of a joint fit: one list of stars, and what each image makes of them."""
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..engine.stages import with_model
 from ..engine.state import SEARCH, PassState
 from .config import JointConfig
 from .frame import Frame
+from .shelf import Memory
 
 MARGIN = 8.
 """Stars farther off an image than this, and than their stamps reach, are not fitted there, pixels."""
@@ -36,6 +37,8 @@ class Epoch:
         Row of each of these sources in the common list, ascending.
     registration : crowdsource.joint.register.Registration
         As first found.
+    key : str
+        Name of its planes on the shelf.
     years : float
         From the mean time of all images to that of this one; 0 where it is not known.
     """
@@ -47,6 +50,7 @@ class Epoch:
     band: int
     rows: np.ndarray
     registration: object
+    key: str = ""
     years: float = 0.
 
     @property
@@ -126,6 +130,8 @@ class JointState:
         As there.
     run : callable
         ``map`` or an executor's, over images.
+    shelf : crowdsource.joint.shelf.Memory
+        Where the planes of images are while they are not worked on.
     history : tuple of dict
     covariance : ndarray, shape (n, 2, 2), or None
         Of the positions, reference pixels squared, after the last pass.
@@ -148,12 +154,25 @@ class JointState:
     new: int = 0
     grown: int = 0
     run: object = map
+    shelf: object = field(default_factory=Memory)
     history: tuple = ()
     covariance: np.ndarray = None
 
+    def opened(self, epoch):
+        """An epoch with its planes at hand."""
+        return replace(epoch, state=self.shelf.get(epoch.state))
+
+    def over(self, function):
+        """What a function of each epoch, with its planes at hand, gives; a list."""
+        return list(self.run(lambda epoch: function(self.opened(epoch)), self.epochs))
+
     def mapped(self, function):
         """The state with each image's epoch replaced by a function of it."""
-        return replace(self, epochs=tuple(self.run(function, self.epochs)))
+        return replace(self, epochs=tuple(self.over(lambda epoch: self.kept(function(epoch)))))
+
+    def kept(self, epoch):
+        """An epoch with its planes where they are while it is not worked on."""
+        return replace(epoch, state=self.shelf.put(epoch.state, epoch.key))
 
     def over_images(self, values):
         """An array of one row an image and one column a star, NaN where an image does not show a star.
@@ -199,6 +218,8 @@ class JointState:
 
     def placed(self):
         """The state with its stars on all images at their places and with their fluxes, and the models of that."""
-        numbers = range(len(self.epochs))
-        epochs = self.run(lambda k: self.epochs[k].with_sources(*self.epochs[k].placed(self.stars_on(k), self.flux_on(k))), numbers)
-        return replace(self, epochs=tuple(epochs))
+        def one(k):
+            epoch = self.opened(self.epochs[k])
+            return self.kept(epoch.with_sources(*epoch.placed(self.stars_on(k), self.flux_on(k))))
+
+        return replace(self, epochs=tuple(self.run(one, range(len(self.epochs)))))

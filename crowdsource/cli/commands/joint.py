@@ -4,10 +4,10 @@ from pathlib import Path
 from ...core.errors import ConfigError
 from ...core.memory import keep_memory
 from ...io.toml import read_toml
-from ...joint.config import JointConfig
+from ...joint.config import JointConfig, checked_joint
 from ...joint.files import CURVES, OBJECTS, check_outputs, write_joint
-from ...joint.inputs import ImageSource, read_images
-from ...joint.loop import fit_joint
+from ...joint.inputs import ImageFile, image_sources
+from ...joint.loop import fit_sources
 from ...production.manifest import ENDINGS, read_manifest
 from ..arguments import add_verbosity, count
 
@@ -25,9 +25,10 @@ def add_arguments(parser):
     parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, "
                         "those of joint fits under joint")
     parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
+    parser.add_argument("--memory", type=float, metavar="MB", help="memory that images may take: where they need more, those that "
+                        "are not worked on are kept in temporary files; default no limit")
     parser.add_argument("--threads", type=count, default=1, metavar="N",
                         help="images worked on at the same time; default 1; results do not depend on it")
-    parser.add_argument("--plot", metavar="FILE", help="write a picture of light curves, scatter and registration (PNG)")
     parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
                         help="folders in which a manifest's files may lie, in addition to its own")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier joint fit")
@@ -37,17 +38,16 @@ def add_arguments(parser):
 def run(args, console):
     """Fit and write; see `crowdsource.cli.commands`."""
     config = {} if args.config is None else read_toml(args.config)
-    joint = joint_config(config.pop("joint", {}), args.motion)
+    joint = joint_config(config.pop("joint", {}), args)
     own = config.pop(args.instrument, {})
-    sources = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
+    files = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
     check_outputs(args.out_dir, args.overwrite)
     if args.threads > 1:
         keep_memory()
-    images, refused = read_images(sources, config)
+    sources, inputs, refused = image_sources(files, config)
     with console.progress() as progress:
-        result = fit_joint([i.image for i in images], names=[i.name for i in images], psfs=[i.psf for i in images],
-                           config=images[0].config, joint=joint, threads=args.threads, progress=progress)
-    write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite)
+        result = fit_sources(sources, joint, args.threads, progress)
+    write_joint(result, args.out_dir, inputs=inputs, refused=refused, overwrite=args.overwrite)
     left = {**refused, **result.refused}
     lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, "
              f"reference {result.objects.meta['reference']}"]
@@ -55,10 +55,11 @@ def run(args, console):
     return lines, 1 if left else 0
 
 
-def joint_config(values, motion):
-    """The `JointConfig` of a table of values."""
+def joint_config(values, args):
+    """The `JointConfig` of a table of values and what the command line gives."""
+    given = {"motion": args.motion or None, "memory": args.memory}
     try:
-        return JointConfig(**{**values, **({"motion": True} if motion else {})})
+        return checked_joint(JointConfig(**{**values, **{n: v for n, v in given.items() if v is not None}}))
     except TypeError as problem:
         raise ConfigError(f"joint: {problem}") from problem
 
@@ -70,7 +71,7 @@ def is_manifest(images):
 
 def from_manifest(path, roots):
     """The images that a manifest lists."""
-    return [ImageSource(path=e.image, instrument=e.instrument, options=dict(e.options), detector=e.detector or None)
+    return [ImageFile(path=e.image, instrument=e.instrument, options=dict(e.options), detector=e.detector or None)
             for e in read_manifest(path, roots) if not e.problem]
 
 
@@ -80,8 +81,8 @@ def given(args, values):
     for name, equals, _ in pairs:
         if not equals:
             raise ConfigError(f"--option {name}: give NAME=VALUE")
-    sources = []
+    files = []
     for image in args.images:
         own = {name.replace("-", "_"): value.format(image=image, stem=Path(image).name.split(".")[0]) for name, _, value in pairs}
-        sources.append(ImageSource(path=image, instrument=args.instrument, options={**values, **own}))
-    return sources
+        files.append(ImageFile(path=image, instrument=args.instrument, options={**values, **own}))
+    return files
