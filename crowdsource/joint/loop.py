@@ -199,7 +199,8 @@ def joint_state(sources, joint, run=map):
     stars = first_list(epochs)
     fluxes, errors = (np.repeat(v[None], len(bands), axis=0) for v in (stars.flux, stars.error))
     state = JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars,
-                       grid=grid, run=run, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), len(stars))), passno=joint.first_passes,
+                       grid=grid, run=run, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), len(stars))),
+                       passno=joint.first_passes,
                        motion=np.zeros((len(stars), 2)), spread=FLOOR*np.maximum(stars.flux, 0), blending=np.ones(len(stars)),
                        shelf=shelf[0])
     return state.placed(), refused

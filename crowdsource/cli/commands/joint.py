@@ -25,8 +25,8 @@ def add_arguments(parser):
     parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, "
                         "those of joint fits under joint")
     parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
-    parser.add_argument("--memory", type=float, metavar="MB", help="memory that images may take: where they need more, those that "
-                        "are not worked on are kept in temporary files; default no limit")
+    parser.add_argument("--memory", type=float, metavar="MB", help="memory that images may take: where they need more, those "
+                        "that are not worked on are kept in temporary files; default no limit")
     parser.add_argument("--threads", type=count, default=1, metavar="N",
                         help="images worked on at the same time; default 1; results do not depend on it")
     parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
