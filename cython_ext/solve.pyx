@@ -151,23 +151,7 @@ def conjugate_gradients(const double[:, ::1] diagonal, const float[:, ::1] block
 
 def product(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr, const int[::1] indices,
             const double[:, ::1] x):
-    """N x, for a part of a larger problem that a caller solves.
-
-    Parameters
-    ----------
-    diagonal, blocks, indptr, indices
-        The matrix, as for `conjugate_gradients`.
-    x : memoryview, shape (n, 3), float64
-
-    Returns
-    -------
-    ndarray, shape (n, 3), float64
-
-    Raises
-    ------
-    ValueError
-        When shapes differ, or partners are no sources.
-    """
+    """N x, shape (n, 3), for a part of a larger problem that a caller solves; arguments and errors as `conjugate_gradients`."""
     cdef Py_ssize_t n = diagonal.shape[0]
     check_matrix(diagonal, blocks, indptr, indices)
     if x.shape[0] != n or x.shape[1] != 3 or blocks.shape[0] < indices.shape[0]:

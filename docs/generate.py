@@ -22,6 +22,7 @@ from crowdsource.core.docstrings import attributes
 from crowdsource.core.flags import ENGINE, MASK_SHIFT
 from crowdsource.engine import schema
 from crowdsource.exposure.instrument import INSTRUMENTS, load
+from crowdsource.joint.config import JointConfig
 from crowdsource.production import manifest
 from crowdsource.production.executors import EXECUTORS
 from crowdsource.psf.registry import PSF_FORMATS, PSF_MODELS
@@ -293,7 +294,7 @@ PARTS = {
     "decam_options": lambda: options("decam"),
     "wise_options": lambda: options("wise"),
     "healpix_options": lambda: options_of_all("healpix"),
-    **{f"{name}_options": lambda name=name: options(name) for name in ("plan", "run", "status")},
+    **{f"{name}_options": lambda name=name: options(name) for name in ("plan", "run", "status", "joint")},
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
@@ -308,6 +309,7 @@ PARTS = {
     "decam_flags": lambda: flag_table(load("decam").flags),
     "wise_flags": lambda: flag_table(load("wise").flags),
     "configuration": configuration,
+    "joint_configuration": lambda: fields_table(JointConfig, "joint."),
     "simulation": simulation,
     "survey": lambda: fields_table(SurveyConfig),
     "decam_simulation": decam_simulation,

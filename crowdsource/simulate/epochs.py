@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..core.errors import ConfigError
+from . import simulate_field
 from .config import SimulationConfig
 from .stars import five_sigma_flux, random_stars, star_stamps, true_psf
 
@@ -111,7 +112,6 @@ def simulate_epochs(config=None):
     ConfigError
         When a value is out of range.
     """
-    from . import simulate_field
     c = config or EpochsConfig()
     if c.images < 1 or not c.bands or not 0 <= c.variables <= 1:
         raise ConfigError("images and bands must be one at least, variables from 0 to 1")
@@ -128,11 +128,11 @@ def simulate_epochs(config=None):
         if b:
             colour = colour+rng.normal(*c.colour, n)
         for k in range(c.images):
-            epochs.append(_epoch(c, truth, band, 10**(-0.4*colour), b*c.images+k, k/max(1, c.images-1)*c.years, simulate_field))
+            epochs.append(_epoch(c, truth, band, 10**(-0.4*colour), b*c.images+k, k/max(1, c.images-1)*c.years))
     return truth, epochs
 
 
-def _epoch(c, truth, band, ratio, number, years, simulate_field):
+def _epoch(c, truth, band, ratio, number, years):
     """The image of some number; the first is the reference."""
     rng, (ny, nx) = np.random.default_rng([c.field.seed, 2, number]), c.field.shape
     fwhm, sky, clear, angle = (rng.uniform(*limits) for limits in (c.fwhm, c.sky, c.transparency, (-c.rotation, c.rotation)))
