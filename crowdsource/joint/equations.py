@@ -194,8 +194,8 @@ def joint_step(bands, width, tolerance, max_iterations):
     ----------
     bands : sequence of Band
         All of the same n stars.
-    width : float
-        Of the Gaussian prior on the shift of a position, reference pixels.
+    width : ndarray, shape (n,)
+        Of the Gaussian prior on the shift of each position, reference pixels; 0 for those that are known.
     tolerance : float
         Stop when the preconditioned residual norm fell by this factor.
     max_iterations : int
@@ -213,7 +213,8 @@ def joint_step(bands, width, tolerance, max_iterations):
     n, count = len(bands[0].mean), len(bands)
     block, right = np.zeros((n, count+2, count+2)), np.zeros((n, count+2))
     place = np.s_[count:]
-    block[:, place, place] = np.eye(2)/width**2
+    precision = np.where(width > 0, 1/np.where(width > 0, width, 1)**2, FIXED)[:, None]
+    block[:, place, place] = np.eye(2)*precision[:, :, None]
     matrices = []
     for b, band in enumerate(bands):
         own, rhs, mean = band.normal.diagonal, band.normal.rhs, band.mean[:, None]
@@ -228,7 +229,7 @@ def joint_step(bands, width, tolerance, max_iterations):
 
     def multiplied(v):
         out = np.empty_like(v)
-        out[:, place] = v[:, place]/width**2
+        out[:, place] = v[:, place]*precision
         for b, (mean, *matrix) in enumerate(matrices):
             y = solve.product(*matrix, np.c_[v[:, b], mean*v[:, place]])
             out[:, b] = y[:, 0]

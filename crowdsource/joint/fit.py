@@ -139,13 +139,17 @@ def fitted(state, candidates):
     c, before = state.config.solve, len(state.stars)
     bands, alone = shared_equations(state, candidates)
     keep = sum(band.shown for band in bands) > 0
+    keep[:before] |= state.known
     if len(candidates):
         found = [candidate_fluxes(b.normal, b.precision(c.position_prior), before).T for b in bands]
         keep[before:] &= best_significance([f for f, _ in found], [np.sqrt(v) for _, v in found]) > state.config.detect.threshold
     bands, stars = [b.subset(keep) for b in bands], state.stars.joined(candidates).subset(keep)
-    flux, shift, iterations, reduction = joint_step(
-        bands, c.position_prior, c.search_tolerance if state.kind == SEARCH else c.tolerance, c.max_iterations)
+    known = np.r_[state.known, np.zeros(len(candidates), bool)][keep]
+    tolerance = c.search_tolerance if state.kind == SEARCH else c.tolerance
+    flux, shift, iterations, reduction = joint_step(bands, np.where(known, 0, c.position_prior), tolerance, c.max_iterations)
     step = np.clip(shift, -state.config.centroid.max_step, state.config.centroid.max_step)
+    state = replace(state, known=known, ids=np.r_[state.ids, np.full(len(candidates), -1)][keep],
+                    given=np.r_[state.given, np.zeros(len(candidates))][keep])
     added = np.zeros((len(state.bands), len(candidates)))
     fluxes = np.concatenate([state.fluxes, added], axis=1)[:, keep]+flux
     information = np.array([b.normal.diagonal[:, 0, 0] for b in bands])
@@ -212,7 +216,8 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
             jacobian = epoch.frame.jacobian(state.stars.x[image.rows[known]], state.stars.y[image.rows[known]])
             shifts[k, rows] = np.linalg.solve(jacobian, image.shift[known][..., None])[..., 0]
             known_shifts[k, rows] = epoch.frame.scale**2/(image.variance[known]+SYSTEMATIC**2)
-        frame = epoch.frame if k == 0 else moved_frame(epoch, image, state.stars_on(k), known, shift[rows])
+        fixed = k == 0 and not state.known.any()
+        frame = epoch.frame if fixed else moved_frame(epoch, image, state.stars_on(k), known, shift[rows])
         epochs.append(replace(epoch, scale=scale, frame=frame))
         # what all fluxes of an image have in common is its scale
         own[k] -= (scale-epoch.scale)*fluxes[epoch.band]*(own[k] != 0)
@@ -233,11 +238,30 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
         fluxes[b] += common
         own[images] -= scale[images]*common
         off[images] -= common
-    first = epochs[0].scale
+    first = gauge(state, epochs, fluxes)
     epochs, fluxes, off, error = tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes*first, off*first, error*first
     mean = np.maximum(fluxes.max(axis=0), 0)
     return replace(state, epochs=epochs, fluxes=fluxes, own=own, motion=motion, blending=blending,
                    spread=spreads(off, error, mean))
+
+
+def gauge(state, epochs, fluxes):
+    """What fluxes are multiplied by, and scales divided by, so that they stay in the units of the reference.
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+        Of before a common step, but for which of its stars are known.
+    epochs : sequence of crowdsource.joint.state.Epoch
+        With their new scales.
+    fluxes : ndarray, shape (bands, n)
+        New fluxes.
+    """
+    if not state.known.any():
+        return epochs[0].scale
+    mean, given = fluxes.max(axis=0), state.given
+    usable = state.known & (given > 0) & (mean > 0)
+    return weighted_median(given[usable]/mean[usable], mean[usable]) if usable.any() else 1.
 
 
 def moved_frame(epoch, own, stars, known, shift):
@@ -298,7 +322,7 @@ def pruned(state, bands):
     c, stars, radius = state.config.cull, state.stars, COMPETITION_RADIUS*state.fwhm
     nv, nu = state.grid.shape
     local = stars.with_values(x=stars.x-state.grid.u0, y=stars.y-state.grid.v0)
-    keep = acceptable(local, c, ((nv-1)//state.grid.steps+1, (nu-1)//state.grid.steps+1))
+    keep = state.known | acceptable(local, c, ((nv-1)//state.grid.steps+1, (nu-1)//state.grid.steps+1))
     covariance = [covariances(b.normal, b.precision(state.config.solve.position_prior)) for b in bands]
     if state.kind == PRUNE:
         state = state.placed()
@@ -308,7 +332,7 @@ def pruned(state, bands):
         value = value/blend_factor(state, covariance, value < SAFE_SIGNIFICANCE*c.prune)
     new = stars.passno == state.passno
     value[neighbours(stars.x, stars.y, stars.x[new], stars.y[new], radius)[1]] = np.inf
-    needed = significant(stars, value, (1. if state.kind == PRUNE else c.search_share)*c.prune, radius)
+    needed = state.known | significant(stars, value, (1. if state.kind == PRUNE else c.search_share)*c.prune, radius)
     if state.kind != PRUNE:
         return state.subset(keep & needed).placed()
     # a fit without them tells more about stars that are hardly separated from their neighbours

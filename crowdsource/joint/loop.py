@@ -24,19 +24,21 @@ from .frame import Frame
 from .grid import Grid
 from .last import last_pass
 from .motion import YEAR
-from .register import Registration, StarList, register
-from .results import joint_result
+from .register import LEAST_STARS, MOST_STARS, SIGNIFICANT, Registration, StarList, register
+from .results import joint_result, plain
 from .shelf import shelf_for
 from .state import Epoch, JointState
 
 log = logging.getLogger(__name__)
 CERTAIN = 10.
 """Stars of an image alone that are this significant, and not in the list yet, start in it."""
+TYPICAL_FWHM = 3.
+"""Of the images from which given objects come, pixels: it says how accurate their positions are."""
 APART = 1.
 """Such a star is farther from all others than this, FWHM of its image."""
 
 
-def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, threads=1, progress=None):
+def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, objects=None, threads=1, progress=None):
     """Fit all stars of many images of one field at once: one position each, one flux on each image.
 
     Images need not be aligned: where two have world coordinates these tell how they lie to each other, else the pattern of their
@@ -55,6 +57,9 @@ def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, threads
     config : crowdsource.config.FitConfig or callable, optional
         Of all images, or what is called with an image and gives one for that.
     joint : JointConfig, optional
+    objects : astropy.table.Table, optional
+        ``objects`` of an earlier joint fit: its stars stay, at their positions and with their ``object_id``, its frame is the
+        reference, and only what is new is looked for.
     threads : int
         Images are worked on in so many threads; the result does not depend on it.
     progress : callable, optional
@@ -81,17 +86,17 @@ def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, threads
     if len(set(names)) < len(names):
         raise InputError("names of images must be different")
     sources = [ImageSource(*values, config or FitConfig()) for values in zip(names, images, psfs)]
-    return fit_sources(sources, joint, threads, progress)
+    return fit_sources(sources, joint, threads, progress, objects)
 
 
-def fit_sources(sources, joint, threads=1, progress=None):
+def fit_sources(sources, joint, threads=1, progress=None, objects=None):
     """`fit_joint` of sources, each with a configuration of its own.
 
     Parameters
     ----------
     sources : sequence of ImageSource
         One at least, with different names.
-    joint, threads, progress
+    joint, threads, progress, objects
         As `fit_joint`.
     """
     report = progress or (lambda *_: None)
@@ -99,7 +104,8 @@ def fit_sources(sources, joint, threads=1, progress=None):
         run = map if threads == 1 else pool.map
         report("images", 0, joint.max_passes, dict(images=len(sources)))
         # sums over images are taken in this order, whatever the order in which they are given
-        state, refused = joint_state(sorted(sources, key=lambda s: s.name), joint, run)
+        known = None if objects is None else known_stars(objects)
+        state, refused = joint_state(sorted(sources, key=lambda s: s.name), joint, run, known)
         while True:
             kind = next_kind(state)
             shared_passes = state.passno-joint.first_passes
@@ -146,7 +152,7 @@ class ImageSource:
         return state
 
 
-def joint_state(sources, joint, run=map):
+def joint_state(sources, joint, run=map, known=None):
     """The state before the first shared pass: images fitted alone and registered, and the list that they start from.
 
     Parameters
@@ -154,6 +160,8 @@ def joint_state(sources, joint, run=map):
     sources : sequence of ImageSource
     joint : JointConfig
     run : callable
+    known : KnownStars, optional
+        Stars whose frame is the reference.
 
     Returns
     -------
@@ -180,11 +188,12 @@ def joint_state(sources, joint, run=map):
     order = sorted((n for n in fits if n not in refused), key=lambda n: (depth(fits[n][1]), n))
     if not order:
         raise InputError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
-    reference, epochs, bands = fits[order[0]][1], [], sorted({fits[n][2].image.band for n in order})
+    reference = fits[order[0]][1] if known is None else known.listed
+    epochs, bands = [], sorted({fits[n][2].image.band for n in order})
     for name in order:
         _, stars, state = fits[name]
         try:
-            found = same(reference) if name == order[0] else register(reference, stars, name)
+            found = same(reference) if stars is reference else register(reference, stars, name)
         except InputError as problem:
             refused[name] = str(problem)
             continue
@@ -193,16 +202,21 @@ def joint_state(sources, joint, run=map):
                             band=bands.index(state.image.band), rows=np.empty(0, int), registration=found))
     for name, why in refused.items():
         log.warning("%s is left out: %s", name, why)
+    if not epochs:
+        raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
     epochs = dated(epochs) if joint.motion else epochs
     fwhm = min(float(e.state.psf.fwhm())/e.frame.scale for e in epochs)
     grid = Grid.around([e.frame for e in epochs], [e.image.shape for e in epochs], fwhm)
-    stars = first_list(epochs)
+    stars = first_list(epochs, Sources.new([], []) if known is None else known.sources)
+    number = 0 if known is None else len(known.ids)
     fluxes, errors = (np.repeat(v[None], len(bands), axis=0) for v in (stars.flux, stars.error))
     state = JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars,
                        grid=grid, run=run, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), len(stars))),
-                       passno=joint.first_passes,
                        motion=np.zeros((len(stars), 2)), spread=FLOOR*np.maximum(stars.flux, 0), blending=np.ones(len(stars)),
-                       shelf=shelf[0])
+                       known=np.arange(len(stars)) < number, ids=np.full(len(stars), -1), given=np.zeros(len(stars)),
+                       passno=joint.first_passes, shelf=shelf[0])
+    if known is not None:
+        state.ids[:number], state.given[:number] = known.ids, known.sources.flux
     return state.placed(), refused
 
 
@@ -240,9 +254,50 @@ def same(reference):
     return Registration(frame=Frame.identity(), scale=1., stars=len(reference.x), rms=0.)
 
 
-def first_list(epochs):
-    """Stars of the first image, and those that others show beyond doubt elsewhere, in the reference."""
-    stars = Sources.new([], [])
+@dataclass(frozen=True, eq=False)
+class KnownStars:
+    """Objects of an earlier joint fit.
+
+    Attributes
+    ----------
+    sources : crowdsource.engine.sources.Sources
+        In the reference.
+    ids : ndarray of int, shape (n,)
+    listed : StarList
+        The significant ones, by which images are registered.
+    """
+
+    sources: Sources
+    ids: np.ndarray
+    listed: StarList
+
+
+def known_stars(objects):
+    """The `KnownStars` of a table of objects.
+
+    Raises
+    ------
+    InputError
+        When columns are missing, or no object is significant.
+    """
+    flux = next((n for n in objects.colnames if n == "flux" or n.startswith("flux_")), None)
+    missing = [n for n in ("object_id", "x", "y") if n not in objects.colnames]
+    if flux is None or missing:
+        raise InputError(f"objects have no column {(missing or ['flux'])[0]}: give the objects of a joint fit")
+    x, y, value, error = (np.asarray(plain(objects[n]), dtype=float) for n in ("x", "y", flux, "d"+flux))
+    good = np.isfinite(x+y+value+error) & (error > 0)
+    sources = Sources.new(x, y, np.where(good, value, 0), np.where(good, error, np.inf))
+    bright = np.flatnonzero(good & (value > SIGNIFICANT*error))
+    if len(bright) < LEAST_STARS:
+        raise InputError(f"only {len(bright)} objects are {SIGNIFICANT:g} sigma: too few to register images")
+    bright = bright[np.argsort(-value[bright], kind="stable")][:MOST_STARS]
+    listed = StarList(x=x[bright], y=y[bright], flux=value[bright], error=error[bright], fwhm=TYPICAL_FWHM, wcs=None,
+                      shape=(int(y.max())+1, int(x.max())+1))
+    return KnownStars(sources, np.asarray(objects["object_id"], dtype=np.int64), listed)
+
+
+def first_list(epochs, stars):
+    """The stars that a fit starts from: those given, of the first image, and those that others show beyond doubt elsewhere."""
     for epoch in epochs:
         s = epoch.state.sources
         reach = APART*float(epoch.state.psf.fwhm())/epoch.frame.scale

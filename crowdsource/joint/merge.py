@@ -70,7 +70,7 @@ def merged(state, significance, radius, insignificant):
         Stars below the bound of pruning, which are removed unless the models lose ``cull.prune`` without them nevertheless.
     """
     stars, c = state.stars, state.config.cull
-    fixed = hidden(state)
+    fixed = hidden(state) | state.known
     candidates = np.flatnonzero((state.blending > MIN_BLENDING) & (significance < SAFE_SIGNIFICANCE) & ~fixed)
     tried, around = with_neighbours(stars, fixed, candidates, state.fwhm)
     loss, bound = np.where(insignificant, significance, np.inf), np.where(insignificant, c.prune, c.merge)

@@ -10,6 +10,8 @@ from ..engine.state import FitResult
 from .lightcurves import amplitude, light_curves, mean_fluxes, stetson_j
 from .motion import proper_motions
 
+GIVEN = "given objects"
+"""The reference where objects are given."""
 LEAST_VISIBLE = 0.5
 """An image shows an object where so much of its PSF lies on good pixels."""
 DETECTED = 3.
@@ -67,7 +69,8 @@ def joint_result(state, fits, refused, order):
     order : sequence of str
         Names of images in the order in which they are wanted.
     """
-    ids = np.arange(len(state.stars), dtype=np.int64)
+    ids, new = state.ids.copy(), state.ids < 0
+    ids[new] = state.ids.max(initial=-1)+1+np.arange(new.sum())
     catalogs = state.over(lambda epoch: image_catalog(epoch.state))
     curves = light_curves(state, fits, [np.asarray(plain(c["dflux"]), float) for c in catalogs])
     for k, (epoch, fit, catalog) in enumerate(zip(state.epochs, fits, catalogs)):
@@ -75,7 +78,7 @@ def joint_result(state, fits, refused, order):
     wanted = [k for name in order for k, epoch in enumerate(state.epochs) if epoch.name == name]
     reference = state.epochs[0]
     objects = objects_table(state, fits, curves, catalogs, ids)
-    objects.meta.update(reference=reference.name, bands=list(state.bands))
+    objects.meta.update(reference=GIVEN if state.known.any() else reference.name, bands=list(state.bands))
     return JointResult(
         objects=objects, light_curves=light_curve_table(state, curves, catalogs, ids, wanted),
         images=images_table(state, curves, wanted),
@@ -144,13 +147,16 @@ def objects_table(state, fits, curves, catalogs, ids):
     x0, y0 = reference.image.origin
     table = QTable()
     _put(table, "object_id", ids, "i8", None, "identifier of the star")
+    if state.known.any():
+        x0 = y0 = 0
     _put(table, "x", stars.x+x0, "f8", "pix", "position on the reference image along FITS axis 1, 0-based")
     _put(table, "y", stars.y+y0, "f8", "pix", "position on the reference image along FITS axis 2, 0-based")
     _put(table, "dx", np.sqrt(covariance[:, 0, 0]), "f4", "pix", "error of x, from all images, with confusion")
     _put(table, "dy", np.sqrt(covariance[:, 1, 1]), "f4", "pix", "error of y, from all images, with confusion")
     _put(table, "xy_covariance", covariance[:, 0, 1], "f4", "pix2", "covariance of x and y")
     if reference.image.wcs is not None:
-        sky = reference.image.wcs.all_pix2world(stars.x+x0, stars.y+y0, 0)
+        px, py = reference.frame(stars.x, stars.y)
+        sky = reference.image.wcs.all_pix2world(px+x0, py+y0, 0)
         for name, values, what in zip(("ra", "dec"), sky, ("right ascension", "declination")):
             _put(table, name, values, "f8", "deg", what)
     if state.joint.motion:

@@ -106,7 +106,7 @@ class JointState:
     config : crowdsource.config.FitConfig
     joint : crowdsource.joint.config.JointConfig
     epochs : tuple of Epoch
-        The first is the reference.
+        The first is the reference, but where objects are given.
     bands : tuple of str
     stars : crowdsource.engine.sources.Sources
         The common list: positions in the reference, fluxes there as all bands together tell for a star of typical colour, and
@@ -117,6 +117,12 @@ class JointState:
         Flux of each star on each image less the one that the band gives it there, image units; 0 where stars are constant.
     motion : ndarray, shape (n, 2)
         Proper motions, reference pixels a year; 0 where they are not fitted.
+    known : ndarray of bool, shape (n,)
+        Stars of a given list, which stay, and at their positions.
+    ids : ndarray of int, shape (n,)
+        Identifiers of these; -1 for the others.
+    given : ndarray, shape (n,)
+        Their fluxes as given, which say what the units are; 0 for the others.
     spread : ndarray, shape (n,)
         How much the flux of each star varies from image to image, one sigma, reference units.
     blending : ndarray, shape (n,)
@@ -146,6 +152,9 @@ class JointState:
     errors: np.ndarray
     own: np.ndarray
     motion: np.ndarray
+    known: np.ndarray
+    ids: np.ndarray
+    given: np.ndarray
     spread: np.ndarray
     blending: np.ndarray
     grid: object
@@ -213,7 +222,8 @@ class JointState:
     def subset(self, keep):
         """The state with some of its stars; images are not changed."""
         return replace(self, stars=self.stars.subset(keep), fluxes=self.fluxes[:, keep], errors=self.errors[:, keep],
-                       own=self.own[:, keep], motion=self.motion[keep], spread=self.spread[keep], blending=self.blending[keep],
+                       own=self.own[:, keep], motion=self.motion[keep], known=self.known[keep], ids=self.ids[keep],
+                       given=self.given[keep], spread=self.spread[keep], blending=self.blending[keep],
                        covariance=None if self.covariance is None else self.covariance[keep])
 
     def placed(self):

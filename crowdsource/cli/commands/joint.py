@@ -3,6 +3,7 @@ from pathlib import Path
 
 from ...core.errors import ConfigError
 from ...core.memory import keep_memory
+from ...io.tables import read_table
 from ...io.toml import read_toml
 from ...joint.config import JointConfig, checked_joint
 from ...joint.files import CURVES, OBJECTS, check_outputs, write_joint
@@ -22,6 +23,8 @@ def add_arguments(parser):
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="an option of the instrument, for all images, as gain=1.9; {image} in it stands for the image's "
                         "file, as in ivar={image}:IVAR, and {stem} for its name without folder and ending; may be repeated")
+    parser.add_argument("--objects", metavar="FILE", help=f"{OBJECTS} of an earlier joint fit of this field: its stars stay, at "
+                        "their positions and with their identifiers, and only what is new is looked for")
     parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, "
                         "those of joint fits under joint")
     parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
@@ -44,9 +47,10 @@ def run(args, console):
     check_outputs(args.out_dir, args.overwrite)
     if args.threads > 1:
         keep_memory()
+    objects = None if args.objects is None else read_table(args.objects)
     sources, inputs, refused = image_sources(files, config)
     with console.progress() as progress:
-        result = fit_sources(sources, joint, args.threads, progress)
+        result = fit_sources(sources, joint, args.threads, progress, objects)
     write_joint(result, args.out_dir, inputs=inputs, refused=refused, overwrite=args.overwrite)
     left = {**refused, **result.refused}
     lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, "
