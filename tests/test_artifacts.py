@@ -128,6 +128,15 @@ def test_the_width_is_what_most_stars_have():
     assert half_sample_mode(np.r_[rng.normal(3, 0.01, 50), rng.uniform(0, 10, 60)]) == pytest.approx(3, abs=0.05)
 
 
+def test_stars_among_many_galaxies_are_not_masked():
+    """Noise makes several peaks on the light of each galaxy, which would be most peaks of the image."""
+    light, *_ = stars(6., n=4, brightest=3e3)
+    y, x = np.mgrid[:SHAPE[0], :SHAPE[1]]
+    for a, b in np.random.default_rng(3).uniform(20, SHAPE[0]-20, (12, 2)):
+        light = light+60*NOISE*np.exp(-np.hypot(x-a, y-b)/12)
+    assert not flagged(Image.from_arrays(*exposed(light))).any()
+
+
 @pytest.mark.parametrize("fwhm", WIDTHS)
 def test_a_fit_is_as_good_as_on_a_clean_image(fwhm):
     light, x, y, flux = stars(fwhm, n=40, brightest=3e3)

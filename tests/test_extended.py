@@ -73,6 +73,18 @@ def test_a_tight_cluster_stays_stars(flux):
     assert len(near) == 6
 
 
+def test_galaxies_that_outnumber_the_stars_are_not_the_psf():
+    """Three stars and six galaxies, all brighter than the stars: the width is that of the stars, to 3 %."""
+    places = [(30, 30), (30, 80), (30, 130), (80, 30), (130, 80), (130, 30)]
+    light = sum(disc(x, y, 1.5*FWHM, 0.7, 0.5*k, 1e5) for k, (x, y) in enumerate(places))
+    psf, spots = MoffatProfile.constant((SIDE, SIDE), FWHM), np.array([[80.3, 80.2], [80.1, 130.4], [131.2, 131.]])
+    light = light+render_stars((SIDE, SIDE), psf, *spots.T, np.full(3, 2e4), np.full(3, 59))
+    variance = NOISE**2+light/4
+    data = light+100+np.random.default_rng(5).normal(0, np.sqrt(variance))
+    result = fit(Image.from_arrays(data, 1/variance, gain=4.))
+    assert float(result.psf.fwhm()) == pytest.approx(float(FieldPSF.moffat((SIDE, SIDE), FWHM, 3.).fwhm()), rel=0.03)
+
+
 def test_no_profile_where_the_option_is_off():
     """The presets that follow the published program have it off."""
     assert FitConfig().detect.extended

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from crowdsource.core.image import Image
-from crowdsource.psf.initial import FALLBACK_FWHM, initial_psf, measure_fwhm
+from crowdsource.core.kinds import narrow_kind
+from crowdsource.psf.initial import FALLBACK_FWHM, initial_psf, measure_fwhm, width_of_stars
 from crowdsource.simulate import SimulationConfig, simulate_field
 
 
@@ -24,6 +25,23 @@ def test_hot_pixels_and_dead_columns_are_no_stars():
     data[rng.integers(0, 200, 150), rng.integers(0, 200, 150)] += 20000
     image = Image.from_arrays(data, field.ivar)
     assert measure_fwhm(image) == pytest.approx(4.5, rel=0.2)
+
+
+def test_few_stars_among_many_galaxies_give_the_width():
+    """Without a gap, or where a single peak is narrow, the low quantile of all counts."""
+    stars, galaxies = [5.8, 6.1, 6.2], [11.5, 11.7, 12.4, 13., 14., 15., 17., 18.]
+    assert width_of_stars(np.array(galaxies+stars)) == 6.1
+    blends = np.linspace(6, 18, 20)
+    assert width_of_stars(blends) == pytest.approx(np.quantile(blends, 0.3))
+    assert width_of_stars(np.array([2., *galaxies])) > 11
+
+
+def test_a_kind_of_its_own_is_shared_by_several():
+    values = np.array([5., 0.1, 5.2, 0., 5.1])
+    assert narrow_kind(values, 1).tolist() == [False, True, False, True, False]
+    assert narrow_kind(values, 6).all()
+    # one outlier on either side is no kind
+    assert narrow_kind(np.r_[-9., np.zeros(9)], 1).all() and narrow_kind(np.r_[9., np.zeros(9)], 1).all()
 
 
 def test_no_star_gives_the_fallback_and_says_so(caplog):

@@ -3,6 +3,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..core.matched_filter import local_maxima
+from ..core.neighbours import pairs
 from ..core.pixels import AXES, values
 
 BRIGHT = 15.
@@ -67,7 +68,14 @@ def round_widths(light, error, good):
     widths = np.array([axis_width(seen, y, x, axis) for axis in AXES])
     with np.errstate(invalid="ignore"):
         is_round = (widths.min(axis=0) > ROUND*widths.max(axis=0)) & (widths.min(axis=0) > NARROWEST)
-    return widths[:, is_round]
+    return widths[:, is_round & ~beside_brighter(y, x, widths.mean(axis=0)/2)]
+
+
+def beside_brighter(y, x, reach):
+    """Which peaks, brightest first, have a brighter one within their reach: noise makes many on the light of a galaxy."""
+    brighter, fainter = pairs(x.astype(np.float64), y.astype(np.float64), REACH).T
+    near = np.hypot(x[brighter]-x[fainter], y[brighter]-y[fainter]) < reach[fainter]
+    return np.isin(np.arange(len(x)), fainter[near])
 
 
 def axis_width(light, y, x, axis):

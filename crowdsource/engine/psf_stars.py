@@ -5,6 +5,7 @@ import numpy as np
 
 from ..core.calibration import calibration
 from ..core.flags import ENGINE
+from ..core.kinds import narrow_kind
 from ..core.neighbours import neighbours
 from ..psf.base import StarStamps, pixel
 from ..psf.refit.uncertainty import inverse_square
@@ -29,6 +30,8 @@ MISFIT, MISFIT_FLOOR = calibration.psf_stars.misfit, calibration.psf_stars.misfi
 stars exceed it."""
 SPREAD_FLOOR = calibration.psf_stars.spread_floor
 """Differences of `spread_model` from the median below this are not significant: errors of the PSF cause them in bright stars."""
+GALAXIES_WIDER = 0.006
+"""Galaxies differ from stars by more than this in `spread_model` where they are a kind of their own."""
 MOST_WIDE, LEAST_PEAK = calibration.psf_stars.most_wide, calibration.psf_stars.least_peak
 """Largest number of stars that show the wings, and their smallest peak in units of the sky noise."""
 NEIGHBOUR_ERROR = 0.1
@@ -173,11 +176,15 @@ def fitting(misfit, least):
 
 
 def alike(spread, most):
-    """Which sources are as extended as most: within so many robust sigma of the median; all where they are few."""
-    if len(spread) < FEW:
-        return np.ones(len(spread), bool)
-    off = np.abs(spread-np.median(spread))
-    return off <= most*max(1.4826*np.median(off), SPREAD_FLOOR)
+    """Which sources are as extended as most stars: within so many robust sigma of the median; all where stars are few.
+
+    Where there are many galaxies among the brightest sources, the narrow ones are the stars.
+    """
+    stars = narrow_kind(spread, GALAXIES_WIDER)
+    if np.count_nonzero(stars) < FEW:
+        return stars
+    off = np.abs(spread-np.median(spread[stars]))
+    return off <= most*max(1.4826*np.median(off[stars]), SPREAD_FLOOR)
 
 
 def stamps_of(state, index, size):

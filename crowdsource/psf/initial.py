@@ -5,6 +5,7 @@ import numpy as np
 
 from ..core.calibration import calibration
 from ..core.image import thinned
+from ..core.kinds import narrow_kind
 from ..core.matched_filter import correlated, local_maxima
 from ..core.noise import MAD_TO_SIGMA
 from ..core.tiles import banded
@@ -20,6 +21,8 @@ MOST = calibration.initial.most
 """Largest number of stars that are measured."""
 STARS_QUANTILE = calibration.initial.stars_quantile
 """Blends are wider than stars: this part of the peaks is no wider than a star."""
+GALAXIES_WIDER = np.log(1.5)
+"""Galaxies are wider than stars by more than this, in the logarithm of the width, where they are a kind of their own."""
 ENOUGH, DOUBTFUL = 20, 1.8
 """Number of stars from which a given PSF's width is compared with theirs, and ratio at which it is doubted."""
 LEAST_GOOD = 0.5
@@ -77,9 +80,16 @@ def measure_fwhm(image, run=map):
     if len(widths) < 1:
         log.warning("no star is bright enough to measure the FWHM: starting from %.1f px", FALLBACK_FWHM)
         return FALLBACK_FWHM
-    fwhm = float(np.quantile(widths, STARS_QUANTILE))
+    fwhm = width_of_stars(widths)
     log.info("FWHM of %d bright stars: %.2f px", len(widths), fwhm)
     return fwhm
+
+
+def width_of_stars(widths):
+    """The width of stars among those of peaks, which are blends, too, or mostly galaxies; pixels."""
+    width = float(np.quantile(widths, STARS_QUANTILE))
+    narrow = widths[narrow_kind(np.log(widths), GALAXIES_WIDER)]
+    return width if width <= narrow.max() else float(np.median(narrow))
 
 
 def check_width(psf, image, run=map):
@@ -95,7 +105,7 @@ def check_width(psf, image, run=map):
     widths = measured_widths(image, run) if image.good.any() else ()
     if len(widths) < ENOUGH:
         return
-    stars, own = float(np.quantile(widths, STARS_QUANTILE)), float(psf.fwhm())
+    stars, own = width_of_stars(widths), float(psf.fwhm())
     if max(own/stars, stars/own) > DOUBTFUL:
         hint = "; if its stamp has several samples a pixel, name their number by the keyword OVERSAMP" if own > stars else ""
         log.warning("the given PSF has a FWHM of %.2f px, but the bright stars of the image one of %.2f px%s", own, stars, hint)
