@@ -43,22 +43,32 @@ def width_of_most(light, error, good):
     -------
     ndarray, shape (4,)
     """
-    found = round_widths(light, error, good)
+    found, single = round_widths(light, error, good)
     if found.shape[1] < MANY:
         # stars that are wide and faint
         number = ndimage.uniform_filter(good.astype(np.float32), 3)
         smooth = ndimage.uniform_filter(np.where(good, light, 0), 3)/np.maximum(number, 0.1)
-        wide = round_widths(smooth, error/3, good)
-        found = np.c_[found, np.sqrt(wide[:, wide.min(axis=0) > 2*NARROWEST]**2-BOX_WIDTH**2)]
+        wide, alone = round_widths(smooth, error/3, good)
+        some = wide.min(axis=0) > 2*NARROWEST
+        found, single = np.c_[found, np.sqrt(wide[:, some]**2-BOX_WIDTH**2)], np.r_[single, alone[some]]
     mean = found.mean(axis=0)
-    if len(mean) < FEWEST:
+    if np.count_nonzero(single) < FEWEST:
         return np.full(len(AXES), np.nan)
-    most = min(float(np.exp(half_sample_mode(np.log(mean)))), float(np.quantile(mean, STARS[len(mean) < MANY])))
+    # a width that is too small misses artefacts, one that is too large takes stars for them
+    most = min(most_common(mean), most_common(mean[single]))
     return np.median(found[:, np.abs(np.log(mean/most)) <= np.abs(np.log(mean/most)).min()+ALIKE], axis=1)
 
 
+def most_common(widths):
+    """The width that most peaks have, or that of the narrow ones where these are fewer; pixels."""
+    return min(float(np.exp(half_sample_mode(np.log(widths)))), float(np.quantile(widths, STARS[len(widths) < MANY])))
+
+
 def round_widths(light, error, good):
-    """Widths of round peaks along the lines, pixels, shape (4, n). Parameters as `width_of_most`."""
+    """Widths of round peaks along the lines, pixels, shape (4, n), and which of them are beside no brighter one.
+
+    Parameters as `width_of_most`.
+    """
     y, x = local_maxima(light, BRIGHT*float(np.min(error)))
     clear = good[y, x] & (light[y, x] > BRIGHT*error[y, x])
     y, x = y[clear], x[clear]
@@ -68,7 +78,7 @@ def round_widths(light, error, good):
     widths = np.array([axis_width(seen, y, x, axis) for axis in AXES])
     with np.errstate(invalid="ignore"):
         is_round = (widths.min(axis=0) > ROUND*widths.max(axis=0)) & (widths.min(axis=0) > NARROWEST)
-    return widths[:, is_round & ~beside_brighter(y, x, widths.mean(axis=0)/2)]
+    return widths[:, is_round], ~beside_brighter(y, x, widths.mean(axis=0)/2)[is_round]
 
 
 def beside_brighter(y, x, reach):
