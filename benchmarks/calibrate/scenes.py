@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import numpy as np
+from astropy.table import Table
 from crowdsource.instruments.generic import Generic
 
 from benchmarks.calibrate.figures import of_comparison, of_score
@@ -16,13 +17,14 @@ from benchmarks.peers.bounds import write_bounds
 from benchmarks.peers.fields import Recipe, make_field, write_field
 from benchmarks.peers.score import Bounds, score
 from benchmarks.shared import ROOT
+from benchmarks.studies.dirty import BOX, dirty_field
 from benchmarks.studies.nebulosity import scene as nebulous_scene
 from benchmarks.studies.optics import FIELDS
 from crowdsource import FitConfig, Image
 from crowdsource.config import NebulosityConfig
 from crowdsource.core.noise import estimate_ivar
 from crowdsource.engine.loop import fit
-from crowdsource.simulate import SimulationConfig, simulate_field
+from crowdsource.simulate import SimulationConfig, five_sigma_flux, simulate_field, true_psf
 from crowdsource.simulate.optics import Telescope, optical_psf, simulate_optical_field
 from crowdsource.validate.evaluate import compare
 
@@ -222,6 +224,22 @@ def shapes(name, seed):
     return Scene(image=lambda: image, figures=partial(against, truth, config.shape))
 
 
+ARTIFACTS = ("cosmic-1.6-medium", "cosmic-3-crowded", "cosmic-6-medium", "hot-1.6-crowded", "hot-3-medium", "satlevel-3-medium",
+             "satlevel-6-medium", "holes-3-crowded", "holes-6-medium", "column-3-medium", "bleed-1.6-medium", "trail-3-medium",
+             "real-1.6-medium")
+GALAXIES = (*(f"galaxies-{fwhm}-{density}" for fwhm in ("1.6", "3", "6") for density in ("medium", "crowded")), "clean-3-crowded")
+
+
+def soiled(name, seed):
+    """A field of the study of dirty images: a case, its FWHM and its density; galaxies count as stars do."""
+    case, fwhm, density = name.split("-")
+    f = dirty_field(case, float(fwhm), density, seed)
+    image, light = f.image(), f.stamp(BOX).sum()
+    x, y, flux = np.vstack([f.stars, f.added]).T
+    truth = Table(dict(x=x, y=y, flux=light*flux), meta=dict(FLUX5=light*five_sigma_flux(f.psf, true_psf(f.psf))))
+    return Scene(image=lambda: image, figures=partial(against, truth, image.shape))
+
+
 FEW = SimulationConfig(shape=SMALL, faintest=0.5, brightest=60., saturated_stars=0)
 FEW_STARS = {"thirty": 30., "sixty": 60., "hundred": 100., "two hundred": 200., "four hundred": 400.}
 
@@ -264,6 +282,8 @@ GROUPS = {
     "optical": Group(make=optical, kinds=tuple(TELESCOPES)[:4], held_out_kinds=tuple(TELESCOPES)[4:], first_seeds=(7600, 8600)),
     "given": Group(make=given, kinds=tuple(TELESCOPES)[:4], held_out_kinds=tuple(TELESCOPES)[4:], first_seeds=(7600, 8600)),
     "shapes": Group(make=shapes, kinds=tuple(WIDE), first_seeds=(7900, 8900)),
+    "artifacts": Group(make=soiled, kinds=ARTIFACTS, first_seeds=(100, 200)),
+    "extended": Group(make=soiled, kinds=GALAXIES, first_seeds=(100, 200)),
     "few": Group(make=few, kinds=tuple(FEW_STARS), first_seeds=(7700, 8700)),
     "noiseless": Group(make=noiseless, kinds=tuple(NOISELESS), first_seeds=(7800, 8800)),
 }

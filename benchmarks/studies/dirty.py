@@ -1,7 +1,7 @@
 """What dirt on an image does to a fit: cosmic rays, hot and bad pixels, odd noise maps, galaxies, trails; prints Markdown.
 
     python -m benchmarks.studies.dirty [--cases cosmic,hot] [--fwhm 1.6,3,6] [--density sparse,medium,crowded] [--processes 2]
-                                       [--pictures FOLDER]
+                                       [--seed 0] [--pictures FOLDER]
 
 Each field is made clean, gets one kind of dirt, and is fitted by a process of its own with nothing given but what the case
 says. A row is false when there is no true star, and no galaxy, within 1.5 px or half a FWHM of it; how many of them are
@@ -335,10 +335,10 @@ CASES = {
 }
 
 
-def dirty_field(case, fwhm, density):
+def dirty_field(case, fwhm, density, seed=0):
     """The Field of a case; its stars and their noise are those of the clean one."""
-    f = clean_field(fwhm, None if case.startswith("few") else density, np.random.default_rng([int(10*fwhm), 5]))
-    f.rng = np.random.default_rng(zlib.crc32(case.encode()))
+    f = clean_field(fwhm, None if case.startswith("few") else density, np.random.default_rng([int(10*fwhm), 5+seed]))
+    f.rng = np.random.default_rng([zlib.crc32(case.encode()), seed])
     CASES[case](f)
     return f
 
@@ -375,10 +375,10 @@ def figures(f, result, cpu):
                 fwhm=float(result.psf.fwhm()), chi2=float(result.history[-1]["chi2"]), cpu=cpu)
 
 
-def fitted(case, fwhm, density, folder, out):
+def fitted(case, fwhm, density, seed, folder, out):
     """Fit a case, write a picture where a folder is given, and send figures, or the message of an error, through a pipe."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT+5))
-    f = dirty_field(case, fwhm, density)
+    f = dirty_field(case, fwhm, density, seed)
     start = time.process_time()
     try:
         result = fit(f.image())
@@ -409,11 +409,11 @@ def picture(f, result, found, title, path):
     figure.savefig(path, dpi=70)
 
 
-def outcome(case, fwhm, density, folder):
+def outcome(case, fwhm, density, seed, folder):
     """Figures of a case, or what went wrong, by a process of its own."""
     context = get_context("forkserver")
     receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=fitted, args=(case, fwhm, density, folder, send))
+    child = context.Process(target=fitted, args=(case, fwhm, density, seed, folder, send))
     child.start()
     send.close()
     try:
@@ -427,12 +427,12 @@ def outcome(case, fwhm, density, folder):
     return found
 
 
-def line(case, fwhm, density, found, clean):
+def line(case, fwhm, density, seed, found, clean):
     """A row of the table from the figures of a case and of the clean field."""
     name = [case, f"{fwhm:g}", "" if case.startswith("few") else density]
     if isinstance(found, str):
         return [*name, found, *[""]*(len(HEAD)-4)]
-    f = dirty_field(case, fwhm, density)
+    f = dirty_field(case, fwhm, density, seed)
     true, stars = np.vstack([f.stars, f.added]), len(f.stars)
     snr = 5*true[:, 2]/five_sigma_flux(f.psf, true_psf(f.psf))
     counted = inside(f, true)
@@ -459,6 +459,7 @@ def main():
     parser.add_argument("--cases", default=",".join(CASES), help="names with commas between them; clean is always fitted")
     parser.add_argument("--fwhm", default=",".join(f"{w:g}" for w in WIDTHS), help="pixels")
     parser.add_argument("--density", default=",".join(DENSITIES))
+    parser.add_argument("--seed", type=int, default=0, help="of the stars and of the dirt")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--pictures", metavar="FOLDER", help="write a PNG of each case there")
     options = parser.parse_args()
@@ -473,11 +474,11 @@ def main():
     get_context("forkserver").set_forkserver_preload(["crowdsource.engine.loop", "crowdsource.simulate", "scipy.signal"])
     lines, clean = [], {}
     with ThreadPoolExecutor(options.processes) as pool:
-        for run, found in zip(runs, pool.map(lambda run: outcome(*run, options.pictures), runs)):
+        for run, found in zip(runs, pool.map(lambda run: outcome(*run, options.seed, options.pictures), runs)):
             case, *place = run
             if case == "clean":
                 clean[tuple(place)] = found
-            lines.append(line(*run, found, clean[tuple(place)]))
+            lines.append(line(*run, options.seed, found, clean[tuple(place)]))
             sys.stderr.write(" | ".join(lines[-1])+"\n")
     sys.stdout.write(table(HEAD, lines)+"\n")
 

@@ -50,7 +50,7 @@ def sharp_pixels(light, error, fwhm):
     """
     # beside a pixel that is too low any star stands out
     low = dips(light, error, fwhm)
-    found = low | standing_out(light, without(error, low), fwhm)
+    found = low | standing_out(light, without(error, low), fwhm, NARROWER, SIGNIFICANT)
     if not found.any():
         return found, found
     found = extended(found, light, error, fwhm)
@@ -96,7 +96,7 @@ def grown(track, light, error):
     return track
 
 
-def standing_out(light, error, fwhm, narrower=NARROWER, significant=SIGNIFICANT):
+def standing_out(light, error, fwhm, narrower, significant):
     """Pixels that stand out along a line; lines with a masked neighbour, or with one off the image, tell nothing.
 
     A pixel stands out of both neighbours; where it is the highest of the three, of the lower one, since a star between two pixels

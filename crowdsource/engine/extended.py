@@ -1,9 +1,8 @@
 """Extended sources: one profile in the place of the point sources into which a galaxy is taken apart.
 
-Where several sources are close together and none of them dominates, the light of their middle is compared with a few profiles,
-which excludes nearly all groups of stars. For the others a profile is fitted to the pixels without these sources. It takes their
-place where chi2 becomes hardly worse. Its light is part of the model from then on, and is fitted anew after each joint fit of the
-points.
+Where several sources are close together and none of them dominates, their light is compared with a few profiles, which excludes
+nearly all groups of stars. For the others a profile is fitted to the pixels without these sources. It takes their place where chi2
+becomes hardly worse. Its light is part of the model from then on, and is fitted anew after each joint fit of the points.
 """
 from dataclasses import replace
 
@@ -20,24 +19,23 @@ from .profile_fit import LARGEST_SCALE, ProfileFit
 from .profiles import ConvolvedDisc, add_profiles, distance
 from .state import LAST, PRUNE, SEARCH
 
-FIRST_PASS, LAST_PASS = 1, 4
+FIRST_PASS, LAST_PASS = 1, 3
 """Searches in which groups are looked for: before the first the PSF is not known, after the last few are found. Pruning passes
 look for them too."""
-LINK, LEAST_GROUP = 1.5, 3
-"""A group is so many sources within so many FWHM of one of them."""
+REACHES, LEAST_GROUP = (1.5, 3.), 3
+"""A group is so many sources within one of these radii, FWHM, of one of them: faint galaxies show themselves on a large scale."""
 MOST_IN_ONE = 0.6
-"""Largest share of one source in the flux of its group: among stars one dominates mostly."""
-SCALES, AXIS_RATIO, ANGLES = (0.5, 0.9, 1.6, 2.8), 0.4, 4
-"""Profiles with which groups are compared: scale lengths, FWHM; axis ratio of those that are not round, and number of their
-angles."""
-BETTER, BRIGHT, WORST = 0.1, 1500., 0.05
-"""One of these must be better than the sources by this share of the chi2 of the group's light; where this falls by so much with
-it, it may be worse by that share. Few groups of stars are like that."""
-LIKE, RATHER_LIKE, FAR_BETTER = 0.1, 0.2, 0.25
-"""Largest misfit of a fitted profile in a search, relative to the light, in the norm of chi2; and where its excess of chi2 is
-less than this part of the points' own."""
-FIRST_REACH, PROMISING, MISFIT = 2.5, 0.9, 0.07
-"""Half side of the box of a first fit, FWHM; largest excess of its chi2, relative to that of the points, or misfit."""
+"""A source with more than this share of the light within such a radius is a star, and belongs to no group."""
+SCALES, AXIS_RATIO, ANGLES = (0.33, 0.6, 1.05), 0.4, 4
+"""Profiles with which groups are compared: scale lengths, radii of the group; axis ratio of those that are not round, and number
+of their angles."""
+BETTER = 0.1
+"""One of these must be better than the sources by this share of the chi2 of the group's light: few groups of stars are like
+that."""
+FIRST_BOX = 5/3
+"""Half side of the box of a first fit, radii of the group."""
+LIKE = 0.2
+"""Largest misfit of a fitted profile, relative to its light, in the norm of chi2."""
 WORSE = 2.
 """So much may chi2 become worse for each parameter that is saved: by about as much points follow the noise."""
 LEAST_SNR, LEAST_SCALE = 20., 0.4
@@ -99,60 +97,55 @@ def _with_profile(state, fit):
 
 def _with_new(state, fwhm):
     """The state with profiles in the place of groups of sources."""
-    for x, y, shape in groups(state, fwhm):
-        if any(distance(one.shape, x-one.x, y-one.y) < CORE for one in state.extended):
-            continue
-        fit = _fit_of_group(state, fwhm, x, y, shape)
-        if fit is not None:
-            # what is taken apart no more is not what ends a search
-            state = replace(_with_profile(state, fit), grown=state.grown+np.count_nonzero(fit.flux == 0))
+    for reach in REACHES:
+        for x, y, shape in groups(state, fwhm, reach):
+            if any(distance(one.shape, x-one.x, y-one.y) < CORE for one in state.extended):
+                continue
+            fit = _fit_of_group(state, fwhm, x, y, shape, reach)
+            if fit is not None:
+                # what is taken apart no more is not what ends a search
+                state = replace(_with_profile(state, fit), grown=state.grown+np.count_nonzero(fit.flux == 0))
     return state
 
 
-def _fit_of_group(state, fwhm, x, y, shape):
-    """The fit of a profile in the place of a group of sources; None where the points are better."""
-    ny, nx = state.image.shape
-    _, group = neighbours(state.x, state.y, [x], [y], FIRST_REACH*fwhm)
-    fit = ProfileFit.started(state, fwhm, x, y, shape, reach=FIRST_REACH).over(group, np.zeros(len(group))).fitted(STEPS)
-    if not _promising(fit):
-        fit = fit.with_stars()
-        # a group that is mostly stars is none
-        few = 0 < np.count_nonzero(fit.flux) <= len(group)-LEAST_GROUP
-        if not (few and _promising(fit.fitted(STEPS))):
-            return None
-    for _ in range(ROUNDS):
-        fit = fit.recentred().fitted(0).with_members().fitted(STEPS)
-        px, py = pixel(fit.parameters[1:3])
-        if not (fit.parameters[0] > 0 and 0 <= px < nx and 0 <= py < ny):
-            return None
-    fit = fit.recentred().fitted(0)
-    fit = fit.with_members().fitted(STEPS).with_stars().fitted(STEPS)
-    return fit if _wins(fit) else None
+def _fit_of_group(state, fwhm, x, y, shape, reach):
+    """The fit of a profile in the place of a group of sources, or of all but the brightest; None where the points are better."""
+    radius = FIRST_BOX*reach*fwhm
+    start = ProfileFit.started(state, fwhm, x, y, shape, most=radius)
+    _, group = neighbours(state.x, state.y, [x], [y], radius)
+    group = group[np.argsort(-state.flux[group], kind="stable")]
+    for members in (group, group[1:]):
+        fit = start.over(members, np.zeros(len(members))).fitted(STEPS)
+        if not _like(fit):
+            fit = fit.with_stars().fitted(STEPS)
+        for _ in range(ROUNDS):
+            if not _like(fit):
+                break
+            fit = fit.recentred().fitted(0).with_members().fitted(STEPS).with_stars().fitted(STEPS)
+        else:
+            if _wins(fit):
+                return fit
+    return None
 
 
-def _promising(fit):
-    """Whether a first fit to the middle of a group is good enough to be continued."""
+def _like(fit):
+    """Whether the light is like a profile of an allowed size on the image, or more like it than like the sources."""
+    (px, py), (ny, nx) = pixel(fit.parameters[1:3]), fit.state.image.shape
+    if not (fit.parameters[0] > 0 and 0 <= px < nx and 0 <= py < ny and LEAST_SCALE < fit.scale < LARGEST_SCALE):
+        return False
     chi2, points, pixels, light = _compared(fit)
-    return pixels > 0 and fit.scale > LEAST_SCALE and chi2-pixels < max(PROMISING*(points-pixels), MISFIT**2*light)
+    return 0 < pixels and chi2 < max(points, pixels+LIKE**2*light)
 
 
 def _wins(fit):
     """Whether a profile is better than the sources in whose place it is fitted."""
-    state, n = fit.state, np.count_nonzero(fit.flux == 0)
-    if n < LEAST_GROUP or not fit.snr > LEAST_SNR or not LEAST_SCALE < fit.scale < LARGEST_SCALE:
-        return False
-    others = np.ones(len(state.sources), bool)
-    others[fit.members[fit.flux == 0]] = False
-    near = fit.distances(state.sources) < CORE
-    # light around a star that outshines it is that star's
-    if (state.sources.flux[near & others] > fit.parameters[0]).any():
+    saved = 3*np.count_nonzero(fit.flux == 0)-N_SHAPE
+    if saved <= 0 or not fit.snr > LEAST_SNR:
         return False
     chi2, points, pixels, light = _compared(fit)
-    allowed = WORSE*(3*n-N_SHAPE)
-    if state.kind != SEARCH:
-        return chi2 < points+allowed
-    like = RATHER_LIKE if chi2-pixels < FAR_BETTER*(points-pixels) else LIKE
-    return chi2 < min(points, pixels+like**2*light)+allowed
+    # what has not been found yet speaks for neither
+    most = min(points, pixels+LIKE**2*light) if fit.state.kind == SEARCH else points
+    return chi2 < most+WORSE*saved
 
 
 def _compared(fit):
@@ -169,8 +162,8 @@ def least_chi2(data, ivar):
     return float((ivar*data**2.).sum()-(ivar*data).sum()**2/max(ivar.sum(), 1e-300))
 
 
-def groups(state, fwhm):
-    """Groups of sources whose middle is like a profile, the brightest first.
+def groups(state, fwhm, reach):
+    """Groups of sources whose light is like a profile, the brightest first.
 
     Parameters
     ----------
@@ -178,71 +171,76 @@ def groups(state, fwhm):
         With the model of its sources.
     fwhm : float
         Of the PSF, pixels.
+    reach : float
+        Radius of a group, FWHM.
 
     Returns
     -------
     list of tuple
         x, y and shape (xx, xy, yy) of the profile that is most alike.
     """
-    s = state.sources
-    indptr, near = neighbours(s.x, s.y, s.x, s.y, LINK*fwhm)
+    s, snr, reach = state.sources, LEAST_SNR*reach, reach*fwhm
     if not len(s):
         return []
-    first, count, light = indptr[:-1], np.diff(indptr), np.maximum(s.flux, 0)[near]
-    weight = light*np.exp2(-2*((s.x[near]-np.repeat(s.x, count))**2+(s.y[near]-np.repeat(s.y, count))**2)/fwhm**2)
-    total, density = np.add.reduceat(light, first), np.add.reduceat(weight, first)
-    seed = (count >= LEAST_GROUP) & (np.maximum.reduceat(light, first) < MOST_IN_ONE*total) & (total > LEAST_SNR*s.error)
-    seed &= (density >= np.maximum.reduceat(density[near], first)) & ~off_image(s, state.image.shape, 0.)
+    indptr, near = neighbours(s.x, s.y, s.x, s.y, reach)
+    first, count, light = indptr[:-1], np.diff(indptr), np.maximum(s.flux, 0)
+    star = light > MOST_IN_ONE*np.add.reduceat(light[near], first)
+    light, member = np.where(star, 0, light)[near], ~star[near]
+    weight = light*np.exp2(-4.5*((s.x[near]-np.repeat(s.x, count))**2+(s.y[near]-np.repeat(s.y, count))**2)/reach**2)
+    number, total, density = (np.add.reduceat(v, first) for v in (member.astype(np.intp), light, weight))
+    seed = (number >= LEAST_GROUP) & (total > snr*s.error) & ~star & ~off_image(s, state.image.shape, 0.)
+    seed &= density >= np.maximum.reduceat(density[near], first)
     seed = np.flatnonzero(seed)
     seed = seed[np.argsort(-density[seed], kind="stable")]
     x, y = (np.add.reduceat(weight*at[near], first)[seed]/density[seed] for at in (s.x, s.y))
-    reach = int(np.ceil(LINK*fwhm))
-    clear = ~detect_kernel.bits_near(state.image.mask, ENGINE.saturated, pixel(y), pixel(x), reach)
-    return alike(state, x[clear], y[clear], 2*reach+1)
+    clear = ~detect_kernel.bits_near(state.image.mask, ENGINE.saturated, pixel(y), pixel(x), int(np.ceil(reach)))
+    return alike(state, x[clear], y[clear], ~star, reach) if clear.any() else []
 
 
-def alike(state, x, y, side):
-    """Those positions at which the image is like a profile on a constant, each with that profile's shape.
+def alike(state, x, y, members, reach):
+    """Those positions at which the light of some sources is like a profile on a constant, each with that profile's shape.
 
     Parameters
     ----------
     state : crowdsource.engine.state.PassState
     x, y : ndarray, shape (n,)
-    side : int
-        Odd, pixels: that of the boxes; the circle in each counts.
+    members : ndarray of bool
+        The sources whose light counts.
+    reach : float
+        Radius of the circle that counts, pixels.
 
     Returns
     -------
     list of tuple
         x, y, shape.
     """
-    if not len(x):
-        return []
+    side = 2*int(np.ceil(reach))+1
     at = np.arange(side)-side//2
     circle = (at[None, :]**2+at[:, None]**2 <= (side/2)**2).ravel()
-    shapes, t = templates(state.psf, side)
-    t = t.reshape(len(t), -1)[:, circle]
-    residual, ivar = (v.reshape(len(x), -1)[:, circle].astype(np.float64) for v in boxes(state, x, y, side))
-    data = residual+cutouts(state.model, x, y, side).reshape(len(x), -1)[:, circle]
-    w, wd = ivar.sum(axis=1)[:, None], (ivar*data).sum(axis=1)[:, None]
+    shapes, t = templates(state.psf, reach, side)
+    t = t.reshape(len(t), -1)[:, circle].astype(np.float32)
+    light = stages.rendered(state, state.sources.subset(members))
+    residual, ivar = (v.reshape(len(x), -1)[:, circle] for v in boxes(state, x, y, side))
+    data = residual+cutouts(light, x, y, side).reshape(len(x), -1)[:, circle]
+    weighted = ivar*data
+    w, wd = ivar.sum(axis=1)[:, None], weighted.sum(axis=1)[:, None]
     w = np.where(w > 0, w, 1)
     wt = ivar@t.T
-    projection, norm = (ivar*data)@t.T-wd*wt/w, ivar@(t**2).T-wt**2/w
+    projection, norm = weighted@t.T-wd*wt/w, ivar@(t**2).T-wt**2/w
     gain = np.where((projection > 0) & (norm > 0), projection**2/np.where(norm > 0, norm, 1), 0)
-    whole, best = ((ivar*data**2).sum(axis=1)-wd[:, 0]**2/w[:, 0]), gain.argmax(axis=1)
+    whole, best = (weighted*data).sum(axis=1)-wd[:, 0]**2/w[:, 0], gain.argmax(axis=1)
     worse = whole-gain.max(axis=1)-(ivar*residual**2).sum(axis=1)
-    good = worse < np.where(gain.max(axis=1) > BRIGHT, WORST, -BETTER)*whole
-    return [(x[k], y[k], shapes[best[k]]) for k in np.flatnonzero(good & (gain.max(axis=1) > 0))]
+    good = (worse < -BETTER*whole) & (gain.max(axis=1) > LEAST_SNR**2)
+    return [(x[k], y[k], shapes[best[k]]) for k in np.flatnonzero(good)]
 
 
-def templates(psf, side):
+def templates(psf, reach, side):
     """Shapes (xx, xy, yy) of the profiles with which groups are compared, and their stamps in the middle of the image."""
-    fwhm, small = float(psf.fwhm()), AXIS_RATIO**2
-    unit = [(1., 0., 1.)]
+    small, unit = AXIS_RATIO**2, [(1., 0., 1.)]
     for angle in np.arange(ANGLES)*np.pi/ANGLES:
         c, s = np.cos(angle), np.sin(angle)
         unit.append((c*c+small*s*s, (1-small)*s*c, s*s+small*c*c))
-    shapes = [(scale*fwhm)**2*np.array(one) for scale in SCALES for one in unit]
-    margin = int(np.ceil(MARGIN*max(SCALES)*fwhm))
+    shapes = [(scale*reach)**2*np.array(one) for scale in SCALES for one in unit]
+    margin = int(np.ceil(MARGIN*max(SCALES)*reach))
     disc, inner = ConvolvedDisc(psf, *np.round(psf.centre), side+2*margin), slice(margin, margin+side)
     return shapes, np.array([disc.stamp(shape)[inner, inner] for shape in shapes])

@@ -9,8 +9,9 @@ from .design import add_stamps, by_size, sizes
 from .measure import boxes, cutouts
 from .profiles import ConvolvedDisc, Profile, axes, distance, within
 
-REACH, MEMBER_REACH = 6., 5.
-"""Half side of the box that is fitted, and radius of the ellipse in which sources may be parts of a profile, scale lengths."""
+NEAR, FAR = (3., 2.5), (4., 3.)
+"""Half side of the box that is fitted, and radius of the ellipse in which sources may be parts of a profile, scale lengths: of one
+that is new, whose neighbours may be galaxies that have not been found yet, and of one that is known."""
 LARGEST_BOX = 150
 """Largest half side of the box, pixels."""
 LARGEST_SCALE = 10.
@@ -43,6 +44,8 @@ class ProfileFit:
         Flux, x, y, xx, xy, yy as in `crowdsource.engine.profiles.Profile`, and a constant sky.
     passno : int
         Pass in which it was found.
+    reach : tuple of float
+        `NEAR` or `FAR`.
     members : ndarray of int
         Sources that may be parts of it; the others stay as they are.
     flux : ndarray, shape (len(members),)
@@ -60,6 +63,7 @@ class ProfileFit:
     ivar: np.ndarray
     parameters: np.ndarray
     passno: int
+    reach: tuple
     members: np.ndarray
     flux: np.ndarray
     stamp: np.ndarray = None
@@ -67,12 +71,13 @@ class ProfileFit:
     covariance: np.ndarray = None
 
     @classmethod
-    def started(cls, state, fwhm, x, y, shape, flux=0., passno=None, reach=np.inf):
-        """The start of a fit: a box around a position, with a half side of no more than `reach`, FWHM.
+    def started(cls, state, fwhm, x, y, shape, flux=0., passno=None, most=LARGEST_BOX):
+        """The start of a fit: a box around a position, with a half side of no more than `most`, pixels.
 
         Other parameters are the attributes of `Profile`; by default it is new.
         """
-        half = int(np.ceil(min(LARGEST_BOX, REACH*axes(shape)[1]+2*fwhm, reach*fwhm)))
+        reach = NEAR if passno in (None, state.passno) else FAR
+        half = int(np.ceil(min(reach[0]*axes(shape)[1]+2*fwhm, most)))
         px, py = int(pixel(x)), int(pixel(y))
         at = np.array([float(px)]), np.array([float(py)]), 2*half+1
         residual, ivar = (v[0].astype(np.float64) for v in boxes(state, *at))
@@ -80,7 +85,7 @@ class ProfileFit:
         sky = cutouts(state.sky, *at)[0]
         level = np.median(sky[ivar > 0]) if (ivar > 0).any() else 0.
         return cls(state=state, fwhm=fwhm, corner=(px-half, py-half), data=np.where(ivar > 0, residual+sky-level, 0), ivar=ivar,
-                   parameters=np.array([flux, x, y, *shape, 0.]), passno=state.passno if passno is None else passno,
+                   parameters=np.array([flux, x, y, *shape, 0.]), passno=state.passno if passno is None else passno, reach=reach,
                    members=np.zeros(0, int), flux=np.zeros(0))
 
     @property
@@ -118,7 +123,7 @@ class ProfileFit:
     def ellipse(self):
         """Which pixels lie in the ellipse in which sources may be parts of the profile; shape (size, size)."""
         y, x = np.mgrid[:len(self.data), :len(self.data)]
-        return distance(self.shape, x+self.corner[0]-self.parameters[1], y+self.corner[1]-self.parameters[2]) < MEMBER_REACH
+        return distance(self.shape, x+self.corner[0]-self.parameters[1], y+self.corner[1]-self.parameters[2]) < self.reach[1]
 
     def recentred(self):
         """A new start from here, with a box of the size that suits."""
@@ -177,9 +182,9 @@ class ProfileFit:
     def _parts(self):
         """Numbers of the sources that may be parts of the profile: those in its ellipse that do not stand out of its light."""
         s, p = self.state.sources, self.parameters
-        _, near = neighbours(s.x, s.y, p[1:2], p[2:3], MEMBER_REACH*axes(self.shape)[1])
+        _, near = neighbours(s.x, s.y, p[1:2], p[2:3], self.reach[1]*axes(self.shape)[1])
         near = np.sort(near)
-        near = near[self.distances(s.subset(near)) < MEMBER_REACH]
+        near = near[self.distances(s.subset(near)) < self.reach[1]]
         parts = s.flux[near] < OUTSTANDING*self._star_like(s.subset(near))+FAINT*s.error[near]
         return near[parts & ~s.bright[near]]
 
