@@ -224,9 +224,9 @@ def shapes(name, seed):
     return Scene(image=lambda: image, figures=partial(against, truth, config.shape))
 
 
-ARTIFACTS = ("cosmic-1.6-medium", "cosmic-3-crowded", "cosmic-6-medium", "hot-1.6-crowded", "hot-3-medium", "satlevel-3-medium",
-             "satlevel-6-medium", "holes-3-crowded", "holes-6-medium", "column-3-medium", "bleed-1.6-medium", "trail-3-medium",
-             "real-1.6-medium")
+ARTIFACTS = ("cosmic-1.6-sparse", "cosmic-3-crowded", "cosmic-6-medium", "hot-1.6-sparse", "hot-3-medium", "satlevel-3-medium",
+             "satlevel-6-medium", "holes-3-crowded", "holes-6-medium", "column-3-medium", "bleed-1.6-sparse", "trail-3-medium",
+             "real-1.6-sparse")
 GALAXIES = (*(f"galaxies-{fwhm}-{density}" for fwhm in ("1.6", "3", "6") for density in ("medium", "crowded")), "clean-3-crowded")
 
 

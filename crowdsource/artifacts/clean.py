@@ -19,6 +19,8 @@ grows by this factor, or something is found and it grows."""
 NARROW, STEP_UP = 2., 1.15
 """Below this width, pixels, it is made to grow by that factor, up to the second times what is measured: what is left of cosmic
 rays may be round, and as wide."""
+FADING = 0.7
+"""Where so few of the peaks that have the width are left after a step they were no stars, and the width grows further."""
 MOST = 0.1
 """Where a larger part of an image would be no star and no sky it is not understood: nothing of it is masked."""
 BLOCK, STEP = 128, 7
@@ -44,14 +46,15 @@ def cleaned(image, config):
     if not (config.sharp or config.saturated) or not image.good.any():
         return image
     light, error, fwhm, found = image.data-block_sky(image.data, image.good), error_of(image), np.full(4, NARROWEST), image
+    number = 0
     for _ in range(ROUNDS):
         # each time on all pixels: beside one that has been masked nothing stands out
-        before, found = found, with_found(image, light, error, fwhm, config)
-        width = width_of_most(light, error if found is image else error_of(found), found.good)
+        before, found, earlier = found, with_found(image, light, error, fwhm, config), number
+        width, number = width_of_most(light, error if found is image else error_of(found), found.good)
         changed = not np.array_equal(found.good, before.good)
         if width.mean() > fwhm.mean()*(1 if changed else SETTLED):
             fwhm = width
-        elif changed and fwhm.mean() < NARROW and fwhm.mean()*SETTLED < STEP_UP*width.mean():
+        elif changed and fwhm.mean() < NARROW and (fwhm.mean()*SETTLED < STEP_UP*width.mean() or number < FADING*earlier):
             fwhm = fwhm*SETTLED
         else:
             break

@@ -27,7 +27,7 @@ FEWEST = 3
 
 
 def width_of_most(light, error, good):
-    """FWHM along both axes and both diagonals that most round peaks have, pixels; NaN where there are hardly any.
+    """FWHM along both axes and both diagonals that most round peaks have, pixels, NaN where there are hardly any; and how many.
 
     Tracks of cosmic rays are not round, hot pixels are narrower than any star, and blends and galaxies have no width in common.
 
@@ -41,7 +41,9 @@ def width_of_most(light, error, good):
 
     Returns
     -------
-    ndarray, shape (4,)
+    width : ndarray, shape (4,)
+    number : int
+        Peaks that have it.
     """
     found, single = round_widths(light, error, good)
     if found.shape[1] < MANY:
@@ -53,10 +55,11 @@ def width_of_most(light, error, good):
         found, single = np.c_[found, np.sqrt(wide[:, some]**2-BOX_WIDTH**2)], np.r_[single, alone[some]]
     mean = found.mean(axis=0)
     if np.count_nonzero(single) < FEWEST:
-        return np.full(len(AXES), np.nan)
+        return np.full(len(AXES), np.nan), 0
     # a width that is too small misses artefacts, one that is too large takes stars for them
     most = min(most_common(mean), most_common(mean[single]))
-    return np.median(found[:, np.abs(np.log(mean/most)) <= np.abs(np.log(mean/most)).min()+ALIKE], axis=1)
+    alike = np.abs(np.log(mean/most)) <= np.abs(np.log(mean/most)).min()+ALIKE
+    return np.median(found[:, alike], axis=1), int(np.count_nonzero(alike))
 
 
 def most_common(widths):

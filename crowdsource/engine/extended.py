@@ -1,8 +1,8 @@
 """Extended sources: one profile in the place of the point sources into which a galaxy is taken apart.
 
 Where several sources are close together and none of them dominates, their light is compared with a few profiles, which excludes
-nearly all groups of stars. For the others a profile is fitted to the pixels without these sources. It takes their place where chi2
-becomes hardly worse. Its light is part of the model from then on, and is fitted anew after each joint fit of the points.
+nearly all groups of stars. For the others a profile is fitted to the pixels without these sources. It takes their place where
+chi2 becomes hardly worse. Its light is part of the model from then on, and is fitted anew after each joint fit of the points.
 """
 from dataclasses import replace
 

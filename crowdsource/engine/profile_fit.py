@@ -10,8 +10,8 @@ from .measure import boxes, cutouts
 from .profiles import ConvolvedDisc, Profile, axes, distance, within
 
 NEAR, FAR = (3., 2.5), (4., 3.)
-"""Half side of the box that is fitted, and radius of the ellipse in which sources may be parts of a profile, scale lengths: of one
-that is new, whose neighbours may be galaxies that have not been found yet, and of one that is known."""
+"""Half side of the box that is fitted, and radius of the ellipse in which sources may be parts of a profile, scale lengths: of
+one that is new, whose neighbours may be galaxies that have not been found yet, and of one that is known."""
 LARGEST_BOX = 150
 """Largest half side of the box, pixels."""
 LARGEST_SCALE = 10.
