@@ -128,6 +128,19 @@ def test_the_width_is_what_most_stars_have():
     assert half_sample_mode(np.r_[rng.normal(3, 0.01, 50), rng.uniform(0, 10, 60)]) == pytest.approx(3, abs=0.05)
 
 
+@pytest.mark.parametrize("fwhm", WIDTHS)
+def test_negative_ghosts_are_masked(fwhm):
+    """To where they are as deep as the noise, and nothing else is; a field without them has none."""
+    light, *_ = stars(fwhm, brightest=3e3)
+    psf = MoffatProfile.constant(SHAPE, fwhm)
+    x, y = np.array([60.3, 200.]), np.array([50.2, 180.])
+    ghosts = render_stars(SHAPE, psf, x, y, np.full(2, 100*NOISE/psf.planes(5, 1, 59)[0][2, 2]), np.full(2, 159))
+    found = flagged(Image.from_arrays(*exposed(light-ghosts)), ("negative",))
+    alone = ghosts > np.maximum(light, 0)+4*NOISE
+    assert found[alone].mean() > 0.95 and not found[ghosts < 0.2*NOISE].any()
+    assert not flagged(Image.from_arrays(*exposed(light)), ("negative",)).any()
+
+
 def test_stars_among_many_galaxies_are_not_masked():
     """Noise makes several peaks on the light of each galaxy, which would be most peaks of the image."""
     light, *_ = stars(6., n=4, brightest=3e3)
@@ -156,7 +169,7 @@ def test_presets_and_options_leave_the_image():
     data = star_image((60, 70), [30.], [30.], [5000.])
     data[10, 10] += 1e4
     image = Image.from_arrays(data, np.full(data.shape, 0.1))
-    off = ArtifactsConfig(sharp=False, saturated=False)
+    off = ArtifactsConfig(sharp=False, saturated=False, negative=False)
     assert cleaned(image, off) is image
     assert not (fit(image, config=FitConfig(artifacts=off)).image.mask & ENGINE.hot).any()
     assert fit(image).image.mask[10, 10] & ENGINE.hot

@@ -5,12 +5,14 @@ from scipy import ndimage
 from ..core.flags import ENGINE
 from ..core.noise import share
 from ..core.pixels import BOX
+from .negative import DEEP, negative_light
 from .saturation import empty_cores, flat_cores
 from .sharp import sharp_pixels
 from .width import NARROWEST, width_of_most
 
 TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns, which are masked",
         "hot": "are sharper than stars, each alone: hot or dead pixels, which are masked",
+        "negative": "are below the sky in blobs: negative light, which is masked",
         "saturated": "lie in flat or empty cores of bright stars and count as saturated"}
 """What is told of pixels that get a bit of the mask."""
 ROUNDS, SETTLED = 12, 1.1
@@ -40,13 +42,16 @@ def cleaned(image, config):
     Returns
     -------
     crowdsource.core.image.Image
-        With the flags `cosmic`, `hot` and `saturated` where these were found, and told of in its `findings`; the given one when
-        nothing was found.
+        With the flags `cosmic`, `hot`, `negative` and `saturated` where these were found, and told of in its `findings`; the
+        given one when nothing was found.
     """
-    if not (config.sharp or config.saturated) or not image.good.any():
+    if not (config.sharp or config.saturated or config.negative) or not image.good.any():
         return image
-    light, error, fwhm, found = image.data-block_sky(image.data, image.good), error_of(image), np.full(4, NARROWEST), image
-    number = 0
+    given, light, error = image, image.data-block_sky(image.data, image.good), error_of(image)
+    if config.negative:
+        image = without_negative(image, light, error)
+        error = error if image is given else error_of(image)
+    fwhm, found, number = np.full(4, NARROWEST), image, 0
     for _ in range(ROUNDS):
         # each time on all pixels: beside one that has been masked nothing stands out
         before, found, earlier = found, with_found(image, light, error, fwhm, config), number
@@ -58,7 +63,18 @@ def cleaned(image, config):
             fwhm = fwhm*SETTLED
         else:
             break
-    return found if found is image else told(found, image)
+    return found if found is given else told(found, given)
+
+
+def without_negative(image, light, error):
+    """The image without negative light."""
+    # where hardly a pixel shows the sky none is known to be below it
+    hidden = np.median(light[::STEP, ::STEP]/error[::STEP, ::STEP]) > DEEP
+    if hidden or not (image.good & (light < -DEEP*error)).any():
+        return image
+    # beside a cluster or a galaxy that fills a block the sky is lower than the block's dark pixels
+    below = negative_light(image.data-block_sky(image.data, image.good, lowest=True), error, image.good)
+    return image.masked(below, ENGINE.negative) if 0 < np.count_nonzero(below) < MOST*below.size else image
 
 
 def told(found, image):
@@ -94,8 +110,11 @@ def with_found(image, light, error, fwhm, config):
     return image
 
 
-def block_sky(data, good):
-    """Low quantiles of blocks, interpolated linearly between their centres; shape (ny, nx), float32."""
+def block_sky(data, good, lowest=False):
+    """Low quantiles of blocks, or the lowest of each and those around it, interpolated linearly between their centres.
+
+    The shape is (ny, nx), float32.
+    """
     edges = [np.linspace(0, n, max(1, round(n/BLOCK))+1).astype(int) for n in data.shape]
     level = np.full([len(e)-1 for e in edges], np.nan)
     for j, i in np.ndindex(*level.shape):
@@ -103,6 +122,8 @@ def block_sky(data, good):
         if good[box].any():
             level[j, i] = np.quantile(data[box][good[box]], DARK)
     level[np.isnan(level)] = np.nanmedian(level) if np.isfinite(level).any() else np.quantile(data[good], DARK)
+    if lowest:
+        level = ndimage.minimum_filter(level, 3)
     weights = []
     for n, e in zip(data.shape, edges):
         centre = (e[1:]+e[:-1]-1)/2

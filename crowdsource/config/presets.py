@@ -5,7 +5,7 @@ from math import inf
 from ..core.errors import ConfigError
 from .sections import ArtifactsConfig, CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig
 
-PUBLISHED_ARTIFACTS = ArtifactsConfig(sharp=False, saturated=False, trails=False)
+PUBLISHED_ARTIFACTS = ArtifactsConfig(sharp=False, saturated=False, negative=False, trails=False)
 PUBLISHED_DETECT = DetectConfig(
     threshold=5., split="ratio", edge_of="masked", saturated_reach=0, bright_pixel=5/0.3, blend_ratio_first=2.,
     blend_ratio=0.2, blend_passes=2, pixel_flux_ratio=0.1, pixel_significance_ratio=0.4,

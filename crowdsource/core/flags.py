@@ -88,6 +88,7 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(12, "extended",
                    "wider than the PSF by its significance; its flux is that of a profile, or of a point at its centre"),
     FlagDefinition(13, "trail", "on a straight line of peaks from edge to edge: a satellite or an airplane"),
+    FlagDefinition(14, "negative", "below the sky over several pixels, in a blob: a negative ghost"),
 ])
 
 
