@@ -104,3 +104,10 @@ def test_what_goes_takes_its_position_with_it():
     error = removal_error(c)
     assert error[:2] == pytest.approx([1, 1]) and marginal_error(c)[0] == pytest.approx(1.25)
     assert error[2] == pytest.approx(marginal_error(c)[2]/MAX_POSITION_INFLATION) and error[2] > 5 and error[3] == np.inf
+
+
+def test_two_peaks_of_noise_do_not_keep_each_other():
+    """Two sources on one star are as significant together as the star; two peaks of noise beside each other are not."""
+    for apart, kept in ((0.2, [True, False]), (1.4, [False, False])):
+        s = Sources.new([50., 50.+3*apart], [50., 50.]).with_values(flux=np.array([3., 2.5]), error=np.ones(2))
+        assert significant(s, s.flux/s.error, 4.5, 4.5, 3., 3.24).tolist() == kept

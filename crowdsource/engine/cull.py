@@ -76,11 +76,11 @@ def removal_error(covariance):
     return np.sqrt(np.maximum(np.maximum(known, flux/MAX_POSITION_INFLATION**2), 1e-300))
 
 
-def significant(sources, significance, bound, radius):
+def significant(sources, significance, bound, radius, fwhm=np.inf, least=0.):
     """Which sources are significant enough to stay.
 
     Two sources on one star make each other insignificant, so that of several close together only the least significant is removed
-    at a time.
+    at a time, where the light of both would make one that may be significant.
 
     Parameters
     ----------
@@ -91,6 +91,10 @@ def significant(sources, significance, bound, radius):
         Smallest significance.
     radius : float
         Sources nearer to each other than this compete, pixels.
+    fwhm : float
+        Of the PSF, pixels: what a source gets of another's light is the overlap of two Gaussians; all of it when not given.
+    least : float
+        Smallest significance, in units of the error of an isolated source, that the light of both must have.
 
     Returns
     -------
@@ -99,7 +103,12 @@ def significant(sources, significance, bound, radius):
     insignificant = np.flatnonzero((significance < bound) & ~sources.bright)
     first, second = pairs(sources.x[insignificant], sources.y[insignificant], radius).T
     spared = np.zeros(len(insignificant), bool)
-    spared[np.where(significance[insignificant][first] < significance[insignificant][second], second, first)] = True
+    weaker = significance[insignificant][first] < significance[insignificant][second]
+    some = sources.subset(insignificant)
+    stronger, other = np.where(weaker, second, first), np.where(weaker, first, second)
+    distance = np.hypot(some.x[first]-some.x[second], some.y[first]-some.y[second])
+    both = some.flux[stronger]+some.flux[other]*np.exp2(-2*(distance/fwhm)**2)
+    spared[stronger[both >= least*some.error[stronger]]] = True
     keep = np.ones(len(sources), bool)
     keep[insignificant[~spared]] = False
     return keep

@@ -40,9 +40,12 @@ def pruned(state):
     c, sources, share = state.config.cull, state.sources, pruning_share(state)
     if share == 0:
         return replace(state, sources=sources.subset(stages.acceptable_of(state, sources)), covariance=None)
-    radius = COMPETITION_RADIUS*float(state.psf.fwhm())
+    fwhm = float(state.psf.fwhm())
+    radius = COMPETITION_RADIUS*fwhm
     state, significance = judged(state, share*c.prune, radius)
-    keep = significant(sources, significance, share*c.prune, radius)
+    # in a search what is left may still become significant
+    least = c.search_share*c.prune if state.kind == PRUNE else 0.
+    keep = significant(sources, significance, share*c.prune, radius, fwhm, least)
     merging = state.kind == PRUNE and c.merge > 0
     if merging:
         # a fit without them tells more about sources that are hardly separated from their neighbours
