@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..core.calibration import calibration
 from ..core.flags import ENGINE
 from ..core.neighbours import neighbours
 from ..cython_ext import detect as detect_kernel
@@ -22,23 +23,23 @@ from .state import LAST, PRUNE, SEARCH
 FIRST_PASS, LAST_PASS = 1, 3
 """Searches in which groups are looked for: before the first the PSF is not known, after the last few are found. Pruning passes
 look for them too."""
-REACHES, LEAST_GROUP = (1.5, 3.), 3
+REACHES, LEAST_GROUP = calibration.extended.reaches, 3
 """A group is so many sources within one of these radii, FWHM, of one of them: faint galaxies show themselves on a large scale."""
-MOST_IN_ONE = 0.6
+MOST_IN_ONE = calibration.extended.most_in_one
 """A source with more than this share of the light within such a radius is a star, and belongs to no group."""
 SCALES, AXIS_RATIO, ANGLES = (0.33, 0.6, 1.05), 0.4, 4
 """Profiles with which groups are compared: scale lengths, radii of the group; axis ratio of those that are not round, and number
 of their angles."""
-BETTER = 0.1
+BETTER = calibration.extended.better
 """One of these must be better than the sources by this share of the chi2 of the group's light: few groups of stars are like
 that."""
 FIRST_BOX = 5/3
 """Half side of the box of a first fit, radii of the group."""
-LIKE = 0.2
+LIKE = calibration.extended.like
 """Largest misfit of a fitted profile, relative to its light, in the norm of chi2."""
-WORSE = 2.
+WORSE = calibration.extended.worse
 """So much may chi2 become worse for each parameter that is saved: by about as much points follow the noise."""
-LEAST_SNR, LEAST_SCALE = 20., 0.4
+LEAST_SNR, LEAST_SCALE = calibration.extended.least_snr, 0.4
 """Smallest flux over error of a profile; smallest scale length, FWHM: a blend of stars has a smaller one."""
 N_SHAPE, MARGIN = 6, 1.
 """Parameters of a profile; what stamps of those for the comparison reach beyond the boxes, scale lengths."""

@@ -3,13 +3,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.calibration import calibration
 from ..core.neighbours import neighbours
 from ..psf.base import pixel
 from .design import add_stamps, by_size, sizes
 from .measure import boxes, cutouts
 from .profiles import ConvolvedDisc, Profile, axes, distance, within
 
-NEAR, FAR = (3., 2.5), (4., 3.)
+NEAR, FAR = calibration.profile_fit.near, calibration.profile_fit.far
 """Half side of the box that is fitted, and radius of the ellipse in which sources may be parts of a profile, scale lengths: of
 one that is new, whose neighbours may be galaxies that have not been found yet, and of one that is known."""
 LARGEST_BOX = 150
