@@ -172,19 +172,8 @@ TUNED = (
     *(Tuned("psf.refit.narrow", name, unit, "fluxes", scenes="given") for name, unit in (
         ("LARGEST_CORE", ODD), ("MARGIN", PIXELS), ("PRIOR", RATIO), ("SIGNIFICANCE", SIGMA))),
     # what is no star
-    *(Tuned("artifacts.sharp", name, unit, "detection", scenes="artifacts") for name, unit in (
-        ("NARROWER", RATIO), ("SIGNIFICANT", SIGMA), ("LEAST", SIGMA), ("LEAST_BESIDE", SIGMA), ("SHAPE_ERROR", RATIO),
-        ("SUSPECT", SIGMA), ("SLOPE", RATIO))),
-    *(Tuned("artifacts.saturation", name, unit, "detection", scenes="artifacts") for name, unit in (
-        ("BRIGHT", SIGMA), ("RIM", SIGMA), ("EMPTY", SIGMA), ("TOP", RATIO), ("FLAT", RATIO), ("STEEP", RATIO))),
-    *(Tuned("artifacts.width", name, unit, "detection", scenes="artifacts") for name, unit in (
-        ("BRIGHT", SIGMA), ("ROUND", RATIO), ("ALIKE", RATIO))),
-    Tuned("artifacts.clean", "DARK", RATIO, "detection", scenes="artifacts"),
-    *(Tuned("engine.trails", name, unit, "detection", scenes="artifacts") for name, unit in (
-        ("DENSE", RATIO), ("UNLIKELY", SIGMA), ("HALF_WIDTH", FWHM))),
     *(Tuned("engine.extended", name, unit, "detection", scenes="extended") for name, unit in (
-        ("REACHES", FWHM), ("SCALES", RATIO), ("BETTER", RATIO), ("FIRST_BOX", RATIO), ("LIKE", RATIO), ("WORSE", RATIO),
-        ("LEAST_SNR", SIGMA), ("LEAST_SCALE", FWHM), ("CORE", "scale lengths"))),
+        ("REACHES", FWHM), ("BETTER", RATIO), ("LIKE", RATIO), ("WORSE", RATIO), ("LEAST_SNR", SIGMA))),
     *(Tuned("engine.profile_fit", name, "scale lengths", "detection", scenes="extended") for name in ("NEAR", "FAR")),
     Tuned("engine.extended", "MOST_IN_ONE", RATIO, "detection", scenes="extended"),
 )

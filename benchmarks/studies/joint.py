@@ -26,6 +26,8 @@ from crowdsource.validate.evaluate import match_stars, unexplained
 
 SNR = (1, 2), (2, 3), (3, 5), (5, 7), (7, 10), (10, 20), (20, 50), (50, 200), (200, 1e5)
 """Of an isolated star on one image like the reference."""
+HEAD = ["rows", "spurious %", "S/N of half found", *(f"found % {low:g}-{high:g}" for low, high in SNR), "CPU s per image"]
+COLUMNS = "x", "y", "flux", "dflux", "dx", "dy"
 EDGE = 12
 BETTER = 1.5
 """A star is found where its flux is right within this factor."""
@@ -105,7 +107,7 @@ def truth_study(numbers, stars):
         truth, epochs = simulate_epochs(EpochsConfig(images=images, field=field(stars)))
         result, names, cpu = joint(epochs)
         wanted = reference_truth(epochs, names, result.objects.meta["reference"])
-        rows = columns(result.objects, ("x", "y", "flux", "dflux", "dx", "dy"))
+        rows = columns(result.objects, COLUMNS)
         lines.append(row_of(f"{images} images", scores(rows, wanted, np.asarray(truth["snr"])), cpu/images))
         detail.append((f"{images} images", scores(rows, wanted, np.asarray(truth["snr"]))[0], repeats(result)))
         first = epochs[0]
@@ -114,8 +116,8 @@ def truth_study(numbers, stars):
             alone = fit(first.image())
             cpu = time.process_time()-start
             own = dict(x=first.x, y=first.y, flux=first.flux*first.light)
-            lines.insert(0, row_of("the reference alone", scores(columns(alone.catalog, ("x", "y", "flux", "dflux", "dx", "dy")), own,
-                                                                 np.asarray(truth["snr"])), cpu))
+            single = scores(columns(alone.catalog, COLUMNS), own, np.asarray(truth["snr"]))
+            lines.insert(0, row_of("the reference alone", single, cpu))
         if images > 1:
             # one exposure as long as all together, at their mean seeing
             c = replace(first.simulation.config, fwhm=float(np.mean([e.simulation.config.fwhm for e in epochs])),
@@ -123,11 +125,10 @@ def truth_study(numbers, stars):
             deep = simulate_field(c, stars=(first.x, first.y, first.flux))
             found = fit(deep.image())
             own = dict(x=first.x, y=first.y, flux=first.flux*first.light)
-            lines.append(row_of(f"one exposure as long as {images}", scores(
-                columns(found.catalog, ("x", "y", "flux", "dflux", "dx", "dy")), own, np.asarray(truth["snr"])), np.nan))
-    head = ["fit", "rows", "spurious %", "S/N of half found", *(f"found % {low:g}-{high:g}" for low, high in SNR), "CPU s per image"]
+            lines.append(row_of(f"one exposure as long as {images}",
+                                scores(columns(found.catalog, COLUMNS), own, np.asarray(truth["snr"])), np.nan))
     print(f"{stars:g} stars above 5 sigma of the reference\n")
-    print(table(head, lines), "\n")
+    print(table(["fit", *HEAD], lines), "\n")
     for name, cells, repeated in detail:
         print(name, "\n")
         print(table(["S/N", "stars", "found %", "flux scatter %", "flux pull", "position pull"],
@@ -168,9 +169,9 @@ def bands_study(stars):
     c = EpochsConfig(images=4, bands=("g", "r"), field=field(stars), variables=0.)
     truth, epochs = simulate_epochs(c)
     snr, rows = np.asarray(truth["snr"]), []
-    both, names, cpu = joint(epochs)
+    whole = joint(epochs)
     alone = {b: joint([e for e in epochs if e.band == b]) for b in c.bands}
-    for name, (result, own, cpu), part in [("g and r", (both, names, cpu), epochs)]+[
+    for name, (result, own, cpu), part in [("g and r", whole, epochs)]+[
             (b, alone[b], [e for e in epochs if e.band == b]) for b in c.bands]:
         wanted = reference_truth(part, own, result.objects.meta["reference"])
         band = part[own.index(result.objects.meta["reference"])].band
@@ -178,14 +179,14 @@ def bands_study(stars):
         cat = columns(result.objects, ("x", "y", flux, "d"+flux, "dx", "dy"))
         cat = dict(x=cat["x"], y=cat["y"], flux=cat[flux], dflux=cat["d"+flux], dx=cat["dx"], dy=cat["dy"])
         rows.append(row_of(name, scores(cat, wanted, snr), cpu/len(part)))
-    head = ["bands", "rows", "spurious %", "S/N of half found", *(f"found % {low:g}-{high:g}" for low, high in SNR), "CPU s per image"]
-    print(table(head, rows), "\n")
+    print(table(["bands", *HEAD], rows), "\n")
     print(table(["S/N", "stars", "scatter of the colour together, mag", "of separate fits, mag"],
-                colours(truth, epochs, both, alone, names)))
+                colours(truth, epochs, whole, alone)))
 
 
-def colours(truth, epochs, both, alone, names):
+def colours(truth, epochs, whole, alone):
     """Scatter of colours less the true ones, by signal to noise, of the same stars."""
+    both, names, _ = whole
     first = {b: next(e for e in epochs if e.band == b) for b in ("g", "r")}
     true = -2.5*np.log10(first["g"].constant/first["r"].constant)
     ref = epochs[names.index(both.objects.meta["reference"])]
@@ -206,13 +207,14 @@ def colours(truth, epochs, both, alone, names):
         result, own, _ = alone[b]
         part = [e for e in epochs if e.band == b]
         e = part[own.index(result.objects.meta["reference"])]
-        off, star = cKDTree(np.c_[e.x, e.y]).query(np.c_[result.objects["x"].value, result.objects["y"].value], distance_upper_bound=1.)
-        good = np.isfinite(off) & (np.asarray(result.objects["flux"].value) > 0)
-        line[star[good]] = -2.5*np.log10(np.asarray(result.objects["flux"].value)[good])
+        own = columns(result.objects, COLUMNS)
+        off, star = cKDTree(np.c_[e.x, e.y]).query(np.c_[own["x"], own["y"]], distance_upper_bound=1.)
+        good = np.isfinite(off) & (own["flux"] > 0)
+        line[star[good]] = -2.5*np.log10(own["flux"][good])
     separate, snr, rows = separate[0]-separate[1], np.asarray(truth["snr"]), []
     for low, high in SNR:
         s = (snr >= low) & (snr < high) & np.isfinite(together) & np.isfinite(separate)
-        rows.append([f"{low:g}-{high:g}", int(s.sum()), text(scatter((together-true)[s]), 3), text(scatter((separate-true)[s]), 3)])
+        rows.append([f"{low:g}-{high:g}", int(s.sum()), *(text(scatter((v-true)[s]), 3) for v in (together, separate))])
     return rows
 
 
@@ -233,9 +235,9 @@ def motions_study(stars):
     # motions are relative: frames take up what all stars have in common, as polynomials of the position
     terms = powers(*((np.asarray(o[c].value)-256)/256 for c in "xy"), 3)
     bright = known & (np.asarray(truth["snr"])[star] > 20)
-    for line, sigma in zip(left, error):
-        root = 1/np.hypot(sigma[bright], 0.003)
-        line -= terms@np.linalg.lstsq(terms[bright]*root[:, None], line[bright]*root, rcond=None)[0]
+    for k in range(2):
+        root = 1/np.hypot(error[k, bright], 0.003)
+        left[k] -= terms@np.linalg.lstsq(terms[bright]*root[:, None], left[k, bright]*root, rcond=None)[0]
     rows = []
     for low, high in SNR[3:]:
         s = known & (np.asarray(truth["snr"])[star] >= low) & (np.asarray(truth["snr"])[star] < high)
@@ -263,8 +265,9 @@ def real_study(paths, args):
     together = time.process_time()-start
     print(f"{len(images)} images; CPU seconds {alone:.1f} alone, {together:.1f} together; rows on an image "
           f"{np.mean([len(s.catalog) for s in single]):.0f} alone, {np.mean(result.images['sources']):.0f} together\n")
-    print(table(["magnitude from the brightest", "objects", "rms together, mmag", "the same found alone", "together", "alone", "ratio",
-                 "error together", "chi"], repeat_rows(result, single, names)), "\n")
+    head = ["magnitude from the brightest", "objects, those found alone", "rms together, mmag", "of those", "alone", "ratio",
+            "error together", "chi"]
+    print(table(head, repeat_rows(result, single, names)), "\n")
     order = np.argsort([i.mjd for i in images])
     halves = [fit_joint([images[k] for k in part], names=[names[k] for k in part]) for part in np.array_split(order, 2)]
     print(in_both(halves, result))
@@ -275,7 +278,8 @@ def repeat_rows(result, single, names):
     n, images = len(result.objects), len(result.names)
     curves = result.light_curves
     number = {name: k for k, name in enumerate(result.names)}
-    k = np.array([number[str(i)] for i in np.unique(curves["image"])])[np.unique(np.asarray(curves["image"]), return_inverse=True)[1]]
+    of_curves, place = np.unique(np.asarray(curves["image"]), return_inverse=True)
+    k = np.array([number[str(i)] for i in of_curves])[place]
     flux, error, alone = np.full((3, images, n), np.nan)
     ids = np.asarray(curves["object_id"])
     flux[k, ids], error[k, ids] = curves["flux"].value, curves["dflux"].value
@@ -303,7 +307,7 @@ def repeat_rows(result, single, names):
         mean = np.nansum(weight*flux[:, s], axis=0)/np.nansum(np.where(np.isfinite(flux[:, s]), weight, 0), axis=0)
         chi = (flux[:, s]-mean)/error[:, s]*np.sqrt(images/(images-1))
         cells = rms(flux[:, s]), rms(flux[:, t]), rms(alone[:, t])
-        rows.append([b+1, f"{s.sum()}, {t.sum()}", text(cells[0]), "", text(cells[1]), text(cells[2]), text(cells[1]/cells[2], 2),
+        rows.append([b+1, f"{s.sum()}, {t.sum()}", text(cells[0]), text(cells[1]), text(cells[2]), text(cells[1]/cells[2], 2),
                      text(np.nanmedian(MMAG*error[:, s]/flux[:, s])), text(scatter(chi), 2)])
     return rows
 
@@ -311,7 +315,8 @@ def repeat_rows(result, single, names):
 def rms(flux):
     """Median over stars of the standard deviation of their magnitudes, mmag."""
     with np.errstate(all="ignore"):
-        return float(np.nanmedian(np.nanstd(MMAG*np.log(np.where(flux > 0, flux, np.nan)), axis=0, ddof=1))) if flux.size else np.nan
+        mags = MMAG*np.log(np.where(flux > 0, flux, np.nan))
+        return float(np.nanmedian(np.nanstd(mags, axis=0, ddof=1))) if flux.size else np.nan
 
 
 def in_both(halves, whole):
@@ -327,7 +332,10 @@ def in_both(halves, whole):
     flux = np.asarray(first.objects["flux"].value)
     mag = -2.5*np.log10(np.where(flux > 0, flux, np.nan))
     start = np.nanpercentile(mag[inside[0]], 0.3)
-    rows = [[b+1, int((s := inside[0] & (mag >= start+b) & (mag < start+b+1)).sum()), text(100*np.mean(off[s] < 1.))] for b in range(7)]
+    rows = []
+    for b in range(7):
+        s = inside[0] & (mag >= start+b) & (mag < start+b+1)
+        rows.append([b+1, int(s.sum()), text(100*np.mean(off[s] < 1.))])
     return table(["magnitude", "objects of the first half", "in the second %"], rows)
 
 
