@@ -9,6 +9,7 @@ from ...joint.config import JointConfig, checked_joint
 from ...joint.files import CURVES, OBJECTS, check_outputs, write_joint
 from ...joint.inputs import ImageFile, image_sources
 from ...joint.loop import fit_sources
+from ...joint.pictures import check_plot, plot_joint
 from ...production.manifest import ENDINGS, read_manifest
 from ..arguments import add_verbosity, count
 
@@ -32,6 +33,7 @@ def add_arguments(parser):
                         "that are not worked on are kept in temporary files; default no limit")
     parser.add_argument("--threads", type=count, default=1, metavar="N",
                         help="images worked on at the same time; default 1; results do not depend on it")
+    parser.add_argument("--plot", metavar="FILE", help="write a picture of scatter, images and the most variable stars (PNG)")
     parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
                         help="folders in which a manifest's files may lie, in addition to its own")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier joint fit")
@@ -45,6 +47,8 @@ def run(args, console):
     own = config.pop(args.instrument, {})
     files = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
     check_outputs(args.out_dir, args.overwrite)
+    if args.plot is not None:
+        check_plot(args.plot, args.overwrite)
     if args.threads > 1:
         keep_memory()
     objects = None if args.objects is None else read_table(args.objects)
@@ -52,6 +56,8 @@ def run(args, console):
     with console.progress() as progress:
         result = fit_sources(sources, joint, args.threads, progress, objects)
     write_joint(result, args.out_dir, inputs=inputs, refused=refused, overwrite=args.overwrite)
+    if args.plot is not None:
+        plot_joint(result, args.plot)
     left = {**refused, **result.refused}
     lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, "
              f"reference {result.objects.meta['reference']}"]
