@@ -8,7 +8,7 @@ from .finished import INFO, MODEL
 from .fit_inputs import read_fit_inputs
 from .given_catalogs import identifiers
 from .model_files import info_hdus, model_hdus, plane_header, probability_hdus
-from .results import detector_header, result_hdus, run_header
+from .results import add_columns, detector_header, result_hdus, run_header
 from .tasks import TaskOutcome, path_of_detector
 
 
@@ -33,21 +33,13 @@ def fit_detector(context, task, progress=None):
     result = fit(image, inputs.psf, inputs.config, sources=inputs.forced, bright=inputs.bright, sky=inputs.sky,
                  threads=settings.threads, progress=progress, observer=_observer(settings, task))
     given = identifiers(inputs.forced, result.catalog)
-    _add_columns(result.catalog, {**context.instrument.extra_columns(image, result), **given})
+    add_columns(result.catalog, {**context.instrument.extra_columns(image, result), **given})
     clock.stop("fit, all stages and the rest")
     if settings.outputs.plot is not None:
         plot_fit(image, result, path_of_detector(settings.outputs.plot, task.detector))
     header = write_finished(context, task, image, result)
     clock.stop("writing parts")
     return TaskOutcome(task, header, {**_stages(result.history), **clock.seconds})
-
-
-def _add_columns(catalog, columns):
-    """Add or replace columns; one that is replaced keeps its description."""
-    for name, values in columns.items():
-        known = catalog[name].info.description if name in catalog.colnames else None
-        catalog[name] = values
-        catalog[name].info.description = catalog[name].info.description or known
 
 
 def write_finished(context, task, image, result):

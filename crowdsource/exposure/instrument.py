@@ -213,13 +213,18 @@ class Instrument(ABC):
 
         By default the identifiers of detections: 31 bits of a hash of the exposure's identity and the detector, then the row.
         """
-        what = f"{image.exposure} {image.detector}".rstrip()
-        base = np.int64(int.from_bytes(hashlib.sha256(what.encode()).digest()[:4]) >> 1) << np.int64(32)
-        return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
+        return detection_ids(image, result)
 
     def model_planes(self, image, result):
         """Planes of the model file by name: model of the stars, sky, and flags."""
         return {"MOD": result.model, "SKY": result.sky, "MSK": combine(result.image.dq, result.image.mask)}
+
+
+def detection_ids(image, result):
+    """A column of identifiers of an image's detections: 31 bits of a hash of the exposure and the detector, then the row."""
+    what = f"{image.exposure} {image.detector}".rstrip()
+    base = np.int64(int.from_bytes(hashlib.sha256(what.encode()).digest()[:4]) >> 1) << np.int64(32)
+    return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
 
 
 class TakesGalaxies(ABC):

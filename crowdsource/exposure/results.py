@@ -175,6 +175,14 @@ def aperture_cards(psf, radius):
     return cards
 
 
+def add_columns(catalog, columns):
+    """Add or replace columns of a catalog, in place; one that is replaced keeps its description."""
+    for name, values in columns.items():
+        known = catalog[name].info.description if name in catalog.colnames else None
+        catalog[name] = values
+        catalog[name].info.description = catalog[name].info.description or known
+
+
 def hdu_prefix(detector):
     """What stands before the names of a detector's HDUs."""
     return f"{detector.upper()}_" if detector else ""

@@ -65,7 +65,7 @@ def image_sources(files, values):
             name = distinct_name(f"{exposure.label}-{task.detector}".strip("-"))
             name = name if name not in inputs else distinct_name(f"{name} {file.path}")
             sources.append(ImageSource(name, partial(exposure.read, task), instrument.psf_prior,
-                                       partial(configuration, instrument, values=values)))
+                                       partial(configuration, instrument, values=values), instrument.extra_columns))
             inputs[name] = tuple(exposure.inputs)
     if not sources:
         raise InputError("no image can be opened: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))

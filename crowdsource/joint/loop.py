@@ -17,6 +17,7 @@ from ..engine.measure import mean_chi2
 from ..engine.model_error import with_model_error
 from ..engine.sources import Sources
 from ..engine.state import LAST, PRUNE, SEARCH
+from ..exposure.instrument import detection_ids
 from .config import JointConfig, checked_joint
 from .detection import find_stars
 from .fit import FLOOR, fitted, pruned
@@ -127,12 +128,15 @@ class ImageSource:
     image : crowdsource.core.image.Image or callable
     psf : crowdsource.psf.base.PSF, callable or None
     config : crowdsource.config.FitConfig or callable
+    columns : callable
+        Called as ``columns(image, result)``; gives further columns of the image's catalog.
     """
 
     name: str
     image: object
     psf: object
     config: object
+    columns: object = detection_ids
 
     def fitted_alone(self, passes):
         """The state of the image alone after some passes of a search.
@@ -143,6 +147,7 @@ class ImageSource:
             When it cannot be read or shows no stars.
         """
         image = self.image() if callable(self.image) else self.image
+        image = image if image.exposure else replace(image, exposure=self.name)
         config = self.config(image) if callable(self.config) else self.config
         state = initialize(image, self.psf(image) if callable(self.psf) else self.psf, checked(config), None, None, None)
         for _ in range(passes):
@@ -183,7 +188,7 @@ def joint_state(sources, joint, run=map, known=None):
         return None, StarList.of(state), shelf[0].put(shared(state, workspace), f"{number:05d}")
 
     fits = dict(zip((s.name for s in sources), run(alone, list(enumerate(sources)))))
-    keys = {s.name: f"{k:05d}" for k, s in enumerate(sources)}
+    keys, columns = {s.name: f"{k:05d}" for k, s in enumerate(sources)}, {s.name: s.columns for s in sources}
     refused = {name: why for name, (why, *_) in fits.items() if why is not None}
     order = sorted((n for n in fits if n not in refused), key=lambda n: (depth(fits[n][1]), n))
     if not order:
@@ -198,7 +203,7 @@ def joint_state(sources, joint, run=map, known=None):
             refused[name] = str(problem)
             continue
         log.info("%s: %d stars register it, %.3f px rms, scale %.4f", name, found.stars, found.rms, found.scale)
-        epochs.append(Epoch(name=name, key=keys[name], state=state, frame=found.frame, scale=found.scale,
+        epochs.append(Epoch(name=name, key=keys[name], columns=columns[name], state=state, frame=found.frame, scale=found.scale,
                             band=bands.index(state.image.band), rows=np.empty(0, int), registration=found))
     for name, why in refused.items():
         log.warning("%s is left out: %s", name, why)

@@ -7,6 +7,7 @@ from astropy.table import Column, QTable
 from ..engine.catalog import flux_unit, image_catalog
 from ..engine.schema import magnitudes
 from ..engine.state import FitResult
+from ..exposure.results import add_columns
 from .lightcurves import amplitude, light_curves, mean_fluxes, stetson_j
 from .motion import proper_motions
 
@@ -128,8 +129,10 @@ def _put(table, name, values, dtype, unit, description):
 def fit_result(epoch, catalog):
     """The `FitResult` of one image."""
     state = epoch.state
-    return FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=list(state.history),
+    result = FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=list(state.history),
                      config=state.config, image=state.image, probabilities=state.probabilities)
+    add_columns(catalog, epoch.columns(state.image, result))
+    return result
 
 
 def objects_table(state, fits, curves, catalogs, ids):

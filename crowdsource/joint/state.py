@@ -10,6 +10,7 @@ from ..engine.design import stamp_sizes
 from ..engine.sources import Sources
 from ..engine.stages import with_model
 from ..engine.state import SEARCH, PassState
+from ..exposure.instrument import detection_ids
 from .config import JointConfig
 from .frame import Frame
 from .shelf import Memory
@@ -39,6 +40,8 @@ class Epoch:
         As first found.
     key : str
         Name of its planes on the shelf.
+    columns : callable
+        Called as ``columns(image, result)``; gives further columns of the image's catalog.
     years : float
         From the mean time of all images to that of this one; 0 where it is not known.
     """
@@ -51,6 +54,7 @@ class Epoch:
     rows: np.ndarray
     registration: object
     key: str = ""
+    columns: object = detection_ids
     years: float = 0.
 
     @property
