@@ -1,5 +1,6 @@
 """Registration: the frame and the flux scale of each image against the reference, from the stars that both have."""
 import logging
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,7 +108,7 @@ def register(reference, other, name=""):
     """
     guesses = [by_world(reference, other)] if reference.wcs is not None and other.wcs is not None else []
     for guess in guesses:
-        found = refined(reference, other, guess)
+        found = None if guess is None else refined(reference, other, guess)
         if found is not None:
             return found
         log.warning("%s: its world coordinates do not bring its stars onto those of the reference; their pattern is tried", name)
@@ -120,11 +121,16 @@ def register(reference, other, name=""):
 
 
 def by_world(reference, other):
-    """The frame that two world coordinate systems give."""
+    """The frame that two world coordinate systems give; None where they are of opposite parts of the sky."""
     ny, nx = reference.shape
     u, v = (g.ravel() for g in np.meshgrid(np.linspace(0, nx-1, GRID), np.linspace(0, ny-1, GRID)))
-    x, y = other.wcs.world_to_pixel(reference.wcs.pixel_to_world(u, v))
+    with warnings.catch_warnings():
+        # distortions do not converge far off an image
+        warnings.simplefilter("ignore")
+        x, y = other.wcs.world_to_pixel(reference.wcs.pixel_to_world(u, v))
     known = np.isfinite(x) & np.isfinite(y)
+    if known.sum() < GRID:
+        return None
     return Frame.fitted(u[known], v[known], x[known], y[known], MAX_DEGREE)[0]
 
 
