@@ -220,6 +220,7 @@ def amplitude(curves):
     count = np.isfinite(flux).sum(axis=0)
     out = np.full(flux.shape[1], np.nan)
     some = count > 1
-    high, low = np.nanpercentile(flux[:, some], (95, 5), axis=0)
-    out[some] = 2.5*np.log10(high/low)
+    if some.any():
+        high, low = np.nanpercentile(flux[:, some], (95, 5), axis=0)
+        out[some] = 2.5*np.log10(high/low)
     return out
