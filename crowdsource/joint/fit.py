@@ -368,7 +368,8 @@ def blend_factor(state, covariance, which):
     for rows, spread, precision, confusion, _ in state.over(one):
         extent[rows] += spread
         known[rows] += precision
-        own = 1/np.maximum(confusion, 1e-300)**2
+        # whose square is not 0
+        own = 1/np.maximum(confusion, 1e-100)**2
         noise[rows] += own*confusion
         weight[rows] += own
     significance = extent/np.sqrt(np.maximum(known, 1e-300))
@@ -393,7 +394,7 @@ def of_positions(state, covariance):
 
 def blending(state, covariance):
     """Ratio of each flux error to that of an isolated star, shape (n,). Parameters as `significance`."""
-    ratio = np.min([np.sqrt(c[:, 0, 0])/np.where(np.isfinite(error), error, 1)
+    ratio = np.min([np.where(np.isfinite(error), np.sqrt(c[:, 0, 0])/np.where(np.isfinite(error), error, 1), np.inf)
                     for c, error in zip(covariance, state.errors)], axis=0)
     return np.clip(np.where(np.isfinite(ratio), ratio, 1), 1, MOST_BLENDED)
 
