@@ -1,4 +1,5 @@
 """``crowdsource joint``: fit many images of one field at once."""
+import re
 from pathlib import Path
 
 from ...core.errors import ConfigError
@@ -93,6 +94,7 @@ def given(args, values):
             raise ConfigError(f"--option {name}: give NAME=VALUE")
     files = []
     for image in args.images:
-        own = {name.replace("-", "_"): value.format(image=image, stem=Path(image).name.split(".")[0]) for name, _, value in pairs}
+        words = {"{image}": image, "{stem}": Path(image).name.partition(".")[0]}
+        own = {name.replace("-", "_"): re.sub("{image}|{stem}", lambda m, w=words: w[m[0]], value) for name, _, value in pairs}
         files.append(ImageFile(path=image, instrument=args.instrument, options={**values, **own}))
     return files
