@@ -209,6 +209,27 @@ def conjugate_gradients(diagonal, blocks, indptr, indices, rhs, n_parameters, to
     return x.reshape(-1, 3), 0, 0.
 
 
+def product(diagonal, blocks, indptr, indices, x):
+    """Twin of `solve.product`: the whole matrix times a vector."""
+    return (dense(diagonal, blocks, indptr, indices)@np.ravel(x)).reshape(-1, 3)
+
+
+def places(indptr, indices, part_indptr, part_indices, rows):
+    """Twin of `shared.places`: pairs looked up in a dict."""
+    number = {(a, int(indices[m])): m for a in range(len(indptr)-1) for m in range(indptr[a], indptr[a+1])}
+    owner = rows[np.repeat(np.arange(len(rows)), np.diff(part_indptr))]
+    return np.array([number.get((min(a, b), max(a, b)), -1) for a, b in zip(owner, rows[part_indices[:len(owner)]])], np.int64)
+
+
+def add_blocks(blocks, part_indptr, part_indices, rows, factors, where, total):
+    """Twin of `shared.add_blocks`."""
+    for a in range(len(rows)):
+        for m in range(part_indptr[a], part_indptr[a+1]):
+            b = part_indices[m]
+            block = factors[a].T@blocks[m]@factors[b]
+            total[where[m]] += block if rows[a] < rows[b] else block.T
+
+
 def block_between(blocks, indptr, indices, near):
     """The block of every pair of partners, rows those of the first, as a dict."""
     return {(a, int(indices[m])): np.reshape(blocks[near[m]], (3, 3)) if near[m] >= 0 else np.reshape(blocks[~near[m]], (3, 3)).T
@@ -364,31 +385,6 @@ def neighbours(x, y, centre_x, centre_y, reach):
     """Twin of `near.neighbours`, ascending around each centre."""
     near = [np.flatnonzero((x-a)**2+(y-b)**2 <= r*r) for a, b, r in zip(centre_x, centre_y, reach)]
     return np.r_[0, np.cumsum([len(n) for n in near])].astype(np.intp), np.concatenate([np.zeros(0, np.intp), *near])
-
-
-def group_models(stamps, x0, y0, flux, side):
-    """Twin of `merge.group_models`."""
-    n, members, size, _ = stamps.shape
-    out = np.zeros((n, side, side))
-    for g in range(n):
-        for k in range(members):
-            add_stamps(out[g], stamps[g, k][None].astype(float), [x0[g, k]], [y0[g, k]], [flux[g, k]])
-    return out
-
-
-def group_steps(residual, weight, stamps, x0, y0):
-    """Twin of `merge.group_steps`."""
-    n, members = x0.shape
-    change, chi2, gain = np.zeros((n, members, 3)), (residual.astype(float)**2*weight).sum(axis=(1, 2)), np.zeros(n)
-    for g in range(n):
-        at = [(plane[g:g+1, k:k+1], x0[g:g+1, k:k+1], y0[g:g+1, k:k+1]) for k in range(members) for plane in stamps]
-        columns = np.array([group_models(*one, np.ones((1, 1)), residual.shape[1]) for one in at]).reshape(3*members, -1)
-        normal, right = (columns*weight[g].ravel())@columns.T, columns@(weight[g]*residual[g].astype(float)).ravel()
-        diagonal = np.diag(normal)
-        normal = normal+np.diag(np.where(diagonal > 0, 1e-3*diagonal, 1))
-        change[g] = np.linalg.solve(normal, right).reshape(members, 3)
-        gain[g] = right@change[g].ravel()
-    return change, chi2, gain
 
 
 def standing_out(light, error, least, significant, shape_error, fall, out):

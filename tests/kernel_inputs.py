@@ -15,13 +15,15 @@ from crowdsource.cython_ext import (
     order,
     positions,
     render,
+    shared,
     sky,
     solve,
     sphere,
 )
 
 SHAPE = (40, 37)
-MODULES = artifacts, average, centroid, design, detect, match, measure, merge, near, order, positions, render, sky, solve, sphere
+MODULES = (artifacts, average, centroid, design, detect, match, measure, merge, near, order, positions, render, shared, sky,
+           solve, sphere)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,15 @@ def stamps_and_layout(rng, n=40, sizes=(5, 9, 13, 23)):
     return buffer, layout.astype(np.intp)
 
 
+def pairs_of_all(indptr, indices, rows, count):
+    """The pairs of an image in numbers of all, each at its smaller number, partners ascending."""
+    ends = np.sort(np.stack([rows[np.repeat(np.arange(len(rows)), np.diff(indptr))], rows[indices]]), axis=0)
+    ends = ends[:, np.lexsort(ends[::-1])]
+    return dict(indptr=np.searchsorted(ends[0], np.arange(count+1)).astype(np.int64), indices=ends[1].astype(np.int32))
+
+
 def design_calls(rng):
-    """Kernels of `design`, `solve`, and the system that these solve."""
+    """Kernels of `design`, `solve` and `shared`, and the system that these solve."""
     buffer, layout = stamps_and_layout(rng)
     stamps, corner = floats(rng, 12, 9, 9), rng.integers(-12, 40, (2, 12))
     ivar, residual = rng.uniform(0.5, 2, SHAPE).astype(np.float32), floats(rng, *SHAPE)
@@ -67,6 +76,11 @@ def design_calls(rng):
     matrix = dict(diagonal=(normal+2000*np.eye(3)).reshape(-1, 9), blocks=blocks.reshape(-1, 9))
     both = dict(zip(("indptr", "indices", "near"), solve.partners(indptr, indices)))
     pairs, stamp_set = dict(indptr=indptr, indices=indices), dict(buffer=buffer, layout=layout)
+    # an image's sources among those of all images, of which they are all but every sixth, in another order
+    rows = rng.permutation(np.flatnonzero(np.arange(48) % 6)).astype(np.int32)
+    part = dict(part_indptr=indptr, part_indices=indices, rows=rows)
+    everyone = pairs_of_all(indptr, indices, rows, 48)
+    where = shared.places(*everyone.values(), *part.values())
     return [
         Call(design.pack, dict(stamps=stamps, buffer=np.ones(12*9*16, np.float32), offset=np.arange(12)*9*16, stride=16),
              ("buffer",)),
@@ -78,6 +92,10 @@ def design_calls(rng):
         Call(design.spread, dict(**stamp_set, parameters=rng.normal(size=(40, 3)), n_parameters=3, image=residual), ("image",)),
         Call(design.sparse_columns, dict(**stamp_set, inverse_sigma=ivar, n_parameters=3)),
         Call(solve.conjugate_gradients, dict(**matrix, **pairs, rhs=rhs, n_parameters=3, tolerance=1e-6, max_iterations=50)),
+        Call(solve.product, dict(**matrix, **pairs, x=rng.normal(size=(40, 3)))),
+        Call(shared.places, dict(**everyone, **part)),
+        Call(shared.add_blocks, dict(blocks=blocks, **part, factors=rng.normal(size=(40, 3, 3)), where=where,
+                                     total=floats(rng, len(everyone["indices"]), 3, 3)), ("total",)),
         Call(solve.partners, pairs),
         Call(solve.local_covariance, dict(**matrix, **both, least=0.01, most=6)),
         Call(solve.trial_fluxes, dict(**matrix, **both, rhs=rhs, first=30, least=0.01, most=6))]
@@ -104,6 +122,7 @@ def stamp_calls(rng):
         Call(measure.chi2, dict(data=image, sky=image/2, model=image/3, ivar=ivar)),
         Call(merge.group_models, dict(stamps=groups[0], x0=pair[0], y0=pair[1], flux=rng.normal(size=(6, 3)), side=9)),
         Call(merge.group_steps, dict(residual=boxes[0], weight=boxes[1], stamps=groups, x0=pair[0], y0=pair[1])),
+        Call(merge.group_equations, dict(residual=boxes[0], weight=boxes[1], stamps=groups, x0=pair[0], y0=pair[1])),
         Call(centroid.centroids, dict(psf=stamps[0], light=stamps[1], weight=stamps[2], weighted=True, radius=3))]
 
 

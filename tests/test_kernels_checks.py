@@ -95,7 +95,7 @@ def changed(array, at, value):
     return other
 
 
-@pytest.mark.parametrize("name", ["design.normal_equations", "solve.conjugate_gradients", "solve.partners",
+@pytest.mark.parametrize("name", ["design.normal_equations", "solve.conjugate_gradients", "solve.partners", "solve.product",
                                   "solve.local_covariance", "solve.trial_fluxes"])
 def test_partners_must_be_sources(name):
     call, n = CALLS[name], 40
@@ -131,6 +131,8 @@ def test_numbers_of_blocks_are_checked_at_both_ends_of_a_pair(number):
 @pytest.mark.parametrize("name, other, message", [
     ("solve.conjugate_gradients", dict(blocks=np.zeros((3, 9), np.float32)), "as many rows as there are indices"),
     ("solve.conjugate_gradients", dict(n_parameters=2), "1 or 3, not 2"),
+    ("solve.product", dict(blocks=np.zeros((3, 9), np.float32)), "as many rows as there are indices"),
+    ("solve.product", dict(x=np.zeros((40, 2))), "three numbers for each of 40"),
     ("solve.trial_fluxes", dict(first=41), "not 41"), ("solve.trial_fluxes", dict(first=-1), "not -1"),
     ("solve.trial_fluxes", dict(rhs=np.zeros((40, 2))), "rhs needs three"),
     ("design.overlaps", dict(least=0), "at least 1"), ("design.overlaps", dict(cell=0), "at least 1"),
@@ -143,6 +145,7 @@ def test_numbers_of_blocks_are_checked_at_both_ends_of_a_pair(number):
     ("measure.cutouts", dict(side=0), "at least 1"),
     ("merge.group_steps", dict(stamps=(*[np.zeros((6, 3, 7, 7), np.float32)]*2, np.zeros((6, 3, 7, 5), np.float32))),
      "same shape"),
+    ("merge.group_equations", dict(weight=np.zeros((6, 9, 7), np.float32)), "boxes square"),
     ("merge.group_models", dict(stamps=np.zeros((6, 3, 7, 5), np.float32)), "square"),
     ("centroid.centroids", dict(weight=np.zeros((20, 9, 7), np.float32)), "square"),
     ("render.render", dict(size=-1), "at least 1"), ("render.render_packed", dict(size=-1), "at least 1"),

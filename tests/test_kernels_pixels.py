@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crowdsource.cython_ext import centroid, detect, measure, merge, near, reference, reference_sky, render, sky
+from crowdsource.cython_ext import centroid, detect, measure, merge, near, reference, reference_groups, reference_sky, render, sky
 
 
 def coefficient_planes(count, side, seed=1):
@@ -186,8 +186,8 @@ def stars_in_boxes(groups=6, members=3, size=7, side=9):
 def test_models_and_steps_of_small_groups():
     left, weight, planes, x0, y0, flux = stars_in_boxes()
     model = merge.group_models(planes[0], x0, y0, flux, 9)
-    assert np.allclose(model, reference.group_models(planes[0], x0, y0, flux, 9), atol=1e-4)
-    fast, slow = (f(left, weight, planes, x0, y0) for f in (merge.group_steps, reference.group_steps))
+    assert np.allclose(model, reference_groups.group_models(planes[0], x0, y0, flux, 9), atol=1e-4)
+    fast, slow = (f(left, weight, planes, x0, y0) for f in (merge.group_steps, reference_groups.group_steps))
     for a, b in zip(fast, slow):
         assert np.allclose(a, b, rtol=2e-3, atol=1e-4)
     change, chi2, gain = fast
@@ -198,19 +198,43 @@ def test_models_and_steps_of_small_groups():
     assert (after.astype(float)**2*weight).sum(axis=(1, 2)) == pytest.approx(chi2-gain, rel=0.02)
 
 
+def test_equations_of_small_groups():
+    left, weight, planes, x0, y0, _ = stars_in_boxes()
+    fast, slow = (f(left, weight, planes, x0, y0) for f in (merge.group_equations, reference_groups.group_equations))
+    for a, b in zip(fast, slow):
+        assert a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-5*np.abs(b).max())
+    normal, right, chi2 = fast
+    assert np.array_equal(normal, normal.transpose(0, 3, 4, 1, 2))
+    # the step of a group alone follows from them, with the ridge and what stays where there is nothing
+    change, before, gain = merge.group_steps(left, weight, planes, x0, y0)
+    n, terms = len(left), right[0].size
+    matrix, right = normal.reshape(n, terms, terms).copy(), right.reshape(n, terms)
+    own = np.einsum("nii->ni", matrix)
+    assert (own == 0).any() and (own > 0).any()
+    matrix += np.where(own > 0, 1e-3*own, 1)[:, :, None]*np.eye(terms)
+    step = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    assert np.allclose(change.reshape(n, terms), step, rtol=1e-9, atol=1e-12*np.abs(step).max())
+    assert np.array_equal(chi2, before) and gain == pytest.approx((right*step).sum(axis=1), rel=1e-9)
+
+
 def test_small_groups_check_their_arguments():
     left, weight, planes, x0, y0, flux = stars_in_boxes()
     none = tuple(np.zeros((0, 3, 7, 7), np.float32) for _ in range(3))
-    assert [len(a) for a in merge.group_steps(left[:0], weight[:0], none, x0[:0], y0[:0])] == [0, 0, 0]
+    nobody = tuple(np.zeros((6, 0, 7, 7), np.float32) for _ in range(3))
+    many = tuple(np.zeros((1, 9, 3, 3), np.float32) for _ in range(3))
     with pytest.raises(ValueError, match="as many groups"):
         merge.group_models(planes[0], x0[:2], y0, flux, 9)
-    for bad in ((left[:2], weight, planes, x0, y0), (left, weight[:, :5].copy(), planes, x0, y0),
-                (left, weight, planes, x0, y0[:, :1].copy())):
-        with pytest.raises(ValueError, match="as many groups"):
-            merge.group_steps(*bad)
-    many = tuple(np.zeros((1, 9, 3, 3), np.float32) for _ in range(3))
-    with pytest.raises(ValueError, match="at most 8"):
-        merge.group_steps(left[:1], weight[:1], many, np.zeros((1, 9), np.intp), np.zeros((1, 9), np.intp))
+    for kernel in (merge.group_steps, merge.group_equations):
+        assert [len(a) for a in kernel(left[:0], weight[:0], none, x0[:0], y0[:0])] == [0, 0, 0]
+        assert kernel(left, weight, nobody, x0[:, :0].copy(), y0[:, :0].copy())[0].size == 0
+        for bad in ((left[:2], weight, planes, x0, y0), (left, weight[:, :5].copy(), planes, x0, y0),
+                    (left, weight, planes, x0, y0[:, :1].copy())):
+            with pytest.raises(ValueError, match="as many groups"):
+                kernel(*bad)
+        with pytest.raises(ValueError, match="at most 8"):
+            kernel(left[:1], weight[:1], many, np.zeros((1, 9), np.intp), np.zeros((1, 9), np.intp))
+        with pytest.raises(ValueError, match="two derivatives are needed"):
+            kernel(left, weight, planes[:2], x0, y0)
 
 
 def test_correlation_does_not_flip_the_kernel():
@@ -378,4 +402,5 @@ def test_every_public_kernel_has_a_slow_twin():
         pytest.skip("the kernels' source is not beside the tests")
     public = {name for path in folder.glob("*.pyx") for name in re.findall(r"^def (\w+)", path.read_text(encoding="utf-8"), re.M)}
     # what only raises has no result to compare
-    assert len(public) > 10 and public-{"check"} <= set(vars(reference)) | set(vars(reference_sky))
+    twins = set().union(*(vars(module) for module in (reference, reference_groups, reference_sky)))
+    assert len(public) > 10 and public-{"check"} <= twins

@@ -4,6 +4,8 @@ import pytest
 from crowdsource.cython_ext import reference
 from crowdsource.cython_ext import solve as kernel
 
+NOTHING = np.zeros((0, 9)), np.zeros((1, 9), np.float32), np.zeros(1, np.int64), np.zeros(0, np.int32)
+
 
 def random_system(n=25, seed=1, per_source=4):
     """A positive definite block matrix with random partners, owned as the kernels want it."""
@@ -85,6 +87,31 @@ def test_conjugate_gradients_check_shapes():
     diagonal, blocks, indptr, indices = random_system()
     with pytest.raises(ValueError):
         kernel.conjugate_gradients(diagonal, blocks, indptr, indices, np.zeros((24, 3)), 3, 1e-3, 10)
+
+
+@pytest.mark.parametrize("n, per_source", [(25, 4), (25, 0), (2, 1), (1, 0), (0, 0)])
+def test_products_are_those_of_the_dense_matrix(n, per_source):
+    system, x = random_system(n, per_source=per_source) if n else NOTHING, np.random.default_rng(9).normal(size=(n, 3))
+    system = (system[0], system[1] if len(system[1]) else np.zeros((1, 9), np.float32), *system[2:])
+    fast = kernel.product(*system, x)
+    assert fast.shape == (n, 3) and fast.flags.c_contiguous
+    assert np.allclose(fast, reference.product(*system, x), rtol=1e-12, atol=1e-12)
+
+
+def test_products_undo_conjugate_gradients():
+    system, rhs = random_system(seed=2), np.random.default_rng(9).normal(size=(25, 3))
+    x, *_ = kernel.conjugate_gradients(*system, rhs, 3, 1e-12, 500)
+    assert np.allclose(kernel.product(*system, x), rhs, atol=1e-9)
+
+
+def test_products_check_shapes():
+    diagonal, blocks, indptr, indices = random_system()
+    x = np.zeros((25, 3))
+    for bad in ((diagonal, blocks, indptr, indices, x[:24]), (diagonal, blocks, indptr, indices, np.zeros((25, 2))),
+                (diagonal, blocks[:-1], indptr, indices, x), (diagonal, blocks, indptr, indices+25, x),
+                (diagonal[:, :6].copy(), blocks, indptr, indices, x)):
+        with pytest.raises(ValueError):
+            kernel.product(*bad)
 
 
 @pytest.mark.parametrize("least, most", [(0., 64), (0., 3), (0.02, 5), (10., 5), (0., 0)])

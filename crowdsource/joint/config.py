@@ -33,14 +33,21 @@ class JointConfig:
 
 
 def checked_joint(config):
-    """The same options; a ConfigError where a value is out of range."""
-    rules = [
-        (config.first_passes >= 1, "joint.first_passes must be at least 1"),
-        (2 <= config.min_passes <= config.max_passes, "joint.min_passes must be at least 2 and at most joint.max_passes"),
-        (config.psf_passes >= 0, "joint.psf_passes must not be negative"),
-        (config.memory is None or 0 < config.memory < inf, "joint.memory must be positive and finite"),
-    ]
-    for holds, message in rules:
-        if not holds:
-            raise ConfigError(message)
+    """The same options.
+
+    Raises
+    ------
+    ConfigError
+        When a value is out of range.
+    """
+    for name, least in (("first_passes", 1), ("min_passes", 1), ("max_passes", 2), ("psf_passes", 0)):
+        value = getattr(config, name)
+        if type(value) is not int or value < least:
+            raise ConfigError(f"joint.{name} must be a whole number of at least {least}, not {value!r}")
+    if config.min_passes > config.max_passes:
+        raise ConfigError("joint.min_passes must be at most joint.max_passes")
+    if type(config.motion) is not bool:
+        raise ConfigError(f"joint.motion must be true or false, not {config.motion!r}")
+    if config.memory is not None and not (isinstance(config.memory, int | float) and 0 < config.memory < inf):
+        raise ConfigError(f"joint.memory must be positive and finite, not {config.memory!r}")
     return config

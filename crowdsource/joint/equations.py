@@ -194,7 +194,7 @@ def joint_step(bands, width, tolerance, max_iterations):
     ----------
     bands : sequence of Band
         All of the same n stars.
-    width : ndarray, shape (n,)
+    width : float or ndarray, shape (n,)
         Of the Gaussian prior on the shift of each position, reference pixels; 0 for those that are known.
     tolerance : float
         Stop when the preconditioned residual norm fell by this factor.
@@ -213,6 +213,7 @@ def joint_step(bands, width, tolerance, max_iterations):
     n, count = len(bands[0].mean), len(bands)
     block, right = np.zeros((n, count+2, count+2)), np.zeros((n, count+2))
     place = np.s_[count:]
+    width = np.broadcast_to(width, n)
     precision = np.where(width > 0, 1/np.where(width > 0, width, 1)**2, FIXED)[:, None]
     block[:, place, place] = np.eye(2)*precision[:, :, None]
     matrices = []

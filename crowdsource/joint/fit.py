@@ -96,7 +96,7 @@ def shared_equations(state, candidates):
     list of Alone
     """
     before, stars = len(state.stars), state.stars.joined(candidates)
-    least = np.maximum(stars.error, 1e-12*np.abs(stars.flux).max(initial=1.))
+    least = np.maximum(np.where(np.isfinite(stars.error), stars.error, 0), 1e-12*np.abs(stars.flux).max(initial=1.))
     fluxes = np.concatenate([state.fluxes, np.repeat(candidates.flux[None], len(state.bands), axis=0)], axis=1)
     sums = [SharedEquations(np.maximum(line, least)) for line in fluxes]
 
@@ -376,6 +376,7 @@ def blend_factor(state, covariance, which):
     noise = noise/np.maximum(weight, 1e-300)
     error = np.min([removal_error(c) for c in covariance], axis=0)
     usable = which & np.isfinite(error) & (known > 0)
+    error = np.where(usable, error, 1)
     extended = noise*extent_factor(EXTENT_SHARE*significance/state.blending)
     typical = np.hypot(error, noise*extent_factor(EXTENT_SHARE*TYPICAL_EXTENT))
     return np.where(usable, np.minimum(np.hypot(error, extended)/typical, SAFE_SIGNIFICANCE), 1)

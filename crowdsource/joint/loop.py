@@ -35,6 +35,8 @@ CERTAIN = 10.
 """Stars of an image alone that are this significant, and not in the list yet, start in it."""
 TYPICAL_FWHM = 3.
 """Of the images from which given objects come, pixels: it says how accurate their positions are."""
+MOST_TRIED = 4
+"""So many images are tried as the reference, where it is of another field than most."""
 APART = 1.
 """Such a star is farther from all others than this, FWHM of its image."""
 
@@ -193,15 +195,11 @@ def joint_state(sources, joint, run=map, known=None):
     order = sorted((n for n in fits if n not in refused), key=lambda n: (depth(fits[n][1]), n))
     if not order:
         raise InputError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
-    reference = fits[order[0]][1] if known is None else known.listed
-    epochs, bands = [], sorted({fits[n][2].image.band for n in order})
-    for name in order:
-        _, stars, state = fits[name]
-        try:
-            found = same(reference) if stars is reference else register(reference, stars, name)
-        except InputError as problem:
-            refused[name] = str(problem)
-            continue
+    registered, alien = registrations(order, {n: fits[n][1] for n in order}, known and known.listed)
+    refused |= alien
+    epochs, bands = [], sorted({fits[n][2].image.band for n in registered})
+    for name, found in registered.items():
+        state = fits[name][2]
         log.info("%s: %d stars register it, %.3f px rms, scale %.4f", name, found.stars, found.rms, found.scale)
         epochs.append(Epoch(name=name, key=keys[name], columns=columns[name], state=state, frame=found.frame, scale=found.scale,
                             band=bands.index(state.image.band), rows=np.empty(0, int), registration=found))
@@ -223,6 +221,38 @@ def joint_state(sources, joint, run=map, known=None):
     if known is not None:
         state.ids[:number], state.given[:number] = known.ids, known.sources.flux
     return state.placed(), refused
+
+
+def registrations(order, lists, reference=None):
+    """How images lie to a reference: the one that is given, else the best of them with which half of all agree.
+
+    Parameters
+    ----------
+    order : sequence of str
+        Names of images, the best first.
+    lists : mapping of str to StarList
+    reference : StarList, optional
+
+    Returns
+    -------
+    found : dict of str to Registration
+        The reference first, where it is one of them.
+    refused : dict of str to str
+        Images that do not lie to it, and why.
+    """
+    best = {}, {}
+    for stars in [lists[n] for n in order[:MOST_TRIED]] if reference is None else [reference]:
+        found, refused = {}, {}
+        for name in sorted(order, key=lambda n: lists[n] is not stars):
+            try:
+                found[name] = same(stars) if lists[name] is stars else register(stars, lists[name], name)
+            except InputError as problem:
+                refused[name] = str(problem)
+        if len(found) > len(best[0]) or not best[1]:
+            best = found, refused
+        if 2*len(found) >= len(order):
+            break
+    return best
 
 
 def dated(epochs):
