@@ -6,10 +6,9 @@ import numpy as np
 from ..engine.confusion import confusion_noise, extent_factor, response, undetected_power
 from ..engine.joint_fit import preferred_shifts, whole_problem
 from ..engine.measure import extent_significance, inner_side, measured
-from ..engine.model_error import with_model_error
 from ..engine.solvers import confused_step, covariances
 from ..engine.solvers.normal import gradient_step
-from ..engine.stages import with_model, with_sky
+from ..engine.stages import with_model
 from ..engine.state import LAST
 from ..engine.undetected import UndetectedLight
 
@@ -74,7 +73,7 @@ def last_fit(epoch, joint):
     epoch : crowdsource.joint.state.Epoch
     joint : crowdsource.joint.state.JointState
     """
-    state = replace(with_sky(with_model_error(epoch.state)), kind=LAST)
+    state = replace(epoch.with_sky().state, kind=LAST)
     s, c = state.sources, state.config.solve
     listed = listed_on(epoch, joint)
     stamp = state.psf.stamp(c.stamp_sizes[0])

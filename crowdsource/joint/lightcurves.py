@@ -10,6 +10,12 @@ MAP_DEGREE = 2
 CONSTANT_SNR, CONSTANT_CHI = 50., 4.
 """Stars of so many sigma on an image whose fluxes differ by no more than this, in errors and `LARGEST_FLOOR`, tell the scale."""
 LARGEST_FLOOR = 0.02
+ROUNDS = 3
+"""So often the maps of all images are found in turn."""
+MOST_OWN = 0.9
+"""An image counts as no more than this part of a mean."""
+BRIGHTEST = 0.3
+"""Part of these that tells what is left of the scale from place to place."""
 FEWEST = 30
 """A map of the scale needs so many stars."""
 SEEN_APART = 0.5
@@ -122,31 +128,47 @@ def calibrated(curves, place, bands):
         Positions, of the order of 1.
     bands : ndarray of int, shape (images,)
     """
-    flux, error = curves.flux.copy(), curves.error.copy()
     terms = powers(*place.T, MAP_DEGREE)
-    scales, floor = np.zeros((len(flux), terms.shape[1])), np.zeros(len(flux))
+    scales, floor = np.zeros((len(curves.flux), terms.shape[1])), np.zeros(len(curves.flux))
     scales[:, 0] = 1
-    for band in np.unique(bands):
-        images = np.flatnonzero(bands == band)
-        if len(images) < 2:
-            continue
-        mean = mean_fluxes(curves.subset(images)).flux
-        for k in images:
-            off, relative = flux[k]/np.where(mean > 0, mean, np.nan)-1, error[k]/np.where(mean > 0, mean, np.nan)
-            tells = (relative < 1/CONSTANT_SNR) & (np.abs(off) < CONSTANT_CHI*np.hypot(relative, LARGEST_FLOOR))
-            if tells.sum() < FEWEST:
-                continue
-            weight = 1/(relative[tells]**2+(LARGEST_FLOOR/4)**2)
-            root = np.sqrt(weight)
-            scales[k] += np.linalg.lstsq(terms[tells]*root[:, None], off[tells]*root, rcond=None)[0]
-            here = terms@scales[k]
-            flux[k], error[k] = flux[k]/here, error[k]/here
-            left = flux[k, tells]/mean[tells]-1
-            # the mean has a part of this image's error in it
-            share = 1-np.minimum((curves.weight[k]/np.maximum(curves.weight[images].sum(axis=0), 1e-300))[tells], 0.9)
-            floor[k] = excess(left/np.sqrt(share), relative[tells])
-            error[k] = np.hypot(error[k], floor[k]*np.maximum(flux[k], 0))
-    return replace(curves, flux=flux, error=error, scales=scales, floor=floor)
+    several = [images for band in np.unique(bands) if len(images := np.flatnonzero(bands == band)) > 1]
+    mapped = curves
+    # the means have the maps of all images in them
+    for _ in range(ROUNDS):
+        for images in several:
+            mean = mean_fluxes(mapped.subset(images)).flux
+            for k in images:
+                tells, off, relative = constant_stars(mapped, k, mean)
+                if len(tells) >= FEWEST:
+                    root = 1/np.hypot(relative, LARGEST_FLOOR/4)
+                    raw = off+curves.flux[k, tells]/mean[tells]-mapped.flux[k, tells]/mean[tells]
+                    scales[k] = np.eye(1, terms.shape[1])[0]
+                    scales[k] += np.linalg.lstsq(terms[tells]*root[:, None], raw*root, rcond=None)[0]
+        here = scales@terms.T
+        mapped = replace(curves, flux=curves.flux/here, error=curves.error/here)
+    noisy = mapped
+    # an image with a large floor counts less in the means
+    for _ in range(ROUNDS):
+        for images in several:
+            mean, total = mean_fluxes(noisy.subset(images)).flux, np.maximum(noisy.weight[images].sum(axis=0), 1e-300)
+            for k in images:
+                tells, off, relative = constant_stars(mapped, k, mean)
+                if len(tells) >= FEWEST:
+                    # the mean has a part of this image's error in it
+                    share = 1-np.minimum((noisy.weight[k]/total)[tells], MOST_OWN)
+                    # of the brightest, whose errors of photons are the smallest
+                    best = relative <= np.quantile(relative, BRIGHTEST)
+                    floor[k] = excess((off/np.sqrt(share))[best], relative[best])
+        noisy = replace(mapped, error=np.hypot(mapped.error, floor[:, None]*np.maximum(mapped.flux, 0)))
+    return replace(noisy, scales=scales, floor=floor)
+
+
+def constant_stars(curves, image, mean):
+    """Rows of the bright constant stars of an image, how far they are off the mean, and their errors, both relative."""
+    safe = np.where(mean > 0, mean, np.nan)
+    off, relative = curves.flux[image]/safe-1, curves.error[image]/safe
+    tells = np.flatnonzero((relative < 1/CONSTANT_SNR) & (np.abs(off) < CONSTANT_CHI*np.hypot(relative, LARGEST_FLOOR)))
+    return tells, off[tells], relative[tells]
 
 
 def excess(values, errors):

@@ -10,11 +10,9 @@ from ..config import FitConfig, checked
 from ..core.clock import StageClock
 from ..core.errors import CrowdsourceError, InputError
 from ..core.neighbours import neighbours
-from ..engine import stages
 from ..engine.design import Workspace
 from ..engine.loop import initialize, refitted, single_pass
 from ..engine.measure import mean_chi2
-from ..engine.model_error import with_model_error
 from ..engine.sources import Sources
 from ..engine.state import LAST, PRUNE, SEARCH
 from ..exposure.instrument import detection_ids
@@ -353,7 +351,7 @@ def joint_pass(state):
     state : JointState
     """
     clock, kind = StageClock(), state.kind
-    state = state.mapped(lambda e: replace(e, state=replace(stages.with_sky(with_model_error(e.state)), kind=kind)))
+    state = state.mapped(lambda e: replace(e, state=replace(e.with_sky().state, kind=kind)))
     clock.stop("sky")
     candidates = find_stars(state) if kind == SEARCH else Sources.new([], [])
     clock.stop("peaks")

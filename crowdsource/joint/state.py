@@ -7,8 +7,9 @@ from ..config import FitConfig
 from ..core.tiles import Box, Tile
 from ..engine.cull import off_image
 from ..engine.design import stamp_sizes
+from ..engine.model_error import with_model_error
 from ..engine.sources import Sources
-from ..engine.stages import with_model
+from ..engine.stages import with_model, with_sky
 from ..engine.state import SEARCH, PassState
 from ..exposure.instrument import detection_ids
 from .config import JointConfig
@@ -93,8 +94,18 @@ class Epoch:
         return sources.subset(rows), rows
 
     def sizes(self, flux):
-        """Stamp sizes of stars of some fluxes on this image, odd, pixels."""
-        return stamp_sizes(np.asarray(flux), self.state.psf, self.state.noise, self.state.config.solve)
+        """Stamp sizes of stars of some fluxes on this image, odd, pixels; as large as where the image is fitted in tiles."""
+        solve = self.state.config.solve
+        whole = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(self.state.tiles))
+        return stamp_sizes(np.asarray(flux), self.state.psf, self.state.noise, whole)
+
+    def with_sky(self):
+        """The epoch with a new sky, and the error of its model.
+
+        As in a search, the light of what is not certain to be a star is no star's: here by what all images tell.
+        """
+        state = with_sky(with_model_error(replace(self.state, forced=False)))
+        return replace(self, state=replace(state, forced=True))
 
     def with_sources(self, sources, rows):
         """The epoch with other sources, and the model of them."""
