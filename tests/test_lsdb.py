@@ -95,3 +95,22 @@ def test_index_is_the_one_that_lsdb_makes(folder):
     found = rows(lsdb.open_catalog(folder/"dr1"))
     assert found.index.name == SPATIAL_INDEX
     assert np.array_equal(found.index.to_numpy(), compute_spatial_index(found["ra"].to_numpy(), found["dec"].to_numpy()))
+
+
+def test_light_curves_of_a_joint_fit_open_nested(tmp_path):
+    from astropy.table import Table
+    from hats.io.validation import is_valid_catalog
+
+    from crowdsource.survey.exports.light_curves import write_nested
+    rng = np.random.default_rng(4)
+    objects = Table(dict(object_id=rng.permutation(60), ra=150+rng.uniform(0, 3, 60), dec=rng.uniform(-2, 2, 60)))
+    owner = rng.integers(0, 60, 400)
+    curves = Table(dict(object_id=owner, mjd=rng.uniform(59000, 60000, 400), flux=owner+rng.normal(0, 0.01, 400)))
+    write_nested(objects, curves, tmp_path, "field")
+    assert is_valid_catalog(tmp_path, strict=True)
+    found = rows(lsdb.open_catalog(tmp_path))
+    assert len(found) == 60 and sorted(found["object_id"]) == list(range(60))
+    for _, row in found.iterrows():
+        mine = owner == row["object_id"]
+        assert sorted(row["lightcurve"]["mjd"]) == sorted(curves["mjd"][mine])
+        assert np.allclose(row["lightcurve"]["flux"], row["object_id"], atol=0.1)

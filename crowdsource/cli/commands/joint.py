@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ...core.errors import ConfigError
 from ...core.memory import keep_memory
+from ...io.atomic_folder import atomic_folder, check_atomic_folder
 from ...io.tables import read_table
 from ...io.toml import read_toml
 from ...joint.config import JointConfig, checked_joint
@@ -12,6 +13,8 @@ from ...joint.inputs import ImageFile, image_sources
 from ...joint.loop import fit_sources
 from ...joint.pictures import check_plot, plot_joint
 from ...production.manifest import ENDINGS, read_manifest
+from ...survey.exports.hats_files import CATALOG
+from ...survey.exports.light_curves import write_nested
 from ..arguments import add_verbosity, count
 
 
@@ -34,6 +37,8 @@ def add_arguments(parser):
                         "that are not worked on are kept in temporary files; default no limit")
     parser.add_argument("--threads", type=count, default=1, metavar="N",
                         help="images worked on at the same time; default 1; results do not depend on it")
+    parser.add_argument("--hats", metavar="DIR", help="also write objects with their light curves as a HATS catalog, which lsdb "
+                        "opens; the reference image needs world coordinates")
     parser.add_argument("--plot", metavar="FILE", help="write a picture of scatter, images and the most variable stars (PNG)")
     parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
                         help="folders in which a manifest's files may lie, in addition to its own")
@@ -50,6 +55,8 @@ def run(args, console):
     check_outputs(args.out_dir, args.overwrite)
     if args.plot is not None:
         check_plot(args.plot, args.overwrite)
+    if args.hats is not None:
+        check_atomic_folder(args.hats, CATALOG[0], args.overwrite)
     if args.threads > 1:
         keep_memory()
     objects = None if args.objects is None else read_table(args.objects)
@@ -59,6 +66,9 @@ def run(args, console):
     write_joint(result, args.out_dir, inputs=inputs, refused=refused, overwrite=args.overwrite)
     if args.plot is not None:
         plot_joint(result, args.plot)
+    if args.hats is not None:
+        with atomic_folder(args.hats, CATALOG[0], args.overwrite) as made:
+            write_nested(result.objects, result.light_curves, made, Path(args.hats).name)
     left = {**refused, **result.refused}
     lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, "
              f"reference {result.objects.meta['reference']}"]

@@ -78,7 +78,7 @@ def properties(catalog, content, rows):
         hats_primary_table_url=catalog.primary, hats_margin_threshold=catalog.margin, hats_npix_suffix=".parquet",
         hats_order=max(p.order for p in rows), hats_max_rows=max(rows.values()), hats_estsize=-(-catalog.size//1024),
         moc_sky_fraction=f"{sky:.6g}", obs_title=f"{content.name} of release {content.survey.release.name}",
-        hats_builder=_builder(), hats_version=FORMAT)
+        hats_builder=builder(), hats_version=FORMAT)
 
 
 def write_collection(folder, content, catalogs):
@@ -86,7 +86,7 @@ def write_collection(folder, content, catalogs):
     name, margins = content.survey.release.name, [c.name for c in catalogs[1:]]
     write_properties(folder/COLLECTION, dict(
         obs_collection=name if content.kind == "object" else f"{name}_{content.name}", hats_primary_table_url=content.name,
-        all_margins=" ".join(margins) or None, default_margin=margins[0] if margins else None, hats_builder=_builder(),
+        all_margins=" ".join(margins) or None, default_margin=margins[0] if margins else None, hats_builder=builder(),
         hats_version=FORMAT))
 
 
@@ -110,5 +110,6 @@ def write_schema(folder, content, pixels):
     pq.write_metadata(content.schema, folder/FOOTERS, metadata_collector=footers)
 
 
-def _builder():
+def builder():
+    """What has written a catalog: this package and its version."""
     return f"crowdsourcephoto {version('crowdsourcephoto')}"
