@@ -86,7 +86,8 @@ def test_a_floor_of_the_scale_is_found_and_goes_into_the_errors():
     mended = calibrated(LightCurves(flux=noisy, error=found.error, confusion=found.confusion), np.zeros((STARS, 2)),
                         np.zeros(IMAGES, int))
     assert mended.floor == pytest.approx(floor, rel=0.2)
-    assert mended.error == pytest.approx(np.hypot(2, mended.floor[:, None]*mended.flux), rel=0.02)
+    assert mended.factor == pytest.approx(np.ones(IMAGES), abs=0.1)
+    assert mended.error/mended.factor[:, None] == pytest.approx(np.hypot(2, mended.floor[:, None]*mended.flux), rel=0.02)
     bright = flux > 5000
     assert np.mean(mean_fluxes(mended).rchi2[bright]) == pytest.approx(1, abs=0.15)
 
@@ -211,3 +212,11 @@ def test_what_few_images_or_a_single_night_show_has_no_motion():
     assert np.isnan(covariance[~known]).all() and np.isfinite(epoch).all()
     night = proper_motions(information, shift, np.full(4, 56000.))
     assert np.isnan(night[0]).all() and np.isnan(night[1]).all()
+
+
+def test_errors_are_those_that_repeats_show():
+    found, flux = curves(error=8., n=1500)
+    wrong = np.array([0.7, 1., 1., 1.3, 1., 1.])
+    mended = calibrated(LightCurves(flux=found.flux, error=found.error*wrong[:, None], confusion=found.confusion),
+                        np.zeros((1500, 2)), np.zeros(IMAGES, int))
+    assert mended.factor == pytest.approx(np.clip(1/wrong, 0.8, 1.6), rel=0.15)

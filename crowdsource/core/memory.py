@@ -3,7 +3,16 @@ import ctypes
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt`` (malloc.h)."""
-LARGE = 1 << 30
+LARGE, SMALL = 1 << 30, 1 << 20
+
+
+def return_memory():
+    """Give freed memory back to the system at once.
+
+    The C library learns from arrays that are freed to keep such memory, which grows into several gigabytes where images of many
+    megabytes are worked on one after the other.
+    """
+    _set(SMALL)
 
 
 def keep_memory():
@@ -12,10 +21,15 @@ def keep_memory():
     Commands that go through tables of a hundred megabytes each spend a sixth of their time on new pages otherwise, and threads
     that ask for pages at the same time wait for each other.
     """
+    _set(LARGE)
+
+
+def _set(threshold):
+    """Memory of more than so many bytes is the system's when it is freed."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         # another C library
         return
-    mallopt(MMAP_THRESHOLD, LARGE)
-    mallopt(TRIM_THRESHOLD, LARGE)
+    mallopt(MMAP_THRESHOLD, threshold)
+    mallopt(TRIM_THRESHOLD, threshold)

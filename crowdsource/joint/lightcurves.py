@@ -21,6 +21,12 @@ FEWEST = 30
 SEEN_APART = 0.5
 """Share of the confusion that two filters see differently which differs from image to image: the stars that are found do not.
 See `benchmarks/studies/joint.py`."""
+LEAST_SNR = 5.
+"""Stars from this significance on an image up to `CONSTANT_SNR` tell whether its errors are right ..."""
+ENOUGH_STARS, ENOUGH_IMAGES = 100, 5
+"""... where there are so many of them, on so many images."""
+FACTORS = 0.8, 1.6
+"""Errors are not made smaller or larger than by these factors."""
 MEDIAN_CHI2 = 0.4549
 """Median of the square of a standard normal variable."""
 PAIR_DAYS = 0.1
@@ -43,6 +49,8 @@ class LightCurves:
         Polynomial of the reference position that the scale of each image is to be multiplied by, see `scale_map`.
     floor : ndarray, shape (images,)
         Relative error of the scale from place to place, which is part of the error.
+    factor : ndarray, shape (images,)
+        By which repeats of stars have made the errors larger or smaller.
     """
 
     flux: np.ndarray
@@ -50,6 +58,7 @@ class LightCurves:
     confusion: np.ndarray
     scales: np.ndarray = None
     floor: np.ndarray = None
+    factor: np.ndarray = None
 
     def subset(self, images):
         """Those of some images."""
@@ -160,7 +169,32 @@ def calibrated(curves, place, bands):
                     best = relative <= np.quantile(relative, BRIGHTEST)
                     floor[k] = excess((off/np.sqrt(share))[best], relative[best])
         noisy = replace(mapped, error=np.hypot(mapped.error, floor[:, None]*np.maximum(mapped.flux, 0)))
-    return replace(noisy, scales=scales, floor=floor)
+    return with_errors_of_repeats(replace(noisy, scales=scales, floor=floor), several)
+
+
+def with_errors_of_repeats(curves, several):
+    """Light curves with the errors of each image multiplied by what repeats of its stars show, where many tell.
+
+    Parameters
+    ----------
+    curves : LightCurves
+    several : list of ndarray of int
+        Images of each band that has more than one.
+    """
+    factor, found = np.ones(len(curves.flux)), curves
+    # weights in the means follow the errors
+    for _ in range(ROUNDS):
+        for images in (i for i in several if len(i) >= ENOUGH_IMAGES):
+            mean, total = mean_fluxes(found.subset(images)).flux, np.maximum(found.weight[images].sum(axis=0), 1e-300)
+            for k in images:
+                relative = curves.error[k]/np.where(mean > 0, mean, np.nan)
+                tells = np.flatnonzero((relative < 1/LEAST_SNR) & (relative > 1/CONSTANT_SNR))
+                if len(tells) >= ENOUGH_STARS:
+                    share = 1-np.minimum((found.weight[k]/total)[tells], MOST_OWN)
+                    chi2 = (curves.flux[k, tells]-mean[tells])**2/curves.error[k, tells]**2/share
+                    factor[k] = np.clip(np.sqrt(np.median(chi2)/MEDIAN_CHI2), *FACTORS)
+        found = replace(curves, error=curves.error*factor[:, None], factor=factor)
+    return found
 
 
 def constant_stars(curves, image, mean):

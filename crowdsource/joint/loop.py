@@ -9,6 +9,7 @@ import numpy as np
 from ..config import FitConfig, checked
 from ..core.clock import StageClock
 from ..core.errors import CrowdsourceError, InputError
+from ..core.memory import return_memory
 from ..core.neighbours import neighbours
 from ..engine.design import Workspace
 from ..engine.loop import initialize, refitted, single_pass
@@ -101,6 +102,8 @@ def fit_sources(sources, joint, threads=1, progress=None, objects=None):
         As `fit_joint`.
     """
     report = progress or (lambda *_: None)
+    if joint.memory is not None:
+        return_memory()
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
         report("images", 0, joint.max_passes, dict(images=len(sources)))

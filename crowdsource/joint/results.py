@@ -261,6 +261,7 @@ def images_table(state, curves, wanted):
                "coefficient by which the scale varies, u and v from -1 to 1 over all images")
               for k, term in enumerate(("u", "v", "uu", "uv", "vv"), 1)),
             ("scale_error", curves.floor[wanted], "f4", None, "relative error of the scale from star to star, part of dflux"),
+            ("error_factor", curves.factor[wanted], "f4", None, "by which repeats of stars have multiplied the errors dflux"),
             ("registered_by", [e.registration.stars for e in epochs], "i4", None, "stars that gave the first frame"),
             ("registration_rms", [e.registration.rms for e in epochs], "f4", "pix", "their distance from it, root mean square"),
             ("fwhm", [float(e.state.psf.fwhm()) for e in epochs], "f4", "pix", "of the PSF in the middle"),

@@ -57,7 +57,7 @@ def run(args, console):
         check_plot(args.plot, args.overwrite)
     if args.hats is not None:
         check_atomic_folder(args.hats, CATALOG[0], args.overwrite)
-    if args.threads > 1:
+    if args.threads > 1 and args.memory is None:
         keep_memory()
     objects = None if args.objects is None else read_table(args.objects)
     sources, inputs, refused = image_sources(files, config)
