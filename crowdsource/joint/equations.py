@@ -210,49 +210,58 @@ def joint_step(bands, width, tolerance, max_iterations):
     reduction : float
         Final over first residual norm.
     """
-    n, count = len(bands[0].mean), len(bands)
-    block, right = np.zeros((n, count+2, count+2)), np.zeros((n, count+2))
-    place = np.s_[count:]
-    width = np.broadcast_to(width, n)
-    precision = np.where(width > 0, 1/np.where(width > 0, width, 1)**2, FIXED)[:, None]
-    block[:, place, place] = np.eye(2)*precision[:, :, None]
-    matrices = []
-    for b, band in enumerate(bands):
-        own, rhs, mean = band.normal.diagonal, band.normal.rhs, band.mean[:, None]
-        # the flux in a band that shows nothing of a star stays
-        block[:, b, b] = np.where(own[:, 0, 0] > 0, own[:, 0, 0], 1)
-        block[:, b, place] = block[:, place, b] = mean*own[:, 1:, 0]
-        block[:, place, place] += (mean**2)[:, :, None]*own[:, 1:, 1:]
-        right[:, b] = rhs[:, 0]
-        right[:, place] += mean*rhs[:, 1:]
-        matrices.append((mean, own.reshape(-1, 9), band.normal.flat_blocks(), band.normal.indptr, band.normal.indices))
-    inverse = np.linalg.inv(block)
-
-    def multiplied(v):
-        out = np.empty_like(v)
-        out[:, place] = v[:, place]*precision
-        for b, (mean, *matrix) in enumerate(matrices):
-            y = solve.product(*matrix, np.c_[v[:, b], mean*v[:, place]])
-            out[:, b] = y[:, 0]
-            out[:, place] += mean*y[:, 1:]
-        return out
-
-    def preconditioned(v):
-        return np.einsum("nij,nj->ni", inverse, v)
-
-    x, z = np.zeros_like(right), preconditioned(right)
+    matrix, count = _Matrix(bands, np.broadcast_to(width, len(bands[0].mean))), len(bands)
+    right = matrix.right.copy()
+    x, z = np.zeros_like(right), matrix.preconditioned(right)
     p, first, iterations = z.copy(), float((right*z).sum()), 0
     rz = first
     while iterations < max_iterations and rz > tolerance**2*first:
-        w = multiplied(p)
+        w = matrix.times(p)
         curvature = float((p*w).sum())
         if not curvature > 0:
             break
         x += rz/curvature*p
         right -= rz/curvature*w
-        z = preconditioned(right)
+        z = matrix.preconditioned(right)
         fresh = float((right*z).sum())
         p = z+fresh/rz*p
         rz = fresh
         iterations += 1
-    return x[:, :count].T.copy(), x[:, place], iterations, float(np.sqrt(max(rz, 0)/first)) if first > 0 else 0.
+    reduction = float(np.sqrt(max(rz, 0)/first)) if first > 0 else 0.
+    return x[:, :count].T.copy(), x[:, count:], iterations, reduction
+
+
+class _Matrix:
+    """The matrix of all bands: of each star a flux in each of them, then its shift; vectors have the shape (n, bands+2)."""
+
+    def __init__(self, bands, width):
+        n, count = len(width), len(bands)
+        self.place, self.parts = np.s_[count:], []
+        self.precision = np.where(width > 0, 1/np.where(width > 0, width, 1)**2, FIXED)[:, None]
+        block, self.right = np.zeros((n, count+2, count+2)), np.zeros((n, count+2))
+        block[:, self.place, self.place] = np.eye(2)*self.precision[:, :, None]
+        for b, band in enumerate(bands):
+            normal, mean = band.normal, band.mean[:, None]
+            own = normal.diagonal
+            # the flux in a band that shows nothing of a star stays
+            block[:, b, b] = np.where(own[:, 0, 0] > 0, own[:, 0, 0], 1)
+            block[:, b, self.place] = block[:, self.place, b] = mean*own[:, 1:, 0]
+            block[:, self.place, self.place] += (mean**2)[:, :, None]*own[:, 1:, 1:]
+            self.right[:, b] = normal.rhs[:, 0]
+            self.right[:, self.place] += mean*normal.rhs[:, 1:]
+            self.parts.append((mean, own.reshape(-1, 9), normal.flat_blocks(), normal.indptr, normal.indices))
+        self.inverse = np.linalg.inv(block)
+
+    def times(self, vector):
+        """The matrix times a vector."""
+        out = np.empty_like(vector)
+        out[:, self.place] = vector[:, self.place]*self.precision
+        for b, (mean, *matrix) in enumerate(self.parts):
+            y = solve.product(*matrix, np.c_[vector[:, b], mean*vector[:, self.place]])
+            out[:, b] = y[:, 0]
+            out[:, self.place] += mean*y[:, 1:]
+        return out
+
+    def preconditioned(self, vector):
+        """The inverse of the blocks of single stars times a vector."""
+        return np.einsum("nij,nj->ni", self.inverse, vector)

@@ -195,54 +195,77 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
     shift : ndarray, shape (n, 2)
         Their shifts in the reference, pixels.
     """
-    number, stars = np.cumsum(keep)-1, len(state.stars)
+    number, stars, added = np.cumsum(keep)-1, len(state.stars), len(keep)-len(state.stars)
     epochs, own = [], np.zeros((len(alone), fluxes.shape[1]))
     off, error = np.full((2, *own.shape), np.nan)
-    shifts, known_shifts = np.zeros((*own.shape, 2)), np.zeros(own.shape)
+    shifts, weights = np.zeros((*own.shape, 2)), np.zeros(own.shape)
     for k, (epoch, image) in enumerate(zip(state.epochs, alone)):
         known = keep[image.rows] & np.isfinite(image.error)
         rows = number[image.rows[known]]
         own[k, rows], off[k, rows], error[k, rows] = (v[known] for v in (image.own, image.own+image.flux, image.error))
         known &= image.rows < stars
         rows = number[image.rows[known]]
-        band = fluxes[epoch.band, rows]
-        seen = band*epoch.scale+image.own[known]+image.flux[known]
-        bright = (seen > BRIGHT*image.error[known]) & (band > 0)
-        scale = epoch.scale
-        if bright.sum() >= FEWEST:
-            relative = image.error[known][bright]/seen[bright]
-            scale = weighted_median(seen[bright]/band[bright], 1/(relative**2+FLOOR**2))
+        scale = scale_of(epoch, image, known, fluxes[epoch.band, rows])
         if state.joint.motion:
             jacobian = epoch.frame.jacobian(state.stars.x[image.rows[known]], state.stars.y[image.rows[known]])
             shifts[k, rows] = np.linalg.solve(jacobian, image.shift[known][..., None])[..., 0]
-            known_shifts[k, rows] = epoch.frame.scale**2/(image.variance[known]+SYSTEMATIC**2)
+            weights[k, rows] = epoch.frame.scale**2/(image.variance[known]+SYSTEMATIC**2)
         fixed = k == 0 and not state.known.any()
         frame = epoch.frame if fixed else moved_frame(epoch, image, state.stars_on(k), known, shift[rows])
         epochs.append(replace(epoch, scale=scale, frame=frame))
         # what all fluxes of an image have in common is its scale
         own[k] -= (scale-epoch.scale)*fluxes[epoch.band]*(own[k] != 0)
         off[k] -= (scale-epoch.scale)*fluxes[epoch.band]
-    blending = np.r_[state.blending, np.ones(len(keep)-stars)][keep]
-    motion = np.r_[state.motion, np.zeros((len(keep)-stars, 2))][keep]
+    blending = np.r_[state.blending, np.ones(added)][keep]
+    motion = np.r_[state.motion, np.zeros((added, 2))][keep]
     if state.joint.motion:
-        motion = motion+change_of_motion(shifts, known_shifts/blending**2, np.array([e.years for e in epochs]))
-    spread = np.r_[state.spread, FLOOR*np.ones(len(keep)-stars)][keep]
+        motion = motion+change_of_motion(shifts, weights/blending**2, np.array([e.years for e in epochs]))
     scale = np.array([e.scale for e in epochs])[:, None]
     off, error = off/scale, error/scale*blending
-    for b in range(len(state.bands)):
-        # and what a star's have in common is its flux
-        images = np.array([e.band == b for e in epochs])
-        known = np.isfinite(off[images])
-        weight = np.where(known, 1/np.where(known, error[images]**2+spread**2, 1), 0)
-        common = (weight*own[images]/scale[images]).sum(axis=0)/np.maximum(weight.sum(axis=0), 1e-300)
-        fluxes[b] += common
-        own[images] -= scale[images]*common
-        off[images] -= common
+    common = common_fluxes(state, own/scale, off, np.hypot(error, np.r_[state.spread, FLOOR*np.ones(added)][keep]))
+    of_image = common[[e.band for e in epochs]]
+    fluxes, own, off = fluxes+common, own-scale*of_image, off-of_image
     first = gauge(state, epochs, fluxes)
-    epochs, fluxes, off, error = tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes*first, off*first, error*first
-    mean = np.maximum(fluxes.max(axis=0), 0)
-    return replace(state, epochs=epochs, fluxes=fluxes, own=own, motion=motion, blending=blending,
-                   spread=spreads(off, error, mean))
+    return replace(state, epochs=tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes=fluxes*first, own=own,
+                   motion=motion, blending=blending,
+                   spread=first*spreads(off, error, np.maximum(fluxes.max(axis=0), 0)))
+
+
+def scale_of(epoch, image, known, band):
+    """The scale of an image from its bright stars.
+
+    Parameters
+    ----------
+    epoch : crowdsource.joint.state.Epoch
+    image : Alone
+    known : ndarray of bool
+        Which of its sources count, n of them.
+    band : ndarray, shape (n,)
+        Common fluxes of these.
+    """
+    seen, error = band*epoch.scale+image.own[known]+image.flux[known], image.error[known]
+    bright = (seen > BRIGHT*error) & (band > 0)
+    if bright.sum() < FEWEST:
+        return epoch.scale
+    return weighted_median(seen[bright]/band[bright], 1/((error[bright]/seen[bright])**2+FLOOR**2))
+
+
+def common_fluxes(state, own, off, error):
+    """What the own fluxes of each star have in common in each band, which is part of its flux; shape (bands, n).
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+    own, off, error : ndarray, shape (images, n)
+        On the reference's scale: own fluxes, differences from the common ones, NaN where an image shows no star, and errors.
+    """
+    out = np.zeros((len(state.bands), own.shape[1]))
+    for b, line in enumerate(out):
+        images = np.array([e.band == b for e in state.epochs])
+        known = np.isfinite(off[images])
+        weight = np.where(known, 1/np.where(known, error[images], 1)**2, 0)
+        line[:] = (weight*own[images]).sum(axis=0)/np.maximum(weight.sum(axis=0), 1e-300)
+    return out
 
 
 def gauge(state, epochs, fluxes):

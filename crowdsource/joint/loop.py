@@ -209,19 +209,23 @@ def joint_state(sources, joint, run=map, known=None):
     if not epochs:
         raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
     epochs = dated(epochs) if joint.motion else epochs
+    return first_state(epochs, bands, joint, known).with_values(run=run, shelf=shelf[0]).placed(), refused
+
+
+def first_state(epochs, bands, joint, known):
+    """The state of registered images, on which no stars are placed yet. Parameters as `joint_state`."""
     fwhm = min(float(e.state.psf.fwhm())/e.frame.scale for e in epochs)
     grid = Grid.around([e.frame for e in epochs], [e.image.shape for e in epochs], fwhm)
     stars = first_list(epochs, Sources.new([], []) if known is None else known.sources)
-    number = 0 if known is None else len(known.ids)
+    n, number = len(stars), 0 if known is None else len(known.ids)
     fluxes, errors = (np.repeat(v[None], len(bands), axis=0) for v in (stars.flux, stars.error))
-    state = JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars,
-                       grid=grid, run=run, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), len(stars))),
-                       motion=np.zeros((len(stars), 2)), spread=FLOOR*np.maximum(stars.flux, 0), blending=np.ones(len(stars)),
-                       known=np.arange(len(stars)) < number, ids=np.full(len(stars), -1), given=np.zeros(len(stars)),
-                       passno=joint.first_passes, shelf=shelf[0])
+    ids, given = np.full(n, -1), np.zeros(n)
     if known is not None:
-        state.ids[:number], state.given[:number] = known.ids, known.sources.flux
-    return state.placed(), refused
+        ids[:number], given[:number] = known.ids, known.sources.flux
+    return JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars,
+                      grid=grid, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), n)),
+                      motion=np.zeros((n, 2)), ids=ids, given=given, known=np.arange(n) < number, spread=FLOOR*np.maximum(stars.flux, 0),
+                      blending=np.ones(n), passno=joint.first_passes)
 
 
 def registrations(order, lists, reference=None):
