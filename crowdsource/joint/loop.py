@@ -222,9 +222,9 @@ def first_state(epochs, bands, joint, known):
     ids, given = np.full(n, -1), np.zeros(n)
     if known is not None:
         ids[:number], given[:number] = known.ids, known.sources.flux
-    return JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), stars=stars,
-                      grid=grid, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), n)),
-                      motion=np.zeros((n, 2)), ids=ids, given=given, known=np.arange(n) < number, spread=FLOOR*np.maximum(stars.flux, 0),
+    return JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), grid=grid,
+                      stars=stars, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), n)), motion=np.zeros((n, 2)),
+                      ids=ids, given=given, known=np.arange(n) < number, spread=FLOOR*np.maximum(stars.flux, 0),
                       blending=np.ones(n), passno=joint.first_passes)
 
 
