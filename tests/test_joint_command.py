@@ -16,7 +16,7 @@ from crowdsource.joint import files
 from crowdsource.joint.files import check_outputs
 
 IMAGES = 3
-OPTIONS = "--option", "ivar={image}:IVAR", "--option", f"gain={FIELD.gain:g}"
+OPTIONS = "--option", "ivar={path}:IVAR", "--option", f"gain={FIELD.gain:g}"
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_bad_options_are_told(folder, capsys, option, told):
 def test_a_configuration_has_tables_of_its_own(folder, capsys):
     Path("fit.toml").write_text("[detect]\nthreshold = 9\n[generic]\n"
                                 f"gain = {FIELD.gain}\n[joint]\nmax_passes = 4\nmotion = true\n")
-    argv = ["joint", "night0.fits", "night1.fits", "night2.fits", "--option", "ivar={image}:IVAR", "--config", "fit.toml"]
+    argv = ["joint", "night0.fits", "night1.fits", "night2.fits", "--option", "ivar={path}:IVAR", "--config", "fit.toml"]
     assert main([*argv, "--out-dir", "out"]) == 0
     header = fits.getheader("out/objects.fits")
     assert read_config("out/night0.cat.fits")["detect"]["threshold"] == 9

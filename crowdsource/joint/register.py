@@ -39,6 +39,7 @@ class StarList:
     shape : tuple of int
         (ny, nx) of the image.
     wcs : astropy.wcs.WCS or None
+        Of the parent's pixels, in which the image begins at `origin` (x0, y0).
     """
 
     x: np.ndarray
@@ -48,6 +49,7 @@ class StarList:
     fwhm: float
     shape: tuple
     wcs: object = None
+    origin: tuple = (0, 0)
 
     @classmethod
     def of(cls, state):
@@ -58,7 +60,7 @@ class StarList:
         s = s.subset(keep)
         s = s.subset(np.argsort(-s.flux, kind="stable")[:MOST_STARS])
         return cls(x=s.x, y=s.y, flux=s.flux, error=s.error, fwhm=float(state.psf.fwhm()), shape=state.image.shape,
-                   wcs=state.image.wcs)
+                   wcs=state.image.wcs, origin=state.image.origin)
 
     @property
     def variance(self):
@@ -122,16 +124,16 @@ def register(reference, other, name=""):
 
 def by_world(reference, other):
     """The frame that two world coordinate systems give; None where they are of opposite parts of the sky."""
-    ny, nx = reference.shape
+    (ny, nx), (u0, v0), (x0, y0) = reference.shape, reference.origin, other.origin
     u, v = (g.ravel() for g in np.meshgrid(np.linspace(0, nx-1, GRID), np.linspace(0, ny-1, GRID)))
     with warnings.catch_warnings():
         # distortions do not converge far off an image
         warnings.simplefilter("ignore")
-        x, y = other.wcs.world_to_pixel(reference.wcs.pixel_to_world(u, v))
+        x, y = other.wcs.world_to_pixel(reference.wcs.pixel_to_world(u+u0, v+v0))
     known = np.isfinite(x) & np.isfinite(y)
     if known.sum() < GRID:
         return None
-    return Frame.fitted(u[known], v[known], x[known], y[known], MAX_DEGREE)[0]
+    return Frame.fitted(u[known], v[known], x[known]-x0, y[known]-y0, MAX_DEGREE)[0]
 
 
 def refined(reference, other, frame):

@@ -1,5 +1,4 @@
 """``crowdsource joint``: fit many images of one field at once."""
-import re
 from pathlib import Path
 
 from ...core.errors import ConfigError
@@ -13,6 +12,7 @@ from ...joint.inputs import ImageFile, image_sources
 from ...joint.loop import fit_sources
 from ...joint.pictures import check_plot, plot_joint
 from ...production.manifest import ENDINGS, read_manifest
+from ...production.plan import PlanRequest
 from ...survey.exports.hats_files import CATALOG
 from ...survey.exports.light_curves import write_nested
 from ..arguments import add_verbosity, count
@@ -25,9 +25,9 @@ def add_arguments(parser):
     parser.add_argument("--out-dir", required=True, metavar="DIR",
                         help=f"new folder of the results: {OBJECTS}, {CURVES} and a catalog of each image")
     parser.add_argument("--instrument", default="generic", metavar="NAME", help="adapter that reads the images; default generic")
-    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
-                        help="an option of the instrument, for all images, as gain=1.9; {image} in it stands for the image's "
-                        "file, as in ivar={image}:IVAR, and {stem} for its name without folder and ending; may be repeated")
+    parser.add_argument("--option", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+                        help="options of the adapter, as gain=1.9; {path}, {folder}, {name} and {stem} stand for parts of each "
+                        "file's name, as in ivar={path}:IVAR")
     parser.add_argument("--objects", metavar="FILE", help=f"{OBJECTS} of an earlier joint fit of this field: its stars stay, at "
                         "their positions and with their identifiers, and only what is new is looked for")
     parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, "
@@ -98,13 +98,10 @@ def from_manifest(path, roots):
 
 def given(args, values):
     """The images that the command line names, with the instrument's options."""
-    pairs = [text.partition("=") for text in args.option]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise ConfigError(f"--option {name}: give NAME=VALUE")
-    files = []
-    for image in args.images:
-        words = {"{image}": image, "{stem}": Path(image).name.partition(".")[0]}
-        own = {name.replace("-", "_"): re.sub("{image}|{stem}", lambda m, w=words: w[m[0]], value) for name, _, value in pairs}
-        files.append(ImageFile(path=image, instrument=args.instrument, options={**values, **own}))
-    return files
+    wrong = [o for o in args.option if "=" not in o]
+    if wrong:
+        raise ConfigError(f"--option {wrong[0]}: give NAME=VALUE")
+    pairs = tuple((name.replace("-", "_"), value) for name, _, value in (o.partition("=") for o in args.option))
+    request = PlanRequest(args.instrument, pairs)
+    return [ImageFile(path=image, instrument=args.instrument, options={**values, **request.options_of(image)})
+            for image in args.images]
