@@ -155,7 +155,7 @@ def calibrated(curves, place, bands):
                     scales[k] += np.linalg.lstsq(terms[tells]*root[:, None], raw*root, rcond=None)[0]
         here = scales@terms.T
         mapped = replace(curves, flux=curves.flux/here, error=curves.error/here)
-    noisy = mapped
+    noisy = mapped = with_errors_of_repeats(mapped, several)
     # an image with a large floor counts less in the means
     for _ in range(ROUNDS):
         for images in several:
@@ -169,7 +169,7 @@ def calibrated(curves, place, bands):
                     best = relative <= np.quantile(relative, BRIGHTEST)
                     floor[k] = excess((off/np.sqrt(share))[best], relative[best])
         noisy = replace(mapped, error=np.hypot(mapped.error, floor[:, None]*np.maximum(mapped.flux, 0)))
-    return with_errors_of_repeats(replace(noisy, scales=scales, floor=floor), several)
+    return replace(noisy, scales=scales, floor=floor)
 
 
 def with_errors_of_repeats(curves, several):
