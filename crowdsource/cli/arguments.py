@@ -46,6 +46,20 @@ count = converter(_count)
 """A whole number of at least 1."""
 
 
+def option_pairs(words):
+    """(name, value) of options of an adapter, from words NAME=VALUE.
+
+    Raises
+    ------
+    ConfigError
+        When a word is none.
+    """
+    wrong = [w for w in words if "=" not in w]
+    if wrong:
+        raise ConfigError(f"--option {wrong[0]}: give NAME=VALUE")
+    return tuple(tuple(w.split("=", 1)) for w in words)
+
+
 def check_workers(number):
     """Raise `ConfigError` for a number of processes below one."""
     if number < 1:

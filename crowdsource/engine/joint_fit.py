@@ -13,6 +13,7 @@ from .solvers import (
     covariances,
     prior_precision,
 )
+from .solvers.equations import errors_from
 from .sources import Sources
 from .stages import undetected_light
 from .state import LAST, SEARCH
@@ -169,8 +170,7 @@ def fit_tile(state, tile, sources, size, n_parameters, with_errors, undetected):
         whole = confused_step(linear, c, n_parameters, step, undetected)
         # while sources may still be removed, their significance is judged by fluxes for photon noise alone
         parameters = whole if n_parameters == 1 else np.c_[parameters[:, :1], whole[:, 1:]]
-    information = step.normal.diagonal[:, 0, 0]
-    error = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
+    error = errors_from(step.normal.diagonal[:, 0, 0])
     covariance = errors_of(step.normal, s.flux, error, state)[problem.owned] if with_errors else None
     preferred = preferred_shifts(linear, c, step, s.flux) if state.forced and state.kind == LAST else np.zeros((len(s), 2))
     state.workspace.give(linear.stamps.buffer)

@@ -128,14 +128,24 @@ def write_catalog(table, path, meta=None, overwrite=False):
         table.write(temporary, format="ascii.ecsv")
 
 
+def plain(column):
+    """A column's values without their unit."""
+    return getattr(column, "value", column)
+
+
+def native_values(column):
+    """A column's values without their unit, in the machine's byte order."""
+    values = np.asarray(plain(column))
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+
+
 def arrow_table(table, meta=None):
     """A pyarrow Table with each column's unit and description in its field's metadata, and `meta` in the schema's."""
     arrow = need("pyarrow", "parquet", "a Parquet catalog")
     fields, arrays = [], []
     for name in table.colnames:
         info = table[name].info
-        values = np.asarray(getattr(table[name], "value", table[name]))
-        array = arrow.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")))
+        array = arrow.array(native_values(table[name]))
         notes = {"unit": str(info.unit or ""), "description": info.description or ""}
         fields.append(arrow.field(name, array.type, metadata=notes))
         arrays.append(array)

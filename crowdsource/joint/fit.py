@@ -6,12 +6,11 @@ import numpy as np
 from ..core.neighbours import neighbours
 from ..engine.confusion import confusion_noise, extent_factor, response
 from ..engine.cull import acceptable, removal_error, significant
-from ..engine.joint_fit import whole_problem
 from ..engine.measure import measured
 from ..engine.merge import MIN_BLENDING
 from ..engine.prune import COMPETITION_RADIUS, EXTENT_SHARE, SAFE_SIGNIFICANCE, TYPICAL_EXTENT
 from ..engine.solvers import covariances
-from ..engine.solvers.equations import candidate_fluxes
+from ..engine.solvers.equations import candidate_fluxes, errors_from
 from ..engine.state import PRUNE, SEARCH
 from .equations import Band, ImageEquations, SharedEquations, joint_step
 from .last import listed_on
@@ -75,11 +74,8 @@ def image_equations(epoch, stars, expected, first):
     ImageEquations
     """
     sources, rows = epoch.placed(stars, expected)
-    size, state = epoch.sizes(sources.flux), epoch.state
-    for one in np.unique(size):
-        state.psf.prepare(int(one))
-    problem = whole_problem(state, epoch.tile, sources, size, int((rows < first).sum()))
-    state.workspace.give(problem.linear.stamps.buffer)
+    problem = epoch.problem(sources, int((rows < first).sum()))
+    epoch.state.workspace.give(problem.linear.stamps.buffer)
     rows = rows[problem.members]
     return ImageEquations(normal=problem.normal, rows=rows, flux=problem.sources.flux,
                           jacobian=epoch.frame.jacobian(stars.x[rows], stars.y[rows]))
@@ -144,23 +140,22 @@ def fitted(state, candidates):
         found = [candidate_fluxes(b.normal, b.precision(c.position_prior), before).T for b in bands]
         keep[before:] &= best_significance([f for f, _ in found], [np.sqrt(v) for _, v in found]) > state.config.detect.threshold
     bands, stars = [b.subset(keep) for b in bands], state.stars.joined(candidates).subset(keep)
-    known = np.r_[state.known, np.zeros(len(candidates), bool)][keep]
     tolerance = c.search_tolerance if state.kind == SEARCH else c.tolerance
-    flux, shift, iterations, reduction = joint_step(bands, np.where(known, 0, c.position_prior), tolerance, c.max_iterations)
-    step = np.clip(shift, -state.config.centroid.max_step, state.config.centroid.max_step)
-    state = replace(state, known=known, ids=np.r_[state.ids, np.full(len(candidates), -1)][keep],
+    state = replace(state, ids=np.r_[state.ids, np.full(len(candidates), -1)][keep],
                     given=np.r_[state.given, np.zeros(len(candidates))][keep])
+    width = np.where(state.known, 0, c.position_prior)
+    flux, shift, iterations, reduction = joint_step(bands, width, tolerance, c.max_iterations)
+    step = np.clip(shift, -state.config.centroid.max_step, state.config.centroid.max_step)
     added = np.zeros((len(state.bands), len(candidates)))
     fluxes = np.concatenate([state.fluxes, added], axis=1)[:, keep]+flux
-    information = np.array([b.normal.diagonal[:, 0, 0] for b in bands])
-    errors = np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
+    errors = errors_from(np.array([b.normal.diagonal[:, 0, 0] for b in bands]))
     state = with_frames_and_scales(state, alone, keep, fluxes, shift)
     fluxes = state.fluxes
     weight = np.where(np.isfinite(errors), 1/errors**2, 0)
     total = weight.sum(axis=0)
     mean = (weight*fluxes).sum(axis=0)/np.where(total > 0, total, 1)
     stars = stars.with_values(x=stars.x+step[:, 0], y=stars.y+step[:, 1], shift=step, flux=mean,
-                              error=np.where(total > 0, 1/np.sqrt(np.where(total > 0, total, 1)), np.inf))
+                              error=errors_from(total))
     state = replace(state, stars=stars, fluxes=fluxes, errors=errors,
                     new=int((stars.passno == state.passno).sum()), grown=len(stars)-before)
     return state, bands, dict(iterations=iterations, reduction=reduction)
@@ -386,9 +381,9 @@ def blend_factor(state, covariance, which):
                                     response(epoch.state.psf.stamp(state.config.solve.stamp_sizes[0])), state.config)[mine]
         error = columns["dspread_model"]
         precision = np.where(error > 0, 1/np.where(error > 0, error, 1)**2, 0)
-        return epoch.rows[mine], columns["spread_model"]*precision, precision, confusion/epoch.scale, listed.error[mine]
+        return epoch.rows[mine], columns["spread_model"]*precision, precision, confusion/epoch.scale
 
-    for rows, spread, precision, confusion, _ in state.over(one):
+    for rows, spread, precision, confusion in state.over(one):
         extent[rows] += spread
         known[rows] += precision
         # whose square is not 0
@@ -432,5 +427,4 @@ def significance(state, covariance):
     covariance : sequence of ndarray, shape (n, 3, 3)
         Of each band.
     """
-    value = best_significance(list(state.fluxes), [removal_error(c) for c in covariance])
-    return value
+    return best_significance(list(state.fluxes), [removal_error(c) for c in covariance])

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..engine.confusion import confusion_noise, extent_factor, response, undetected_power
-from ..engine.joint_fit import preferred_shifts, whole_problem
+from ..engine.joint_fit import preferred_shifts
 from ..engine.measure import extent_significance, inner_side, measured
 from ..engine.solvers import confused_step, covariances
+from ..engine.solvers.equations import errors_from
 from ..engine.solvers.normal import gradient_step
 from ..engine.stages import with_model
 from ..engine.state import LAST
@@ -79,10 +80,7 @@ def last_fit(epoch, joint):
     stamp = state.psf.stamp(c.stamp_sizes[0])
     power = undetected_power(listed, state.image.good, state.config.detect.threshold) if c.undetected else 0.
     undetected = UndetectedLight(stamp, power, state.noise) if power > 0 else None
-    size = epoch.sizes(s.flux)
-    for one in np.unique(size):
-        state.psf.prepare(int(one))
-    problem = whole_problem(state, epoch.tile, s, size, len(s))
+    problem = replace(epoch, state=state).problem(s, len(s))
     precision, normal, place = problem.linear.precision, problem.normal, np.argsort(problem.members)
     step = gradient_step(normal, precision, c, 1)
     change = step.parameters if undetected is None else confused_step(problem.linear, c, 1, step, undetected)
@@ -91,8 +89,7 @@ def last_fit(epoch, joint):
     flux = problem.sources.flux+change[:, 0]
     jacobian = epoch.frame.jacobian(*epoch.frame.inverse(problem.sources.x, problem.sources.y))
     free = covariances(normal, precision)
-    own = normal.diagonal[:, 0, 0]
-    error = np.where(own > 0, 1/np.sqrt(np.where(own > 0, own, 1)), np.inf)[place]
+    error = errors_from(normal.diagonal[:, 0, 0])[place]
     state = with_model(replace(state, sources=s.with_values(flux=flux[place], error=error, shift=shift[place])))
     of_fit = response(stamp, undetected)
     state = replace(state, covariance=known_covariance(normal, problem.members, state.sources, epoch, joint)*of_fit.photons[0])

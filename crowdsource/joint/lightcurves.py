@@ -46,7 +46,7 @@ class LightCurves:
     confusion : ndarray
         Noise that all images share, as each has it.
     scales : ndarray, shape (images, terms)
-        Polynomial of the reference position that the scale of each image is to be multiplied by, see `scale_map`.
+        Polynomial of the reference position that the scale of each image is to be multiplied by.
     floor : ndarray, shape (images,)
         Relative error of the scale from place to place, which is part of the error.
     factor : ndarray, shape (images,)
@@ -69,6 +69,11 @@ class LightCurves:
         """Of each flux in a mean: the inverse variance of all noise, 0 where a star is not shown."""
         known = np.isfinite(self.error) & (self.error > 0)
         return np.where(known, 1/np.where(known, self.error**2+self.confusion**2, 1), 0)
+
+    def mean(self, values):
+        """Mean of values over images, one for each star, shape (n,); 0 where no image shows one."""
+        weight = self.weight
+        return np.where(weight > 0, weight*values, 0).sum(axis=0)/np.maximum(weight.sum(axis=0), 1e-300)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +116,7 @@ def light_curves(state, fits, errors):
         for line, values in ((flux[k], epoch.state.sources.flux), (sigma[k], error), (confusion[k], fit.confusion)):
             line[epoch.rows] = values/epoch.scale
     curves = LightCurves(flux=flux, error=sigma, confusion=confusion)
-    weight = curves.weight
-    total = np.maximum(weight.sum(axis=0), 1e-300)
-    shared = np.where(weight > 0, weight*confusion, 0).sum(axis=0)/total
-    mean = (weight*width).sum(axis=0)/total
+    shared, mean = curves.mean(confusion), curves.mean(width)
     alike = 2*width*mean/np.maximum(width**2+mean**2, 1e-300)
     differs = SEEN_APART*np.maximum(confusion**2+shared**2-2*alike*confusion*shared, 0)
     bands = np.array([e.band for e in state.epochs])
@@ -219,16 +221,12 @@ def excess(values, errors):
 def mean_fluxes(curves):
     """The `MeanFluxes` of light curves."""
     weight = curves.weight
-    total = np.maximum(weight.sum(axis=0), 1e-300)
-    known = weight > 0
-
-    def mean(values):
-        return np.where(known, weight*values, 0).sum(axis=0)/total
-
-    flux, images = mean(curves.flux), known.sum(axis=0)
+    known, total = weight > 0, np.maximum(weight.sum(axis=0), 1e-300)
+    flux, images = curves.mean(curves.flux), known.sum(axis=0)
     varying = np.sqrt(np.where(known, (weight*curves.error)**2, 0).sum(axis=0))/total
     chi2 = np.where(known, (curves.flux-flux)**2/np.where(known, curves.error, 1)**2, 0).sum(axis=0)
-    return MeanFluxes(np.where(images > 0, flux, np.nan), np.where(images > 0, np.hypot(varying, mean(curves.confusion)), np.nan),
+    error = np.hypot(varying, curves.mean(curves.confusion))
+    return MeanFluxes(np.where(images > 0, flux, np.nan), np.where(images > 0, error, np.nan),
                       np.where(images > 1, chi2/np.maximum(images-1, 1), np.nan), images)
 
 

@@ -17,6 +17,7 @@ from ..engine.measure import mean_chi2
 from ..engine.sources import Sources
 from ..engine.state import LAST, PRUNE, SEARCH
 from ..exposure.instrument import detection_ids
+from ..io.tables import plain
 from .config import JointConfig, checked_joint
 from .detection import find_stars
 from .fit import FLOOR, fitted, pruned
@@ -25,7 +26,7 @@ from .grid import Grid
 from .last import last_pass
 from .motion import YEAR
 from .register import LEAST_STARS, MOST_STARS, SIGNIFICANT, Registration, StarList, register
-from .results import joint_result, plain
+from .results import joint_result
 from .shelf import shelf_for
 from .state import Epoch, JointState
 
@@ -209,7 +210,8 @@ def joint_state(sources, joint, run=map, known=None):
     if not epochs:
         raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
     epochs = dated(epochs) if joint.motion else epochs
-    return first_state(epochs, bands, joint, known).with_values(run=run, shelf=shelf[0]).placed(), refused
+    state = replace(first_state(epochs, bands, joint, known), run=run, shelf=shelf[0])
+    return state.placed(), refused
 
 
 def first_state(epochs, bands, joint, known):
@@ -224,7 +226,7 @@ def first_state(epochs, bands, joint, known):
         ids[:number], given[:number] = known.ids, known.sources.flux
     return JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), grid=grid,
                       stars=stars, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), n)), motion=np.zeros((n, 2)),
-                      ids=ids, given=given, known=np.arange(n) < number, spread=FLOOR*np.maximum(stars.flux, 0),
+                      ids=ids, given=given, spread=FLOOR*np.maximum(stars.flux, 0),
                       blending=np.ones(n), passno=joint.first_passes)
 
 

@@ -3,7 +3,7 @@
 Here the neighbours have one position and one flux in each band on all images, so that the best images, on which a blend is
 resolved, decide for the others.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,17 +74,18 @@ def merged(state, significance, radius, insignificant):
     candidates = np.flatnonzero((state.blending > MIN_BLENDING) & (significance < SAFE_SIGNIFICANCE) & ~fixed)
     tried, around = with_neighbours(stars, fixed, candidates, state.fwhm)
     loss, bound = np.where(insignificant, significance, np.inf), np.where(insignificant, c.prune, c.merge)
-    parts = list(state.run(lambda part: trial_fits(state, tried[part], around[part]), pieces(len(tried), CHUNK)))
-    for part, (lost, _) in zip(pieces(len(tried), CHUNK), parts):
+    parts = pieces(len(tried), CHUNK)
+    trials = list(state.run(lambda part: trial_fits(state, tried[part], around[part]), parts))
+    for part, (lost, _) in zip(parts, trials):
         loss[tried[part]] = lost
     keep = significant(stars, loss/bound, 1., radius)
     fluxes, place = state.fluxes.copy(), np.c_[stars.x, stars.y]
-    for part, (_, group) in zip(pieces(len(tried), CHUNK), parts):
+    for part, (_, group) in zip(parts, trials):
         rows, columns = np.nonzero(~keep[tried[part]][:, None] & (around[part] >= 0))
         which = around[part][rows, columns]
         fluxes[:, which], place[which] = group.flux[rows, columns].T, group.place[rows, columns]
     stars = stars.with_values(x=place[:, 0], y=place[:, 1])
-    return state.with_values(stars=stars, fluxes=fluxes).subset(keep)
+    return replace(state, stars=stars, fluxes=fluxes).subset(keep)
 
 
 def hidden(state):
@@ -152,8 +153,7 @@ def solved(scenes, group):
     terms = k*(count+2)
     normal, rhs, chi2 = np.zeros((n, terms, terms)), np.zeros((n, terms)), np.zeros(n)
     for scene in scenes:
-        matrix, right, own = scene.equations(group)
-        factors = scene.factors(group)
+        matrix, right, own, factors = scene.equations(group)
         half = np.matmul(matrix.reshape(n, 3*k, k, 3).transpose(0, 2, 1, 3), factors)
         half = half.transpose(0, 2, 1, 3).reshape(n, k, 3, terms)
         normal += np.matmul(factors.transpose(0, 1, 3, 2), half).reshape(n, terms, terms)
@@ -179,18 +179,16 @@ class _Scene:
         self.target = self.box.residual+kernel.group_models(planes[0], *self.box.corners(x, y), flux, side)
 
     def equations(self, group):
-        """Normal matrix, right-hand side and chi2 of each group on the image's own parameters."""
+        """Normal matrix, right-hand side and chi2 of each group on the image's own parameters.
+
+        The fourth, of shape (n, k, 3, bands+2), is what turns changes of reference parameters into changes of these.
+        """
         flux, x, y = group.on(self.epoch, self.number)
         planes, corners = self.box.planes(x, y, flux), self.box.corners(x, y)
         residual = self.target-kernel.group_models(planes[0], *corners, flux, self.box.side)
-        return kernel.group_equations(residual, self.box.ivar, planes, *corners)
-
-    def factors(self, group):
-        """What turns changes of reference parameters into those of the image, shape (n, k, 3, bands+2)."""
         n, k, count = group.flux.shape
-        flux, *_ = group.on(self.epoch, self.number)
-        out = np.zeros((n, k, 3, count+2))
-        out[:, :, 0, self.epoch.band] = self.epoch.scale
+        factors = np.zeros((n, k, 3, count+2))
+        factors[:, :, 0, self.epoch.band] = self.epoch.scale
         jacobian = self.epoch.frame.jacobian(*group.place.reshape(-1, 2).T).reshape(n, k, 2, 2)
-        out[:, :, 1:, count:] = flux[:, :, None, None]*jacobian
-        return out
+        factors[:, :, 1:, count:] = flux[:, :, None, None]*jacobian
+        return *kernel.group_equations(residual, self.box.ivar, planes, *corners), factors

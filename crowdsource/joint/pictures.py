@@ -57,7 +57,7 @@ def plot_joint(result, path, title="", dpi=110):
                                    top=1-0.6/height, bottom=0.45/height)
         top = grid[0].subgridspec(1, 3, wspace=0.26)
         _scatter(figure.add_subplot(top[0]), curves)
-        _chi(figure.add_subplot(top[1]), result, curves)
+        _chi(figure.add_subplot(top[1]), curves)
         _images(figure.add_subplot(top[2]), result)
         rows = grid[1].subgridspec(max(1, len(stars)), 4, width_ratios=(5, 1, 1, 0.05), hspace=0.35, wspace=0.1)
         for k, star in enumerate(stars):
@@ -114,7 +114,7 @@ def _scatter(axes, curves):
     axes.legend(loc="lower right", markerscale=4)
 
 
-def _chi(axes, result, curves):
+def _chi(axes, curves):
     flux, error = curves
     weight = np.where(np.isfinite(flux), 1/error**2, 0)
     mean = np.where(weight > 0, weight*flux, 0).sum(axis=0)/np.maximum(weight.sum(axis=0), 1e-300)

@@ -8,6 +8,7 @@ from ..engine.catalog import flux_unit, image_catalog
 from ..engine.schema import magnitudes
 from ..engine.state import FitResult
 from ..exposure.results import add_columns
+from ..io.tables import plain
 from .lightcurves import amplitude, light_curves, mean_fluxes, stetson_j
 from .motion import proper_motions
 
@@ -88,11 +89,6 @@ def joint_result(state, fits, refused, order):
         refused=dict(refused), history=list(state.history), shelf=state.shelf)
 
 
-def plain(column):
-    """A column's values without their unit."""
-    return getattr(column, "value", column)
-
-
 def with_shared_columns(catalog, epoch, fit, ids, error):
     """Add to an image's catalog what all images together tell, in place.
 
@@ -145,7 +141,7 @@ def objects_table(state, fits, curves, catalogs, ids):
     for k, (epoch, catalog) in enumerate(zip(state.epochs, catalogs)):
         flags[epoch.rows] |= np.asarray(catalog["flags"])
         visible[k, epoch.rows] = catalog["qf"]
-    confused = position_noise(state, fits, curves)
+    confused = position_noise(fits, curves)
     covariance = state.covariance+confused[:, None, None]**2*np.eye(2)
     x0, y0 = reference.image.origin
     table = QTable()
@@ -188,14 +184,11 @@ def objects_table(state, fits, curves, catalogs, ids):
     return table
 
 
-def position_noise(state, fits, curves):
+def position_noise(fits, curves):
     """Noise of positions that confusion causes on all images alike, reference pixels, shape (n,)."""
-    weight = curves.weight
-    total = np.maximum(weight.sum(axis=0), 1e-300)
     lever = np.array([fit.lever/fit.epoch.frame.scale for fit in fits])[:, None]
-    noise = np.where(weight > 0, weight*lever*curves.confusion, 0).sum(axis=0)/total
-    flux = np.where(weight > 0, weight*curves.flux, 0).sum(axis=0)/total
-    return noise/np.maximum(np.abs(flux), 1/np.sqrt(total))
+    least = 1/np.sqrt(np.maximum(curves.weight.sum(axis=0), 1e-300))
+    return curves.mean(lever*curves.confusion)/np.maximum(np.abs(curves.mean(curves.flux)), least)
 
 
 def stetson_of(state, curves, mean, which):

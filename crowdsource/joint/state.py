@@ -7,6 +7,7 @@ from ..config import FitConfig
 from ..core.tiles import Box, Tile
 from ..engine.cull import off_image
 from ..engine.design import stamp_sizes
+from ..engine.joint_fit import whole_problem
 from ..engine.model_error import with_model_error
 from ..engine.sources import Sources
 from ..engine.stages import with_model, with_sky
@@ -63,12 +64,6 @@ class Epoch:
         """The image itself."""
         return self.state.image
 
-    @property
-    def tile(self):
-        """The whole image as one tile."""
-        ny, nx = self.image.shape
-        return Tile(Box(0, nx, 0, ny), Box(0, nx, 0, ny))
-
     def placed(self, stars, flux):
         """Sources of this image at the places of some stars.
 
@@ -98,6 +93,26 @@ class Epoch:
         solve = self.state.config.solve
         whole = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(self.state.tiles))
         return stamp_sizes(np.asarray(flux), self.state.psf, self.state.noise, whole)
+
+    def problem(self, sources, first):
+        """The linear problem of the whole image as one tile.
+
+        Parameters
+        ----------
+        sources : crowdsource.engine.sources.Sources
+        first : int
+            Number of the first candidate among them.
+
+        Returns
+        -------
+        crowdsource.engine.joint_fit.TileProblem
+            Its stamps lie in the workspace's memory, which is to be given back.
+        """
+        size, (ny, nx) = self.sizes(sources.flux), self.image.shape
+        for one in np.unique(size):
+            self.state.psf.prepare(int(one))
+        whole = Box(0, nx, 0, ny)
+        return whole_problem(self.state, Tile(whole, whole), sources, size, first)
 
     def with_sky(self):
         """The epoch with a new sky, and the error of its model.
@@ -132,10 +147,8 @@ class JointState:
         Flux of each star on each image less the one that the band gives it there, image units; 0 where stars are constant.
     motion : ndarray, shape (n, 2)
         Proper motions, reference pixels a year; 0 where they are not fitted.
-    known : ndarray of bool, shape (n,)
-        Stars of a given list, which stay, and at their positions.
     ids : ndarray of int, shape (n,)
-        Identifiers of these; -1 for the others.
+        Identifiers of stars of a given list, which stay, and at their positions; -1 for the others.
     given : ndarray, shape (n,)
         Their fluxes as given, which say what the units are; 0 for the others.
     spread : ndarray, shape (n,)
@@ -167,7 +180,6 @@ class JointState:
     errors: np.ndarray
     own: np.ndarray
     motion: np.ndarray
-    known: np.ndarray
     ids: np.ndarray
     given: np.ndarray
     spread: np.ndarray
@@ -226,18 +238,19 @@ class JointState:
         return self.stars.with_values(x=self.stars.x+drift[:, 0], y=self.stars.y+drift[:, 1])
 
     @property
+    def known(self):
+        """Which stars are those of a given list, shape (n,)."""
+        return self.ids >= 0
+
+    @property
     def fwhm(self):
         """FWHM of the best image's PSF, reference pixels."""
         return min(float(e.state.psf.fwhm())/e.frame.scale for e in self.epochs)
 
-    def with_values(self, **values):
-        """The same state with other values."""
-        return replace(self, **values)
-
     def subset(self, keep):
         """The state with some of its stars; images are not changed."""
         return replace(self, stars=self.stars.subset(keep), fluxes=self.fluxes[:, keep], errors=self.errors[:, keep],
-                       own=self.own[:, keep], motion=self.motion[keep], known=self.known[keep], ids=self.ids[keep],
+                       own=self.own[:, keep], motion=self.motion[keep], ids=self.ids[keep],
                        given=self.given[keep], spread=self.spread[keep], blending=self.blending[keep],
                        covariance=None if self.covariance is None else self.covariance[keep])
 

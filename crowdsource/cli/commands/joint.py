@@ -15,7 +15,7 @@ from ...production.manifest import ENDINGS, read_manifest
 from ...production.plan import PlanRequest
 from ...survey.exports.hats_files import CATALOG
 from ...survey.exports.light_curves import write_nested
-from ..arguments import add_verbosity, count
+from ..arguments import add_verbosity, count, option_pairs
 
 
 def add_arguments(parser):
@@ -98,10 +98,6 @@ def from_manifest(path, roots):
 
 def given(args, values):
     """The images that the command line names, with the instrument's options."""
-    wrong = [o for o in args.option if "=" not in o]
-    if wrong:
-        raise ConfigError(f"--option {wrong[0]}: give NAME=VALUE")
-    pairs = tuple((name.replace("-", "_"), value) for name, _, value in (o.partition("=") for o in args.option))
-    request = PlanRequest(args.instrument, pairs)
+    request = PlanRequest(args.instrument, tuple((name.replace("-", "_"), value) for name, value in option_pairs(args.option)))
     return [ImageFile(path=image, instrument=args.instrument, options={**values, **request.options_of(image)})
             for image in args.images]

@@ -3,7 +3,7 @@ from ...core.errors import ConfigError, DataFileError
 from ...io.atomic import check_output
 from ...production.manifest import check_manifest_name, write_manifest
 from ...production.plan import PlanRequest, plan
-from ..arguments import add_verbosity, check_workers
+from ..arguments import add_verbosity, check_workers, option_pairs
 
 
 def add_arguments(parser):
@@ -27,12 +27,10 @@ def run(args, console):
     check_workers(args.workers)
     check_manifest_name(args.out)
     check_output(args.out, args.overwrite)
-    wrong = [o for o in args.option if "=" not in o]
-    if wrong:
-        raise ConfigError(f"--option {wrong[0]}: give NAME=VALUE")
+    options = option_pairs(args.option)
     if args.option and not args.instrument:
         raise ConfigError("--option needs the adapter whose option it is: name it (--instrument)")
-    request = PlanRequest(args.instrument, tuple(tuple(o.split("=", 1)) for o in args.option), args.pattern, not args.no_count)
+    request = PlanRequest(args.instrument, options, args.pattern, not args.no_count)
     with console.progress() as progress:
         found = plan(args.names, request, args.workers, progress)
     for path in found.unclaimed:

@@ -68,6 +68,11 @@ class NormalEquations:
         return self.blocks.reshape(-1, 9) if len(self.blocks) else np.zeros((1, 9), np.float32)
 
 
+def errors_from(information):
+    """Errors of values whose inverse variances are given; infinite where these are 0."""
+    return np.where(information > 0, 1/np.sqrt(np.where(information > 0, information, 1)), np.inf)
+
+
 def prior_precision(flux, error, width):
     """Precision of the prior on flux times shift: 1/(flux width)^2, shape (n,).
 

@@ -61,8 +61,7 @@ def write_catalog_files(catalog, folder, content, rows):
     own = folder/catalog.name
     size = sum((own/"dataset"/p.path(".parquet")).stat().st_size for p in pixels)
     write_schema(own/"dataset", content, pixels)
-    lines = ["Norder,Npix", *(f"{p.order},{p.number}" for p in pixels)]
-    (own/"partition_info.csv").write_text("\n".join(lines)+"\n", encoding="utf-8")
+    write_partitions(own, pixels)
     catalog = replace(catalog, rows=sum(rows.values()), files=len(rows), size=size)
     for name in CATALOG:
         write_properties(own/name, properties(catalog, content, rows))
@@ -102,12 +101,23 @@ def write_schema(folder, content, pixels):
     pq.write_metadata(with_votable(content.schema, content.columns, content.name), folder/SCHEMA)
     if len(pixels)*len(content.schema) > MOST_FOOTERS:
         return
+    write_footers(folder, content.schema, pixels)
+
+
+def write_footers(folder, schema, pixels):
+    """Write the footers of the files of pixels as one file."""
     footers = []
     for p in pixels:
-        footer = pq.read_metadata(folder/p.path(".parquet"))
+        footer = parquet().read_metadata(folder/p.path(".parquet"))
         footer.set_file_path(p.path(".parquet").as_posix())
         footers.append(footer)
-    pq.write_metadata(content.schema, folder/FOOTERS, metadata_collector=footers)
+    parquet().write_metadata(schema, folder/FOOTERS, metadata_collector=footers)
+
+
+def write_partitions(folder, pixels):
+    """Write the list of a catalog's pixels."""
+    lines = ["Norder,Npix", *(f"{p.order},{p.number}" for p in pixels)]
+    (folder/"partition_info.csv").write_text("\n".join(lines)+"\n", encoding="utf-8")
 
 
 def builder():

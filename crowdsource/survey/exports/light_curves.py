@@ -2,9 +2,10 @@
 import numpy as np
 
 from ...core.errors import InputError
+from ...io.tables import native_values, plain
 from ..healpix import SPATIAL_INDEX, SPATIAL_INDEX_ORDER, HealpixPixel, index_of
 from .arrow import COMPRESSION, arrow, parquet
-from .hats_files import CATALOG, FOOTERS, FORMAT, SCHEMA, builder, write_properties
+from .hats_files import CATALOG, FORMAT, SCHEMA, builder, write_footers, write_partitions, write_properties
 
 ORDER = 5
 """Of the pixels into which rows are divided."""
@@ -46,14 +47,8 @@ def write_nested(objects, curves, folder, name):
         parquet().write_table(table.slice(first, last-first), path, **COMPRESSION)
         files[pixel] = int(last-first)
     parquet().write_metadata(table.schema, dataset/SCHEMA)
-    footers = []
-    for pixel in files:
-        footer = parquet().read_metadata(dataset/pixel.path(".parquet"))
-        footer.set_file_path(pixel.path(".parquet").as_posix())
-        footers.append(footer)
-    parquet().write_metadata(table.schema, dataset/FOOTERS, metadata_collector=footers)
-    lines = ["Norder,Npix", *(f"{p.order},{p.number}" for p in files)]
-    (folder/"partition_info.csv").write_text("\n".join(lines)+"\n", encoding="utf-8")
+    write_footers(dataset, table.schema, files)
+    write_partitions(folder, files)
     size = sum((dataset/p.path(".parquet")).stat().st_size for p in files)
     values = dict(
         obs_collection=name, dataproduct_type="object", hats_nrows=len(table), hats_col_ra="ra", hats_col_dec="dec",
@@ -80,19 +75,8 @@ def nested_table(objects, index, curves):
     row = place[np.asarray(curves["object_id"])]
     order = np.argsort(row, kind="stable")
     offsets = pa.array(np.r_[0, np.cumsum(np.bincount(row, minlength=len(ids)))].astype(np.int32))
-    lists = {n: pa.ListArray.from_arrays(offsets, pa.array(plain_native(curves[n])[order]))
+    lists = {n: pa.ListArray.from_arrays(offsets, pa.array(native_values(curves[n])[order]))
              for n in curves.colnames if n != LEFT_OUT}
-    columns = {SPATIAL_INDEX: pa.array(index), **{n: pa.array(plain_native(objects[n])) for n in objects.colnames}}
+    columns = {SPATIAL_INDEX: pa.array(index), **{n: pa.array(native_values(objects[n])) for n in objects.colnames}}
     columns[NESTED] = pa.StructArray.from_arrays(list(lists.values()), names=list(lists))
     return pa.table(columns)
-
-
-def plain(column):
-    """A column's values without their unit."""
-    return getattr(column, "value", column)
-
-
-def plain_native(column):
-    """A column's values in the machine's byte order."""
-    values = np.asarray(plain(column))
-    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
