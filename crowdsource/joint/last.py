@@ -87,19 +87,20 @@ def last_fit(epoch, joint):
     shift = preferred_shifts(problem.linear, c, step, problem.sources.flux)
     state.workspace.give(problem.linear.stamps.buffer)
     flux = problem.sources.flux+change[:, 0]
-    jacobian = epoch.frame.jacobian(*epoch.frame.inverse(problem.sources.x, problem.sources.y))
+    jacobian = epoch.frame.jacobian(joint.stars.x[epoch.rows], joint.stars.y[epoch.rows])
     free = covariances(normal, precision)
     error = errors_from(normal.diagonal[:, 0, 0])[place]
     state = with_model(replace(state, sources=s.with_values(flux=flux[place], error=error, shift=shift[place])))
     of_fit = response(stamp, undetected)
-    state = replace(state, covariance=known_covariance(normal, problem.members, state.sources, epoch, joint)*of_fit.photons[0])
+    covariance = known_covariance(problem, state.sources, joint.covariance[epoch.rows], jacobian)
+    state = replace(state, covariance=covariance*of_fit.photons[0])
     confusion = confusion_noise(listed, np.sqrt(free[place, 0, 0])*listed.error/np.where(np.isfinite(error), error, 1),
                                 state.image.good, of_fit, state.config)
     if confusion.any():
         confusion = confusion*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
     return LastFit(epoch=replace(epoch, state=state), confusion=confusion, lever=of_fit.lever,
-                   information=known_shifts(free[:, 1:, 1:], flux, jacobian)[place]/of_fit.photons[1],
-                   shift=np.einsum("nij,nj->ni", np.linalg.inv(jacobian), shift)[place])
+                   information=known_shifts(free[place, 1:, 1:], flux[place], jacobian)/of_fit.photons[1],
+                   shift=np.einsum("nij,nj->ni", np.linalg.inv(jacobian), shift[place]))
 
 
 def listed_on(epoch, joint):
@@ -119,23 +120,22 @@ def known_shifts(covariance, flux, jacobian):
     return np.where(known[:, None, None], information, 0)
 
 
-def known_covariance(normal, members, sources, epoch, joint):
+def known_covariance(problem, sources, covariance, jacobian):
     """Covariances of an image's sources whose positions are known as well as all images tell, shape (n, 3, 3).
 
     Parameters
     ----------
-    normal : crowdsource.engine.solvers.NormalEquations
-    members : ndarray of int, shape (n,)
-        Numbers of the sources in the order of the equations.
+    problem : crowdsource.engine.joint_fit.TileProblem
     sources : crowdsource.engine.sources.Sources
-    epoch : crowdsource.joint.state.Epoch
-    joint : crowdsource.joint.state.JointState
-        With the covariance of positions, reference pixels squared.
+        With their last fluxes, in the order of the image's list.
+    covariance : ndarray, shape (n, 2, 2)
+        Of their positions, reference pixels squared.
+    jacobian : ndarray, shape (n, 2, 2)
+        Of the image's frame.
     """
-    jacobian = epoch.frame.jacobian(joint.stars.x[epoch.rows], joint.stars.y[epoch.rows])
-    here = np.einsum("nij,njk,nlk->nil", jacobian, joint.covariance[epoch.rows], jacobian)
+    here = np.einsum("nij,njk,nlk->nil", jacobian, covariance, jacobian)
     width = np.sqrt(np.trace(here, axis1=1, axis2=2)/2)
     flux = np.maximum(np.abs(sources.flux), np.where(np.isfinite(sources.error), sources.error, 1.))
-    out = covariances(normal, 1/(flux*width)[members]**2)[np.argsort(members)]
+    out = covariances(problem.normal, 1/(flux*width)[problem.members]**2)[np.argsort(problem.members)]
     out[:, 1:, 1:] = here*(flux**2)[:, None, None]
     return out
