@@ -276,7 +276,7 @@ def gauge(state, epochs, fluxes):
         New fluxes.
     """
     if not state.known.any():
-        return epochs[0].scale
+        return epochs[0].scale/state.unit
     mean, given = fluxes.max(axis=0), state.given
     usable = state.known & (given > 0) & (mean > 0)
     return weighted_median(given[usable]/mean[usable], mean[usable]) if usable.any() else 1.

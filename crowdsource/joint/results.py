@@ -4,16 +4,15 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Column, QTable
 
-from ..engine.catalog import flux_unit, image_catalog
+from ..engine.catalog import image_catalog
 from ..engine.schema import magnitudes
 from ..engine.state import FitResult
 from ..exposure.results import add_columns
 from ..io.tables import plain
 from .lightcurves import amplitude, light_curves, mean_fluxes, stetson_j
 from .motion import proper_motions
+from .reference import Reference
 
-GIVEN = "given objects"
-"""The reference where objects are given."""
 LEAST_VISIBLE = 0.5
 """An image shows an object where so much of its PSF lies on good pixels."""
 DETECTED = 3.
@@ -71,18 +70,17 @@ def joint_result(state, fits, refused, order):
     order : sequence of str
         Names of images in the order in which they are wanted.
     """
-    ids, new = state.ids.copy(), state.ids < 0
-    ids[new] = state.ids.max(initial=-1)+1+np.arange(new.sum())
+    reference, ids, new = Reference.of(state), state.ids.copy(), state.ids < 0
+    ids[new] = reference.next_id+np.arange(new.sum())
     catalogs = state.over(lambda epoch: image_catalog(epoch.state))
     curves = light_curves(state, fits, [np.asarray(plain(c["dflux"]), float) for c in catalogs])
     for k, (epoch, fit, catalog) in enumerate(zip(state.epochs, fits, catalogs)):
         with_shared_columns(catalog, epoch, fit, ids, curves.error[k])
     wanted = [k for name in order for k, epoch in enumerate(state.epochs) if epoch.name == name]
-    reference = state.epochs[0]
-    objects = objects_table(state, fits, curves, catalogs, ids)
-    objects.meta.update(reference=GIVEN if state.known.any() else reference.name, bands=list(state.bands))
+    objects = objects_table(state, reference, fits, curves, catalogs, ids)
+    objects.meta.update(reference=reference.name, bands=list(reference.bands))
     return JointResult(
-        objects=objects, light_curves=light_curve_table(state, curves, catalogs, ids, wanted),
+        objects=objects, light_curves=light_curve_table(state, reference, curves, catalogs, ids, wanted),
         images=images_table(state, curves, wanted),
         fits=tuple(fit_result(state.opened(state.epochs[k]), catalogs[k]) for k in wanted),
         names=tuple(state.epochs[k].name for k in wanted), frames=tuple(state.epochs[k].frame for k in wanted),
@@ -131,31 +129,25 @@ def fit_result(epoch, catalog):
     return result
 
 
-def objects_table(state, fits, curves, catalogs, ids):
+def objects_table(state, reference, fits, curves, catalogs, ids):
     """One row a star."""
-    stars, reference = state.stars, state.epochs[0]
-    unit = flux_unit(reference.image.meta.get("unit", ""))
-    bands = np.array([e.band for e in state.epochs])
-    means = [mean_fluxes(curves.subset(bands == b)) for b in range(len(state.bands))]
+    stars, bands = state.stars, np.array([state.bands[e.band] for e in state.epochs])
     flags, visible = np.zeros(len(stars), np.int64), np.zeros((len(fits), len(stars)))
     for k, (epoch, catalog) in enumerate(zip(state.epochs, catalogs)):
         flags[epoch.rows] |= np.asarray(catalog["flags"])
         visible[k, epoch.rows] = catalog["qf"]
     confused = position_noise(fits, curves)
     covariance = state.covariance+confused[:, None, None]**2*np.eye(2)
-    x0, y0 = reference.image.origin
+    x0, y0 = reference.origin
     table = QTable()
     _put(table, "object_id", ids, "i8", None, "identifier of the star")
-    if state.known.any():
-        x0 = y0 = 0
     _put(table, "x", stars.x+x0, "f8", "pix", "position on the reference image along FITS axis 1, 0-based")
     _put(table, "y", stars.y+y0, "f8", "pix", "position on the reference image along FITS axis 2, 0-based")
     _put(table, "dx", np.sqrt(covariance[:, 0, 0]), "f4", "pix", "error of x, from all images, with confusion")
     _put(table, "dy", np.sqrt(covariance[:, 1, 1]), "f4", "pix", "error of y, from all images, with confusion")
     _put(table, "xy_covariance", covariance[:, 0, 1], "f4", "pix2", "covariance of x and y")
-    if reference.image.wcs is not None:
-        px, py = reference.frame(stars.x, stars.y)
-        sky = reference.image.wcs.all_pix2world(px+x0, py+y0, 0)
+    sky = reference.sky(stars.x, stars.y)
+    if sky is not None:
         for name, values, what in zip(("ra", "dec"), sky, ("right ascension", "declination")):
             _put(table, name, values, "f8", "deg", what)
     if state.joint.motion:
@@ -163,22 +155,19 @@ def objects_table(state, fits, curves, catalogs, ids):
     _put(table, "n_images", (visible > LEAST_VISIBLE).sum(axis=0), "i2", None, "images that show the star")
     seen = (visible > LEAST_VISIBLE) & (curves.flux > DETECTED*curves.error)
     _put(table, "n_detected", seen.sum(axis=0), "i2", None, f"images on which it is {DETECTED:g} sigma")
-    for b, (name, mean) in enumerate(zip(state.bands, means)):
-        of = f"_{name}" if len(state.bands) > 1 else ""
-        first = next(e for e in state.epochs if e.band == b)
-        own = unit if b == reference.band else flux_unit(first.image.meta.get("unit", ""))
-        scale = 1. if b == reference.band else first.scale
-        what = f" in {name}" if of else ""
-        _put(table, "flux"+of, mean.flux*scale, "f8", own, f"mean flux{what}, on the scale of image {first.name}")
-        _put(table, "dflux"+of, mean.error*scale, "f4", own, f"error of the mean flux{what}, with confusion")
-        if np.isfinite(first.image.zeropoint):
-            mag, dmag = magnitudes(np.nan_to_num(mean.flux*scale), mean.error*scale, first.image.zeropoint)
+    for name, units in reference.bands.items():
+        which = bands == name
+        mean, scale = mean_fluxes(curves.subset(which)), units.scale
+        of, what = (f"_{name}", f" in {name}") if len(reference.bands) > 1 else ("", "")
+        _put(table, "flux"+of, mean.flux*scale, "f8", units.flux_unit, f"mean flux{what}, on the scale of image {units.image}")
+        _put(table, "dflux"+of, mean.error*scale, "f4", units.flux_unit, f"error of the mean flux{what}, with confusion")
+        if np.isfinite(units.zeropoint):
+            mag, dmag = magnitudes(np.nan_to_num(mean.flux*scale), mean.error*scale, units.zeropoint)
             _put(table, "mag"+of, mag, "f4", "mag", f"magnitude of the mean flux{what}")
             _put(table, "dmag"+of, dmag, "f4", "mag", f"error of mag{what}")
         _put(table, "rchi2"+of, mean.rchi2, "f4", None, f"reduced chi2 of the fluxes{what} about their mean")
-        stetson = stetson_of(state, curves, mean, bands == b)
-        _put(table, "stetson_j"+of, stetson, "f4", None, f"Stetson's J{what}: 0 where constant")
-        _put(table, "amplitude"+of, amplitude(curves.subset(bands == b)), "f4", "mag",
+        _put(table, "stetson_j"+of, stetson_of(state, curves, mean, which), "f4", None, f"Stetson's J{what}: 0 where constant")
+        _put(table, "amplitude"+of, amplitude(curves.subset(which)), "f4", "mag",
              f"difference of the 95th and 5th percentile of the magnitudes{what}")
     _put(table, "flags", flags, "i8", None, "flags on any of the images")
     return table
@@ -215,7 +204,7 @@ def _put_motions(table, state, fits):
         _put(table, "dpm_"+axis, np.sqrt(covariance[:, k, k]), "f4", "pix / yr", "its error")
 
 
-def light_curve_table(state, curves, catalogs, ids, wanted):
+def light_curve_table(state, reference, curves, catalogs, ids, wanted):
     """One row an object and image, ordered by object, then in the order of the images."""
     parts = []
     for place, k in enumerate(wanted):
@@ -227,8 +216,7 @@ def light_curve_table(state, curves, catalogs, ids, wanted):
     order = np.lexsort((columns[1], columns[0]))
     number, image, flux, error, flags, visible = (c[order] for c in columns)
     epochs = [state.epochs[k] for k in wanted]
-    unit = flux_unit(state.epochs[0].image.meta.get("unit", ""))
-    table = QTable()
+    unit, table = reference.flux_unit, QTable()
     _put(table, "object_id", number, "i8", None, "identifier of the star")
     _put(table, "image", np.array([e.name for e in epochs])[image], None, None, "name of the image")
     _put(table, "mjd", np.array([e.image.mjd for e in epochs])[image], "f8", "d", "modified Julian date of mid-exposure")

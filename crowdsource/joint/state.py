@@ -169,6 +169,10 @@ class JointState:
     history : tuple of dict
     covariance : ndarray, shape (n, 2, 2), or None
         Of the positions, reference pixels squared, after the last pass.
+    unit : float
+        Scale of the first image, which stays; 1 where that is the reference.
+    reference : crowdsource.joint.reference.Reference or None
+        Of a larger field that this is a part of.
     """
 
     config: FitConfig
@@ -193,6 +197,8 @@ class JointState:
     shelf: object = field(default_factory=Memory)
     history: tuple = ()
     covariance: np.ndarray = None
+    unit: float = 1.
+    reference: object = None
 
     def opened(self, epoch):
         """An epoch with its planes at hand."""
