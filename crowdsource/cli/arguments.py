@@ -21,6 +21,14 @@ def add_manifest(parser):
                         help="folders in which the manifest's files may lie, in addition to its own")
 
 
+def add_executor(group):
+    """Add the arguments that say where tasks are done."""
+    group.add_argument("--executor", default="processes", metavar="NAME",
+                       help="processes (default), threads, dask, or one that a package registers")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="address of the scheduler of a running Dask cluster, as tcp://host:8786")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="tasks done at the same time; default 1")
+
+
 def run_folder(args):
     """The folder of a run, from the arguments of `add_manifest`."""
     return Path(args.out) if args.out else Path(args.manifest).with_suffix("")

@@ -31,6 +31,8 @@ class FitResult:
         The one that was fitted, with the engine bits that the fit has set in its mask.
     probabilities : ndarray, shape (3 or 4, ny, nx), float32, or None
         Of nebulosity, scattered light, normal sky and perhaps errors, where a network was used.
+    first_row : int
+        Number of the catalog's first row, where the catalog is a part of a larger one.
     """
 
     catalog: object
@@ -41,6 +43,12 @@ class FitResult:
     config: FitConfig
     image: object
     probabilities: np.ndarray = None
+    first_row: int = 0
+
+    @property
+    def rows(self):
+        """Numbers of the catalog's rows, int64, from which identifiers are made."""
+        return self.first_row+np.arange(len(self.catalog), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -211,7 +211,8 @@ class Instrument(ABC):
     def extra_columns(self, image, result):
         """Additional columns of the catalog: a dict of arrays with one row per source. An existing column is replaced.
 
-        By default the identifiers of detections: 31 bits of a hash of the exposure's identity and the detector, then the row.
+        By default the identifiers of detections: 31 bits of a hash of the exposure's identity and the detector, then the row,
+        as ``result.rows`` numbers them.
         """
         return detection_ids(image, result)
 
@@ -224,7 +225,7 @@ def detection_ids(image, result):
     """A column of identifiers of an image's detections: 31 bits of a hash of the exposure and the detector, then the row."""
     what = f"{image.exposure} {image.detector}".rstrip()
     base = np.int64(int.from_bytes(hashlib.sha256(what.encode()).digest()[:4]) >> 1) << np.int64(32)
-    return {"detection_id": base | np.arange(len(result.catalog), dtype=np.int64)}
+    return {"detection_id": base | result.rows}
 
 
 class TakesGalaxies(ABC):

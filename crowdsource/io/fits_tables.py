@@ -25,3 +25,23 @@ def fits_format(dtype):
         return f"{max(1, dtype.itemsize//(4 if dtype.kind == 'U' else 1))}A"
     return {"b": "L", "f8": "D", "f4": "E", "i8": "K", "i4": "J", "i2": "I", "u1": "B", "i1": "I"}.get(
         "b" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}", "K")
+
+
+def read_hdu(hdu):
+    """The table that `table_hdu` has made an HDU of, with units and descriptions.
+
+    Parameters
+    ----------
+    hdu : astropy.io.fits.BinTableHDU
+
+    Returns
+    -------
+    astropy.table.QTable
+    """
+    from astropy.table import QTable
+    table = QTable.read(hdu)
+    table.meta.clear()
+    table.convert_bytestring_to_unicode()
+    for k, name in enumerate(hdu.columns.names, 1):
+        table[name].info.description = hdu.header.get(f"TCOMM{k}")
+    return table

@@ -16,6 +16,10 @@ from ..io.fits_tables import table_hdu
 from ..io.tables import write_catalog
 
 OBJECTS, CURVES = "objects.fits", "lightcurves.parquet"
+ROWS, IMAGES = "OBJECTS", "IMAGES"
+"""HDUs of the former."""
+LEFT = "LEFT"
+"""Keywords of images that were left out begin with it."""
 
 
 def check_outputs(folder, overwrite=False):
@@ -55,7 +59,7 @@ def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
     check_outputs(folder, overwrite)
     header = joint_header(result, {**(refused or {}), **result.refused})
     with atomic_folder(folder, OBJECTS, overwrite) as made:
-        hdus = [fits.PrimaryHDU(header=header), table_hdu(result.objects, "OBJECTS"), table_hdu(result.images, "IMAGES")]
+        hdus = [fits.PrimaryHDU(header=header), table_hdu(result.objects, ROWS), table_hdu(result.images, IMAGES)]
         fits.HDUList(hdus).writeto(made/OBJECTS)
         write_catalog(result.light_curves, made/CURVES, {"version": installed_version(), "reference": header["REFERENC"]})
         for name, fit in zip(result.names, result.fits):
@@ -74,7 +78,7 @@ def joint_header(result, refused):
     for k, band in enumerate(result.objects.meta["bands"], 1):
         header[f"BAND{k}"] = printable(band)
     for k, (name, why) in enumerate(sorted(refused.items()), 1):
-        header[f"LEFT{k:03d}"] = printable(f"{name}: {why}")
+        header[f"{LEFT}{k:03d}"] = printable(f"{name}: {why}")
     for k, line in enumerate(config_lines(result.fits[0].config), 1):
         header[f"CFG{k:03d}"] = printable(line)
     for record in result.history:

@@ -1,5 +1,5 @@
 """The images of a joint fit, read by instruments' adapters when they are wanted."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..core.errors import CrowdsourceError, InputError
@@ -29,21 +29,49 @@ class ImageFile:
     detector: str = None
 
 
-def image_sources(files, values):
-    """Sources of a joint fit from files; exposures that cannot be opened are left out and named.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OpenedImage:
+    """An image of an exposure that was opened, not read yet.
+
+    Attributes
+    ----------
+    name : str
+        That can be a file's.
+    file : ImageFile
+        With its detector.
+    instrument : crowdsource.exposure.instrument.Instrument
+    exposure : crowdsource.exposure.instrument.Exposure
+    task : crowdsource.exposure.instrument.DetectorTask
+    """
+
+    name: str
+    file: ImageFile
+    instrument: object
+    exposure: object
+    task: object
+
+    @property
+    def inputs(self):
+        """Files that it is read from."""
+        return tuple(self.exposure.inputs)
+
+    def source(self, values):
+        """The `ImageSource`, for a configuration of the fit, nested as in a TOML file."""
+        return ImageSource(self.name, partial(self.exposure.read, self.task), self.instrument.psf_prior,
+                           partial(configuration, self.instrument, values=values), self.instrument.extra_columns)
+
+
+def opened_images(files):
+    """Images in files; exposures that cannot be opened are left out and named.
 
     Parameters
     ----------
     files : sequence of ImageFile
-    values : mapping
-        Configuration of the fit, nested as in a TOML file.
 
     Returns
     -------
-    sources : list of crowdsource.joint.loop.ImageSource
-        With names that can be those of files.
-    inputs : dict of str to tuple of path-like
-        Files that each is read from.
+    images : list of OpenedImage
+        With different names.
     refused : dict of str to str
         Exposures that are left out, and why.
 
@@ -52,7 +80,7 @@ def image_sources(files, values):
     InputError
         When no exposure can be opened.
     """
-    sources, inputs, refused = [], {}, {}
+    images, refused = {}, {}
     for file in files:
         try:
             instrument = load(file.instrument)
@@ -63,10 +91,9 @@ def image_sources(files, values):
             continue
         for task in tasks:
             name = distinct_name(f"{exposure.label}-{task.detector}".strip("-"))
-            name = name if name not in inputs else distinct_name(f"{name} {file.path}")
-            sources.append(ImageSource(name, partial(exposure.read, task), instrument.psf_prior,
-                                       partial(configuration, instrument, values=values), instrument.extra_columns))
-            inputs[name] = tuple(exposure.inputs)
-    if not sources:
+            name = name if name not in images else distinct_name(f"{name} {file.path}")
+            images[name] = OpenedImage(name=name, file=replace(file, detector=task.detector), instrument=instrument,
+                                       exposure=exposure, task=task)
+    if not images:
         raise InputError("no image can be opened: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
-    return sources, inputs, refused
+    return list(images.values()), refused

@@ -25,6 +25,7 @@ from .frame import Frame
 from .grid import Grid
 from .last import last_pass
 from .motion import YEAR
+from .reference import Reference
 from .register import LEAST_STARS, MOST_STARS, SIGNIFICANT, Registration, StarList, register
 from .results import joint_result
 from .shelf import shelf_for
@@ -89,18 +90,22 @@ def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, objects
     if len(set(names)) < len(names):
         raise InputError("names of images must be different")
     sources = [ImageSource(*values, config or FitConfig()) for values in zip(names, images, psfs)]
-    return fit_sources(sources, joint, threads, progress, objects)
+    return fit_sources(sources, joint, threads, progress, None if objects is None else known_stars(objects))
 
 
-def fit_sources(sources, joint, threads=1, progress=None, objects=None):
+def fit_sources(sources, joint, threads=1, progress=None, known=None, placement=None):
     """`fit_joint` of sources, each with a configuration of its own.
 
     Parameters
     ----------
     sources : sequence of ImageSource
         One at least, with different names.
-    joint, threads, progress, objects
+    joint, threads, progress
         As `fit_joint`.
+    known : KnownStars, optional
+        Stars of an earlier fit.
+    placement : Placement, optional
+        How the images lie, where that is known.
     """
     report = progress or (lambda *_: None)
     if joint.memory is not None:
@@ -109,8 +114,7 @@ def fit_sources(sources, joint, threads=1, progress=None, objects=None):
         run = map if threads == 1 else pool.map
         report("images", 0, joint.max_passes, dict(images=len(sources)))
         # sums over images are taken in this order, whatever the order in which they are given
-        known = None if objects is None else known_stars(objects)
-        state, refused = joint_state(sorted(sources, key=lambda s: s.name), joint, run, known)
+        state, refused = joint_state(sorted(sources, key=lambda s: s.name), joint, run, known, placement)
         while True:
             kind = next_kind(state)
             shared_passes = state.passno-joint.first_passes
@@ -142,6 +146,11 @@ class ImageSource:
     config: object
     columns: object = detection_ids
 
+    def read(self):
+        """The image."""
+        image = self.image() if callable(self.image) else self.image
+        return image if image.exposure else replace(image, exposure=self.name)
+
     def fitted_alone(self, passes):
         """The state of the image alone after some passes of a search.
 
@@ -150,8 +159,7 @@ class ImageSource:
         CrowdsourceError
             When it cannot be read or shows no stars.
         """
-        image = self.image() if callable(self.image) else self.image
-        image = image if image.exposure else replace(image, exposure=self.name)
+        image = self.read()
         config = self.config(image) if callable(self.config) else self.config
         state = initialize(image, self.psf(image) if callable(self.psf) else self.psf, checked(config), None, None, None)
         for _ in range(passes):
@@ -161,7 +169,27 @@ class ImageSource:
         return state
 
 
-def joint_state(sources, joint, run=map, known=None):
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """How images lie to a reference, found before.
+
+    Attributes
+    ----------
+    registrations : dict of str to Registration
+        By their names, the one that keeps its frame and scale first.
+    reference : crowdsource.joint.reference.Reference
+        Of the larger field that they are parts of.
+    """
+
+    registrations: dict
+    reference: Reference
+
+    def of(self, names):
+        """Registrations of some images, in their order here."""
+        return {n: r for n, r in self.registrations.items() if n in names}
+
+
+def joint_state(sources, joint, run=map, known=None, placement=None):
     """The state before the first shared pass: images fitted alone and registered, and the list that they start from.
 
     Parameters
@@ -171,6 +199,8 @@ def joint_state(sources, joint, run=map, known=None):
     run : callable
     known : KnownStars, optional
         Stars whose frame is the reference.
+    placement : Placement, optional
+        Where images need no registration.
 
     Returns
     -------
@@ -197,8 +227,11 @@ def joint_state(sources, joint, run=map, known=None):
     order = sorted((n for n in fits if n not in refused), key=lambda n: (depth(fits[n][1]), n))
     if not order:
         raise InputError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
-    registered, alien = registrations(order, {n: fits[n][1] for n in order}, known and known.listed)
-    refused |= alien
+    if placement is None:
+        registered, alien = registrations(order, {n: fits[n][1] for n in order}, known and known.listed)
+        refused |= alien
+    else:
+        registered = placement.of(order)
     epochs, bands = [], sorted({fits[n][2].image.band for n in registered})
     for name, found in registered.items():
         state = fits[name][2]
@@ -211,6 +244,8 @@ def joint_state(sources, joint, run=map, known=None):
         raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
     epochs = dated(epochs) if joint.motion else epochs
     state = replace(first_state(epochs, bands, joint, known), run=run, shelf=shelf[0])
+    if placement is not None:
+        state = replace(state, unit=epochs[0].scale, reference=placement.reference)
     return state.placed(), refused
 
 
@@ -312,6 +347,10 @@ class KnownStars:
     sources: Sources
     ids: np.ndarray
     listed: StarList
+
+    def subset(self, which):
+        """Some of the stars, with the list as it is."""
+        return KnownStars(self.sources.subset(which), self.ids[which], self.listed)
 
 
 def known_stars(objects):

@@ -56,6 +56,8 @@ class Reference:
     bands : dict of str to BandUnits
     next_id : int
         Identifier of the first star that is not in a given list.
+    first_row : int
+        Number of the first row of each image's catalog.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Reference:
     band: str
     bands: dict = field(default_factory=dict)
     next_id: int = 0
+    first_row: int = 0
 
     @classmethod
     def of(cls, state):

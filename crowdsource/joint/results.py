@@ -82,7 +82,7 @@ def joint_result(state, fits, refused, order):
     return JointResult(
         objects=objects, light_curves=light_curve_table(state, reference, curves, catalogs, ids, wanted),
         images=images_table(state, curves, wanted),
-        fits=tuple(fit_result(state.opened(state.epochs[k]), catalogs[k]) for k in wanted),
+        fits=tuple(fit_result(state.opened(state.epochs[k]), catalogs[k], reference.first_row) for k in wanted),
         names=tuple(state.epochs[k].name for k in wanted), frames=tuple(state.epochs[k].frame for k in wanted),
         refused=dict(refused), history=list(state.history), shelf=state.shelf)
 
@@ -120,11 +120,11 @@ def _put(table, name, values, dtype, unit, description):
     table[name].info.description = description
 
 
-def fit_result(epoch, catalog):
+def fit_result(epoch, catalog, first_row=0):
     """The `FitResult` of one image."""
     state = epoch.state
     result = FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=list(state.history),
-                     config=state.config, image=state.image, probabilities=state.probabilities)
+                     config=state.config, image=state.image, probabilities=state.probabilities, first_row=first_row)
     add_columns(catalog, epoch.columns(state.image, result))
     return result
 

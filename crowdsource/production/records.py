@@ -18,7 +18,7 @@ from ..io.file_names import distinct_name
 
 ENDING = ".task.json"
 DONE, FAILED = "done", "failed"
-FIT, GATHER, INGEST, ASSEMBLE = "fit", "gather", "ingest", "assemble"
+FIT, GATHER, INGEST, ASSEMBLE, LOOK, TILE = "fit", "gather", "ingest", "assemble", "look", "tile"
 """Kinds of tasks."""
 LASTING = "input", "internal"
 """Failures that the same inputs and settings give again; others may pass."""

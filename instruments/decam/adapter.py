@@ -133,7 +133,7 @@ class Decam(Instrument, TakesGalaxies, WritesImages, SimulatesExposures):
         """Identifiers ``expnum*2^39 + ccdnum*2^32 + row``, the measured gain, and `diffuse` in the flags."""
         rows = len(result.catalog)
         base = np.int64(image.meta["expnum"]) << np.int64(39) | np.int64(image.meta["ccdnum"]) << np.int64(32)
-        return {"detection_id": base | np.arange(rows, dtype=np.int64), "gain": np.full(rows, image.gain),
+        return {"detection_id": base | result.rows, "gain": np.full(rows, image.gain),
                 "flags": with_own_bits(np.asarray(result.catalog["flags"]), FROM_ENGINE)}
 
     def model_planes(self, image, result):

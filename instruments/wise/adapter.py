@@ -152,7 +152,7 @@ class Wise(Instrument, WritesImages, SimulatesExposures):
     def extra_columns(self, image, result):
         """Identifiers, numbers of exposures, the two columns of flags, and which sources are primary in this tile."""
         c, meta = result.catalog, image.meta
-        rows = np.arange(len(c), dtype=np.int64)
+        rows = result.rows
         release = meta["options"]["release"]
         ending = f"r{release}" if release else ""
         names = np.array([f"{meta['coadd']}w{meta['band']}o{k:07d}{ending}" for k in rows], dtype=str)

@@ -7,15 +7,17 @@ from ...io.atomic_folder import atomic_folder, check_atomic_folder
 from ...io.tables import read_table
 from ...io.toml import read_toml
 from ...joint.config import JointConfig, checked_joint
-from ...joint.files import CURVES, OBJECTS, check_outputs, write_joint
-from ...joint.inputs import ImageFile, image_sources
-from ...joint.loop import fit_sources
+from ...joint.files import CURVES, OBJECTS, ROWS, check_outputs, write_joint
+from ...joint.inputs import ImageFile, opened_images
+from ...joint.loop import fit_sources, known_stars
 from ...joint.pictures import check_plot, plot_joint
+from ...production.executors import open_workers
+from ...production.joint_run import JointReport, TiledFit
 from ...production.manifest import ENDINGS, read_manifest
 from ...production.plan import PlanRequest
 from ...survey.exports.hats_files import CATALOG
 from ...survey.exports.light_curves import write_nested
-from ..arguments import add_verbosity, count, option_pairs
+from ..arguments import add_executor, add_verbosity, check_workers, count, option_pairs
 
 
 def add_arguments(parser):
@@ -43,6 +45,10 @@ def add_arguments(parser):
     parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
                         help="folders in which a manifest's files may lie, in addition to its own")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier joint fit")
+    tiles = parser.add_argument_group("large fields")
+    tiles.add_argument("--tile", type=count, metavar="PIXELS", help="fit the field in tiles of this side, pixels of the "
+                       "reference, each a task: memory is bounded, and the same command goes on where one before was stopped")
+    add_executor(tiles)
     add_verbosity(parser)
 
 
@@ -57,23 +63,54 @@ def run(args, console):
         check_plot(args.plot, args.overwrite)
     if args.hats is not None:
         check_atomic_folder(args.hats, CATALOG[0], args.overwrite)
+    report = (whole_field if args.tile is None else in_tiles)(args, files, config, joint, console)
+    lines = [f"{args.out_dir}: {report.objects} objects on {report.images} images, reference {report.reference}"]
+    lines += [f"left out: {name}: {why}" for name, why in report.refused.items()]
+    return lines, 1 if report.refused else 0
+
+
+def whole_field(args, files, config, joint, console):
+    """Fit all images at once in this process; gives a `JointReport`."""
+    for name, given in (("workers", args.workers > 1), ("scheduler", args.scheduler), ("executor", args.executor != "processes")):
+        if given:
+            raise ConfigError(f"--{name} is of a field in tiles (--tile); threads of one fit are --threads")
     if args.threads > 1 and args.memory is None:
         keep_memory()
-    objects = None if args.objects is None else read_table(args.objects)
-    sources, inputs, refused = image_sources(files, config)
+    known = None if args.objects is None else known_stars(read_table(args.objects))
+    images, refused = opened_images(files)
     with console.progress() as progress:
-        result = fit_sources(sources, joint, args.threads, progress, objects)
-    write_joint(result, args.out_dir, inputs=inputs, refused=refused, overwrite=args.overwrite)
+        result = fit_sources([i.source(config) for i in images], joint, args.threads, progress, known)
+    write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite)
     if args.plot is not None:
         plot_joint(result, args.plot)
     if args.hats is not None:
-        with atomic_folder(args.hats, CATALOG[0], args.overwrite) as made:
-            write_nested(result.objects, result.light_curves, made, Path(args.hats).name)
-    left = {**refused, **result.refused}
-    lines = [f"{args.out_dir}: {len(result.objects)} objects on {len(result.names)} images, "
-             f"reference {result.objects.meta['reference']}"]
-    lines += [f"left out: {name}: {why}" for name, why in left.items()]
-    return lines, 1 if left else 0
+        write_hats(args, result.objects, result.light_curves)
+    return JointReport(objects=len(result.objects), images=len(result.names), tiles=1,
+                       reference=result.objects.meta["reference"], refused={**refused, **result.refused})
+
+
+def in_tiles(args, files, config, joint, console):
+    """Fit the field in tiles, which workers do; gives a `JointReport`."""
+    check_workers(args.workers)
+    if args.plot is not None:
+        raise ConfigError("--plot needs the planes of all images: it is of a field that is fitted at once, without --tile")
+    if args.threads > 1:
+        raise ConfigError("--threads is of a field that is fitted at once; tasks done at the same time are --workers")
+    workers = open_workers(args.executor, args.workers, None, args.scheduler)
+    fit = TiledFit(files=files, config=config, joint=joint, out=args.out_dir, side=args.tile, workers=workers,
+                   objects=args.objects, overwrite=args.overwrite)
+    with console.progress() as progress:
+        report = fit(progress)
+    if args.hats is not None:
+        folder = Path(args.out_dir)
+        write_hats(args, read_table(f"{folder/OBJECTS}:{ROWS}"), read_table(folder/CURVES))
+    return report
+
+
+def write_hats(args, objects, light_curves):
+    """Write objects with their light curves where the user wants them."""
+    with atomic_folder(args.hats, CATALOG[0], args.overwrite) as made:
+        write_nested(objects, light_curves, made, Path(args.hats).name)
 
 
 def joint_config(values, args):

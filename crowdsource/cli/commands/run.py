@@ -10,17 +10,14 @@ from ...production.manifest import read_manifest
 from ...production.options import RunOptions
 from ...production.run import Run
 from ...production.state import FollowUp, SchedulingPolicy, StopRequest, part_of_manifest
-from ..arguments import add_manifest, add_verbosity, check_workers, run_folder
+from ..arguments import add_executor, add_manifest, add_verbosity, check_workers, run_folder
 
 
 def add_arguments(parser):
     """Arguments of the command."""
     add_manifest(parser)
     where = parser.add_argument_group("where")
-    where.add_argument("--executor", default="processes", metavar="NAME",
-                       help="processes (default), threads, dask, or one that a package registers")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="address of the scheduler of a running Dask cluster, as tcp://host:8786")
-    where.add_argument("--workers", type=int, default=1, metavar="N", help="tasks done at the same time; default 1")
+    add_executor(where)
     where.add_argument("--memory", type=float, metavar="MB",
                        help="memory that the running tasks together are expected to need at most")
     where.add_argument("--task", type=int, default=1, metavar="I", help="do only the I-th of N parts (--of N), counted from 1")
