@@ -140,7 +140,7 @@ def within(result, tile, origin, slack):
 def on_borders(tiles, objects, reach):
     """Which of the stars that tiles have found are to be kept, so that none at a border is there twice or never.
 
-    A star that several tiles have is that of the tile in which it lies deepest; one outside its tile that no other has is dropped.
+    A star that several tiles have is that of the tile in which it lies deepest; one outside its tile needs another that has it.
 
     Parameters
     ----------
