@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crowdsource.core.errors import InputError
+from crowdsource.core.world import sky_of
 from crowdsource.io.tables import read_table
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class _Nodes:
         """Nodes of an Image with a WCS."""
         x, y = (np.unique(np.r_[np.arange(0, n, SPACING), n-1]) for n in image.shape[::-1])
         grid = np.meshgrid(x+image.origin[0], y+image.origin[1])
-        return cls(x, y, *(v.reshape(len(y), len(x)) for v in image.wcs.all_pix2world(*(g.ravel() for g in grid), 0)))
+        return cls(x, y, *(v.reshape(len(y), len(x)) for v in sky_of(image.wcs, *(g.ravel() for g in grid))))
 
     def within(self, ra, dec, radius):
         """Which circles of radii in arcsec, shape (n,), may touch the image."""

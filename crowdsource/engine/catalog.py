@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.flags import ENGINE, MASK_SHIFT, combine
+from ..core.world import sky_of
 from ..psf.base import MODEL_ERROR, pixel
 from ..psf.export import curve_of_growth
 from .confusion import extent_factor
@@ -49,7 +50,7 @@ def image_catalog(state):
         extended = _extended(state)
         columns = {name: np.concatenate([values, extended[name]]) for name, values in columns.items()}
     if image.wcs is not None:
-        columns["ra"], columns["dec"] = image.wcs.all_pix2world(columns["x"], columns["y"], 0)
+        columns["ra"], columns["dec"] = sky_of(image.wcs, columns["x"], columns["y"])
         columns["detection_id"] = np.arange(len(columns["x"]))
     columns.update(_referred(columns, state))
     if np.isfinite(image.zeropoint):

@@ -2,6 +2,7 @@
 
 How an image is named is described in `crowdsource.io.image_name`.
 """
+import re
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
+from ..core.world import pixels_of, sky_of
 from .atomic import atomic_path
 from .decompress import decompressed
 from .hdus import UNREADABLE, one_line, opened, parsed
@@ -120,8 +122,9 @@ class FitsImage:
 
     def wcs(self):
         """The celestial WCS, or None where there is none that has a position for the middle of the image."""
-        wcs = celestial_wcs(self.header)
-        return wcs if wcs is not None and np.isfinite(sky_of(wcs, *((n-1)/2 for n in self.data.shape[::-1]))).all() else None
+        wcs = celestial_wcs(self.header, self.path)
+        middle = [(n-1)/2 for n in self.data.shape[::-1]]
+        return wcs if wcs is not None and np.isfinite(known_sky(wcs, *middle)).all() else None
 
 
 def number(header, keyword):
@@ -142,25 +145,42 @@ def _date(text):
         return np.nan
 
 
-def celestial_wcs(header):
-    """The WCS of a header, or None where it has no celestial one that can be used."""
+TABLES = re.compile(r"CPDIS\d|DP\d|D2IMDIS\d|D2IM\d")
+"""Keywords of distortions that stand in tables of the same file; so do those of coordinates ``-TAB``."""
+
+
+def celestial_wcs(header, path=None):
+    """The WCS of a header, or None where it has no celestial one that can be used.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+    path : path-like, optional
+        The file that it is of, in which distortions may stand as tables.
+    """
     if not str(header.get("CTYPE1", "")).strip():
         return None
     from astropy.wcs import WCS
+    in_tables = any(TABLES.match(k) for k in header) or any("-TAB" in str(header.get(f"CTYPE{k}", "")) for k in (1, 2, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         try:
-            wcs = WCS(header)
-            return wcs.celestial if wcs.has_celestial else None
+            if in_tables and path is not None:
+                with opened(path) as hdus:
+                    wcs = WCS(header, hdus)
+            else:
+                wcs = WCS(header)
+            # a copy of two celestial axes has lost the tables
+            return None if not wcs.has_celestial else wcs if wcs.naxis == 2 else wcs.celestial
         except UNREADABLE:
             return None
 
 
-def sky_of(wcs, x, y):
-    """(ra, dec) in degrees of 0-based pixels, NaN where there are none."""
+def known_sky(wcs, x, y):
+    """Right ascension and declination of 0-based pixels, ICRS, degrees; NaN where there are none."""
     with np.errstate(all="ignore"):
         try:
-            return wcs.all_pix2world(x, y, 0)
+            return sky_of(wcs, x, y)
         except UNREADABLE:
             return np.full((2, *np.shape(x)), np.nan)
 
@@ -170,10 +190,10 @@ def covers(wcs, shape):
     x, y = np.array([(x, y) for x in (0., shape[1]-1) for y in (0., shape[0]-1)]).T
     with np.errstate(all="ignore"):
         try:
-            back = wcs.all_world2pix(*sky_of(wcs, x, y), 0, quiet=True)
+            back = pixels_of(wcs, *known_sky(wcs, x, y))
         except UNREADABLE:
             return False
-        return bool((np.abs(np.subtract(back, (x, y))) < 1).all())
+        return bool((np.abs(back-(x, y)) < 1).all())
 
 
 def read_header(path):

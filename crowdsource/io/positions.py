@@ -2,6 +2,7 @@
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.world import pixels_of
 
 MARGIN = 0.2
 """Part of the image's size around it in which positions are put through distortions."""
@@ -102,10 +103,10 @@ def _projected(ra, dec, image):
     out = np.full((2, len(ra)), np.nan)
     known = np.isfinite(ra) & np.isfinite(dec)
     rough = np.full((2, len(ra)), np.nan)
-    rough[:, known] = image.wcs.wcs_world2pix(ra[known], dec[known], 0)
+    rough[:, known] = pixels_of(image.wcs, ra[known], dec[known], distorted=False)
     x, y = rough[0]-image.origin[0], rough[1]-image.origin[1]
     mx, my = 100+MARGIN*nx, 100+MARGIN*ny
     near = (x > -mx) & (x < nx+mx) & (y > -my) & (y < ny+my)
     if near.any():
-        out[:, near] = image.wcs.all_world2pix(ra[near], dec[near], 0, quiet=True)
+        out[:, near] = pixels_of(image.wcs, ra[near], dec[near])
     return out

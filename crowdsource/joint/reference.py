@@ -1,6 +1,7 @@
 """What positions and fluxes of a joint fit are given in: those of the reference, and of the first image of each band."""
 from dataclasses import dataclass, field
 
+from ..core.world import sky_of
 from ..engine.catalog import flux_unit
 from .frame import Frame
 
@@ -93,11 +94,11 @@ class Reference:
         return self.bands[self.band].flux_unit
 
     def sky(self, u, v):
-        """Right ascension and declination of reference positions, degrees; None without world coordinates."""
+        """Right ascension and declination of reference positions, ICRS, degrees; None without world coordinates."""
         if self.wcs is None:
             return None
         x, y = self.frame(u, v)
-        return self.wcs.all_pix2world(x+self.wcs_origin[0], y+self.wcs_origin[1], 0)
+        return sky_of(self.wcs, x+self.wcs_origin[0], y+self.wcs_origin[1])
 
 
 def band_units(epochs):

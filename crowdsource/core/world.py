@@ -1,0 +1,54 @@
+"""World coordinates: right ascension and declination in the ICRS from any celestial frame, and back.
+
+A WCS may be of Galactic or ecliptic coordinates, of an older equinox, or have latitude as its first axis; anything with astropy's
+high-level interface serves (APE 14), such as an `astropy.wcs.WCS` or a `gwcs.WCS`.
+"""
+import numpy as np
+
+
+def sky_of(wcs, x, y):
+    """Right ascension and declination of 0-based pixels, ICRS, degrees, float64; shape (2, ...)."""
+    if is_plain(wcs):
+        return np.asarray(wcs.all_pix2world(x, y, 0))
+    place = wcs.pixel_to_world(x, y).icrs
+    return np.stack([place.ra.deg, place.dec.deg])
+
+
+def pixels_of(wcs, ra, dec, distorted=True):
+    """0-based pixels of ICRS positions in degrees, float64; shape (2, ...).
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS or another one of APE 14
+    ra, dec : ndarray
+    distorted : bool
+        False: as if the image had no distortions, where the WCS can tell that; these lead anywhere far off an image.
+    """
+    if is_plain(wcs):
+        return np.asarray(wcs.all_world2pix(ra, dec, 0, quiet=True) if distorted else wcs.wcs_world2pix(ra, dec, 0))
+    from astropy.coordinates import SkyCoord
+    place = SkyCoord(ra, dec, unit="deg", frame="icrs")
+    frame = None if distorted else frame_of(wcs)
+    if frame is None:
+        return np.asarray(wcs.world_to_pixel(place))
+    there = place.transform_to(frame).spherical
+    pair = there.lon.deg, there.lat.deg
+    return np.asarray(wcs.wcs_world2pix(*(pair if wcs.wcs.lng == 0 else pair[::-1]), 0))
+
+
+def frame_of(wcs):
+    """The celestial frame of an `astropy.wcs.WCS`; None of another WCS, or where it says none."""
+    from astropy.wcs import WCS
+    from astropy.wcs.utils import wcs_to_celestial_frame
+    if not isinstance(wcs, WCS):
+        return None
+    try:
+        return wcs_to_celestial_frame(wcs)
+    except ValueError:
+        return None
+
+
+def is_plain(wcs):
+    """Whether a WCS gives right ascension and declination in the ICRS by itself, in that order."""
+    from astropy.coordinates import ICRS
+    return isinstance(frame_of(wcs), ICRS) and wcs.wcs.lng == 0 and wcs.wcs.lat == 1
