@@ -128,7 +128,7 @@ def test_saturated_pixels_are_flagged_and_lose_their_weight():
     (dict(data=DATA[:0], ivar=IVAR[:0]), "shape"),
     (dict(data=DATA+1j, ivar=IVAR), "data has dtype complex128.*astype"),
     (dict(data=DATA.astype(object), ivar=IVAR), "data has dtype object"),
-    (dict(data=np.ma.masked_array(DATA), ivar=IVAR), "masked array.*dq"),
+    (dict(data=DATA, ivar=np.ma.masked_array(IVAR)), "masked array.*mask"),
     (dict(data=DATA, ivar=IVAR[:-1]), r"ivar has shape \(7, 9\) but data has \(8, 9\)"),
     (dict(data=DATA, ivar=IVAR, dq=np.zeros((8, 8), int)), "dq has shape"),
     (dict(data=DATA, ivar=IVAR, mask=np.zeros((2, 2), int)), "mask has shape"),
@@ -191,3 +191,40 @@ def test_ccddata():
 def test_images_are_compared_by_identity():
     one, two = (Image.from_arrays(np.ones((5, 6)), np.ones((5, 6))) for _ in range(2))
     assert [one, two].index(two) == 1 and len({one, two}) == 2
+
+
+@pytest.mark.parametrize("name", ["mask", "dq", "bad"])
+def test_a_boolean_plane_excludes_where_it_is_true(name):
+    data = np.random.default_rng(0).normal(100, 3, (40, 50))
+    out = np.zeros(data.shape, bool)
+    out[5:9, 7:11] = True
+    for ivar in (None, np.full(data.shape, 1/9)):
+        image = Image.from_arrays(data, ivar, **{name: out})
+        assert (image.good == ~out).all() and (image.mask[out] & ENGINE.bad > 0).all()
+    bits = np.where(out, 1 << 5, 0)
+    if name == "dq":
+        assert Image.from_arrays(data, dq=bits).good.all()
+
+
+def test_a_masked_array_excludes_where_it_is_masked():
+    data = np.ma.masked_greater(np.random.default_rng(0).normal(100, 3, (40, 50)), 104)
+    assert data.mask.any()
+    assert (Image.from_arrays(data).good == ~data.mask).all()
+
+
+def test_units_go_through():
+    from astropy import units
+
+    from crowdsource import fit
+    from crowdsource.simulate import SimulationConfig, simulate_field
+    simulation = simulate_field(SimulationConfig(shape=(120, 120), stars=20, saturated_stars=0))
+    data, unit = simulation.data, units.Unit("MJy/sr")
+    images = [Image.from_arrays(data*unit, simulation.ivar/unit**2),
+              Image.from_arrays(data*unit, simulation.ivar*1e-6/units.Unit("kJy/sr")**2),
+              Image.from_nddata(CCDData(data, unit=unit, uncertainty=InverseVariance(simulation.ivar)))]
+    for image in images:
+        catalog = fit(image).catalog
+        assert catalog["flux"].unit == unit and catalog["dflux"].unit == unit and catalog["sky"].unit == unit
+        assert np.allclose(image.ivar, simulation.ivar, rtol=1e-5)
+    with pytest.raises(InputError, match="ivar is in"):
+        Image.from_arrays(data*unit, simulation.ivar/units.s)

@@ -49,7 +49,7 @@ def native(array, name, dtype, copy=False):
     """
     array = np.asanyarray(array)
     if np.ma.isMaskedArray(array):
-        raise InputError(f"{name} is a masked array: pass array.data and give its mask as dq")
+        raise InputError(f"{name} is a masked array: pass array.data and give its mask as mask")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} has dtype {array.dtype}: convert it to a real number type, as in array.astype('f4')")
     if array.ndim != 2 or 0 in array.shape:
@@ -133,17 +133,20 @@ class Image:
         Parameters
         ----------
         data : array_like, shape (ny, nx)
-            Pixel values; NaN, infinite ones and those beyond 1e17 get ivar 0 and a flag.
+            Pixel values; NaN, infinite ones and those beyond 1e17 get ivar 0 and a flag. An astropy Quantity says the unit, a
+            masked array which pixels are not to be used.
         ivar : array_like, shape (ny, nx), optional
             Inverse variance; estimated from the background noise and the gain when not given. Values that are NaN, negative or
             infinite mark bad pixels, which get ivar 0. Pixels of more than 1e12 times the median, or of a value that no noise
             explains (more than 1e9 sigma), count as not finite.
-        dq : array_like of integers, shape (ny, nx), optional
-            Instrument bits; they mask nothing by themselves (an adapter sets ivar to 0 where its bits say so).
-        mask : array_like of integers, shape (ny, nx), optional
-            Engine bits.
+        dq : array_like of integers or bool, shape (ny, nx), optional
+            Instrument bits; they mask nothing by themselves (an adapter sets ivar to 0 where its bits say so). One of bool is as
+            `mask`.
+        mask : array_like of bool or integers, shape (ny, nx), optional
+            True where a pixel is not to be used: it gets ivar 0, and noise is not estimated on it. One of integers holds engine
+            bits.
         bad : array_like of bool, shape (ny, nx), optional
-            Pixels not to be used: they get ivar 0, and noise is not estimated on them.
+            Further pixels not to be used.
         weight : array_like, shape (ny, nx), optional
             Instead of ivar: relative weights of the background, whose scale is measured on the image.
         readnoise : float, optional
@@ -160,15 +163,24 @@ class Image:
             When the arrays differ in shape, cannot be converted, ivar is negative or infinite on more than half of the pixels
             that have data, or no pixel is good.
         """
-        data = native(data, "data", np.float32, copy)
+        excluded = {"bad": bad, "data": np.ma.getmask(data) if np.ma.is_masked(data) else None}
+        if _is_boolean(dq):
+            excluded["dq"], dq = dq, None
+        if _is_boolean(mask):
+            excluded["mask"], mask = mask, None
+        unit = getattr(data, "unit", None) if hasattr(data, "to_value") else None
+        if unit is not None:
+            data, ivar = data.value, _without_unit(ivar, unit**-2)
+            metadata["meta"] = {"unit": unit.to_string(), **metadata.get("meta", {})}
+        data = native(np.ma.getdata(data), "data", np.float32, copy)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape, copy), mask=_plane(mask, "mask", np.uint16, data.shape, copy))
         # where no level is known, an infinite pixel is not a saturated one
         finite, level = (data < LARGEST_VALUE) & (data > -LARGEST_VALUE), metadata.get("saturation", np.inf)
         saturated = np.isfinite(level) & (data >= level)
         planes["mask"][saturated] |= ENGINE.saturated
         use = finite & ~saturated
-        if bad is not None:
-            use &= _plane(bad, "bad", np.uint8, data.shape) == 0
+        for plane_name, plane in excluded.items():
+            use &= _plane(plane, plane_name, np.uint8, data.shape) == 0
         name, given = ("weight", weight) if ivar is None else ("ivar", ivar)
         if given is not None:
             given = _noise_map(given, name, data.shape, copy)
@@ -193,7 +205,7 @@ class Image:
     def from_nddata(cls, nddata, **metadata):
         """Make an Image from an `astropy.nddata.NDData` or ``CCDData``.
 
-        An uncertainty of any kind is converted to ivar, masked pixels get ivar 0, the wcs is kept.
+        An uncertainty of any kind is converted to ivar, masked pixels get ivar 0, wcs and unit are kept.
 
         Raises
         ------
@@ -205,13 +217,10 @@ class Image:
         if nddata.uncertainty is not None:
             ivar = np.array(nddata.uncertainty.represent_as(InverseVariance).array, dtype=np.float32)
         data = np.array(nddata.data, dtype=np.float32)
-        if nddata.mask is not None:
-            bad = np.broadcast_to(nddata.mask, data.shape)
-            if ivar is None:
-                data[bad] = np.nan
-            else:
-                ivar[bad] = 0
-        return cls.from_arrays(data, ivar, wcs=nddata.wcs, **metadata)
+        mask = None if nddata.mask is None else np.broadcast_to(np.asarray(nddata.mask, bool), data.shape)
+        if nddata.unit is not None:
+            metadata["meta"] = {"unit": nddata.unit.to_string(), **metadata.get("meta", {})}
+        return cls.from_arrays(data, ivar, mask=mask, wcs=nddata.wcs, **metadata)
 
     def __getstate__(self):
         """State for pickling: without what can be computed again, and with a plain dictionary for `meta`."""
@@ -270,6 +279,18 @@ class Image:
         box = np.s_[y0:y1, x0:x1]
         part = {n: _frozen(np.ascontiguousarray(getattr(self, n)[box])) for n in ("data", "ivar", "dq", "mask")}
         return replace(self, **part, origin=(self.origin[0]+x0, self.origin[1]+y0))
+
+
+def _is_boolean(plane):
+    return plane is not None and np.asanyarray(plane).dtype.kind == "b"
+
+
+def _without_unit(ivar, wanted):
+    """Inverse variance in a unit without it; what has none is taken as it is."""
+    try:
+        return ivar.to_value(wanted) if hasattr(ivar, "to_value") else ivar
+    except ValueError as problem:
+        raise InputError(f"ivar is in {ivar.unit}, and data need it in {wanted}: convert it") from problem
 
 
 def thinned(plane):
