@@ -81,7 +81,7 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(5, "sharp", "only peaks as sharp as the PSF are accepted here"),
     FlagDefinition(6, "nebulous", "structured background"),
     FlagDefinition(7, "uncertain", "errors of the PSF of brighter stars around exceed the noise of this source"),
-    FlagDefinition(8, "offimage", "the source lies off the image: what light of it comes in tells of it"),
+    FlagDefinition(8, "offimage", "off the image: what light of it comes in tells of it; a given position far off is not fitted"),
     FlagDefinition(9, "nodata", "exactly constant around, or of no weight beside the rest of the image: no data"),
     FlagDefinition(10, "cosmic", "sharper than stars can be, over several pixels: a cosmic ray or a bad column"),
     FlagDefinition(11, "hot", "sharper than stars can be: a hot or dead pixel"),
@@ -89,6 +89,7 @@ ENGINE = FlagTable("mask", [
                    "wider than the PSF by its significance; its flux is that of a profile, or of a point at its centre"),
     FlagDefinition(13, "trail", "on a straight line of peaks from edge to edge: a satellite or an airplane"),
     FlagDefinition(14, "negative", "below the sky over several pixels, in a blob: a negative ghost"),
+    FlagDefinition(15, "duplicate", "another given position is the same; they are fitted as one source"),
 ])
 
 

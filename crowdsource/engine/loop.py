@@ -20,6 +20,7 @@ from ..psf.initial import check_width, initial_psf
 from . import stages
 from .catalog import image_catalog
 from .extended import with_extended
+from .given import GivenPositions, table_positions
 from .joint_fit import fitted
 from .measure import mean_chi2
 from .model_error import with_model_error
@@ -30,8 +31,6 @@ from .state import LAST, SEARCH, FitResult, PassState
 
 log = logging.getLogger(__name__)
 
-FARTHEST = 1e9
-"""How far from the image a given source may be, pixels: kernels number pixels by 32-bit integers."""
 FIRST_REFITS = calibration.schedule.first_refits
 """Refits of a PSF of which only the width is known, in the first pass."""
 SKY_SAMPLE = 8
@@ -48,7 +47,8 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
         The starting PSF; found from the image when not given.
     config : crowdsource.config.FitConfig, optional
     sources : mapping or Table with x and y, optional
-        Makes it a forced fit: positions in the parent image's pixels, which stay as they are.
+        Makes it a forced fit: positions in the parent image's pixels, which stay as they are. The catalog has a row for each,
+        in their order; see `crowdsource.engine.given`.
     bright : mapping or Table with x and y, optional
         Stars with very large stamps: the brightest peak within 5 pixels, or added where there is none.
     sky : ndarray, shape (ny, nx), optional
@@ -72,20 +72,21 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
         When a value of the config is out of range.
     """
     report = progress or (lambda *_: None)
+    given = None if sources is None else GivenPositions.of(sources, image)
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
-        state = initialize(image, psf, checked(config or FitConfig()), sources, bright, sky, run)
+        state = initialize(image, psf, checked(config or FitConfig()), given, bright, sky, run)
         while state.kind != LAST:
             report("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
             state = single_pass(replace(state, kind=next_kind(state)), start_sky=sky)
             if observer:
                 observer(state)
         report("measure", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=0))
-        return finish(state)
+        return finish(state) if given is None else given.all_rows(finish(state))
 
 
-def initialize(image, psf, config, sources, bright, sky, run=map):
-    """The state before the first pass. Parameters as `fit`, and what runs the parts of stages."""
+def initialize(image, psf, config, given, bright, sky, run=map):
+    """The state before the first pass. Parameters as `fit`, but for the `GivenPositions`, and what runs the parts of stages."""
     if sky is not None and np.shape(sky) != image.shape:
         raise InputError(f"sky has shape {np.shape(sky)} but the image has {image.shape}")
     if sky is not None and not np.isfinite(sky).all():
@@ -100,27 +101,27 @@ def initialize(image, psf, config, sources, bright, sky, run=map):
         check_width(psf, image, run)
     psf = psf.as_first_guess(config.psf)
     tiles = tuple(make_tiles(image.shape, config.solve.tile, config.solve.overlap))
-    rows = Sources.new([], [])
-    for table, listed in ((sources, False), (bright, True)):
-        if table is not None:
-            rows = rows.joined(_given(table, image, listed, config.solve.bright_size//2))
+    rows = Sources.new([], []) if given is None else given.sources()
+    if bright is not None:
+        rows = rows.joined(bright_sources(bright, image, config.solve.bright_size//2))
     zeros = np.zeros(image.shape, np.float32)
     return PassState(image=image, config=config, psf=psf, sources=rows, candidates=Sources.new([], []), sky=zeros, model=zeros,
-                     passno=0, new=0, forced=sources is not None, history=(), tiles=tiles, noise=image.noise, run=run)
+                     passno=0, new=0, forced=given is not None, history=(), tiles=tiles, noise=image.noise, run=run)
 
 
-def _given(table, image, listed, half):
-    """Sources from a user's table, in the cut-out's pixels; of listed stars those whose stamps of half width `half` touch it."""
-    x, y = (np.atleast_1d(np.array(table[c], dtype=np.float64))-o for c, o in zip("xy", image.origin))
+def bright_sources(table, image, half):
+    """Sources from a user's table of bright stars, those whose stamps of half width `half` touch the image.
+
+    Raises
+    ------
+    InputError
+        When positions are not finite.
+    """
+    x, y = table_positions(table, image)
     if not (np.isfinite(x) & np.isfinite(y)).all():
-        raise InputError("positions of given sources must be finite: remove the rows with NaN")
-    if not listed and max(np.abs(x).max(initial=0), np.abs(y).max(initial=0)) > FARTHEST:
-        raise InputError(f"positions of given sources must lie within {FARTHEST:g} pixels of the image: remove the others")
-    rows = Sources.new(x, y, bright=listed)
-    if not listed:
-        return rows
+        raise InputError("positions of bright stars must be finite: remove the rows with NaN")
     ny, nx = image.shape
-    return rows.subset((x > -half) & (x < nx+half) & (y > -half) & (y < ny+half))
+    return Sources.new(x, y, bright=True).subset((x > -half) & (x < nx+half) & (y > -half) & (y < ny+half))
 
 
 def single_pass(state, start_sky=None):

@@ -54,7 +54,7 @@ def read_fit_inputs(context, task):
     if catalogs.galaxies is not None:
         image = with_galaxies(instrument, catalogs.galaxies, image)
     several = len(context.exposure.tasks()) > 1
-    forced = None if catalogs.forced is None else given_rows(catalogs.forced, image, may_be_empty=several)
+    forced = None if catalogs.forced is None else given_rows(catalogs.forced, image, several)
     bright = None if catalogs.bright is None else bright_stars(instrument, catalogs.bright, image)
     if bright is not None:
         image = instrument.flag_bright_stars(image, bright)

@@ -4,6 +4,7 @@ import logging
 import numpy as np
 
 from ..core.errors import DataFileError, InputError
+from ..engine.given import OUTSIDE
 from ..io.positions import positions
 from ..io.tables import read_table
 from .instrument import TakesGalaxies, require
@@ -11,19 +12,17 @@ from .instrument import TakesGalaxies, require
 log = logging.getLogger(__name__)
 IDENTIFIERS = ("id", "name", "row", "index")
 """A user's columns of whole numbers or text whose names end so go along into a forced catalog."""
-OUTSIDE = 2.
-"""Forced positions farther off the image than this, in pixels, are left out."""
 
 
-def given_rows(path, image, may_be_empty=False):
-    """Rows of a user's catalog that lie on the image: x, y, the number of the row in the catalog, and identifiers.
+def given_rows(path, image, several=False):
+    """Rows of a user's catalog: x, y, the number of the row in the catalog, and identifiers.
 
     Parameters
     ----------
     path : path-like
     image : crowdsource.core.image.Image
-    may_be_empty : bool
-        No row on the image is no error: one detector of several may have none.
+    several : bool
+        The image is one of several detectors, which only takes what lies on it and may have none; otherwise all rows stay.
 
     Raises
     ------
@@ -35,15 +34,13 @@ def given_rows(path, image, may_be_empty=False):
     x, y = (np.asarray(rows[c])-o for c, o in zip("xy", image.origin))
     ny, nx = image.shape
     on = (x > -OUTSIDE) & (x < nx-1+OUTSIDE) & (y > -OUTSIDE) & (y < ny-1+OUTSIDE)
-    if not on.any() and not may_be_empty:
+    if not on.any() and not several:
         raise DataFileError(path, f"none of its {len(on)} positions lies on the image; x and y count from 0")
-    if not on.all():
-        log.warning("%s: %d of %d positions are off the image and left out", path, (~on).sum(), len(on))
     rows["input_row"] = np.arange(len(rows))
     for name in table.colnames:
         if name.lower().endswith(IDENTIFIERS) and table[name].dtype.kind in "iuSU" and table[name].ndim == 1:
             rows[name if name.lower() not in ("x", "y", "input_row") else f"input_{name}"] = table[name]
-    return rows[on]
+    return rows[on] if several else rows
 
 
 def identifiers(forced, catalog):

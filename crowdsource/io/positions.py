@@ -4,6 +4,13 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.world import pixels_of
 
+SKY = (("ra", "dec"), ("raj2000", "dej2000"), ("raj2000", "decj2000"), ("_raj2000", "_dej2000"), ("ra_icrs", "de_icrs"),
+       ("ra_icrs", "dec_icrs"), ("alpha_j2000", "delta_j2000"), ("alphawin_j2000", "deltawin_j2000"), ("radeg", "dedeg"),
+       ("radeg", "decdeg"), ("ra_deg", "dec_deg"), ("right_ascension", "declination"))
+"""Names of right ascension and declination, in lower case: ours, and those of VizieR, SExtractor and others."""
+PIXELS = {("x", "y"): 0, ("xcentroid", "ycentroid"): 0, ("x_centroid", "y_centroid"): 0, ("x_fit", "y_fit"): 0, ("x_0", "y_0"): 0,
+          ("x_init", "y_init"): 0, ("x_image", "y_image"): 1, ("xwin_image", "ywin_image"): 1, ("xcenter", "ycenter"): 1}
+"""Names of positions in pixels, ours and those of photutils, SExtractor and IRAF, and the number of the first pixel."""
 MARGIN = 0.2
 """Part of the image's size around it in which positions are put through distortions."""
 MJD_2000, JULIAN_YEAR = 51544.5, 365.25
@@ -16,8 +23,9 @@ def positions(table, image):
     Parameters
     ----------
     table : Table
-        With ra and dec in degrees, which are used where the image has a WCS, or x and y: 0-based pixels of the whole image.
-        Names in any case.
+        Where the image has a WCS a column of SkyCoord, or right ascension and declination by one of the names in `SKY`, in
+        degrees, in the column's unit, or as sexagesimal text of hours and degrees; else pixels of the whole image, by one of the
+        names in `PIXELS`. Names in any case.
     image : crowdsource.core.image.Image
 
     Returns
@@ -32,14 +40,53 @@ def positions(table, image):
     """
     from astropy.table import Table
     names = {n.lower(): n for n in reversed(table.colnames)}
-    if image.wcs is not None and {"ra", "dec"} <= names.keys():
-        x, y = _projected(numbers(table, names["ra"], "deg"), numbers(table, names["dec"], "deg"), image)
-    elif {"x", "y"} <= names.keys():
-        x, y = numbers(table, names["x"], "pix"), numbers(table, names["y"], "pix")
+    sky = None if image.wcs is None else sky_positions(table)
+    pixels = next((pair for pair in PIXELS if set(pair) <= names.keys()), None)
+    if sky is not None:
+        x, y = _projected(*sky, image)
+    elif pixels is not None:
+        x, y = (numbers(table, names[n], "pix")-PIXELS[pixels] for n in pixels)
     else:
         wanted = "x and y, or ra and dec" if image.wcs is not None else "x and y (ra and dec serve an image with a WCS only)"
         raise InputError(f"the catalog has no columns {wanted}; it has {', '.join(table.colnames)}")
     return Table(dict(x=x, y=y))
+
+
+def sky_positions(table):
+    """Right ascension and declination of a table's rows, ICRS, degrees, NaN where masked; None where it has none.
+
+    Raises
+    ------
+    InputError
+        When the columns hold neither numbers nor sexagesimal text.
+    """
+    from astropy.coordinates import SkyCoord
+    names = {n.lower(): n for n in reversed(table.colnames)}
+    pair = next((pair for pair in SKY if set(pair) <= names.keys()), None)
+    if pair is not None:
+        return tuple(angles(table, names[name], unit) for name, unit in zip(pair, ("hourangle", "deg")))
+    whole = next((table[n] for n in table.colnames if isinstance(table[n], SkyCoord)), None)
+    return None if whole is None else (whole.icrs.ra.deg, whole.icrs.dec.deg)
+
+
+def angles(table, name, unit):
+    """A column of angles in degrees; of sexagesimal text, in a unit, where it holds text that is no number."""
+    text = np.ma.asarray(table[name])
+    if text.dtype.kind not in "SUO":
+        return numbers(table, name, "deg")
+    from astropy.coordinates import Angle
+    try:
+        return np.ma.filled(text.astype(np.float64), np.nan)
+    except ValueError:
+        pass
+    try:
+        known = ~np.ma.getmaskarray(text)
+        out = np.full(len(text), np.nan)
+        out[known] = Angle([str(t) for t in np.ma.getdata(text)[known]], unit=unit).deg
+        return out
+    except Exception as problem:
+        raise InputError(f"column {name} of the catalog holds no angles ({problem}); give degrees, or hours as 12:34:56.7") \
+            from problem
 
 
 def star_positions(table, image):
