@@ -79,7 +79,8 @@ def density(Points points not None, const double[::1] half, const double[::1] we
     return out
 
 
-def cover(Points points not None, const double[::1] half, const double[::1] dense, Py_ssize_t[::1] owner, int rounds):
+def cover(Points points not None, const double[::1] half, const double[::1] dense, Py_ssize_t[::1] owner,
+          const int[::1] family, int rounds):
     """Make the densest free points seeds, and give the free points linked to one to the nearest; so many times.
 
     Parameters
@@ -89,10 +90,12 @@ def cover(Points points not None, const double[::1] half, const double[::1] dens
         As in `density`, and what that gave; points where it is negative are never seeds.
     owner : ndarray, shape (n,)
         The point's seed, -1 for a free point, other negative numbers for one that does not take part; changed in place.
+    family : ndarray, shape (n,)
+        Points of one family, if that is not negative, are not linked, and a seed takes the nearest of another family only.
     rounds : int
     """
-    if half.shape[0] != points.n or dense.shape[0] != points.n or owner.shape[0] != points.n:
-        raise ValueError("half, dense and owner must be as many as the points")
+    if not points.n == half.shape[0] == dense.shape[0] == owner.shape[0] == family.shape[0]:
+        raise ValueError("half, dense, owner and family must be as many as the points")
     cdef Py_ssize_t i, k, n, turn, seeds
     cdef Py_ssize_t[::1] chosen = np.empty(points.n, dtype=np.intp), taken = np.full(points.n, -1, dtype=np.intp)
     cdef double[::1] nearest = np.empty(points.n)
@@ -104,13 +107,13 @@ def cover(Points points not None, const double[::1] half, const double[::1] dens
             for i in range(points.n):
                 if owner[i] == -1 and dense[i] >= 0:
                     n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
-                    if highest(points, half, dense, owner, i, &found, n):
+                    if highest(points, half, dense, owner, family, i, &found, n):
                         chosen[seeds] = i
                         seeds += 1
             for k in range(seeds):
                 i = chosen[k]
                 n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
-                claim(points, half, owner, taken, nearest, i, &found, n)
+                claim(points, half, owner, family, taken, nearest, i, &found, n)
             for i in range(points.n):
                 if taken[i] >= 0:
                     owner[i] = taken[i]
@@ -120,25 +123,32 @@ def cover(Points points not None, const double[::1] half, const double[::1] dens
     give_back(&found)
 
 
-cdef bint highest(Points points, const double[::1] half, const double[::1] dense, const Py_ssize_t[::1] owner, Py_ssize_t i,
-                  const Found *found, Py_ssize_t n) noexcept nogil:
+cdef bint highest(Points points, const double[::1] half, const double[::1] dense, const Py_ssize_t[::1] owner,
+                  const int[::1] family, Py_ssize_t i, const Found *found, Py_ssize_t n) noexcept nogil:
     """Whether no free point linked to i is denser, or as dense and before it."""
     cdef Py_ssize_t k, j
     for k in range(n):
         j = found.number[k]
         if j != i and owner[j] == -1 and found.d2[k] <= half[i]+half[j] and (
+                family[i] < 0 or family[j] != family[i]) and (
                 dense[j] > dense[i] or (dense[j] == dense[i] and points.rank[j] < points.rank[i])):
             return False
     return True
 
 
-cdef void claim(Points points, const double[::1] half, const Py_ssize_t[::1] owner, Py_ssize_t[::1] taken, double[::1] nearest,
-                Py_ssize_t seed, const Found *found, Py_ssize_t n) noexcept nogil:
-    """Let a seed take the free points linked to it that no nearer seed has taken."""
-    cdef Py_ssize_t k, j
+cdef void claim(Points points, const double[::1] half, const Py_ssize_t[::1] owner, const int[::1] family,
+                Py_ssize_t[::1] taken, double[::1] nearest, Py_ssize_t seed, const Found *found, Py_ssize_t n) noexcept nogil:
+    """Let a seed take the free points linked to it that no nearer seed has taken, of each family but its own the nearest."""
+    cdef Py_ssize_t i, j, k, m
+    cdef bint first
     for k in range(n):
-        j = found.number[k]
-        if owner[j] == -1 and found.d2[k] <= half[seed]+half[j] and (
+        j, first = found.number[k], True
+        for m in range(n if family[j] >= 0 and j != seed else 0):
+            i = found.number[m]
+            if i != j and family[i] == family[j] and (i == seed or owner[i] == -1 and found.d2[m] <= half[seed]+half[i] and (
+                    found.d2[m] < found.d2[k] or (found.d2[m] == found.d2[k] and points.rank[i] < points.rank[j]))):
+                first = False
+        if first and owner[j] == -1 and found.d2[k] <= half[seed]+half[j] and (
                 taken[j] < 0 or found.d2[k] < nearest[j]
                 or (found.d2[k] == nearest[j] and points.rank[seed] < points.rank[taken[j]])):
             taken[j] = seed
@@ -327,7 +337,7 @@ def absorb(Points centres not None, members, const double[:, ::1] xyz, const dou
         Squared chord up to which each may be from its object.
     source : ndarray, shape (n,)
     counted : ndarray, shape (n,), uint8
-        Zero for detections that make no objects: they go along.
+        As how many each counts; zero for detections that make no objects: they go along.
     ratio : int
 
     Returns
@@ -354,7 +364,7 @@ def absorb(Points centres not None, members, const double[:, ::1] xyz, const dou
     with nogil:
         for k in range(m):
             for i in range(start[k], start[k+1]):
-                size[k] += counted[member[i]] != 0
+                size[k] += counted[member[i]]
         for i in range(m):
             c = centres.rank[i]
             n = centres.around(&centres.xyz[i, 0], centres.ra[i], centres.dec[i], centres.reach2, found.number, found.d2)

@@ -68,16 +68,19 @@ def density(points, half, weight, part):
     return np.where((fall > 0) & (d2 <= chord2(points.reach)), fall**2, 0)@weight
 
 
-def cover(points, half, dense, owner, rounds):
+def cover(points, half, dense, owner, family, rounds):
     """Twin of `match.cover`."""
     d2, linked = links(points, half)
     rank = points.order
+    related = (family[:, None] == family) & (family >= 0)
+    linked &= ~related | np.eye(len(rank), dtype=bool)
     for _ in range(rounds):
         free = np.flatnonzero(owner == -1)
         best = {i: max((dense[j], -rank[j], j) for j in free if linked[i, j] or j == i)[2] for i in free}
         seeds = [i for i in free if best[i] == i and dense[i] >= 0]
         for j in free:
-            near = [(d2[i, j], rank[i], i) for i in seeds if linked[i, j]]
+            near = [(d2[i, j], rank[i], i) for i in seeds if linked[i, j] and (i == j or family[j] < 0 or j == min(
+                (d2[i, k], rank[k], k) for k in free if linked[i, k] and related[j, k])[2])]
             if near:
                 owner[j] = min(near)[2]
 
@@ -121,12 +124,12 @@ def absorb(centres, members, xyz, limit, source, counted, ratio):
     position = np.empty((len(centres.order), 3))
     position[centres.order] = centres.vectors
     own = [[m for m in those if counted[m]] for those in lists_of(*members)]
-    images = [{source[m] for m in those} for those in own]
+    images, size = [{source[m] for m in those} for those in own], [sum(int(counted[m]) for m in those) for those in own]
     d2 = squares(position, position)
     reach2, many, into = chord2(centres.reach), range(len(position)), np.arange(len(position))
 
     def takes(b, c):
-        return b != c and own[c] and len(own[b]) >= ratio*len(own[c]) and d2[c, b] <= reach2 and not images[b] & images[c] \
+        return b != c and own[c] and size[b] >= ratio*size[c] and d2[c, b] <= reach2 and not images[b] & images[c] \
             and all(((xyz[m]-position[b])**2).sum() <= limit[m] for m in own[c])
 
     target = [min(((d2[c, b], b) for b in many if takes(b, c)), default=(0, -1))[1] for c in many]

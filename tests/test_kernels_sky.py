@@ -1,4 +1,6 @@
 """Kernels of the sky against their slow twins, which look at every pair of points: searches, association, averages."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -165,10 +167,10 @@ def test_cover(field, rounds, levels):
     dense = np.floor(rng.random(len(points))*levels)
     dense[rng.random(len(points)) < 0.1] = -1
     fast = np.where(rng.random(len(points)) < 0.1, -2, -1).astype(np.intp)
-    slow = fast.copy()
+    slow, family = fast.copy(), np.maximum(rng.integers(-9, 3, len(points)), -1).astype(np.intc)
     for turn in range(2):
-        match.cover(points, halves(len(points), turn), dense, fast, rounds)
-        reference_sky.cover(points, halves(len(points), turn), dense, slow, rounds)
+        match.cover(points, halves(len(points), turn), dense, fast, family, rounds)
+        reference_sky.cover(points, halves(len(points), turn), dense, slow, family, rounds)
         assert np.array_equal(fast, slow)
 
 
@@ -225,7 +227,7 @@ def test_association_kernels_check_their_arguments():
     with pytest.raises(ValueError, match="as many as the points"):
         match.density(points, three, two, 1.)
     with pytest.raises(ValueError, match="as many as the points"):
-        match.cover(points, two, two, np.zeros(3, np.intp), 1)
+        match.cover(points, two, two, np.zeros(3, np.intp), np.zeros(2, np.intc), 1)
     with pytest.raises(ValueError, match="as they are"):
         match.nearest_centres(points, np.zeros((2, 3)), two, two, three)
     with pytest.raises(ValueError, match="ra must be"):
@@ -262,7 +264,12 @@ def some_places(ra, dec, seed=13, sources=5):
     sigma = np.where(rng.random(n) < 0.1, np.nan, rng.uniform(0, 0.5, n))
     weight = np.where(rng.random(n) < 0.1, 0, rng.uniform(0.5, 2, n))
     weight[:1] = 1
-    return DetectionPositions(ra, dec, sigma, weight, rng.integers(0, sources, n).astype(np.int32))
+    source = rng.integers(0, sources, n).astype(np.int32)
+    # two joint fits of two images each, in which all detections near each other are one star
+    place = np.round(np.stack([ra, dec], axis=1)/LINK).astype(int)
+    star = np.unique(place, axis=0, return_inverse=True)[1].ravel()+seed*n
+    joint = np.where(source[:, None] < 4, np.stack([source//2, star], axis=1), -1)
+    return DetectionPositions(ra, dec, sigma, weight, source, joint)
 
 
 def subset(places, chosen):
@@ -292,7 +299,7 @@ def kernels(points, half, weight, source):
     half, weight, source = half[order], weight[order], source[order]
     dense = match.density(points, half, weight, 0.6)
     owner = np.full(len(points), -1, np.intp)
-    match.cover(points, half, dense, owner, 3)
+    match.cover(points, half, dense, owner, np.where(source < 2, source, -1), 3)
     seeds = np.flatnonzero(owner == np.arange(len(points)))
     ra, dec = (v[seeds].copy() for v in points.sorted_positions)
     near, d2 = match.nearest_centres(sphere.Points(ra, dec, LINK), points.vectors, *points.sorted_positions, half)
@@ -334,9 +341,9 @@ def test_what_is_far_away_does_not_matter(drawn, more):
 @settings(max_examples=60, deadline=None)
 @given(SETS)
 def test_the_order_in_which_detections_come_does_not_matter(drawn):
-    """Where places and weights all differ nothing is decided by numbers; only these are given back."""
+    """Where places and weights all differ only the stars of joint fits are placed by numbers; these are given back."""
     seed, (ra, dec), n, links, sigmas = drawn
-    places = some_places(*crowd(n, ra, dec, links, seed), seed)
+    places = replace(some_places(*crowd(n, ra, dec, links, seed), seed), joint=np.full((n, 2), -1))
     mixed = np.random.default_rng(seed).permutation(n)
     first, second = associate(places, config(sigmas)), associate(subset(places, mixed), config(sigmas))
     assert np.array_equal(told(first)[mixed], told(second), equal_nan=True)
@@ -369,7 +376,8 @@ def test_associations_of_nothing():
 
 def test_associations_of_what_makes_no_objects():
     ra, dec = crowd(20, 10., 10., 5)
-    nothing = associate(DetectionPositions(ra, dec, np.zeros(20), np.zeros(20), np.zeros(20, np.int32)), AssociationConfig())
+    nothing = associate(DetectionPositions(ra, dec, np.zeros(20), np.zeros(20), np.zeros(20, np.int32), np.full((20, 2), -1)),
+                        AssociationConfig())
     assert (nothing.owner == -1).all() and len(nothing.ra) == 0 and np.isnan(nothing.separation).all()
 
 

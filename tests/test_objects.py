@@ -213,6 +213,62 @@ def test_proper_motion_and_its_error():
     assert np.isnan(short["pmra"][0])
 
 
+def joint(rows, fit, stars):
+    """Rows with the stars of a joint fit that they are."""
+    fit, stars = (np.broadcast_to(v, len(rows)) for v in (fit, stars))
+    return np.lib.recfunctions.append_fields(rows, ("joint_fit", "joint_id"), (fit, stars), usemask=False)
+
+
+def fit_of_pairs(first, images, fit, places, rng):
+    """Images of a joint fit of some stars: `places` by number, arcsec; all positions of an image are off by the same."""
+    numbers, north = np.array(list(places)), np.array(list(places.values()))
+    return [joint(detections(first+k, np.full(len(north), 50.), at(0, north+rng.normal(0, 0.03))), fit, numbers)
+            for k in range(images)]
+
+
+def groups(objects, members, tables):
+    """The (joint fit, star) of each object's detections, by its identifier."""
+    rows = np.concatenate([t[["detection_id", "joint_fit", "joint_id"]] for t in tables if "joint_fit" in t.dtype.names])
+    owner = dict(zip(members["detection_id"], members["object_id"]))
+    out = {i: set() for i in objects["object_id"]}
+    for d, *star in rows.tolist():
+        out[owner[d]].add(tuple(star))
+    return out
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stars_of_joint_fits_stay_apart_however_close_they_are(seed):
+    # a close pair in two joint fits, which count their stars in their own ways, and a few images that see two or one of it
+    rng = np.random.default_rng(seed)
+    tables = fit_of_pairs(0, 8, 77, {4: 0., 5: 0.15, 6: 3.}, rng)+fit_of_pairs(8, 5, 11, {5: 0.01, 4: 0.16, 9: 3.01}, rng)
+    tables += [detections(13, [50.]*3, at(0, np.array([0.02, 0.14, 3]))), detections(14, [50.]*2, at(0, np.array([0.1, 3])))]
+    objects, members, _ = sky(tables)
+    assert sorted(map(sorted, groups(objects, members, tables).values())) == [
+        [(11, 4), (77, 5)], [(11, 5), (77, 4)], [(11, 9), (77, 6)]]
+    assert sorted(objects["n_det"]) == [14, 15, 15] and (objects["joint_fit"] == 77).all()
+    assert objects["joint_id"][np.argsort(objects["dec"])].tolist() == [4, 5, 6] and (objects["n_several"] == 0).all()
+    # by distance alone they are mixed
+    plain, *_ = sky([t[[n for n in t.dtype.names if not n.startswith("joint")]] for t in tables])
+    assert sorted(plain["n_det"]) != [14, 15, 15] and (plain["joint_id"] == -1).all() and (plain["joint_fit"] == -1).all()
+
+
+def test_more_stars_of_a_joint_fit_than_others_see():
+    rng = np.random.default_rng(3)
+    crowd = {k: 0.08*k for k in range(6)}
+    tables = fit_of_pairs(0, 6, 2, crowd, rng)+fit_of_pairs(6, 3, 1, {0: 0.05, 1: 0.35}, rng)
+    tables += [detections(9+k, 50., at(k, 0.2)) for k in range(9)]
+    objects, members, _ = sky(tables)
+    of = [dict(g) for g in groups(objects, members, tables).values()]
+    assert sorted(g[2] for g in of) == list(crowd) and sum(1 in g for g in of) == 2 and len(of) == len(crowd)
+    assert objects["n_det"].sum() == len(members)
+
+
+def test_a_detection_far_from_its_star_stands_alone():
+    tables = fit_of_pairs(0, 5, 2, {0: 0.}, np.random.default_rng(3))+[joint(detections(5, 50., at(0, 5)), 2, 0)]
+    objects, *_ = sky(tables)
+    assert sorted(objects["n_det"]) == [1, 5] and (objects["joint_id"] == 0).all()
+
+
 def test_radius_in_sigmas():
     tables = [detections(k, 50., 10+0.25*k*ARCSEC, dx=0.04, dy=0.04) for k in range(2)]
     assert len(sky(tables)[0]) == 1

@@ -162,7 +162,7 @@ def test_names_and_errors(first, tmp_path):
         assemble(store, "one")
     with pytest.raises(ConfigError, match="cannot be named"):
         assemble(store, "../one")
-    with pytest.raises(ConfigError, match="make one with --margin 76"):
+    with pytest.raises(ConfigError, match="make one with --margin 80"):
         assemble(store, "wide", ObjectsConfig(AssociationConfig(radius=2.)))
     with pytest.raises(DataFileError, match="choose one of .*one"):
         open_release(store, "none")

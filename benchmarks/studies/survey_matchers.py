@@ -205,7 +205,8 @@ def associated(survey, config=None):
     """
     from crowdsource.survey.objects.association import AssociationConfig, DetectionPositions, associate
     weight = (TYPICAL_FWHM/survey.fwhm)**2
-    places = DetectionPositions(survey.ra, survey.dec, survey.sigma, weight, survey.source)
+    none = np.full((len(survey.ra), 2), -1)
+    places = DetectionPositions(survey.ra, survey.dec, survey.sigma, weight, survey.source, none)
     return associate(places, config or AssociationConfig()).owner
 
 

@@ -32,6 +32,8 @@ WHOLE, CLOSE = 299, 121
 PASS_LINE = "pass {passno}: {sources} sources, {new} new, chi2 {chi2:.3f}, FWHM {fwhm:.2f} px, sky {sky:.6g}"
 MAGNITUDE_SYSTEM = "MAGSYS"
 """Keyword of the primary header. A catalog that has it states its photometric band there too, as ``BAND``, where it is known."""
+JOINT = "JOINTFIT"
+"""Keyword of the primary header of catalogs of a joint fit: its number, which tells object_id of different fits apart."""
 OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
                        r"EXTVER|EXTLEVEL|INHERIT|TFIELDS|T(TYPE|FORM|SCAL|ZERO|NULL|DIM|DISP|UNIT)\d+|THEAP|"
                        r"Z(IMAGE|CMPTYPE|TILE\d+|BITPIX|NAXIS\d*|NAME\d+|VAL\d+|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TENSION|SIMPLE|"
@@ -54,6 +56,8 @@ class Provenance:
         Its identity.
     sums : tuple of (str, str), optional
         Checksums of the inputs, taken already.
+    joint : int, optional
+        Number of the joint fit that the result is part of.
     """
 
     instrument: str = ""
@@ -61,13 +65,14 @@ class Provenance:
     options: dict = field(default_factory=dict)
     exposure: str = ""
     sums: tuple = None
+    joint: int = None
 
     def checksums(self):
         """(path, SHA-256) of the inputs; taken now unless they were before."""
         return checksums(self.inputs) if self.sums is None else self.sums
 
 
-def write_result(result, path, *, provenance=None, overwrite=False):
+def write_result(result, path, *, provenance=None, header=None, overwrite=False):
     """Write a catalog with its PSF, configuration and history.
 
     Parameters
@@ -76,6 +81,8 @@ def write_result(result, path, *, provenance=None, overwrite=False):
     path : path-like
         FITS, or ECSV or Parquet by its ending, which hold the catalog and the configuration only.
     provenance : Provenance, optional
+    header : astropy.io.fits.Header, optional
+        From `detector_header`, for FITS.
     overwrite : bool
 
     Raises
@@ -86,7 +93,7 @@ def write_result(result, path, *, provenance=None, overwrite=False):
     check_ending(path)
     provenance = provenance or Provenance()
     if str(path).lower().endswith(FITS_ENDINGS):
-        hdus = [fits.PrimaryHDU(header=run_header(result, provenance)), *result_hdus(result)]
+        hdus = [fits.PrimaryHDU(header=run_header(result, provenance)), *result_hdus(result, header=header)]
         with atomic_path(path, overwrite) as temporary:
             fits.HDUList(hdus).writeto(temporary)
         return
@@ -167,7 +174,7 @@ def aperture_cards(psf, radius):
     whole, radii = float(psf.stamp(WHOLE).sum(dtype=np.float64)), np.arange(0.25, CLOSE//2, 0.25)
     near = np.maximum.accumulate(curve_of_growth(psf, radii, side=CLOSE, oversampling=2))/whole
     cards = dict(FLUXBOX=(0 if radius else psf.norm_size, "side of the box of fluxes, px; 0: see FLUXRAD"),
-                 FLUXRAD=(float(radius), "radius of the circle of fluxes, px; 0: see FLUXBOX"),
+                 FLUXRAD=(float(radius), "radius of a circle of fluxes, px; 0: FLUXBOX"),
                  FLUXALL=(whole/unit, f"light of the PSF in {WHOLE} px, in units of a flux"))
     for part in (50, 80):
         at = float(np.interp(part/100, near, radii, right=np.nan))
@@ -208,6 +215,8 @@ def run_header(result, provenance, detector=""):
     header["VERSION"] = (installed_version(), f"of {DISTRIBUTION}")
     header["INSTRUME"] = (provenance.instrument, "adapter that read the image")
     header["EXPOSURE"] = printable(provenance.exposure)
+    if provenance.joint is not None:
+        header[JOINT] = (provenance.joint, "number of the joint fit")
     if result.image.band:
         header["BAND"] = (result.image.band, "of the image")
     header[MAGNITUDE_SYSTEM] = (result.image.magnitude_system, "of magnitudes: AB, Vega, or empty if not known")

@@ -4,16 +4,18 @@
 ``lightcurves.parquet`` the light curves, one row an object and image; ``<image>.cat.fits`` what the fit of an image alone writes
 as well.
 """
+import hashlib
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 
 from ..core.errors import need
 from ..core.version import DISTRIBUTION, installed_version
-from ..exposure.results import Provenance, config_lines, printable, write_result
+from ..exposure.results import JOINT, Provenance, config_lines, detector_header, printable, write_result
 from ..io.atomic_folder import atomic_folder, check_atomic_folder
 from ..io.fits_tables import table_hdu
-from ..io.tables import write_catalog
+from ..io.tables import plain, write_catalog
 
 OBJECTS, CURVES = "objects.fits", "lightcurves.parquet"
 ROWS, IMAGES = "OBJECTS", "IMAGES"
@@ -63,8 +65,16 @@ def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
         fits.HDUList(hdus).writeto(made/OBJECTS)
         write_catalog(result.light_curves, made/CURVES, {"version": installed_version(), "reference": header["REFERENC"]})
         for name, fit in zip(result.names, result.fits):
-            own = Provenance(exposure=fit.image.exposure or name, inputs=tuple((inputs or {}).get(name, ())))
-            write_result(fit, Path(made)/f"{name}.cat.fits", provenance=own)
+            own = Provenance(exposure=fit.image.exposure or name, inputs=tuple((inputs or {}).get(name, ())), joint=header[JOINT])
+            write_result(fit, Path(made)/f"{name}.cat.fits", provenance=own, header=detector_header(fit.image, fit))
+
+
+def fit_number(result):
+    """A number that tells a joint fit from others: 63 bits of the SHA-256 of its objects and of the names of its images."""
+    content = hashlib.sha256(" ".join(sorted(result.names)).encode())
+    for name in result.objects.colnames:
+        content.update(np.ascontiguousarray(plain(result.objects[name])).tobytes())
+    return int.from_bytes(content.digest()[:8]) >> 1
 
 
 def joint_header(result, refused):
@@ -72,6 +82,7 @@ def joint_header(result, refused):
     header = fits.Header()
     header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
     header["VERSION"] = (installed_version(), f"of {DISTRIBUTION}")
+    header[JOINT] = (fit_number(result), "number of the joint fit, as in catalogs")
     header["NIMAGES"] = (len(result.names), "images that were fitted")
     header["NOBJECTS"] = (len(result.objects), "stars")
     header["REFERENC"] = printable(result.objects.meta["reference"])

@@ -4,6 +4,9 @@ Friends-of-friends chains would run through a crowd, and would depend on detecti
 where detections are densest, with more weight for sharp images, and a detection belongs to the nearest object. Each step looks no
 farther than the radius, and the number of steps is fixed. So the result for a detection depends on nothing farther away than
 `AssociationConfig.reach`, and any part of the sky gives the same result, bit for bit, whatever lies beyond that.
+
+Detections of a joint fit that are the same star there are one point, with the weight of all, and two stars of a fit are never
+one object: as if the fit were one image that resolves them.
 """
 from dataclasses import dataclass
 
@@ -12,6 +15,7 @@ import numpy as np
 from ...core.errors import ConfigError
 from ...cython_ext import match as kernel
 from ...cython_ext import sphere
+from ..sorting import order_by
 from .average import POLICIES, members_of
 
 ARCSEC = 1/3600.
@@ -20,11 +24,13 @@ NEGLIGIBLE = 1e-12
 """Weight in an object's centre of detections that make no objects, or share their image with a nearer one."""
 STRAY_RADII, STRAY_RATIO = 2., 2
 """Stray detections are at most this many radii from their object, which has at least this many times as many detections."""
-REACH_IN_RADII = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6
+MOST_COUNTED = 255
+"""Of the detections of a star of a joint fit, where it is decided which objects are stray."""
+REACH_IN_RADII = 1+2*SEED_ROUNDS+3+2*SETTLING_ROUNDS+8+2*MORE_ROUNDS+4+6+2
 """Nothing farther away than this many radii influences a detection: the density reaches over one, a round of seeds over two (a
 seed is denser than the detections linked to it, and takes those), centres and the way to them over three, a round of settling
 over two, strays, and whether their object is stray itself, over eight, the last centres, and the counts about them, over four,
-and identifiers of an earlier release over six."""
+identifiers of an earlier release over six, and from detections to the first of their star, at both ends, it is one."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class DetectionPositions:
         Weight for the seeds of objects; 0 for detections that make no objects, as those that are not primary.
     source : ndarray, shape (n,), int32
         Image number: equal for the detections of one image.
+    joint : ndarray, shape (n, 2), int64
+        Number of the joint fit that a detection comes from, and of its star there; -1 for none.
     """
 
     ra: np.ndarray
@@ -92,6 +100,7 @@ class DetectionPositions:
     sigma: np.ndarray
     weight: np.ndarray
     source: np.ndarray
+    joint: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,27 +138,73 @@ def associate(positions, config):
     -------
     Association
     """
-    points = sphere.Points(np.mod(positions.ra, 360.), positions.dec, config.radius*ARCSEC)
-    order = points.order
-    variance, weight = position_variances(positions.sigma, config)[order], positions.weight[order]
+    first, point = _points_of_stars(positions, config)
+    points = _placed(positions, first, config)
+    order, all_variances = points.order, position_variances(positions.sigma, config)
+    shares = np.where(positions.weight > 0, 1, NEGLIGIBLE)/all_variances
+    variance = all_variances[first][order]
+    weight, precision, count = (_sums(point, v)[order] for v in (positions.weight, shares, positions.weight > 0))
+    family, source = (v[order] for v in _families(positions, first))
     half = _halves(variance, config)
     dense = np.where(weight > 0, kernel.density(points, half, weight, config.seed_part), -1.)
     owner = np.full(len(order), -1, dtype=np.intp)
-    kernel.cover(points, half, dense, owner, SEED_ROUNDS)
-    precision = np.where(weight > 0, 1, NEGLIGIBLE)/variance
+    kernel.cover(points, half, dense, owner, family, SEED_ROUNDS)
     number, owner = _numbered(owner)
     ra, dec = sphere.ra_dec(_centres(points, owner, precision, number))
-    source = positions.source[order].astype(np.intc)
     near, d2 = kernel.nearest_centres(sphere.Points(ra, dec, points.reach), points.vectors, *points.sorted_positions, half)
     owner, extra = kernel.settle(near, d2, order.astype(np.intp), source, number, SETTLING_ROUNDS)
+    # a star of a joint fit is no second detection of another
+    owner, extra = np.where(extra & (family >= 0), -1, owner), extra & (family < 0)
     if config.stray_sigmas > 0 and number:
         centres = sphere.Points(ra, dec, STRAY_RADII*config.radius*ARCSEC)
         limit = np.minimum(variance*np.radians(config.stray_sigmas*ARCSEC)**2, sphere.chord2(centres.reach))
-        into = kernel.absorb(centres, members_of(owner, number), points.vectors, limit, source, (weight > 0).astype(np.uint8),
-                             STRAY_RATIO)
+        into = kernel.absorb(centres, members_of(owner, number), points.vectors, np.where(family < 0, limit, -1), source,
+                             np.minimum(count, MOST_COUNTED).astype(np.uint8), STRAY_RATIO)
         owner = np.where(owner >= 0, into[owner], owner)
-    owner = _with_leftovers(points, half, dense, owner, number)
-    return _results(points, owner, np.where(extra, NEGLIGIBLE*precision, precision))
+    owner = _with_leftovers(points, half, dense, owner, family, number)
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    owner, extra = owner[place][point], extra[place][point]
+    every = points if len(first) == len(point) else _placed(positions, slice(None), config)
+    return _results(every, owner, np.where(extra, NEGLIGIBLE*shares, shares))
+
+
+def _points_of_stars(positions, config):
+    """The first detection of each star of a joint fit, or one that is in none, and which of these stands for each detection.
+
+    Detections of a joint fit that are farther than the radius from the first of their star stand alone.
+    """
+    first = np.arange(len(positions.ra))
+    joint = np.flatnonzero(positions.joint[:, 0] >= 0)
+    joint = joint[order_by(*positions.joint[joint].T)]
+    begins = np.r_[True, (np.diff(positions.joint[joint], axis=0) != 0).any(axis=1)] if len(joint) else np.zeros(0, bool)
+    lead = joint[begins][np.cumsum(begins)-1]
+    apart = ((sphere.unit_vectors(*_places(positions, joint))-sphere.unit_vectors(*_places(positions, lead)))**2).sum(axis=1)
+    near = apart <= sphere.chord2(config.radius*ARCSEC)
+    first[joint[near]] = lead[near]
+    return np.unique(first, return_inverse=True)
+
+
+def _sums(number, values, most=0):
+    """Sums of values by number, one after the other; without any values they would be whole numbers."""
+    return np.bincount(number, values, minlength=most).astype(float)
+
+
+def _places(positions, which):
+    """Right ascension and declination of some detections, degrees."""
+    return np.mod(positions.ra[which], 360.), positions.dec[which]
+
+
+def _placed(positions, which, config):
+    """Some detections as points whose neighbours are found fast."""
+    return sphere.Points(*_places(positions, which), config.radius*ARCSEC)
+
+
+def _families(positions, first):
+    """Numbers of the joint fits of some detections, -1 for none, and of their images, where a joint fit counts as one image."""
+    fit, source = positions.joint[first, 0], positions.source[first]
+    family = np.where(fit >= 0, np.unique(fit, return_inverse=True)[1], -1).astype(np.intc)
+    return family, np.where(family >= 0, positions.source.max(initial=-1)+1+family, source).astype(np.intc)
 
 
 def position_variances(sigma, config):
@@ -179,24 +234,22 @@ def _numbered(owner):
 def _centres(points, owner, precision, number):
     """Sums of weighted unit vectors by owner, in the order of the points."""
     some = owner >= 0
-    sums = [np.bincount(owner[some], precision[some]*points.vectors[some, k], minlength=number) for k in range(3)]
-    # without any rows they would be whole numbers
-    return np.stack(sums, axis=1).astype(float)
+    return np.stack([_sums(owner[some], precision[some]*points.vectors[some, k], number) for k in range(3)], axis=1)
 
 
-def _with_leftovers(points, half, dense, owner, number):
+def _with_leftovers(points, half, dense, owner, family, number):
     """Give detections that the settled centres left behind to seeds of their own; the last ones stand alone."""
     free = np.where(owner >= 0, -2, -1).astype(np.intp)
-    kernel.cover(points, half, dense, free, MORE_ROUNDS)
+    kernel.cover(points, half, dense, free, family, MORE_ROUNDS)
     alone = (free == -1) & (dense >= 0)
     free[alone] = np.flatnonzero(alone)
     return np.where(free >= 0, free+number, owner)
 
 
 def _results(points, owner, precision):
-    """Centres and separations, in the order in which the detections were given."""
-    number, owner = _numbered(owner)
-    ra, dec = sphere.ra_dec(_centres(points, owner, precision, number))
+    """Centres and separations, in the order in which the detections were given, as owners and weights are."""
+    number, owner = _numbered(owner[points.order])
+    ra, dec = sphere.ra_dec(_centres(points, owner, precision[points.order], number))
     offset = sphere.offsets(points.vectors, owner, ra, dec)
     back = np.empty(len(owner), dtype=np.intp)
     back[points.order] = np.arange(len(owner))

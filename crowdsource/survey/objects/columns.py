@@ -57,6 +57,8 @@ OBJECT_COLUMNS = (
     VOColumn("flags_or", "i8", "", "meta.code.multip", "flags that any detection has"),
     VOColumn("first_mjd", "f8", "d", "time.start", "first epoch, modified Julian date"),
     VOColumn("last_mjd", "f8", "d", "time.end", "last epoch, modified Julian date"),
+    VOColumn("joint_fit", "i8", "", "meta.id", "the joint fit that most of its detections come from, -1 for none"),
+    VOColumn("joint_id", "i8", "", "meta.id", "the object_id of the star in that fit, -1 for none"),
 )
 MOTION_COLUMNS = (
     VOColumn("pmra", "f4", "mas/yr", "pos.pm;pos.eq.ra", "proper motion in ra times cos(dec), NaN where the time base is short"),

@@ -28,10 +28,11 @@ from .identifiers import carry_over_identifiers, new_identifiers
 
 DETECTION_COLUMNS = {
     "ra": "f8", "dec": "f8", "flux": "f8", "dflux": "f8", "dflux_joint": "f8", "dx": "f8", "dy": "f8", "ra_error": "f8",
-    "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8", "primary": "?"}
+    "dec_error": "f8", "qf": "f4", "rchi2": "f4", "fracflux": "f4", "fwhm": "f8", "flags": "i8", "primary": "?",
+    "joint_fit": "i8", "joint_id": "i8"}
 """Columns of detections from which objects are made, and the types as which they are read. Errors of positions are ``ra_error``
 and ``dec_error`` in arcsec, or ``dx`` and ``dy`` in pixels."""
-MISSING_VALUES = {"flags": 0, "primary": True}
+MISSING_VALUES = {"flags": 0, "primary": True, "joint_fit": -1, "joint_id": -1}
 """Values of columns that a catalog lacks; NaN for all others."""
 TYPICAL_FWHM = 1.2
 """Width of the PSF where a catalog does not state it, arcsec."""
@@ -149,7 +150,8 @@ def detection_positions(rows, images):
     width = rows["fwhm"]*scale
     width = np.where(np.isfinite(width) & (width > 0), width, TYPICAL_FWHM)
     return DetectionPositions(ra=rows["ra"], dec=rows["dec"], sigma=sigma, source=rows["source"],
-                              weight=np.where(rows["primary"], (TYPICAL_FWHM/width)**2, 0.))
+                              weight=np.where(rows["primary"], (TYPICAL_FWHM/width)**2, 0.),
+                              joint=np.stack([rows["joint_fit"], rows["joint_id"]], axis=1))
 
 
 def measurements_of(rows, images, config):
@@ -197,11 +199,42 @@ def make_objects(tables, images, config, previous=None):
     means = band_means(members, measurements, positions.source, use, len(images.bands), average)
     _fill_bands(objects, means, measurements, members, images.bands)
     _fill_counts(objects, means, found, members, use)
+    _fill(objects, joint_stars(members, positions.joint))
     ids, changes = carry_over_identifiers(new_identifiers(found.ra, found.dec), found.owner, rows, previous)
     objects["object_id"] = ids
     members = _members(rows, np.r_[ids, -1][found.owner], found, measurements, use)
     # the rows are sorted by detection identifier already
     return PixelObjects(sorted_rows(objects, objects[SPATIAL_INDEX], ids), sorted_rows(members, rows[SPATIAL_INDEX]), changes)
+
+
+def joint_stars(members, joint):
+    """The joint fit that has most detections of each object, the one of the lowest number of several, and the star there.
+
+    Parameters
+    ----------
+    members : tuple of ndarray
+        Numbers of each object's detections: ``member[start[k]:start[k+1]]``.
+    joint : ndarray, shape (n, 2)
+        Joint fit and star of each detection, -1 for none.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``joint_fit`` and ``joint_id``, -1 for none.
+    """
+    start, member = members
+    owner, (fit, star) = np.repeat(np.arange(len(start)-1), np.diff(start)), joint[member].T
+    known = np.flatnonzero(fit >= 0)
+    known = known[order_by(owner[known], fit[known], star[known])]
+    rows = np.stack([owner, fit, star], axis=1)[known]
+    begins = np.flatnonzero(np.r_[True, (np.diff(rows, axis=0) != 0).any(axis=1)][:len(rows)])
+    count = np.diff(np.r_[begins, len(rows)])
+    rows = rows[begins]
+    # the largest of each object comes last, and stays
+    last = np.lexsort((-rows[:, 1], count, rows[:, 0]))
+    out = np.full((len(start)-1, 2), -1, np.int64)
+    out[rows[last, 0]] = rows[last, 1:]
+    return dict(joint_fit=out[:, 0], joint_id=out[:, 1])
 
 
 def _fill_bands(objects, means, measurements, members, bands):

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import DataFileError, StoreError, need
-from ...exposure.results import MAGNITUDE_SYSTEM
+from ...exposure.results import JOINT, MAGNITUDE_SYSTEM
 from ...io.fits import FitsImage
 from ...io.fits_rows import hdu_checksum, locate_hdus, read_fields, table_fields
 from ...io.tables import PREFERRED, read_table
 from ..sorting import order_by
-from .columns import IMAGE_COLUMNS, IMAGE_IDENTITY, label_text, plain_values, stored_dtype, stored_names
+from .columns import IMAGE_COLUMNS, IMAGE_IDENTITY, JOINT_FIT, JOINT_ID, label_text, plain_values, stored_dtype, stored_names
 from .image_catalog import ImageMetadata, content_checksum, image_catalog
 from .older_catalogs import corrections, system_in_comment
 
@@ -64,6 +64,12 @@ class CatalogHDUs:
     def detector(self):
         """The detector that the table's name states; empty for none."""
         return self.table.name[:-len(CATALOG)-1] if self.table.name.endswith("_"+CATALOG) else ""
+
+    @property
+    def joint_fit(self):
+        """Number of the joint fit that the catalog is part of; None for none."""
+        own = self.primary.get("ORIGIN") == "crowdsource" and self.of_one_image
+        return self.primary.get(JOINT) if own else None
 
     @property
     def of_one_image(self):
@@ -121,14 +127,21 @@ def _from_fits(path, hdus, request):
     names = stored_names(path, [f.name for f in fields], request.options.mapping)
     image_columns = () if hdus.of_one_image else request.image_columns(names.values())
     metadata = request.with_options(fits_metadata(path, hdus))
+    joint = hdus.joint_fit if "object_id" in names else None
+    if joint is not None:
+        names["object_id"] = JOINT_ID
     if not image_columns:
-        checksum = hdu_checksum(path, [h for h in (hdus.image, table) if h is not None], request.options.key())
+        more = request.options.key()+(b"" if joint is None else f"{JOINT}={joint}".encode())
+        checksum = hdu_checksum(path, [h for h in (hdus.image, table) if h is not None], more)
         metadata = replace(metadata, checksum=checksum)
         if request.known(metadata):
             yield metadata
             return
     wanted = [(f, names[f.name]) for f in fields if f.name in names]
-    rows = np.zeros(table.number("NAXIS2"), stored_dtype({n: f.dtype for f, n in wanted}))
+    of_fit = {} if joint is None else {JOINT_FIT: np.dtype("i8")}
+    rows = np.zeros(table.number("NAXIS2"), stored_dtype({**{n: f.dtype for f, n in wanted}, **of_fit}))
+    for name in of_fit:
+        rows[name] = joint
     read_fields(path, table, [(f, n) for f, n in wanted if n in rows.dtype.names], rows)
     others = [(f, n) for f, n in wanted if n not in rows.dtype.names]
     labels = np.zeros(len(rows), [(n, f.dtype) for f, n in others])

@@ -18,7 +18,9 @@ KNOWN_COLUMNS = (*REQUIRED_COLUMNS, "x", "y", "dx", "dy", "detection_id", "flags
 """Names with a meaning in the store; a column of the same name in other letters is stored under this name."""
 UNMAPPED = "_unmapped"
 """Suffix of a column whose own name another column takes."""
-RESERVED = SPATIAL_INDEX, "source"
+JOINT_FIT, JOINT_ID = "joint_fit", "joint_id"
+"""Columns of detections of a joint fit: its number, and the star's ``object_id`` there."""
+RESERVED = SPATIAL_INDEX, "source", JOINT_FIT, JOINT_ID
 
 
 @dataclass(frozen=True, kw_only=True)
