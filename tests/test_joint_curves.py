@@ -1,6 +1,9 @@
 """Light curves, their scale and their means, how stars vary, and proper motions."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from crowdsource.joint.frame import powers
 from crowdsource.joint.lightcurves import (
@@ -10,6 +13,7 @@ from crowdsource.joint.lightcurves import (
     amplitude,
     calibrated,
     excess,
+    light_curves,
     mean_fluxes,
     stetson_j,
 )
@@ -90,6 +94,37 @@ def test_a_floor_of_the_scale_is_found_and_goes_into_the_errors():
     assert mended.error/mended.factor[:, None] == pytest.approx(np.hypot(2, mended.floor[:, None]*mended.flux), rel=0.02)
     bright = flux > 5000
     assert np.mean(mean_fluxes(mended).rchi2[bright]) == pytest.approx(1, abs=0.15)
+
+
+def test_saturated_stars_do_not_make_the_errors_of_others():
+    found, flux = curves(error=2.)
+    bright = np.broadcast_to(flux > np.quantile(flux, 0.8), found.flux.shape)
+    noisy = found.flux*np.where(bright, 1+0.01*np.random.default_rng(6).normal(size=bright.shape), 1)
+    told, untold = (calibrated(LightCurves(flux=noisy, error=found.error, confusion=found.confusion, saturated=saturated),
+                               np.zeros((STARS, 2)), np.zeros(IMAGES, int)) for saturated in (bright, None))
+    assert untold.floor.min() > 0.003 and told.floor.max() < 0.0003
+
+
+def test_light_that_widens_a_star_is_the_same_on_all_images():
+    rng = np.random.default_rng(5)
+    n, wide, scale = 50, (3., 6.), (1., 2.)
+    typical = rng.uniform(5, 10, n)
+    def epoch(k):
+        sources, psf = SimpleNamespace(flux=np.full(n, 100.*scale[k])), SimpleNamespace(fwhm=lambda: wide[k])
+        state = SimpleNamespace(sources=sources, psf=psf)
+        return SimpleNamespace(state=state, frame=SimpleNamespace(scale=1.), scale=scale[k], rows=np.arange(n), band=k)
+    class Stars(SimpleNamespace):
+        def __len__(self):
+            return n
+    state = SimpleNamespace(stars=Stars(x=rng.uniform(0, 9, n), y=rng.uniform(0, 9, n)), epochs=[epoch(0), epoch(1)],
+                            grid=SimpleNamespace(u0=0, v0=0, steps=1, shape=(10, 10)))
+    catalogs = [Table(dict(dflux=np.full(n, 3.*s), flags=np.zeros(n, int))) for s in scale]
+    def errors(widened):
+        fits = [SimpleNamespace(typical=typical*s, confusion=typical*s*w) for s, w in zip(scale, widened)]
+        return light_curves(state, fits, catalogs)
+    same, widened = errors((1., 1.)), errors((rng.uniform(1, 10, n), 1.))
+    assert np.array_equal(same.error, widened.error) and not np.array_equal(same.confusion, widened.confusion)
+    assert (same.error > 3.01).all()
 
 
 def test_a_scale_is_not_made_of_few_stars_or_single_images_or_other_bands():

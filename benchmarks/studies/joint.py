@@ -31,6 +31,8 @@ COLUMNS = "x", "y", "flux", "dflux", "dx", "dy"
 EDGE = 12
 BETTER = 1.5
 """A star is found where its flux is right within this factor."""
+NEAR = 1.
+"""An object so close to a star that varies may be that star, pixels."""
 MMAG = 2500/np.log(10)
 FEW = 12
 
@@ -109,7 +111,8 @@ def truth_study(numbers, stars):
         wanted = reference_truth(epochs, names, result.objects.meta["reference"])
         rows = columns(result.objects, COLUMNS)
         lines.append(row_of(f"{images} images", scores(rows, wanted, np.asarray(truth["snr"])), cpu/images))
-        detail.append((f"{images} images", scores(rows, wanted, np.asarray(truth["snr"]))[0], repeats(result)))
+        detail.append((f"{images} images", scores(rows, wanted, np.asarray(truth["snr"]))[0],
+                       repeats(result, constant(rows, wanted, np.asarray(truth["variable"])))))
         first = epochs[0]
         if images == numbers[0]:
             start = time.process_time()
@@ -142,13 +145,19 @@ def row_of(name, score, cpu):
     return [name, rows, text(spurious), text(depth(cells), 2), *(text(c[2]) for c in cells), text(cpu, 2)]
 
 
-def repeats(result):
-    """Scatter of the fluxes of constant objects about their means, in `dflux_epoch`, by signal to noise."""
+def constant(rows, stars, variable):
+    """Which objects are not within `NEAR` of a star that varies."""
+    places = cKDTree(np.c_[stars["x"], stars["y"]][variable])
+    return places.query(np.c_[rows["x"], rows["y"]])[0] > NEAR
+
+
+def repeats(result, which):
+    """Scatter of the fluxes of some objects about their means, in `dflux_epoch`, by signal to noise."""
     curves, images = result.light_curves, len(result.names)
     if images < 3:
         return []
     ids, flux, error = (np.asarray(getattr(curves[n], "value", curves[n])) for n in ("object_id", "flux", "dflux"))
-    known = np.isfinite(error) & (np.asarray(curves["qf"]) > 0.9)
+    known = np.isfinite(error) & (np.asarray(curves["qf"]) > 0.9) & which[ids]
     ids, flux, error = ids[known], flux[known], error[known].astype(float)
     n = len(result.objects)
     weight = 1/error**2

@@ -27,6 +27,8 @@ class LastFit:
         With its last fluxes, and the covariances of these at positions that are known as well as all images tell.
     confusion : ndarray, shape (n,)
         Noise of confusion in the fluxes, image units.
+    typical : ndarray, shape (n,)
+        The same of sources that are as wide as the PSF.
     lever : float
         Noise of a position over that of confusion, relative to the flux, pixels.
     information : ndarray, shape (n, 2, 2)
@@ -37,6 +39,7 @@ class LastFit:
 
     epoch: object
     confusion: np.ndarray
+    typical: np.ndarray
     lever: float
     information: np.ndarray
     shift: np.ndarray
@@ -94,11 +97,12 @@ def last_fit(epoch, joint):
     of_fit = response(stamp, undetected)
     covariance = known_covariance(problem, state.sources, joint.covariance[epoch.rows], jacobian)
     state = replace(state, covariance=covariance*of_fit.photons[0])
-    confusion = confusion_noise(listed, np.sqrt(free[place, 0, 0])*listed.error/np.where(np.isfinite(error), error, 1),
-                                state.image.good, of_fit, state.config)
-    if confusion.any():
-        confusion = confusion*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
-    return LastFit(epoch=replace(epoch, state=state), confusion=confusion, lever=of_fit.lever,
+    typical = confusion_noise(listed, np.sqrt(free[place, 0, 0])*listed.error/np.where(np.isfinite(error), error, 1),
+                              state.image.good, of_fit, state.config)
+    confusion = typical
+    if typical.any():
+        confusion = typical*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
+    return LastFit(epoch=replace(epoch, state=state), confusion=confusion, typical=typical, lever=of_fit.lever,
                    information=known_shifts(free[place, 1:, 1:], flux[place], jacobian)/of_fit.photons[1],
                    shift=np.einsum("nij,nj->ni", np.linalg.inv(jacobian), shift[place]))
 

@@ -3,6 +3,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.flags import ENGINE, MASK_SHIFT
+from ..io.tables import plain
 from .frame import powers
 
 MAP_DEGREE = 2
@@ -45,6 +47,8 @@ class LightCurves:
         The error is of what differs from image to image: photons, PSF, calibration, and what confusion adds to one but not all.
     confusion : ndarray
         Noise that all images share, as each has it.
+    saturated : ndarray of bool, optional
+        Where a star is saturated on an image: it does not tell how good others are there.
     scales : ndarray, shape (images, terms)
         Polynomial of the reference position that the scale of each image is to be multiplied by.
     floor : ndarray, shape (images,)
@@ -56,6 +60,7 @@ class LightCurves:
     flux: np.ndarray
     error: np.ndarray
     confusion: np.ndarray
+    saturated: np.ndarray = None
     scales: np.ndarray = None
     floor: np.ndarray = None
     factor: np.ndarray = None
@@ -95,32 +100,37 @@ class MeanFluxes:
     images: np.ndarray
 
 
-def light_curves(state, fits, errors):
+def light_curves(state, fits, catalogs):
     """The `LightCurves` of a joint fit.
 
     What undetected stars add to a flux is much the same on all images. Two matched filters of widths a and b see their light with
     a correlation r = 2ab/(a^2+b^2), so that of confusion with noise c on an image and m in the mean c^2+m^2-2rcm is the image's
-    own.
+    own. This c is of sources as wide as the PSF: light that widens a star is so close to it that all filters see it alike, and
+    what seems to widen bright stars, the error of each PSF, would be taken for light that comes and goes.
 
     Parameters
     ----------
     state : crowdsource.joint.state.JointState
         After its last pass.
     fits : sequence of crowdsource.joint.last.LastFit
-    errors : sequence of ndarray
-        Errors of the fluxes on each image, without confusion, image units.
+    catalogs : sequence of astropy.table.Table
+        Of each image, with errors of the fluxes without confusion.
     """
-    flux, sigma, confusion = np.full((3, len(fits), len(state.stars)), np.nan)
+    flux, sigma, confusion, typical = np.full((4, len(fits), len(state.stars)), np.nan)
+    saturated = np.zeros(flux.shape, bool)
     width = np.array([float(e.state.psf.fwhm())/e.frame.scale for e in state.epochs])[:, None]
-    for k, (epoch, fit, error) in enumerate(zip(state.epochs, fits, errors)):
-        for line, values in ((flux[k], epoch.state.sources.flux), (sigma[k], error), (confusion[k], fit.confusion)):
+    for k, (epoch, fit, catalog) in enumerate(zip(state.epochs, fits, catalogs)):
+        for line, values in ((flux[k], epoch.state.sources.flux), (sigma[k], np.asarray(plain(catalog["dflux"]), float)),
+                             (confusion[k], fit.confusion), (typical[k], fit.typical)):
             line[epoch.rows] = values/epoch.scale
-    curves = LightCurves(flux=flux, error=sigma, confusion=confusion)
-    shared, mean = curves.mean(confusion), curves.mean(width)
+        saturated[k, epoch.rows] = np.asarray(catalog["flags"]) & (int(ENGINE.saturated) << MASK_SHIFT) > 0
+    alone = LightCurves(flux=flux, error=sigma, confusion=typical)
+    shared, mean = alone.mean(typical), alone.mean(width)
     alike = 2*width*mean/np.maximum(width**2+mean**2, 1e-300)
-    differs = SEEN_APART*np.maximum(confusion**2+shared**2-2*alike*confusion*shared, 0)
+    differs = SEEN_APART*np.maximum(typical**2+shared**2-2*alike*typical*shared, 0)
     bands = np.array([e.band for e in state.epochs])
-    return calibrated(replace(curves, error=np.sqrt(sigma**2+differs)), scaled_positions(state), bands)
+    curves = LightCurves(flux=flux, error=np.sqrt(sigma**2+differs), confusion=confusion, saturated=saturated)
+    return calibrated(curves, scaled_positions(state), bands)
 
 
 def scaled_positions(state):
@@ -203,7 +213,8 @@ def constant_stars(curves, image, mean):
     """Rows of the bright constant stars of an image, how far they are off the mean, and their errors, both relative."""
     safe = np.where(mean > 0, mean, np.nan)
     off, relative = curves.flux[image]/safe-1, curves.error[image]/safe
-    tells = np.flatnonzero((relative < 1/CONSTANT_SNR) & (np.abs(off) < CONSTANT_CHI*np.hypot(relative, LARGEST_FLOOR)))
+    tells = (relative < 1/CONSTANT_SNR) & (np.abs(off) < CONSTANT_CHI*np.hypot(relative, LARGEST_FLOOR))
+    tells = np.flatnonzero(tells if curves.saturated is None else tells & ~curves.saturated[image])
     return tells, off[tells], relative[tells]
 
 

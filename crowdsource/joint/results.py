@@ -73,7 +73,7 @@ def joint_result(state, fits, refused, order):
     reference, ids, new = Reference.of(state), state.ids.copy(), state.ids < 0
     ids[new] = reference.next_id+np.arange(new.sum())
     catalogs = state.over(lambda epoch: image_catalog(epoch.state))
-    curves = light_curves(state, fits, [np.asarray(plain(c["dflux"]), float) for c in catalogs])
+    curves = light_curves(state, fits, catalogs)
     for k, (epoch, fit, catalog) in enumerate(zip(state.epochs, fits, catalogs)):
         with_shared_columns(catalog, epoch, fit, ids, curves.error[k])
     wanted = [k for name in order for k, epoch in enumerate(state.epochs) if epoch.name == name]
