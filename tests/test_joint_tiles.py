@@ -97,12 +97,13 @@ def test_a_tiled_fit_has_the_same_files(whole, tiled):
         header, images, ids = hdus[0].header, hdus["IMAGES"].data, hdus["OBJECTS"].data["object_id"].copy()
         assert header["NTILES"] == TILES and header["NIMAGES"] == IMAGES and header["NOBJECTS"] == len(ids)
         assert "reference image" in hdus["OBJECTS"].header["TCOMM2"] and len(set(images["tile"])) == TILES
-    curves, rows = read_table(tiled/"lightcurves.parquet"), 0
+    curves, rows, number = read_table(tiled/"lightcurves.parquet"), 0, header["JOINTFIT"]
     assert (np.diff(curves["object_id"]) >= 0).all() and set(curves["object_id"]) <= set(ids)
     for k in range(IMAGES):
         with fits.open(tiled/f"night{k}.cat.fits") as hdus:
             names, catalog, header = [h.name for h in hdus], read_hdu(hdus["CAT"]), hdus[0].header
-        assert "TILE-00-01_PSF" in names and header["NSOURCES"] == len(catalog)
+        assert {"HDR", "TILE-00-00_PSF", "TILE-00-01_PSF"} < set(names) and header["NSOURCES"] == len(catalog)
+        assert header["JOINTFIT"] == number
         assert len(np.unique(catalog["detection_id"])) == len(catalog)
         assert np.isin(catalog["object_id"], ids).all()
         rows += len(catalog)

@@ -7,7 +7,6 @@ as well.
 import hashlib
 from pathlib import Path
 
-import numpy as np
 from astropy.io import fits
 
 from ..core.errors import need
@@ -15,7 +14,7 @@ from ..core.version import DISTRIBUTION, installed_version
 from ..exposure.results import JOINT, Provenance, config_lines, detector_header, printable, write_result
 from ..io.atomic_folder import atomic_folder, check_atomic_folder
 from ..io.fits_tables import table_hdu
-from ..io.tables import plain, write_catalog
+from ..io.tables import native_values, write_catalog
 
 OBJECTS, CURVES = "objects.fits", "lightcurves.parquet"
 ROWS, IMAGES = "OBJECTS", "IMAGES"
@@ -69,11 +68,11 @@ def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
             write_result(fit, Path(made)/f"{name}.cat.fits", provenance=own, header=detector_header(fit.image, fit))
 
 
-def fit_number(result):
+def fit_number(objects, names):
     """A number that tells a joint fit from others: 63 bits of the SHA-256 of its objects and of the names of its images."""
-    content = hashlib.sha256(" ".join(sorted(result.names)).encode())
-    for name in result.objects.colnames:
-        content.update(np.ascontiguousarray(plain(result.objects[name])).tobytes())
+    content = hashlib.sha256(" ".join(sorted(names)).encode())
+    for name in objects.colnames:
+        content.update(native_values(objects[name]).tobytes())
     return int.from_bytes(content.digest()[:8]) >> 1
 
 
@@ -82,7 +81,7 @@ def joint_header(result, refused):
     header = fits.Header()
     header["ORIGIN"] = ("crowdsource", "crowded-field photometry")
     header["VERSION"] = (installed_version(), f"of {DISTRIBUTION}")
-    header[JOINT] = (fit_number(result), "number of the joint fit, as in catalogs")
+    header[JOINT] = (fit_number(result.objects, result.names), "number of the joint fit, as in catalogs")
     header["NIMAGES"] = (len(result.names), "images that were fitted")
     header["NOBJECTS"] = (len(result.objects), "stars")
     header["REFERENC"] = printable(result.objects.meta["reference"])

@@ -12,12 +12,12 @@ from astropy.table import vstack
 
 from ..core.errors import need
 from ..core.version import installed_version
-from ..exposure.results import gathered_header, printable
+from ..exposure.results import JOINT, gathered_header, printable
 from ..io.atomic_folder import atomic_folder
 from ..io.fits_tables import read_hdu, table_hdu
 from ..io.hdus import opened
 from ..io.tables import native_values, plain
-from .files import CURVES, IMAGES, LEFT, OBJECTS, ROWS
+from .files import CURVES, IMAGES, LEFT, OBJECTS, ROWS, fit_number
 from .tiles import FieldTile, on_borders
 
 REACH = 1.
@@ -99,7 +99,7 @@ def gather(parts, folder, *, names, origin, next_id=0, refused=None, overwrite=F
     tables = [_table(p.folder/OBJECTS, ROWS) for p in parts]
     kept = renumbered([p.tile for p in parts], tables, origin, next_id)
     objects = _stacked([k.table(t) for k, t in zip(kept, tables)])
-    header = joint_header(parts, len(names), len(objects), refused or {})
+    header = joint_header(parts, names, objects, refused or {})
     with atomic_folder(folder, OBJECTS, overwrite) as made:
         hdus = [fits.PrimaryHDU(header=header), table_hdu(objects, ROWS), table_hdu(_images(parts), IMAGES)]
         fits.HDUList(hdus).writeto(made/OBJECTS)
@@ -111,7 +111,7 @@ def gather(parts, folder, *, names, origin, next_id=0, refused=None, overwrite=F
             writer.write_table(curves.replace_schema_metadata(meta))
         writer.close()
         for name in names:
-            _gather_image(name, parts, kept, made)
+            _gather_image(name, parts, kept, made, header[JOINT])
     return len(objects)
 
 
@@ -146,8 +146,8 @@ def _renumbered_curves(curves, numbers):
     return curves.set_column(place, curves.schema.field(place), arrow.array(ids))
 
 
-def _gather_image(name, parts, kept, made):
-    """Write the catalog of an image: all rows in one table, and the PSF and the passes of each tile under its name."""
+def _gather_image(name, parts, kept, made, number):
+    """Write the catalog of an image: all rows in one table, its header, and the PSF and passes of each tile under its name."""
     headers, tables, others = [], [], []
     for part, numbers in zip(parts, kept):
         if not part.image_file(name).exists():
@@ -156,12 +156,14 @@ def _gather_image(name, parts, kept, made):
             headers.append(hdus[0].header.copy())
             tables.append(numbers.table(read_hdu(hdus["CAT"])))
             for hdu in hdus[1:]:
-                if hdu.name != "CAT":
+                if hdu.name == "HDR" and len(headers) == 1:
+                    others.append(hdu.copy())
+                elif hdu.name not in ("CAT", "HDR"):
                     others.append(hdu.copy())
                     others[-1].name = hdu.name if len(parts) == 1 else f"{part.tile.name}_{hdu.name}".upper()
     if headers:
         rows, header = _stacked(tables), gathered_header(headers)
-        header["NSOURCES"] = len(rows)
+        header["NSOURCES"], header[JOINT] = len(rows), number
         fits.HDUList([fits.PrimaryHDU(header=header), *others, table_hdu(rows, "CAT")]).writeto(made/f"{name}.cat.fits")
 
 
@@ -184,7 +186,7 @@ def _stacked(tables):
     return vstack(tables, join_type="exact", metadata_conflicts="silent")
 
 
-def joint_header(parts, images, objects, refused):
+def joint_header(parts, names, objects, refused):
     """The primary header of the objects' file, from those of the tiles."""
     headers = []
     for part in parts:
@@ -192,7 +194,8 @@ def joint_header(parts, images, objects, refused):
             headers.append(hdus[0].header.copy())
     header = headers[0].copy()
     header.remove("HISTORY", remove_all=True, ignore_missing=True)
-    header["NIMAGES"], header["NOBJECTS"] = images, objects
+    header[JOINT] = fit_number(objects, names)
+    header["NIMAGES"], header["NOBJECTS"] = len(names), len(objects)
     header.insert("NOBJECTS", ("NTILES", len(parts), "with stars"), after=True)
     left = [f"{name}: {why}" for name, why in sorted(refused.items())]
     left += [f"{part.tile.name}: {line}" for part, own in zip(parts, headers) for line in own[f"{LEFT}*"].values()]
