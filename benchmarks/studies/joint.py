@@ -33,6 +33,8 @@ BETTER = 1.5
 """A star is found where its flux is right within this factor."""
 NEAR = 1.
 """An object so close to a star that varies may be that star, pixels."""
+MANY = 0.8
+"""Share of the images that show an object whose scatter counts."""
 MMAG = 2500/np.log(10)
 FEW = 12
 
@@ -284,33 +286,13 @@ def real_study(paths, args):
 
 def repeat_rows(result, single, names):
     """Cells by bin of magnitude; bins begin at the brightest star that is nowhere saturated."""
-    n, images = len(result.objects), len(result.names)
-    curves = result.light_curves
-    number = {name: k for k, name in enumerate(result.names)}
-    of_curves, place = np.unique(np.asarray(curves["image"]), return_inverse=True)
-    k = np.array([number[str(i)] for i in of_curves])[place]
-    flux, error, alone = np.full((3, images, n), np.nan)
-    ids = np.asarray(curves["object_id"])
-    flux[k, ids], error[k, ids] = curves["flux"].value, curves["dflux"].value
-    scale, x, y = np.asarray(result.images["scale"]), np.asarray(result.objects["x"].value), np.asarray(result.objects["y"].value)
-    for j, name in enumerate(result.names):
-        cat = columns(single[names.index(name)].catalog, ("x", "y", "flux"))
-        px, py = result.frames[j](x, y)
-        off, row = cKDTree(np.c_[cat["x"], cat["y"]]).query(np.c_[px, py], distance_upper_bound=1.)
-        back = cKDTree(np.c_[px, py]).query(np.c_[cat["x"], cat["y"]])[1]
-        mine = np.flatnonzero(np.isfinite(off))
-        mine = mine[back[row[mine]] == mine]
-        alone[j, mine] = cat["flux"][row[mine]]/scale[j]
-    saturated = (np.asarray(result.objects["flags"]) >> 32) & 2 > 0
-    many, both = (np.isfinite(v).sum(axis=0) >= 0.8*images for v in (flux, alone))
-    with np.errstate(all="ignore"):
-        mag = -2.5*np.log10(np.nanmedian(flux, axis=0))
-        same = np.nanmedian(alone[:, many & both & ~saturated]/flux[:, many & both & ~saturated], axis=1)
-    alone /= same[:, None]
-    usable = many & ~saturated & np.isfinite(mag)
-    first, rows = np.sort(mag[usable])[10], []
-    for b in range(6):
-        s = usable & (mag >= first+b) & (mag < first+b+1)
+    images = len(result.names)
+    flux, error = curves_of(result)
+    alone = at_objects(result, [single[names.index(name)].catalog for name in result.names])
+    both = np.isfinite(alone).sum(axis=0) >= MANY*images
+    bins, rows = magnitude_bins(result, flux), []
+    alone = on_one_scale(alone, flux, both & np.any(bins, axis=0))
+    for b, s in enumerate(bins):
         t = s & both
         weight = 1/error[:, s]**2
         mean = np.nansum(weight*flux[:, s], axis=0)/np.nansum(np.where(np.isfinite(flux[:, s]), weight, 0), axis=0)
@@ -319,6 +301,48 @@ def repeat_rows(result, single, names):
         rows.append([b+1, f"{s.sum()}, {t.sum()}", text(cells[0]), text(cells[1]), text(cells[2]), text(cells[1]/cells[2], 2),
                      text(np.nanmedian(MMAG*error[:, s]/flux[:, s])), text(scatter(chi), 2)])
     return rows
+
+
+def curves_of(result):
+    """Fluxes and errors of the light curves of a joint fit, shape (images, objects)."""
+    curves, number = result.light_curves, {name: k for k, name in enumerate(result.names)}
+    of_curves, place = np.unique(np.asarray(curves["image"]), return_inverse=True)
+    k = np.array([number[str(i)] for i in of_curves])[place]
+    flux, error = np.full((2, len(result.names), len(result.objects)), np.nan)
+    ids = np.asarray(curves["object_id"])
+    flux[k, ids], error[k, ids] = curves["flux"].value, curves["dflux"].value
+    return flux, error
+
+
+def at_objects(result, catalogs):
+    """Fluxes of the rows of each image's catalog that are nearest to the objects of a joint fit, shape (images, objects)."""
+    x, y = np.asarray(result.objects["x"].value), np.asarray(result.objects["y"].value)
+    out = np.full((len(catalogs), len(x)), np.nan)
+    for line, frame, catalog in zip(out, result.frames, catalogs):
+        cat = columns(catalog, ("x", "y", "flux"))
+        px, py = frame(x, y)
+        off, row = cKDTree(np.c_[cat["x"], cat["y"]]).query(np.c_[px, py], distance_upper_bound=1.)
+        back = cKDTree(np.c_[px, py]).query(np.c_[cat["x"], cat["y"]])[1]
+        mine = np.flatnonzero(np.isfinite(off))
+        mine = mine[back[row[mine]] == mine]
+        line[mine] = cat["flux"][row[mine]]
+    return out
+
+
+def on_one_scale(fluxes, like, stars):
+    """Fluxes of other catalogs, each image's divided by the median ratio to those of a joint fit; of some stars."""
+    with np.errstate(all="ignore"):
+        return fluxes/np.nanmedian(fluxes[:, stars]/like[:, stars], axis=1)[:, None]
+
+
+def magnitude_bins(result, flux):
+    """Objects that most images show and none saturates, in bins of a magnitude."""
+    saturated = (np.asarray(result.objects["flags"]) >> 32) & 2 > 0
+    with np.errstate(all="ignore"):
+        mag = -2.5*np.log10(np.nanmedian(flux, axis=0))
+    usable = (np.isfinite(flux).sum(axis=0) >= MANY*len(flux)) & ~saturated & np.isfinite(mag)
+    first = np.sort(mag[usable])[10]
+    return [usable & (mag >= first+b) & (mag < first+b+1) for b in range(6)]
 
 
 def rms(flux):
