@@ -50,7 +50,8 @@ def forced(python, images, result, folder):
         hdus.writeto(paths[-1])
     out = folder/"out"
     out.mkdir()
-    subprocess.run([python, FORCED, *paths, out], check=True, stdout=subprocess.DEVNULL)
+    # without variables that would bring in this module instead
+    subprocess.run([python, "-E", FORCED, *paths, out], check=True, stdout=subprocess.DEVNULL)
     return [Table.read(out/p.name) for p in paths]
 
 
