@@ -62,6 +62,9 @@ class WiseExposure(Exposure):
         if wcs is None or not covers(wcs, shape):
             raise DataFileError(image.path, "has no celestial WCS for all of its pixels, which says how the scans passed; "
                                 "fetch it again", image.hdu)
+        if not image.header.get("RADESYS"):
+            # coadds lie on the stars of 2MASS, which are in the ICRS; their headers give an equinox only, which would mean FK5
+            wcs.wcs.radesys = "ICRS"
         data, ivar = image.floats(), _plane(found["invvar-m"], shape).floats()
         seen = _counts(_plane(found["n-m"], shape))
         looked = seen if found["n-u"] is None else _counts(_plane(found["n-u"], shape))
