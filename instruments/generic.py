@@ -9,7 +9,7 @@ import numpy as np
 from crowdsource.core.errors import DataFileError, InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
-from crowdsource.core.noise import without_marks
+from crowdsource.core.noise import scatter_in_units_of, without_marks
 from crowdsource.exposure.instrument import (
     DetectorTask,
     Exposure,
@@ -41,8 +41,13 @@ FAR_ABOVE, MANY_COUNTS = 20., 1000.
 whole numbers: the brightest pixels of a faint image have equal counts by chance."""
 LARGEST_INVERSE = 1e19
 """Largest inverse of a noise, whose square float32 still holds."""
-NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms")
+NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms", "variance")
 """Options that give the noise, of which one may be used."""
+NOISE_OF = {"ivar": lambda v: 1/np.sqrt(v), "inverse_sigma": lambda v: 1/v, "rms": lambda v: v, "variance": np.sqrt}
+"""One sigma of a pixel from the value of each map."""
+OFF, FAR_OFF, ALIKE = 3., 10., 1.7
+"""The image scatters by less than `OFF` times what a map says, and by more than one `OFF`-th of it, or one `FAR_OFF`-th where
+resampled pixels may be smooth; by a factor of `ALIKE` where the map is another one. See `benchmarks/studies/noise_maps.py`."""
 
 
 def bits(value):
@@ -80,6 +85,8 @@ OPTIONS = (
     Option("weight", str,
            help="weight map (WHT) on any scale; the scale is measured on the image", metavar="FILE[:HDU]"),
     Option("rms", str, help="noise of each pixel, 1 sigma; 0 for pixels not to be used", metavar="FILE[:HDU]"),
+    Option("variance", str, help="variance of each pixel; 0 for pixels not to be used", metavar="FILE[:HDU]"),
+    Option("trust_noise", flag, False, help="take the noise map as it is, however the image itself scatters"),
     Option("dq", str, help="flags of each pixel, whole numbers", metavar="FILE[:HDU]"),
     Option("bad_bits", bits, ANY, metavar="BITS",
            help="bits of dq of pixels not to be used: numbers as 0,3,5, a mask as 0x29, any (default) or none"),
@@ -131,7 +138,7 @@ class GenericExposure(Exposure):
         flags = _companion(o["dq"], source, cut)
         dq = None if flags is None else flags.flags()
         bad, mask = _masks(data, dq, facts["saturation"], o)
-        noise = _noise(o, source, cut, np.isfinite(data) & ~bad)
+        noise = _noise(o, source, cut, data, np.isfinite(data) & ~bad)
         readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
         meta = dict(psf=o["psf"], fwhm=o["fwhm"], no_refit_psf=o["no_refit_psf"], normalize_radius=o["normalize_radius"],
                     readnoise=readnoise, header=source.header, unit=str(source.header.get("BUNIT", "")).strip())
@@ -288,7 +295,7 @@ def grown(where, radius):
     return out
 
 
-def _noise(o, source, cut, used):
+def _noise(o, source, cut, data, used):
     """Arguments of `Image.from_arrays` that say the noise, from the map that is given; `used` is true for pixels that count."""
     kind = next((n for n in NOISE_MAPS if o[n]), None)
     if kind is None:
@@ -298,12 +305,49 @@ def _noise(o, source, cut, used):
     values = given.floats()
     values[~used] = 0
     try:
-        findings = without_marks(values, used, kind.replace("_", " "), ("0", "infinite") if kind == "rms" else ())
+        findings = without_marks(values, used, kind.replace("_", " "), ("0", "infinite") if kind in ("rms", "variance") else ())
+        if kind != "weight" and not o["trust_noise"]:
+            findings += doubts(values, np.where(used, data, np.float32(np.nan)), kind)
     except InputError as problem:
         raise DataFileError(given.path, str(problem), given.hdu) from problem
     if kind == "weight":
         return dict(weight=values, findings=findings)
-    if kind == "rms":
+    if kind == "variance":
+        values = np.sqrt(values)
+    if kind in ("rms", "variance"):
         values = np.where(values > 0, 1/np.maximum(values, np.float32(1/LARGEST_INVERSE)), np.float32(0))
     ivar = values if kind == "ivar" else np.minimum(values, np.float32(LARGEST_INVERSE))**2
     return dict(ivar=ivar, findings=findings)
+
+
+def doubts(values, data, kind):
+    """Sentences about a noise map that disagrees with the scatter of the image itself; none where it agrees.
+
+    Parameters
+    ----------
+    values : ndarray, shape (ny, nx), float32
+        The map.
+    data : ndarray, shape (ny, nx), float32
+        NaN for pixels that do not count.
+    kind : str
+        What it is given as, of `NOISE_OF`.
+
+    Raises
+    ------
+    InputError
+        When it disagrees so much that it must be something else.
+    """
+    with np.errstate(all="ignore"):
+        found = dict(zip(NOISE_OF, scatter_in_units_of([noise(values) for noise in NOISE_OF.values()], data)))
+    own = found[kind]
+    if not own > 0 or 1/OFF <= own <= OFF:
+        return ()
+    told = f"the image's background scatters by {own:.3g} times the noise that --{kind.replace('_', '-')} gives"
+    like = [n for n, ratio in found.items() if 1/ALIKE < ratio < ALIKE]
+    if like:
+        raise InputError(f"{told}; taken as --{like[0].replace('_', '-')} the map would fit ({found[like[0]]:.2g}): give it as "
+                         "that, or add --trust-noise")
+    if own > OFF or own < 1/FAR_OFF:
+        raise InputError(f"{told}: check the units of both; --weight takes the scale from the image, --trust-noise the map as "
+                         "it is")
+    return (f"{told}: correlated noise of resampled pixels, or units that differ",)

@@ -282,3 +282,39 @@ def _interpolated(blocks, shape):
     at = [np.clip((np.arange(n)+0.5)*b/n-0.5, 0, b-1) for n, b in zip(shape, blocks.shape)]
     weights = [np.maximum(0, 1-np.abs(a[:, None]-np.arange(b)[None, :])) for a, b in zip(at, blocks.shape)]
     return (weights[0]@smooth@weights[1].T).astype(np.float32)
+
+
+SAMPLES, SAMPLE = 3, 256
+"""Squares along each axis, and their side in pixels, on which a noise map is compared with the image."""
+
+
+def scatter_in_units_of(noises, data):
+    """Scatter of an image's background in units of maps of its noise, each a number; NaN where too few pixels tell.
+
+    It is measured as that of images without a noise map, on squares spread over the image.
+
+    Parameters
+    ----------
+    noises : sequence of ndarray, shape (ny, nx)
+        One sigma; 0 or not finite for pixels that do not count.
+    data : ndarray, shape (ny, nx), float32
+    """
+    found = [[] for _ in noises]
+    for box in sample_boxes(data.shape):
+        part = np.where(np.isfinite(data[box]), data[box], np.float32(np.nan)).astype(np.float32)
+        around, number = _mean(part, SMOOTH)
+        dark = number > 0
+        dark[dark] = around[dark] <= np.median(around[dark])
+        inner = np.s_[1:-1, 1:-1]
+        difference, dark = second_difference(part), dark[inner]
+        for values, noise in zip(found, noises):
+            sigma = np.asarray(noise[box][inner], np.float64)
+            use = dark & np.isfinite(difference) & np.isfinite(sigma) & (sigma > 0)
+            values.append(np.abs(difference[use])/sigma[use])
+    return [MAD_TO_SIGMA*float(np.median(np.concatenate(v))) if sum(map(len, v)) >= ENOUGH else np.nan for v in found]
+
+
+def sample_boxes(shape):
+    """Slices of squares spread over an image."""
+    starts = [np.unique(np.linspace(0, max(0, n-SAMPLE), SAMPLES).astype(int)) for n in shape]
+    return [np.s_[y:y+SAMPLE, x:x+SAMPLE] for y in starts[0] for x in starts[1] if min(shape) >= 3]

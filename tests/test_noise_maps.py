@@ -1,0 +1,81 @@
+"""A noise map that is not what it is given as is told, with what it looks like."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from crowdsource.instruments.generic import Generic
+from scipy.ndimage import gaussian_filter
+from small_fields import write_fits
+
+from crowdsource.core.errors import CrowdsourceError
+from crowdsource.core.noise import scatter_in_units_of
+from crowdsource.simulate import SimulationConfig, simulate_field
+
+CROWD = SimulationConfig(shape=(300, 320), stars=3000, fwhm=3., saturated_stars=0)
+UNIT = np.float32(8)
+MAPS = {"ivar": lambda ivar: ivar, "inverse_sigma": np.sqrt, "rms": lambda ivar: ivar**-0.5, "variance": lambda ivar: 1/ivar}
+
+
+@pytest.fixture(scope="module")
+def field():
+    """In units in which one sigma is far from 1, so that maps are not alike."""
+    made = simulate_field(CROWD)
+    return replace(made, data=made.data*UNIT, ivar=made.ivar/UNIT**2)
+
+
+@pytest.fixture
+def folder(tmp_path, field, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_fits("im.fits", field.data, GAIN=CROWD.gain/float(UNIT))
+    for name, of in MAPS.items():
+        write_fits(f"{name}.fits", of(np.maximum(field.ivar, 1e-12)).astype(np.float32))
+    return tmp_path
+
+
+def read(**options):
+    exposure = Generic().open("im.fits", **options)
+    return exposure.read(exposure.tasks()[0])
+
+
+def test_the_scatter_of_a_crowd_is_that_of_its_noise(field):
+    noise = np.maximum(field.ivar, 1e-12)**-0.5
+    one, third = scatter_in_units_of([noise, 3*noise], field.data)
+    assert 0.93 < one < 1.03 and third == pytest.approx(one/3)
+    assert np.isnan(scatter_in_units_of([noise*0], field.data)[0])
+    assert np.isnan(scatter_in_units_of([noise[:2, :2]], field.data[:2, :2])[0])
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_each_map_gives_the_same_image(folder, field, name):
+    image = read(**{name: f"{name}.fits"})
+    good = field.ivar > 0
+    assert np.allclose(image.ivar[good & image.good], field.ivar[good & image.good], rtol=1e-5) and not image.findings
+
+
+@pytest.mark.parametrize("given", MAPS)
+@pytest.mark.parametrize("taken", MAPS)
+def test_a_map_taken_for_another_is_told(folder, given, taken):
+    if given == taken:
+        return
+    words = (n.replace("_", "-") for n in (taken, given))
+    with pytest.raises(CrowdsourceError, match=f"{given}.fits.*" + "--{} gives; taken as --{}".format(*words)):
+        read(**{taken: f"{given}.fits"})
+    assert read(**{taken: f"{given}.fits", "trust_noise": True}).good.any()
+
+
+@pytest.mark.parametrize("factor", [5., 1000., 0.05, 1e-4])
+def test_noise_that_is_off_by_a_factor_is_told(folder, field, factor):
+    write_fits("off.fits", (field.ivar*factor**2).astype(np.float32))
+    with pytest.raises(CrowdsourceError, match="off.fits.*scatters by.*check the units"):
+        read(ivar="off.fits")
+    write_fits("near.fits", (field.ivar*2.5**2).astype(np.float32))
+    assert not read(ivar="near.fits").findings
+
+
+def test_smooth_noise_of_resampled_pixels_is_taken_with_a_word(folder, field):
+    rng = np.random.default_rng(1)
+    smooth = gaussian_filter(rng.normal(0, 1, CROWD.shape), 0.9)
+    write_fits("smooth.fits", (100+smooth/smooth.std()).astype(np.float32))
+    write_fits("one.fits", np.ones(CROWD.shape, np.float32))
+    exposure = Generic().open("smooth.fits", ivar="one.fits")
+    assert any("correlated noise" in f for f in exposure.read(exposure.tasks()[0]).findings)
