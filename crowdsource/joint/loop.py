@@ -30,6 +30,7 @@ from .register import LEAST_STARS, MOST_STARS, SIGNIFICANT, Registration, StarLi
 from .results import joint_result
 from .shelf import shelf_for
 from .state import Epoch, JointState
+from .transients import with_transients
 
 log = logging.getLogger(__name__)
 CERTAIN = 10.
@@ -122,7 +123,7 @@ def fit_sources(sources, joint, threads=1, progress=None, known=None, placement=
             if kind == LAST:
                 break
             state = joint_pass(replace(state, kind=kind))
-        state, fits = last_pass(state)
+        state, fits = with_transients(*last_pass(state))
         return joint_result(state, fits, refused, [s.name for s in sources])
 
 

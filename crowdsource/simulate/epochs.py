@@ -42,6 +42,12 @@ class EpochsConfig:
         Standard deviation of the proper motions along each axis, reference pixels a year.
     years : float
         Time from the first to the last image.
+    transients : int
+        Further stars that one or a few images show, well on the reference.
+    transient_images : tuple of int
+        Smallest and largest number of the images, of any band, that show one.
+    transient_snr : tuple of float
+        Range of their signal to noise on each of these, of an isolated star.
     colour : tuple of float
         Mean and standard deviation of the magnitude in each further band less that in the one before.
     """
@@ -58,6 +64,9 @@ class EpochsConfig:
     variation: float = 0.1
     motion: float = 0.
     years: float = 1.
+    transients: int = 0
+    transient_images: tuple = (1, 3)
+    transient_snr: tuple = (8., 20.)
     colour: tuple = (0.6, 0.3)
 
 
@@ -103,7 +112,7 @@ def simulate_epochs(config=None):
     -------
     truth : astropy.table.Table
         x, y on the reference (pixels), flux there (counts), snr (on the reference, of an isolated star), variable, pm_x, pm_y
-        (reference pixels a year).
+        (reference pixels a year). Transients come last: their flux and snr here are 0.
     epochs : list of SimulatedEpoch
         The first is the reference; bands follow each other.
 
@@ -115,6 +124,8 @@ def simulate_epochs(config=None):
     c = config or EpochsConfig()
     if c.images < 1 or not c.bands or not 0 <= c.variables <= 1:
         raise ConfigError("images and bands must be one at least, variables from 0 to 1")
+    if c.transients < 0 or not 0 < c.transient_images[0] <= c.transient_images[1] or c.transient_snr[0] <= 0:
+        raise ConfigError("transients must not be negative, transient_images and transient_snr positive, the smaller first")
     rng = np.random.default_rng([c.field.seed, 1])
     psf, (ny, nx) = true_psf(c.field), c.field.shape
     flux5 = five_sigma_flux(c.field, psf)
@@ -123,16 +134,30 @@ def simulate_epochs(config=None):
     n = len(x)
     truth = Table(dict(x=x, y=y, flux=flux, snr=5*flux/flux5, variable=rng.random(n) < c.variables,
                        pm_x=rng.normal(0, c.motion, n), pm_y=rng.normal(0, c.motion, n)))
-    epochs, colour = [], np.zeros(n)
+    truth, shown = with_transients(c, truth)
+    epochs, colour = [], np.zeros(len(truth))
     for b, band in enumerate(c.bands):
         if b:
-            colour = colour+rng.normal(*c.colour, n)
+            colour[:n] += rng.normal(*c.colour, n)
         for k in range(c.images):
-            epochs.append(_epoch(c, truth, band, 10**(-0.4*colour), b*c.images+k, k/max(1, c.images-1)*c.years))
+            number = b*c.images+k
+            epochs.append(_epoch(c, truth, band, 10**(-0.4*colour), shown[number], number, k/max(1, c.images-1)*c.years))
     return truth, epochs
 
 
-def _epoch(c, truth, band, ratio, number, years):
+def with_transients(c, truth):
+    """The truth with transients at its end, and the signal to noise of all stars as transients on each image, (images, n)."""
+    rng, (ny, nx), number = np.random.default_rng([c.field.seed, 3]), c.field.shape, len(c.bands)*c.images
+    shown = np.zeros((number, len(truth)+c.transients))
+    for star in range(len(truth), len(truth)+c.transients):
+        low, high = np.minimum(c.transient_images, number)
+        images = rng.choice(number, rng.integers(low, high+1), replace=False)
+        shown[images, star] = rng.uniform(*c.transient_snr, len(images))
+        truth.add_row(dict(x=rng.uniform(0.1, 0.9)*nx, y=rng.uniform(0.1, 0.9)*ny))
+    return truth, shown
+
+
+def _epoch(c, truth, band, ratio, shown, number, years):
     """The image of some number; the first is the reference."""
     rng, (ny, nx) = np.random.default_rng([c.field.seed, 2, number]), c.field.shape
     fwhm, sky, clear, angle = (rng.uniform(*limits) for limits in (c.fwhm, c.sky, c.transparency, (-c.rotation, c.rotation)))
@@ -146,8 +171,8 @@ def _epoch(c, truth, band, ratio, number, years):
     x, y = place.real+middle[0]+shift[0], place.imag+middle[1]+shift[1]
     varied = np.where(truth["variable"], 10**(-0.4*c.variation*rng.normal(size=len(truth))), 1.)
     constant = np.asarray(truth["flux"])*ratio*clear
-    flux = constant*varied
-    near = (np.abs(x-middle[0]) < nx/2+5*own.fwhm) & (np.abs(y-middle[1]) < ny/2+5*own.fwhm)
+    flux = constant*varied+shown*five_sigma_flux(own, true_psf(own))/5
+    near = (flux > 0) & (np.abs(x-middle[0]) < nx/2+5*own.fwhm) & (np.abs(y-middle[1]) < ny/2+5*own.fwhm)
     made = simulate_field(own, stars=(x[near], y[near], flux[near]))
     light = float(star_stamps(made.psf.at([middle[0]], [middle[1]]), np.zeros(1), np.zeros(1), BOX).sum())
     return SimulatedEpoch(simulation=made, band=band, mjd=59000.+YEAR*years, x=x, y=y, flux=flux, constant=constant, light=light)
