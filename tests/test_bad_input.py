@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
     write_fits("all.fits", np.ones(SHAPE, np.int32))
     write_fits("half.fits", np.full(SHAPE, 0.5))
     for name, value in (("negative", -1), ("nan", np.nan), ("infinite", np.inf)):
-        plane = np.ones(SHAPE, np.float32)
+        plane = np.full(SHAPE, 1/NOISE**2, np.float32)
         plane[5, 6] = value
         write_fits(f"{name}.fits", plane)
     for name, value in (("minus", -1), ("unknown", np.nan), ("endless", np.inf)):

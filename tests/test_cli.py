@@ -165,10 +165,11 @@ def test_forced_photometry_keeps_rows_and_identifiers(folder):
     rows.write("list.ecsv")
     run("im.fits", "--ivar", "ivar.fits", "--force", "list.ecsv")
     catalog = read_table("im.cat.fits")
-    assert list(catalog["source_id"]) == [*(1000+order), 3]
-    assert [str(n).strip() for n in catalog["name"]] == [*(f"star {k}" for k in order), "sky"]
-    assert list(catalog["input_row"]) == [*range(25), 27]
-    assert list(catalog["x"]) == [*X[order], 64.]
+    assert list(catalog["source_id"]) == [*(1000+order), 1, 2, 3]
+    assert [str(n).strip() for n in catalog["name"]] == [*(f"star {k}" for k in order), "off", "nowhere", "sky"]
+    assert list(catalog["input_row"]) == [*range(28)]
+    assert list(catalog["x"][:26]) == [*X[order], -50.] and catalog["x"][27] == 64
+    assert np.ma.filled(np.isnan(np.ma.filled(catalog["flux"], np.nan))).tolist() == [*[False]*25, True, True, False]
     assert {"deltx", "delty"} <= set(catalog.colnames)
     pull = (catalog["flux"][:25]-FLUX[order])/catalog["dflux"][:25]
     # unit errors, but the PSF is measured on these stars

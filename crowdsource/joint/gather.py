@@ -139,7 +139,7 @@ def renumbered(tiles, tables, origin, next_id):
 
 
 def _renumbered_curves(curves, numbers):
-    import pyarrow as arrow
+    arrow = need("pyarrow", "parquet", "a table of light curves")
     keep, ids = numbers.of(curves["object_id"].to_numpy())
     curves = curves.filter(arrow.array(keep))
     place = curves.column_names.index("object_id")

@@ -17,16 +17,16 @@ from ..engine.measure import mean_chi2
 from ..engine.sources import Sources
 from ..engine.state import LAST, PRUNE, SEARCH
 from ..exposure.instrument import detection_ids
-from ..io.tables import plain
 from .config import JointConfig, checked_joint
 from .detection import find_stars
 from .fit import FLOOR, fitted, pruned
 from .frame import Frame
 from .grid import Grid
+from .known import known_stars
 from .last import last_pass
 from .motion import YEAR
 from .reference import Reference
-from .register import LEAST_STARS, MOST_STARS, SIGNIFICANT, Registration, StarList, register
+from .register import Registration, StarList, register
 from .results import joint_result
 from .shelf import shelf_for
 from .state import Epoch, JointState
@@ -35,8 +35,6 @@ from .transients import with_transients
 log = logging.getLogger(__name__)
 CERTAIN = 10.
 """Stars of an image alone that are this significant, and not in the list yet, start in it."""
-TYPICAL_FWHM = 3.
-"""Of the images from which given objects come, pixels: it says how accurate their positions are."""
 MOST_TRIED = 4
 """So many images are tried as the reference, where it is of another field than most."""
 APART = 1.
@@ -103,7 +101,7 @@ def fit_sources(sources, joint, threads=1, progress=None, known=None, placement=
         One at least, with different names.
     joint, threads, progress
         As `fit_joint`.
-    known : KnownStars, optional
+    known : crowdsource.joint.known.KnownStars, optional
         Stars of an earlier fit.
     placement : Placement, optional
         How the images lie, where that is known.
@@ -198,7 +196,7 @@ def joint_state(sources, joint, run=map, known=None, placement=None):
     sources : sequence of ImageSource
     joint : JointConfig
     run : callable
-    known : KnownStars, optional
+    known : crowdsource.joint.known.KnownStars, optional
         Stars whose frame is the reference.
     placement : Placement, optional
         Where images need no registration.
@@ -330,52 +328,6 @@ def depth(stars):
 def same(reference):
     """The registration of the reference itself."""
     return Registration(frame=Frame.identity(), scale=1., stars=len(reference.x), rms=0.)
-
-
-@dataclass(frozen=True, eq=False)
-class KnownStars:
-    """Objects of an earlier joint fit.
-
-    Attributes
-    ----------
-    sources : crowdsource.engine.sources.Sources
-        In the reference.
-    ids : ndarray of int, shape (n,)
-    listed : StarList
-        The significant ones, by which images are registered.
-    """
-
-    sources: Sources
-    ids: np.ndarray
-    listed: StarList
-
-    def subset(self, which):
-        """Some of the stars, with the list as it is."""
-        return KnownStars(self.sources.subset(which), self.ids[which], self.listed)
-
-
-def known_stars(objects):
-    """The `KnownStars` of a table of objects.
-
-    Raises
-    ------
-    InputError
-        When columns are missing, or no object is significant.
-    """
-    flux = next((n for n in objects.colnames if n == "flux" or n.startswith("flux_")), None)
-    missing = [n for n in ("object_id", "x", "y") if n not in objects.colnames]
-    if flux is None or missing:
-        raise InputError(f"objects have no column {(missing or ['flux'])[0]}: give the objects of a joint fit")
-    x, y, value, error = (np.asarray(plain(objects[n]), dtype=float) for n in ("x", "y", flux, "d"+flux))
-    good = np.isfinite(x+y+value+error) & (error > 0)
-    sources = Sources.new(x, y, np.where(good, value, 0), np.where(good, error, np.inf))
-    bright = np.flatnonzero(good & (value > SIGNIFICANT*error))
-    if len(bright) < LEAST_STARS:
-        raise InputError(f"only {len(bright)} objects are {SIGNIFICANT:g} sigma: too few to register images")
-    bright = bright[np.argsort(-value[bright], kind="stable")][:MOST_STARS]
-    listed = StarList(x=x[bright], y=y[bright], flux=value[bright], error=error[bright], fwhm=TYPICAL_FWHM, wcs=None,
-                      shape=(int(y.max())+1, int(x.max())+1))
-    return KnownStars(sources, np.asarray(objects["object_id"], dtype=np.int64), listed)
 
 
 def first_list(epochs, stars):

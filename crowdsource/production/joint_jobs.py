@@ -14,8 +14,9 @@ from ..joint.files import OBJECTS, write_joint
 from ..joint.frame import Frame
 from ..joint.gather import SLACK
 from ..joint.inputs import ImageFile, opened_images
+from ..joint.known import known_stars
 from ..joint.look import FirstLook
-from ..joint.loop import Placement, fit_sources, known_stars
+from ..joint.loop import Placement, fit_sources
 from ..joint.reference import BandUnits, Reference
 from ..joint.register import Registration
 from ..joint.tiles import MARGIN, FieldTile, within

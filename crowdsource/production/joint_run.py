@@ -19,8 +19,9 @@ from ..io.tables import read_table
 from ..joint.files import check_outputs
 from ..joint.gather import FinishedTile, gather
 from ..joint.inputs import opened_images
+from ..joint.known import known_stars
 from ..joint.look import FirstLook
-from ..joint.loop import depth, known_stars, registrations
+from ..joint.loop import depth, registrations
 from ..joint.reference import GIVEN
 from ..joint.tiles import cut_frame, field_tiles
 from .executors import JobLost
@@ -235,7 +236,7 @@ def reference_values(found, seen, known):
     found : dict of str to crowdsource.joint.register.Registration
         The first one tells.
     seen : dict of str to SeenImage
-    known : crowdsource.joint.loop.KnownStars or None
+    known : crowdsource.joint.known.KnownStars or None
     """
     first, bands = next(iter(found)), {}
     for name, placed in found.items():

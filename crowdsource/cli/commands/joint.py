@@ -9,7 +9,8 @@ from ...io.toml import read_toml
 from ...joint.config import JointConfig, checked_joint
 from ...joint.files import CURVES, OBJECTS, ROWS, check_outputs, write_joint
 from ...joint.inputs import ImageFile, opened_images
-from ...joint.loop import fit_sources, known_stars
+from ...joint.known import known_stars
+from ...joint.loop import fit_sources
 from ...joint.pictures import check_plot, plot_joint
 from ...production.executors import open_workers
 from ...production.joint_run import JointReport, TiledFit
