@@ -11,6 +11,7 @@ from crowdsource.artifacts.options import ArtifactsConfig
 from crowdsource.artifacts.width import half_sample_mode, width_of_most
 from crowdsource.core.flags import ENGINE
 from crowdsource.exposure.results import detector_header
+from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.simulate import render_stars
 
@@ -163,6 +164,21 @@ def test_a_fit_is_as_good_as_on_a_clean_image(fwhm):
     for k in np.argsort(-flux)[:20]:
         star = np.argmin(np.hypot(rows["x"]-x[k], rows["y"]-y[k]))
         assert abs(rows["flux"][star]-flux[k]) < 5*rows["dflux"][star]+0.02*flux[k]
+
+
+def test_saturated_stars_follow_the_psf_that_they_show():
+    """For a width that is too small by a sixth fluxes from their wings are up to 1.7 times too large."""
+    light, *_ = stars(6., n=20, brightest=300.)
+    x, y, flux = np.array([60.2, 190.4, 70.1, 180.3]), np.array([60.8, 70.3, 180.4, 190.2]), np.array([4e7, 2e7, 2e7, 3e7])
+    data, ivar = exposed(light+render_stars(SHAPE, MoffatProfile.constant(SHAPE, 6.), x, y, flux, np.full(4, 201)))
+    data[data > 4000*NOISE] = 0
+    passes = []
+    result = fit(Image.from_arrays(data, ivar, gain=GAIN), FieldPSF.moffat(SHAPE, 5., 3.), observer=passes.append)
+    first = passes[0].sources
+    for k in range(4):
+        star = np.argmin(np.hypot(first.x-x[k], first.y-y[k]))
+        assert abs(first.flux[star]/flux[k]-1) < 0.02
+    assert result.sky.min() > SKY-NOISE and len(result.catalog) < 30
 
 
 def test_presets_and_options_leave_the_image():

@@ -175,7 +175,9 @@ def refitted(state, n_parameters, start_sky, clock):
 
     Where the PSF has an uncertainty, before or after that, the light of bright stars' wings was sky before, and their fluxes are
     for another PSF: residuals that would look like stars in the next search. So sky and fluxes are found anew, the first time
-    twice; and so for a PSF of few stars, which may have been much wider or narrower.
+    twice; and so for a PSF of few stars, which may have been much wider or narrower. In the first pass it is so, too, where
+    saturated stars show the PSF: their fluxes follow from the wings alone, those for a width that is a sixth too small are up to
+    1.8 times too large, and between them the sky would be too low, with sources in its place.
 
     Parameters
     ----------
@@ -188,16 +190,17 @@ def refitted(state, n_parameters, start_sky, clock):
     """
     first = state.passno == 0 or state.psf.uncertainty is None
     if state.psf.uncertainty is None:
-        state = stages.with_psf(state)
+        state, of_wings = stages.with_psf(state)
         clock.stop("psf")
         state = stages.with_model(state)
         clock.stop("model")
-        if state.psf.uncertainty is None and state.psf.covariance is None:
+        settled = state.psf.uncertainty is None and state.psf.covariance is None
+        if settled and not (of_wings and state.passno == 0):
             return state
     for _ in range(FIRST_REFITS if first else 1):
         state = stages.with_sky(with_model_error(state), start_sky)
         clock.stop("sky")
-        state = stages.with_psf(state, first)
+        state, _ = stages.with_psf(state, first)
         clock.stop("psf")
         again, _ = fitted(stages.with_model(state), n_parameters)
         state = stages.with_model(replace(again, new=state.new))

@@ -247,6 +247,20 @@ def rendered(state, sources, out=None):
 
 
 def with_psf(state, first=False):
-    """A PSF refitted on this image's stars; whether these are the first fits of its wings."""
+    """A PSF refitted on this image's stars.
+
+    Parameters
+    ----------
+    state : PassState
+    first : bool
+        Whether the wings have not been fitted before.
+
+    Returns
+    -------
+    state : PassState
+    of_wings : bool
+        Whether some of the stars show nothing but their wings.
+    """
     stars = psf_stars(state, first)
-    return replace(state, psf=state.psf.refit(stars, state.config.psf), matched=None)
+    middle = stars.middle(1).ivar
+    return replace(state, psf=state.psf.refit(stars, state.config.psf), matched=None), not middle.all()
