@@ -79,6 +79,26 @@ def test_tracks_of_cosmic_rays(fwhm, angle):
     assert found[seen].mean() > 0.95 and found.sum() < 3*(track > 0).sum()
 
 
+@pytest.mark.parametrize("fwhm", WIDTHS[1:])
+def test_a_track_across_the_flank_of_a_star_is_masked_with_its_rim(fwhm):
+    """The pixels around its rim that it leaves are nearer to the star, and brighter than the rim."""
+    rng, along = np.random.default_rng(4), np.arange(0, 30, 1/16)
+    at = np.array([(40.+60*i, 40.+60*j) for i in range(4) for j in range(4)])
+    flux = 1500*NOISE/MoffatProfile.constant(SHAPE, fwhm).planes(5, 1, 59)[0][2, 2]
+    light = render_stars(SHAPE, MoffatProfile.constant(SHAPE, fwhm), *at.T, np.full(16, flux), np.full(16, 159))
+    track = np.zeros(SHAPE)
+    for (x0, y0), angle in zip(at, rng.uniform(0, np.pi, 16)):
+        x = x0+1.5*fwhm*np.sin(angle)+(along-15)*np.cos(angle)
+        y = y0-1.5*fwhm*np.cos(angle)+(along-15)*np.sin(angle)
+        i, j = np.floor(x).astype(int), np.floor(y).astype(int)
+        for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            share = np.abs(1-right-(x-i))*np.abs(1-down-(y-j))
+            np.add.at(track, (j+down, i+right), 150/16*NOISE*share)
+    data, ivar = exposed(light+track)
+    found = flagged(Image.from_arrays(data, ivar), ("cosmic",))
+    assert found[track*np.sqrt(ivar) > 8].mean() > 0.97
+
+
 def test_a_column_that_is_too_bright():
     light, *_ = stars(3.)
     data, ivar = exposed(light)

@@ -26,7 +26,10 @@ SUSPECT, LONGEST = 4., 30
 GROWTHS = 2
 """Pixels to which a track may extend on each side."""
 AROUND, SLOPE = range(-3, 4), 0.2
-"""Steps to the pixels around, and relative difference from their median that the flank of a star may have."""
+"""Steps to the pixels around, and relative difference from their light that the flank of a star may have."""
+TYPICAL, DARK = 0.5, 0.25
+"""Quantiles of that light: what is typical; and the median of the darker half, since a track across the flank of a star leaves
+little but the side towards this."""
 STEPS = 1., 1., np.sqrt(2), np.sqrt(2)
 """Distances of neighbours along the lines, pixels."""
 
@@ -80,20 +83,29 @@ def extended(track, light, error, fwhm):
 
 
 def grown(track, light, error):
-    """Tracks with the pixels beside them that have light of them: fainter ones that exceed what is typical around."""
+    """Tracks with the pixels beside them that have light of them."""
+    rim = beside(track, light, error, DARK)
     for _ in range(GROWTHS):
-        brightest = ndimage.maximum_filter(np.where(track, light, 0), 3)
-        y, x = np.nonzero(~track & (light < brightest) & (light > LEAST_BESIDE*error))
-        if not len(y):
+        more = beside(track, light, error, TYPICAL)
+        if not more.any():
             break
-        others = np.where(ndimage.binary_dilation(track, BOX), np.float32(np.nan), light)
-        box = np.array([values(others, y, x, j, i) for j in AROUND for i in AROUND])
-        box[:, np.isnan(box).all(axis=0)] = 0
-        around = np.nanmedian(box, axis=0)
-        more = light[y, x]-around > LEAST_BESIDE*error[y, x]+SLOPE*around
-        track = track.copy()
-        track[y[more], x[more]] = True
-    return track
+        track = track | more
+    return track | rim
+
+
+def beside(track, light, error, quantile):
+    """Pixels beside tracks that are fainter than these, and exceed a quantile of the light around."""
+    brightest = ndimage.maximum_filter(np.where(track, light, 0), 3)
+    out = ~track & (light < brightest) & (light > LEAST_BESIDE*error)
+    y, x = np.nonzero(out)
+    others = np.where(ndimage.binary_dilation(track, BOX), np.float32(np.nan), light)
+    box = np.sort([values(others, y, x, j, i) for j in AROUND for i in AROUND], axis=0)
+    # NaN comes last
+    box[:, np.isnan(box[0])] = 0
+    rank = quantile*(np.count_nonzero(~np.isnan(box), axis=0)-1)
+    around = np.take_along_axis(box, rank.astype(int)[None], axis=0)[0]
+    out[y, x] = light[y, x]-around > LEAST_BESIDE*error[y, x]+SLOPE*around
+    return out
 
 
 def standing_out(light, error, fwhm, narrower, significant):
