@@ -272,7 +272,7 @@ def test_identity_and_detection_ids(files):
     ids = []
     for name in ("a", "b"):
         image = SimpleNamespace(exposure=name, detector="")
-        ids.append(generic.extra_columns(image, SimpleNamespace(catalog=range(5)))["detection_id"])
+        ids.append(generic.extra_columns(image, SimpleNamespace(rows=np.arange(5)))["detection_id"])
     assert (ids[0] & 0xFFFFFFFF == np.arange(5)).all() and (ids[0] >= 0).all() and ids[0][0] != ids[1][0]
     assert len(set(ids[0] >> 32)) == 1
 

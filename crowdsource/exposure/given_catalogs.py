@@ -36,6 +36,8 @@ def given_rows(path, image, several=False):
     on = (x > -OUTSIDE) & (x < nx-1+OUTSIDE) & (y > -OUTSIDE) & (y < ny-1+OUTSIDE)
     if not on.any() and not several:
         raise DataFileError(path, f"none of its {len(on)} positions lies on the image; x and y count from 0")
+    if several and not on.all():
+        log.warning("%s: %d of %d positions are off the image and left out", path, (~on).sum(), len(on))
     rows["input_row"] = np.arange(len(rows))
     for name in table.colnames:
         if name.lower().endswith(IDENTIFIERS) and table[name].dtype.kind in "iuSU" and table[name].ndim == 1:
