@@ -214,7 +214,9 @@ def largest_difference(flux, error):
     weight[best] = 0
     rest = np.maximum(weight.sum(axis=0), 1e-300)
     scatter = np.maximum(TYPICAL_SCATTER*np.nanmedian(others, axis=0), 1)
-    above = (top-(weight*flux).sum(axis=0)/rest)/(scatter*np.sqrt(own**2+1/rest))
+    # what no image knows has infinite errors
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = (top-(weight*flux).sum(axis=0)/rest)/(scatter*np.sqrt(own**2+1/rest))
     return np.where(rest*own**2 >= LEAST_OTHERS, above, 0)
 
 
