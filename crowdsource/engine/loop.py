@@ -19,6 +19,7 @@ from ..psf.adopt import as_psf
 from ..psf.initial import check_width, initial_psf
 from . import stages
 from .catalog import image_catalog
+from .doubts import doubts
 from .extended import with_extended
 from .given import GivenPositions, table_positions
 from .joint_fit import fitted
@@ -214,5 +215,8 @@ def finish(state):
     catalog = image_catalog(state)
     history = [dict(h) for h in state.history]
     history[-1]["cpu_measure"] = time.process_time()-start
+    image = state.image
+    for sentence in doubts(state):
+        image = image.with_finding(sentence)
     return FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=history, config=state.config,
-                     image=state.image, probabilities=state.probabilities)
+                     image=image, probabilities=state.probabilities)
