@@ -17,7 +17,7 @@ from crowdsource.joint.lightcurves import (
     mean_fluxes,
     stetson_j,
 )
-from crowdsource.joint.motion import YEAR, proper_motions
+from crowdsource.joint.motion import YEAR, change_of_motion, proper_motions
 
 IMAGES, STARS = 6, 3000
 
@@ -247,6 +247,9 @@ def test_what_few_images_or_a_single_night_show_has_no_motion():
     assert np.isnan(covariance[~known]).all() and np.isfinite(epoch).all()
     night = proper_motions(information, shift, np.full(4, 56000.))
     assert np.isnan(night[0]).all() and np.isnan(night[1]).all()
+    # what rounding leaves of equal dates is no time
+    same, rng = np.full(5, 59000.3123), np.random.default_rng(8)
+    assert not change_of_motion(rng.normal(size=(5, 50, 2)), rng.uniform(1, 3, (5, 50)), (same-same.mean())/YEAR).any()
 
 
 def test_errors_are_those_that_repeats_show():

@@ -262,11 +262,51 @@ def test_a_first_look_is_read_as_it_was_written(tmp_path):
                                CD1_2=0., CD2_1=0., CD2_2=1e-4)))
     _, epochs = small_epochs(images=1)
     image = epochs[0].image()
-    image = replace(image, wcs=wcs, zeropoint=25., meta={**image.meta, "unit": "adu"})
+    image = replace(image, wcs=wcs, zeropoint=25., mjd=59000.125, meta={**image.meta, "unit": "adu"})
     seen = FirstLook.at(ImageSource("a", image, None, FitConfig()), 1)
     seen.write(tmp_path/"look.fits")
     again = FirstLook.read(tmp_path/"look.fits")
-    assert (again.band, again.unit, again.zeropoint) == (seen.band, "adu", 25.)
+    assert (again.band, again.unit, again.zeropoint, again.mjd) == (seen.band, "adu", 25., 59000.125)
+    FirstLook(**{**vars(seen), "mjd": np.nan}).write(tmp_path/"look.fits")
+    assert np.isnan(FirstLook.read(tmp_path/"look.fits").mjd)
     assert again.stars.shape == seen.stars.shape and again.stars.fwhm == seen.stars.fwhm and len(again.stars.x) > 20
     assert np.array_equal(again.stars.x, seen.stars.x) and np.array_equal(again.stars.error, seen.stars.error)
     assert np.allclose(again.stars.wcs.all_pix2world(30., 40., 0), wcs.all_pix2world(30., 40., 0), rtol=0, atol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def seasons(tmp_path_factory):
+    """A folder with images of four seasons, of stars that have parallaxes, with world coordinates."""
+    folder = tmp_path_factory.mktemp("seasons")
+    field = replace(FIELD, shape=(150, 250))
+    _, epochs = small_epochs(images=4, field=field, rotation=5., years=1.25, parallax=60., motion=0.05, variables=0.)
+    for k, epoch in enumerate(epochs):
+        header = epoch.simulation.header.copy()
+        header.update(FILTER="r", MJD=epoch.mjd)
+        hdus = [fits.PrimaryHDU(epoch.simulation.data, header), fits.ImageHDU(epoch.simulation.ivar, name="IVAR")]
+        fits.HDUList(hdus).writeto(folder/f"night{k}.fits")
+    return folder
+
+
+def test_parallaxes_in_tiles_are_those_of_the_whole_field(seasons):
+    assert command(seasons, "whole", "--parallax") == 0 and in_tiles(seasons, "tiled", "--parallax") == 0
+    one, parts = (read_table(seasons/f"{out}/objects.fits:OBJECTS") for out in ("whole", "tiled"))
+    assert parts.colnames == one.colnames and str(parts["parallax"].unit) == "mas"
+    off, row = cKDTree(np.c_[plain(parts, "x"), plain(parts, "y")]).query(np.c_[plain(one, "x"), plain(one, "y")])
+    sure = (off < 0.5) & (plain(one, "dparallax") < 15) & (plain(parts, "dparallax")[row] < 15)
+    left = plain(parts, "parallax")[row]-plain(one, "parallax")
+    # each tile has a zero point of its own, in its frames
+    assert sure.sum() > 20 and np.median(np.abs(left[sure]-np.median(left[sure]))) < 10
+    assert np.std(plain(one, "parallax")[sure]) > 20
+
+
+def test_what_motions_and_parallaxes_need_is_told_before_tiles_are_fitted(folder, seasons, capsys):
+    assert in_tiles(folder, "nothing", "--parallax") == 2
+    assert "night1: the reference has no world coordinates" in capsys.readouterr().err
+    assert in_tiles(seasons, "nothing", "--parallax", images=sorted(seasons.glob("night*.fits"))[:3]) == 2
+    assert "3 images cannot tell parallaxes" in capsys.readouterr().err
+    with fits.open(seasons/"night0.fits") as hdus:
+        del hdus[0].header["MJD"]
+        hdus.writeto(seasons/"undated.fits")
+    assert in_tiles(seasons, "nothing", "--motion", images=[seasons/"undated.fits", seasons/"night1.fits"]) == 2
+    assert "undated: its date is not known" in capsys.readouterr().err and not (seasons/"nothing").exists()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.joint truth [IMAGES ...]     simulated images, 1 4 16 64 by default, and a single image as deep
     python -m benchmarks.studies.joint bands                  two bands together and each alone
-    python -m benchmarks.studies.joint motions                proper motions
+    python -m benchmarks.studies.joint motions                proper motions, and these with parallaxes
     python -m benchmarks.studies.joint real IMAGE ...         repeats of real images, alone and together; halves by date
 
 Options of the instrument for real images: --gain, --saturation, --readnoise.
@@ -37,6 +37,8 @@ MANY = 0.8
 """Share of the images that show an object whose scatter counts."""
 MMAG = 2500/np.log(10)
 FEW = 12
+LEAST_MOTION, LEAST_PARALLAX = 0.003, 0.3
+"""Errors of what bright stars have in common that no photon noise explains, pixels a year, and mas."""
 
 
 def scatter(values):
@@ -96,11 +98,11 @@ def reference_truth(epochs, names, reference):
     return dict(x=epoch.x, y=epoch.y, flux=epoch.constant*epoch.light)
 
 
-def joint(epochs, **options):
-    """A joint fit of simulated images, and its CPU seconds."""
+def joint(epochs, world=False, **options):
+    """A joint fit of simulated images, with their world coordinates or without, and its CPU seconds."""
     names = [f"i{k:03d}" for k in range(len(epochs))]
     start = time.process_time()
-    result = fit_joint([e.image() for e in epochs], names=names, joint=JointConfig(**options))
+    result = fit_joint([e.image(world) for e in epochs], names=names, joint=JointConfig(**options))
     return result, names, time.process_time()-start
 
 
@@ -243,18 +245,44 @@ def motions_study(stars):
     left = np.stack([np.asarray(o["pm_"+axis].value)-true[star] for axis, true in (("x", turned.real), ("y", turned.imag))])
     error = np.stack([np.asarray(o["dpm_"+axis].value) for axis in "xy"])
     known = good & np.isfinite(left+error).all(axis=0)
-    # motions are relative: frames take up what all stars have in common, as polynomials of the position
-    terms = powers(*((np.asarray(o[c].value)-256)/256 for c in "xy"), 3)
     bright = known & (np.asarray(truth["snr"])[star] > 20)
-    for k in range(2):
-        root = 1/np.hypot(error[k, bright], 0.003)
-        left[k] -= terms@np.linalg.lstsq(terms[bright]*root[:, None], left[k, bright]*root, rcond=None)[0]
+    left = np.stack([relative(o, *values, bright, LEAST_MOTION) for values in zip(left, error)])
+    print(table(["S/N", "objects", "scatter, millipixels a year", "error", "pull"],
+                astrometry_rows(np.asarray(truth["snr"])[star], known, 1000*left, 1000*error)))
+
+
+def astrometry_rows(snr, known, left, error):
+    """Rows by signal to noise: objects, scatter of what is wrong, error, and pull; shape (values, n) of the last two."""
     rows = []
     for low, high in SNR[3:]:
-        s = known & (np.asarray(truth["snr"])[star] >= low) & (np.asarray(truth["snr"])[star] < high)
-        rows.append([f"{low:g}-{high:g}", int(s.sum()), text(1000*scatter(left[:, s].ravel())), text(1000*np.median(error[:, s])),
+        s = known & (snr >= low) & (snr < high)
+        rows.append([f"{low:g}-{high:g}", int(s.sum()), text(scatter(left[:, s].ravel())), text(np.median(error[:, s])),
                      text(scatter((left[:, s]/error[:, s]).ravel()), 2)])
-    print(table(["S/N", "objects", "scatter, millipixels a year", "error", "pull"], rows))
+    return rows
+
+
+def parallaxes_study(stars):
+    """Parallaxes of 10 mas in the mean beside motions, twelve images in two years, against the truth."""
+    truth, epochs = simulate_epochs(EpochsConfig(images=12, field=field(stars), motion=0.1, parallax=10., years=2., variables=0.))
+    result, names, _ = joint(epochs, world=True, parallax=True)
+    e, o = epochs[names.index(result.objects.meta["reference"])], result.objects
+    off, star = cKDTree(np.c_[e.x, e.y]).query(np.c_[o["x"].value, o["y"].value], distance_upper_bound=1.)
+    star = np.where(np.isfinite(off), star, 0)
+    snr, left = np.asarray(truth["snr"])[star], np.asarray(o["parallax"].value-truth["parallax"][star])
+    error = np.asarray(o["dparallax"].value)
+    known = np.isfinite(off+left+error)
+    left = relative(o, left, error, known & (snr > 20), LEAST_PARALLAX)
+    print(table(["S/N", "objects", "scatter, mas", "error", "pull"], astrometry_rows(snr, known, left[None], error[None])))
+
+
+def relative(objects, left, error, bright, least):
+    """What is left of motions or parallaxes without what bright stars have in common, as polynomials of the position.
+
+    Frames take that up.
+    """
+    terms = powers(*((np.asarray(objects[c].value)-256)/256 for c in "xy"), 3)
+    root = 1/np.hypot(error[bright], least)
+    return left-terms@np.linalg.lstsq(terms[bright]*root[:, None], left[bright]*root, rcond=None)[0]
 
 
 def read(path, args):
@@ -387,6 +415,7 @@ def main():
         bands_study(args.stars)
     elif args.study == "motions":
         motions_study(args.stars)
+        parallaxes_study(args.stars)
     else:
         real_study(args.what, args)
 

@@ -22,6 +22,9 @@ class JointConfig:
         temporary files in the meantime. None for no limit.
     motion : bool
         Also fit the proper motion of each star; images need dates.
+    parallax : bool
+        Also fit the parallax and the proper motion of each star; images need dates at different times of the year, and the
+        reference world coordinates.
     """
 
     first_passes: int = 2
@@ -30,6 +33,12 @@ class JointConfig:
     psf_passes: int = 1
     memory: float = None
     motion: bool = False
+    parallax: bool = False
+
+    @property
+    def moving(self):
+        """Whether stars move: with a parallax they have a motion."""
+        return self.motion or self.parallax
 
 
 def checked_joint(config):
@@ -46,8 +55,9 @@ def checked_joint(config):
             raise ConfigError(f"joint.{name} must be a whole number of at least {least}, not {value!r}")
     if config.min_passes > config.max_passes:
         raise ConfigError("joint.min_passes must be at most joint.max_passes")
-    if type(config.motion) is not bool:
-        raise ConfigError(f"joint.motion must be true or false, not {config.motion!r}")
+    for name in ("motion", "parallax"):
+        if type(getattr(config, name)) is not bool:
+            raise ConfigError(f"joint.{name} must be true or false, not {getattr(config, name)!r}")
     if config.memory is not None and not (isinstance(config.memory, int | float) and 0 < config.memory < inf):
         raise ConfigError(f"joint.memory must be positive and finite, not {config.memory!r}")
     return config

@@ -16,6 +16,7 @@ from .equations import Band, ImageEquations, SharedEquations, joint_step
 from .last import listed_on
 from .merge import merged
 from .motion import change_of_motion
+from .parallax import change_of_parallax
 from .register import SIGNIFICANT, STARS_PER_TERM, SYSTEMATIC, weighted_median
 
 FARTHEST = 1.
@@ -201,7 +202,7 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
         known &= image.rows < stars
         rows = number[image.rows[known]]
         scale = scale_of(epoch, image, known, fluxes[epoch.band, rows])
-        if state.joint.motion:
+        if state.joint.moving:
             jacobian = epoch.frame.jacobian(state.stars.x[image.rows[known]], state.stars.y[image.rows[known]])
             shifts[k, rows] = np.linalg.solve(jacobian, image.shift[known][..., None])[..., 0]
             weights[k, rows] = epoch.frame.scale**2/(image.variance[known]+SYSTEMATIC**2)
@@ -213,8 +214,13 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
         off[k] -= (scale-epoch.scale)*fluxes[epoch.band]
     blending = np.r_[state.blending, np.ones(added)][keep]
     motion = np.r_[state.motion, np.zeros((added, 2))][keep]
-    if state.joint.motion:
-        motion = motion+change_of_motion(shifts, weights/blending**2, np.array([e.years for e in epochs]))
+    parallax = np.r_[state.parallax, np.zeros(added)][keep]
+    if state.joint.moving:
+        weights, years, factor = weights/blending**2, np.array([e.years for e in epochs]), np.array([e.factor for e in epochs])
+        if state.joint.parallax:
+            change = change_of_parallax(shifts, weights, years, factor)
+            parallax, shifts = parallax+change, shifts-factor[:, None]*change[:, None]
+        motion = motion+change_of_motion(shifts, weights, years)
     scale = np.array([e.scale for e in epochs])[:, None]
     off, error = off/scale, error/scale*blending
     common = common_fluxes(state, own/scale, off, np.hypot(error, np.r_[state.spread, FLOOR*np.ones(added)][keep]))
@@ -222,7 +228,7 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
     fluxes, own, off = fluxes+common, own-scale*of_image, off-of_image
     first = gauge(state, epochs, fluxes)
     return replace(state, epochs=tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes=fluxes*first, own=own,
-                   motion=motion, blending=blending,
+                   motion=motion, parallax=parallax, blending=blending,
                    spread=first*spreads(off, error, np.maximum(fluxes.max(axis=0), 0)))
 
 

@@ -48,6 +48,11 @@ class Grid:
         nu, nv = (int(n)*steps+1 for n in high-low)
         return cls(u0=float(low[0]), v0=float(low[1]), shape=(nv, nu), steps=steps)
 
+    @property
+    def middle(self):
+        """Its middle, a reference position u, v."""
+        return self.positions((self.shape[0]-1)/2, (self.shape[1]-1)/2)
+
     def positions(self, row, column):
         """Reference positions u, v of points."""
         return self.u0+np.asarray(column)/self.steps, self.v0+np.asarray(row)/self.steps

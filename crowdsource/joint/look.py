@@ -24,12 +24,15 @@ class FirstLook:
     stars : crowdsource.joint.register.StarList
     band, unit : str
     zeropoint : float
+    mjd : float
+        NaN where it is not known.
     """
 
     stars: StarList
     band: str
     unit: str
     zeropoint: float
+    mjd: float
 
     @classmethod
     def at(cls, source, passes):
@@ -47,7 +50,8 @@ class FirstLook:
         """
         state = source.fitted_alone(passes)
         image = state.image
-        return cls(stars=StarList.of(state), band=image.band, unit=image.meta.get("unit", ""), zeropoint=image.zeropoint)
+        return cls(stars=StarList.of(state), band=image.band, unit=image.meta.get("unit", ""), zeropoint=image.zeropoint,
+                   mjd=float(image.mjd))
 
     def write(self, path):
         """Write into a FITS file: world coordinates with their tables, then the stars."""
@@ -56,9 +60,9 @@ class FirstLook:
         hdu = fits.table_to_hdu(Table({n: getattr(s, n) for n in ("x", "y", "flux", "error")}))
         hdu.name = STARS
         (ny, nx), (x0, y0) = s.shape, s.origin
-        known = float(self.zeropoint) if np.isfinite(self.zeropoint) else None
+        zeropoint, mjd = (float(v) if np.isfinite(v) else None for v in (self.zeropoint, self.mjd))
         for keyword, value in (("FWHM", s.fwhm), ("NX", nx), ("NY", ny), ("X0", x0), ("Y0", y0), ("WORLD", s.wcs is not None),
-                               ("BAND", self.band), ("FUNIT", self.unit), ("ZEROPT", known)):
+                               ("BAND", self.band), ("FUNIT", self.unit), ("ZEROPT", zeropoint), ("MJD", mjd)):
             hdu.header[keyword] = value
         with atomic_path(path, overwrite=True) as temporary:
             fits.HDUList([*hdus, hdu]).writeto(temporary)
@@ -82,8 +86,7 @@ class FirstLook:
                 columns = {n: np.asarray(plain(rows[n]), float) for n in ("x", "y", "flux", "error")}
                 stars = StarList(**columns, fwhm=header["FWHM"], wcs=wcs, shape=(header["NY"], header["NX"]),
                                  origin=(header["X0"], header["Y0"]))
-                zeropoint = header["ZEROPT"]
-                return cls(stars=stars, band=header["BAND"], unit=header["FUNIT"],
-                           zeropoint=zeropoint if isinstance(zeropoint, float | int) else np.nan)
+                zeropoint, mjd = (v if isinstance(v, float | int) else np.nan for v in (header["ZEROPT"], header["MJD"]))
+                return cls(stars=stars, band=header["BAND"], unit=header["FUNIT"], zeropoint=zeropoint, mjd=mjd)
             except (KeyError, ValueError, TypeError) as problem:
                 raise DataFileError(path, f"is no first look at an image ({problem}); remove it and run again") from problem

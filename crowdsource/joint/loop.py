@@ -24,7 +24,8 @@ from .frame import Frame
 from .grid import Grid
 from .known import known_stars
 from .last import last_pass
-from .motion import YEAR
+from .motion import years_of
+from .parallax import facing
 from .reference import Reference
 from .register import Registration, StarList, register
 from .results import joint_result
@@ -241,10 +242,12 @@ def joint_state(sources, joint, run=map, known=None, placement=None):
         log.warning("%s is left out: %s", name, why)
     if not epochs:
         raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
-    epochs = dated(epochs) if joint.motion else epochs
+    epochs = dated(epochs) if joint.moving else epochs
     state = replace(first_state(epochs, bands, joint, known), run=run, shelf=shelf[0])
     if placement is not None:
         state = replace(state, unit=epochs[0].scale, reference=placement.reference)
+    if joint.parallax:
+        state = facing(state, whole=placement is None)
     return state.placed(), refused
 
 
@@ -260,7 +263,7 @@ def first_state(epochs, bands, joint, known):
         ids[:number], given[:number] = known.ids, known.sources.flux
     return JointState(config=epochs[0].state.config, joint=joint, epochs=tuple(epochs), bands=tuple(bands), grid=grid,
                       stars=stars, fluxes=fluxes, errors=errors, own=np.zeros((len(epochs), n)), motion=np.zeros((n, 2)),
-                      ids=ids, given=given, spread=FLOOR*np.maximum(stars.flux, 0),
+                      parallax=np.zeros(n), ids=ids, given=given, spread=FLOOR*np.maximum(stars.flux, 0),
                       blending=np.ones(n), passno=joint.first_passes)
 
 
@@ -304,11 +307,8 @@ def dated(epochs):
     InputError
         When an image has no date.
     """
-    times = np.array([e.image.mjd for e in epochs])
-    if not np.isfinite(times).all():
-        bad = next(e.name for e in epochs if not np.isfinite(e.image.mjd))
-        raise InputError(f"{bad}: its date is not known, and proper motions need it; give mjd, or fit no motions")
-    return [replace(e, years=float(t-times.mean())/YEAR) for e, t in zip(epochs, times)]
+    years = years_of([e.name for e in epochs], np.array([e.image.mjd for e in epochs]))
+    return [replace(e, years=float(y)) for e, y in zip(epochs, years)]
 
 
 def shared(state, workspace):

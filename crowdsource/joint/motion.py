@@ -1,9 +1,41 @@
 """Proper motions: how the position of each star moves with time, from where single images would put it."""
 import numpy as np
 
+from ..core.errors import InputError
+
 YEAR = 365.25
 MEASURED = 0.3
 """A motion that moves a star by less than this error, over all images, is known well enough to place the star by it, pixels."""
+
+
+def years_of(names, times):
+    """Years from the mean time of images to that of each, shape (images,).
+
+    Parameters
+    ----------
+    names : sequence of str
+    times : ndarray, shape (images,)
+        Modified Julian dates.
+
+    Raises
+    ------
+    InputError
+        When an image has no date.
+    """
+    unknown = np.flatnonzero(~np.isfinite(times))
+    if len(unknown):
+        raise InputError(f"{names[unknown[0]]}: its date is not known, and proper motions and parallaxes need it; give mjd, or "
+                         "fit neither")
+    return (times-times.mean())/YEAR
+
+
+def line_in_time(weight, times):
+    """Times of images from the weighted mean of those that show a star, shape (images, n), and the sum of weight times time^2."""
+    total = weight.sum(axis=0)
+    safe = np.where(total > 0, total, 1)
+    middle = (weight*times[:, None]).sum(axis=0)/safe
+    time = times[:, None]-middle
+    return time, (weight*time**2).sum(axis=0)
 
 
 def change_of_motion(shift, weight, years):
@@ -22,13 +54,10 @@ def change_of_motion(shift, weight, years):
     ndarray, shape (n, 2)
         Reference pixels a year; 0 where it is not known well.
     """
-    total = weight.sum(axis=0)
-    safe = np.where(total > 0, total, 1)
-    middle = (weight*years[:, None]).sum(axis=0)/safe
-    time = years[:, None]-middle
-    lever = (weight*time**2).sum(axis=0)
+    time, lever = line_in_time(weight, years)
     span = np.ptp(years)
-    known = lever > (span/MEASURED)**2
+    # where all dates are the same what rounding leaves of them tells nothing
+    known = (lever > (span/MEASURED)**2) & (span > 0)
     slope = ((weight*time)[..., None]*shift).sum(axis=0)/np.where(known, lever, 1)[:, None]
     return np.where(known[:, None], slope, 0)
 
@@ -53,6 +82,12 @@ def proper_motions(information, shift, times):
     epoch : ndarray, shape (n,)
         Mean time of each star's position, days.
     """
+    solution, covariance, epoch = positions_and_motions(information, shift, times)
+    return solution[:, 2:], covariance[:, 2:, 2:], epoch
+
+
+def positions_and_motions(information, shift, times):
+    """Corrections of positions and motions together, shape (n, 4), their covariance, and the mean times; as `proper_motions`."""
     weight = np.trace(information, axis1=2, axis2=3)
     total = weight.sum(axis=0)
     epoch = (weight*times[:, None]).sum(axis=0)/np.where(total > 0, total, 1)
@@ -68,4 +103,4 @@ def proper_motions(information, shift, times):
     covariance = np.full((n, 4, 4), np.nan)
     covariance[known] = np.linalg.inv(normal[known])
     solution = np.einsum("nij,nj->ni", covariance, right)
-    return solution[:, 2:], covariance[:, 2:, 2:], epoch
+    return solution, covariance, epoch

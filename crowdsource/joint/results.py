@@ -11,6 +11,7 @@ from ..exposure.results import add_columns
 from ..io.tables import plain
 from .lightcurves import amplitude, light_curves, mean_fluxes, stetson_j
 from .motion import proper_motions
+from .parallax import factors_of, motions_and_parallaxes
 from .reference import Reference
 
 LEAST_VISIBLE = 0.5
@@ -150,8 +151,8 @@ def objects_table(state, reference, fits, curves, catalogs, ids):
     if sky is not None:
         for name, values, what in zip(("ra", "dec"), sky, ("right ascension", "declination")):
             _put(table, name, values, "f8", "deg", what)
-    if state.joint.motion:
-        _put_motions(table, state, fits)
+    if state.joint.moving:
+        _put_motions(table, state, reference, fits)
     _put(table, "n_images", (visible > LEAST_VISIBLE).sum(axis=0), "i2", None, "images that show the star")
     seen = (visible > LEAST_VISIBLE) & (curves.flux > DETECTED*curves.error)
     _put(table, "n_detected", seen.sum(axis=0), "i2", None, f"images on which it is {DETECTED:g} sigma")
@@ -188,7 +189,7 @@ def stetson_of(state, curves, mean, which):
     return stetson_j(curves.subset(numbers[order]), mean, times[order])
 
 
-def _put_motions(table, state, fits):
+def _put_motions(table, state, reference, fits):
     n = len(state.stars)
     information, shift = np.zeros((len(fits), n, 2, 2)), np.zeros((len(fits), n, 2))
     times = np.array([fit.epoch.image.mjd for fit in fits])
@@ -196,12 +197,20 @@ def _put_motions(table, state, fits):
         if np.isfinite(times[k]):
             information[k, fit.epoch.rows], shift[k, fit.epoch.rows] = fit.information, fit.shift
     # shifts are from where the stars are placed, by the motions that are known already
-    change, covariance, epoch = proper_motions(information, shift, np.nan_to_num(times))
+    if state.joint.parallax:
+        factor = np.array([fit.epoch.factor for fit in fits])
+        change, covariance, epoch, parallax, error = motions_and_parallaxes(information, shift, times, factor)
+    else:
+        change, covariance, epoch = proper_motions(information, shift, np.nan_to_num(times))
     motion = state.motion+change
     _put(table, "epoch", epoch, "f8", "d", "modified Julian date to which the position belongs")
     for k, axis in enumerate("xy"):
         _put(table, "pm_"+axis, motion[:, k], "f4", "pix / yr", f"proper motion along {axis} of the reference image")
         _put(table, "dpm_"+axis, np.sqrt(covariance[:, k, k]), "f4", "pix / yr", "its error")
+    if state.joint.parallax:
+        pixel = factors_of(reference, state.grid.middle, times)[1]
+        _put(table, "parallax", pixel*(state.parallax+parallax), "f4", "mas", "parallax, relative to that of all stars")
+        _put(table, "dparallax", pixel*error, "f4", "mas", "its error")
 
 
 def light_curve_table(state, reference, curves, catalogs, ids, wanted):

@@ -46,6 +46,9 @@ class Epoch:
         Called as ``columns(image, result)``; gives further columns of the image's catalog.
     years : float
         From the mean time of all images to that of this one; 0 where it is not known.
+    factor : ndarray, shape (2,)
+        How far a parallax of one pixel moves stars here, along the axes of the reference, less its mean over all images; 0 where
+        parallaxes are not fitted.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Epoch:
     key: str = ""
     columns: object = detection_ids
     years: float = 0.
+    factor: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     @property
     def image(self):
@@ -147,6 +151,8 @@ class JointState:
         Flux of each star on each image less the one that the band gives it there, image units; 0 where stars are constant.
     motion : ndarray, shape (n, 2)
         Proper motions, reference pixels a year; 0 where they are not fitted.
+    parallax : ndarray, shape (n,)
+        Reference pixels; 0 where they are not fitted.
     ids : ndarray of int, shape (n,)
         Identifiers of stars of a given list, which stay, and at their positions; -1 for the others.
     given : ndarray, shape (n,)
@@ -184,6 +190,7 @@ class JointState:
     errors: np.ndarray
     own: np.ndarray
     motion: np.ndarray
+    parallax: np.ndarray
     ids: np.ndarray
     given: np.ndarray
     spread: np.ndarray
@@ -235,8 +242,9 @@ class JointState:
         return self.fluxes[epoch.band]*epoch.scale+self.own[number]
 
     def drift(self, number):
-        """How far the stars have moved between the mean time of all images and that of one, shape (n, 2), reference pixels."""
-        return self.epochs[number].years*self.motion
+        """How far from their places the stars are at the time of an image, shape (n, 2), reference pixels."""
+        epoch = self.epochs[number]
+        return epoch.years*self.motion+epoch.factor*self.parallax[:, None]
 
     def stars_on(self, number):
         """The stars where they are at the time of an image, in the reference."""
@@ -256,8 +264,8 @@ class JointState:
     def subset(self, keep):
         """The state with some of its stars; images are not changed."""
         return replace(self, stars=self.stars.subset(keep), fluxes=self.fluxes[:, keep], errors=self.errors[:, keep],
-                       own=self.own[:, keep], motion=self.motion[keep], ids=self.ids[keep],
-                       given=self.given[keep], spread=self.spread[keep], blending=self.blending[keep],
+                       own=self.own[:, keep], motion=self.motion[keep], parallax=self.parallax[keep],
+                       ids=self.ids[keep], given=self.given[keep], spread=self.spread[keep], blending=self.blending[keep],
                        covariance=None if self.covariance is None else self.covariance[keep])
 
     def placed(self):

@@ -234,7 +234,7 @@ def with_stars(state, seen, flux, error):
     return replace(state, stars=state.stars.joined(new), fluxes=np.concatenate([state.fluxes, mean], axis=1),
                    errors=np.concatenate([state.errors, errors], axis=1),
                    own=np.concatenate([state.own, scale*(flux-mean[bands])], axis=1),
-                   motion=np.concatenate([state.motion, np.zeros((n, 2))]), ids=np.r_[state.ids, np.full(n, -1)],
-                   given=np.r_[state.given, np.zeros(n)], spread=np.r_[state.spread, spread],
+                   motion=np.concatenate([state.motion, np.zeros((n, 2))]), parallax=np.r_[state.parallax, np.zeros(n)],
+                   ids=np.r_[state.ids, np.full(n, -1)], given=np.r_[state.given, np.zeros(n)], spread=np.r_[state.spread, spread],
                    blending=np.r_[state.blending, np.ones(n)],
                    covariance=np.concatenate([state.covariance, seen.covariance])).placed()

@@ -12,20 +12,26 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..core.errors import CrowdsourceError, DataFileError, InputError, OutputError
 from ..io.checksums import checksums
 from ..io.locks import take_lock
 from ..io.tables import read_table
 from ..joint.files import check_outputs
 from ..joint.gather import FinishedTile, gather
+from ..joint.grid import Grid
 from ..joint.inputs import opened_images
 from ..joint.known import known_stars
 from ..joint.look import FirstLook
 from ..joint.loop import depth, registrations
+from ..joint.motion import years_of
+from ..joint.parallax import check_dates, factors_of
 from ..joint.reference import GIVEN
 from ..joint.tiles import cut_frame, field_tiles
 from .executors import JobLost
 from .joint_jobs import frame_values
+from .joint_jobs import reference as reference_of
 from .outcomes import failure, new_outcome
 from .records import DONE, ENDING, FAILED, LASTING, LOOK, TILE, read_record
 
@@ -163,8 +169,10 @@ class TiledFit:
         self.refused |= alien
         if not found:
             raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in self.refused.items()))
-        tiles = field_tiles([r.frame for r in found.values()], [seen[n].stars.shape for n in found], self.side)
         reference = reference_values(found, seen, known)
+        if self.joint.moving:
+            check_motions(self.joint.parallax, found, seen, reference)
+        tiles = field_tiles([r.frame for r in found.values()], [seen[n].stars.shape for n in found], self.side)
         jobs = [self._tile_job(k, tile, found, seen, reference) for k, tile in enumerate(tiles)]
         records = self._done([job for job in jobs if job["images"]])
         failed = {task: r["error"] for task, r in records.items() if r["state"] == FAILED}
@@ -244,7 +252,30 @@ def reference_values(found, seen, known):
         bands.setdefault(look.band, dict(image=name, scale=placed.scale, unit=look.unit, zeropoint=look.zeropoint))
     return dict(name=first if known is None else GIVEN, origin=seen[first].stars.origin if known is None else (0, 0),
                 look=str(seen[first].place), frame=frame_values(found[first].frame), band=seen[first].look.band,
-                bands=dict(sorted(bands.items())), next_id=0 if known is None else int(known.ids.max())+1)
+                bands=dict(sorted(bands.items())), next_id=0 if known is None else int(known.ids.max())+1,
+                first_row=0)
+
+
+def check_motions(parallax, found, seen, reference):
+    """Check that the images of the whole field can tell motions, and parallaxes where wanted: those of a tile may not.
+
+    Parameters
+    ----------
+    parallax : bool
+    found, seen
+        As `reference_values`, which gave `reference`.
+
+    Raises
+    ------
+    InputError
+        When they cannot.
+    """
+    looks = [seen[name].look for name in found]
+    times = np.array([look.mjd for look in looks])
+    years_of(list(found), times)
+    if parallax:
+        grid = Grid.around([r.frame for r in found.values()], [look.stars.shape for look in looks], looks[0].stars.fwhm)
+        check_dates(times, factors_of(reference_of(reference), grid.middle, times)[0])
 
 
 def _lasts(record):

@@ -105,7 +105,7 @@ def simulate_field(config=None, wcs=None, halo=None, stars=None):
     data = rng.poisson(np.maximum(counts, 0)*c.gain)/c.gain+rng.normal(0, c.readnoise/c.gain, c.shape)
     data, dq = read_out(c, data, rng)
     ivar = np.where(dq > 0, 0, pipeline_ivar(data, dq > 0, c.gain, c.readnoise))
-    header = _header(c, wcs or _tangent_wcs(c))
+    header = _header(c, wcs or tangent_wcs(c))
     log.info("%d stars, %d of them above 5 sigma, %d saturated pixels", len(x), (flux > flux5).sum(),
              (dq & SIMULATED.saturated > 0).sum())
     truth = _truth(x, y, flux, flux5, wcs or WCS(header))
@@ -122,7 +122,7 @@ def _truth(x, y, flux, flux5, wcs):
     return Table(columns, meta=dict(FLUX5=flux5))
 
 
-def _tangent_wcs(config):
+def tangent_wcs(config):
     """World coordinates of a field whose middle is at the configured position, by a gnomonic projection."""
     ny, nx = config.shape
     wcs = WCS(naxis=2)

@@ -8,7 +8,8 @@ import numpy as np
 from astropy.table import Table
 
 from ..core.errors import ConfigError
-from . import simulate_field
+from ..core.parallax import parallax_factors
+from . import simulate_field, tangent_wcs
 from .config import SimulationConfig
 from .stars import five_sigma_flux, random_stars, star_stamps, true_psf
 
@@ -40,6 +41,8 @@ class EpochsConfig:
         Standard deviation of their magnitudes from image to image.
     motion : float
         Standard deviation of the proper motions along each axis, reference pixels a year.
+    parallax : float
+        Mean of the parallaxes, which are distributed exponentially, milliarcseconds.
     years : float
         Time from the first to the last image.
     transients : int
@@ -63,6 +66,7 @@ class EpochsConfig:
     variables: float = 0.1
     variation: float = 0.1
     motion: float = 0.
+    parallax: float = 0.
     years: float = 1.
     transients: int = 0
     transient_images: tuple = (1, 3)
@@ -96,9 +100,16 @@ class SimulatedEpoch:
     constant: np.ndarray
     light: float
 
-    def image(self):
-        """The image as a fit takes it, without world coordinates."""
-        return replace(self.simulation.image(), wcs=None, band=self.band, mjd=self.mjd)
+    def image(self, world=False):
+        """The image as a fit takes it.
+
+        Parameters
+        ----------
+        world : bool
+            Whether it has its world coordinates.
+        """
+        image = self.simulation.image()
+        return replace(image, wcs=image.wcs if world else None, band=self.band, mjd=self.mjd)
 
 
 def simulate_epochs(config=None):
@@ -112,7 +123,7 @@ def simulate_epochs(config=None):
     -------
     truth : astropy.table.Table
         x, y on the reference (pixels), flux there (counts), snr (on the reference, of an isolated star), variable, pm_x, pm_y
-        (reference pixels a year). Transients come last: their flux and snr here are 0.
+        (reference pixels a year), parallax (mas). Transients come last: their flux and snr here are 0.
     epochs : list of SimulatedEpoch
         The first is the reference; bands follow each other.
 
@@ -133,7 +144,8 @@ def simulate_epochs(config=None):
     x, y, flux = random_stars(c.field, flux5, peak, 1.5*c.dither+0.5*np.radians(c.rotation)*max(nx, ny)+5*c.field.fwhm, rng)
     n = len(x)
     truth = Table(dict(x=x, y=y, flux=flux, snr=5*flux/flux5, variable=rng.random(n) < c.variables,
-                       pm_x=rng.normal(0, c.motion, n), pm_y=rng.normal(0, c.motion, n)))
+                       pm_x=rng.normal(0, c.motion, n), pm_y=rng.normal(0, c.motion, n),
+                       parallax=np.random.default_rng([c.field.seed, 4]).exponential(c.parallax, n)))
     truth, shown = with_transients(c, truth)
     epochs, colour = [], np.zeros(len(truth))
     for b, band in enumerate(c.bands):
@@ -165,14 +177,20 @@ def _epoch(c, truth, band, ratio, shown, number, years):
     own = replace(c.field, fwhm=fwhm, sky=sky, seed=int(rng.integers(1 << 30)))
     if number == 0:
         own, clear, angle, shift = c.field, 1., 0., np.zeros(2)
+    mjd = 59000.+YEAR*years
     middle, turn = np.array([(nx-1)/2, (ny-1)/2]), np.exp(1j*np.radians(angle))
+    east, north = parallax_factors(*c.field.position, [mjd])[0]/(1000*c.field.pixel_scale)
     place = (truth["x"]-middle[0]+years*truth["pm_x"])+1j*(truth["y"]-middle[1]+years*truth["pm_y"])
+    place = place+(-east+1j*north)*truth["parallax"]
     place = np.asarray(place)*turn
     x, y = place.real+middle[0]+shift[0], place.imag+middle[1]+shift[1]
     varied = np.where(truth["variable"], 10**(-0.4*c.variation*rng.normal(size=len(truth))), 1.)
     constant = np.asarray(truth["flux"])*ratio*clear
     flux = constant*varied+shown*five_sigma_flux(own, true_psf(own))/5
     near = (flux > 0) & (np.abs(x-middle[0]) < nx/2+5*own.fwhm) & (np.abs(y-middle[1]) < ny/2+5*own.fwhm)
-    made = simulate_field(own, stars=(x[near], y[near], flux[near]))
+    wcs = tangent_wcs(own)
+    wcs.wcs.crpix = middle+1+shift
+    wcs.wcs.pc = [[turn.real, turn.imag], [-turn.imag, turn.real]]
+    made = simulate_field(own, wcs, stars=(x[near], y[near], flux[near]))
     light = float(star_stamps(made.psf.at([middle[0]], [middle[1]]), np.zeros(1), np.zeros(1), BOX).sum())
-    return SimulatedEpoch(simulation=made, band=band, mjd=59000.+YEAR*years, x=x, y=y, flux=flux, constant=constant, light=light)
+    return SimulatedEpoch(simulation=made, band=band, mjd=mjd, x=x, y=y, flux=flux, constant=constant, light=light)

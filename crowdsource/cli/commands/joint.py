@@ -36,6 +36,8 @@ def add_arguments(parser):
     parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, "
                         "those of joint fits under joint")
     parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
+    parser.add_argument("--parallax", action="store_true", help="fit the parallax of each star, and its proper motion; images "
+                        "need dates at different times of the year, and the reference world coordinates")
     parser.add_argument("--memory", type=float, metavar="MB", help="memory that images may take: where they need more, those "
                         "that are not worked on are kept in temporary files; default no limit")
     parser.add_argument("--threads", type=count, default=1, metavar="N",
@@ -116,7 +118,7 @@ def write_hats(args, objects, light_curves):
 
 def joint_config(values, args):
     """The `JointConfig` of a table of values and what the command line gives."""
-    given = {"motion": args.motion or None, "memory": args.memory}
+    given = {"motion": args.motion or None, "parallax": args.parallax or None, "memory": args.memory}
     try:
         return checked_joint(JointConfig(**{**values, **{n: v for n, v in given.items() if v is not None}}))
     except TypeError as problem:
