@@ -9,12 +9,13 @@ from astropy.wcs import WCS
 from small_epochs import Compared, names_of, plain, small_epochs
 from small_fields import tan_wcs
 
+from crowdsource import FitConfig
 from crowdsource.core.errors import ConfigError, InputError
 from crowdsource.core.parallax import parallax_factors
 from crowdsource.core.world import pixels_of, sky_of
 from crowdsource.joint.config import JointConfig, checked_joint
 from crowdsource.joint.frame import Frame
-from crowdsource.joint.loop import fit_joint
+from crowdsource.joint.loop import ImageSource, Placement, fit_joint, fit_sources
 from crowdsource.joint.motion import YEAR, change_of_motion, proper_motions
 from crowdsource.joint.parallax import (
     LARGEST_CONDITION,
@@ -25,7 +26,8 @@ from crowdsource.joint.parallax import (
     factors_of,
     motions_and_parallaxes,
 )
-from crowdsource.joint.reference import Reference
+from crowdsource.joint.reference import BandUnits, Reference
+from crowdsource.joint.register import Registration
 
 MIDDLE = 266.4, -29.
 PARALLAX = 40.
@@ -182,6 +184,20 @@ def test_stars_that_few_images_show_have_no_parallax(result):
     assert np.array_equal(ids, np.sort(result.objects["object_id"]))
     few, found = count < LEAST_IMAGES, plain(result.objects[np.argsort(result.objects["object_id"])], "parallax")
     assert few.any() and np.isnan(found[few]).all() and np.isfinite(found[~few]).mean() > 0.9
+
+
+def test_a_part_of_the_field_may_tell_no_parallax(field, result):
+    numbers = [0, 3]
+    sources = [ImageSource(f"night-{k}", field[1][k].image(world=True), None, FitConfig()) for k in numbers]
+    joint = JointConfig(parallax=True, min_passes=2, max_passes=2)
+    whole = fit_sources(sources, JointConfig(min_passes=2, max_passes=2))
+    bands = {"r": BandUnits(image="night-0", scale=1., unit="", zeropoint=np.nan)}
+    reference = Reference(name="whole", origin=(0, 0), wcs=tan_wcs((200, 200), *MIDDLE), wcs_origin=(0, 0),
+                          frame=Frame.identity(), band="r", bands=bands)
+    placed = {n: Registration(frame=f, scale=1., stars=50, rms=0.1) for n, f in zip(whole.names, whole.frames)}
+    objects = fit_sources(sources, joint, placement=Placement(placed, reference)).objects
+    assert objects.colnames[:8] == result.objects.colnames[:8] and len(objects) > 50
+    assert np.isnan(plain(objects, "parallax")).all() and np.isnan(plain(objects, "dparallax")).all()
 
 
 def test_what_they_need_is_told(field):
