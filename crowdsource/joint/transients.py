@@ -235,6 +235,6 @@ def with_stars(state, seen, flux, error):
                    errors=np.concatenate([state.errors, errors], axis=1),
                    own=np.concatenate([state.own, scale*(flux-mean[bands])], axis=1),
                    motion=np.concatenate([state.motion, np.zeros((n, 2))]), parallax=np.r_[state.parallax, np.zeros(n)],
-                   ids=np.r_[state.ids, np.full(n, -1)], given=np.r_[state.given, np.zeros(n)], spread=np.r_[state.spread, spread],
-                   blending=np.r_[state.blending, np.ones(n)],
+                   ids=np.r_[state.ids, np.full(n, -1)], given=np.r_[state.given, np.zeros(n)],
+                   spread=np.r_[state.spread, spread], blending=np.r_[state.blending, np.ones(n)],
                    covariance=np.concatenate([state.covariance, seen.covariance])).placed()
