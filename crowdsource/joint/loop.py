@@ -42,6 +42,10 @@ APART = 1.
 """Such a star is farther from all others than this, FWHM of its image."""
 
 
+class NoImageError(InputError):
+    """No image shows what could be fitted."""
+
+
 def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, objects=None, threads=1, progress=None):
     """Fit all stars of many images of one field at once: one position each, one flux on each image.
 
@@ -226,7 +230,7 @@ def joint_state(sources, joint, run=map, known=None, placement=None):
     refused = {name: why for name, (why, *_) in fits.items() if why is not None}
     order = sorted((n for n in fits if n not in refused), key=lambda n: (depth(fits[n][1]), n))
     if not order:
-        raise InputError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+        raise NoImageError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
     if placement is None:
         registered, alien = registrations(order, {n: fits[n][1] for n in order}, known and known.listed)
         refused |= alien
@@ -241,7 +245,7 @@ def joint_state(sources, joint, run=map, known=None, placement=None):
     for name, why in refused.items():
         log.warning("%s is left out: %s", name, why)
     if not epochs:
-        raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+        raise NoImageError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
     epochs = dated(epochs) if joint.moving else epochs
     state = replace(first_state(epochs, bands, joint, known), run=run, shelf=shelf[0])
     if placement is not None:

@@ -16,7 +16,7 @@ from ..joint.gather import SLACK
 from ..joint.inputs import ImageFile, opened_images
 from ..joint.known import known_stars
 from ..joint.look import FirstLook
-from ..joint.loop import Placement, fit_sources
+from ..joint.loop import NoImageError, Placement, fit_sources
 from ..joint.reference import BandUnits, Reference
 from ..joint.register import Registration
 from ..joint.tiles import MARGIN, FieldTile, within
@@ -42,7 +42,7 @@ def tile(job):
     known = None if job["objects"] is None else around(part, known_stars(read_table(job["objects"])))
     try:
         result = fit_sources(sources, JointConfig(**job["joint"]), known=known, placement=placement)
-    except InputError as problem:
+    except NoImageError as problem:
         return dict(figures=dict(objects=0), error=str(problem))
     result = within(result, part, placement.reference.origin, SLACK)
     write_joint(result, folder, inputs={name: image.inputs for name, image in found.items()})
