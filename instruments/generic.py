@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from crowdsource.core.errors import DataFileError, InputError
 from crowdsource.core.flags import ENGINE
@@ -39,6 +40,10 @@ CLIPPED = 3
 FAR_ABOVE, MANY_COUNTS = 20., 1000.
 """A plateau lies at least this many times the scatter of pixels above the median, and at least this far above it where values are
 whole numbers: the brightest pixels of a faint image have equal counts by chance."""
+PEAK, BRIGHTEST_LEFT_OUT = 10., 0.8
+"""Stars by which flags are judged exceed the background by so many times its scatter and are below this quantile of them."""
+FEWEST_PEAKS, MOSTLY = 20, 0.5
+"""Flags are judged by so many stars at least, and doubted where they lie on more than this part of them."""
 LARGEST_INVERSE = 1e19
 """Largest inverse of a noise, whose square float32 still holds."""
 NOISE_MAPS = ("ivar", "inverse_sigma", "weight", "rms", "variance")
@@ -142,6 +147,7 @@ class GenericExposure(Exposure):
         readnoise = o["readnoise"] if o["readnoise"] is not None else source.value("readnoise")
         meta = dict(psf=o["psf"], fwhm=o["fwhm"], no_refit_psf=o["no_refit_psf"], normalize_radius=o["normalize_radius"],
                     readnoise=readnoise, header=source.header, unit=str(source.header.get("BUNIT", "")).strip())
+        noise["findings"] = (*noise.get("findings", ()), *doubted_bits(dq, data, o["bad_bits"]))
         try:
             return Image.from_arrays(data, dq=dq, mask=mask, bad=bad, readnoise=readnoise, wcs=source.wcs(),
                                      exposure=self.identity, meta=meta, copy=False, **noise, **facts)
@@ -279,6 +285,43 @@ def _masks(data, dq, saturation, o):
     saturated = grown(data >= saturation, GROW)
     mask[saturated] |= ENGINE.saturated
     return bad | saturated, mask
+
+
+def doubted_bits(dq, data, forbidden):
+    """Sentences about bits that exclude pixels and lie on most stars: they may say that there is a star, not that a pixel is bad.
+
+    Parameters
+    ----------
+    dq : ndarray of uint32, shape (ny, nx), or None
+    data : ndarray, shape (ny, nx), float32
+    forbidden : int
+        Bits that exclude a pixel.
+    """
+    here = 0 if dq is None else int(np.bitwise_or.reduce(dq, axis=None)) & forbidden
+    if not here:
+        return ()
+    peaks = bright_peaks(data)
+    found, out = dq[peaks], []
+    for bit in (b for b in range(32) if here >> b & 1):
+        value = np.uint32(1 << bit)
+        on_peaks, everywhere = (found & value > 0).mean() if len(found) else 0., float((dq & value > 0).mean())
+        if len(found) >= FEWEST_PEAKS and on_peaks > max(MOSTLY, 2*everywhere):
+            out.append(f"bit {bit} of the flags excludes {100*on_peaks:.0f} % of the peaks of stars and {100*everywhere:.1f} % "
+                       "of all pixels: where it does not mean that a pixel is bad, leave it out (--bad-bits)")
+    return tuple(out)
+
+
+def bright_peaks(data):
+    """Pixels (y, x) that are the brightest around, well above the background and not among the very brightest: those saturate."""
+    values = data[np.isfinite(data)][::17]
+    if not len(values):
+        return np.empty(0, int), np.empty(0, int)
+    low, level = np.quantile(values, [0.16, 0.5])
+    filled = np.where(np.isfinite(data), data, -np.inf)
+    top = (filled == ndimage.maximum_filter(filled, 5)) & (filled > level+PEAK*max(level-low, 1e-30))
+    y, x = np.nonzero(top)
+    keep = data[y, x] < np.quantile(data[y, x], BRIGHTEST_LEFT_OUT) if len(y) else np.empty(0, bool)
+    return y[keep], x[keep]
 
 
 def grown(where, radius):

@@ -79,3 +79,22 @@ def test_smooth_noise_of_resampled_pixels_is_taken_with_a_word(folder, field):
     write_fits("one.fits", np.ones(CROWD.shape, np.float32))
     exposure = Generic().open("smooth.fits", ivar="one.fits")
     assert any("correlated noise" in f for f in exposure.read(exposure.tasks()[0]).findings)
+
+
+def test_bits_on_most_stars_are_doubted(folder, field):
+    from scipy.ndimage import maximum_filter
+    rng = np.random.default_rng(2)
+    light = field.data-np.median(field.data)
+    stars = (light == maximum_filter(light, 5)) & (light > 20*np.median(field.ivar)**-0.5)
+    dq = np.where(rng.random(CROWD.shape) < 0.03, 1 << 0, 0) | np.where(maximum_filter(stars, 3), 1 << 5, 0)
+    write_fits("dq.fits", dq.astype(np.int32))
+    doubted = [f for f in read(ivar="ivar.fits", dq="dq.fits").findings if "peaks of stars" in f]
+    assert len(doubted) == 1 and doubted[0].startswith("bit 5 of the flags")
+    assert not read(ivar="ivar.fits", dq="dq.fits", bad_bits="0").findings
+
+
+def test_bits_of_bad_and_saturated_pixels_are_not(folder, field):
+    bright = field.data > np.quantile(field.data, 0.999)
+    dq = np.where(np.random.default_rng(3).random(CROWD.shape) < 0.2, 1, 0) | np.where(bright, 2, 0)
+    write_fits("dq.fits", dq.astype(np.int32))
+    assert not read(ivar="ivar.fits", dq="dq.fits").findings
