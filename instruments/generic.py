@@ -33,8 +33,9 @@ read_psf = deferred("crowdsource.psf.formats.reading:read_psf")
 log = logging.getLogger(__name__)
 GROW = 2
 """Radius around saturated pixels in which pixels count as saturated too: charge spills, and neighbours are not linear."""
-ELECTRONS = ("electron", "electrons", "e-")
-"""Values of BUNIT, in lower case, that mean a gain of 1."""
+COUNTS = re.compile(r"(?P<what>electrons?|e-|counts?|ct|cts|dn|adu)"
+                    r"(?P<rate>\s*/\s*s(ec(onds?)?)?|\s+s(ec)?\s*(\^|\*\*)?-1)?", re.IGNORECASE)
+"""Units of pixels of which it is known how many electrons they are."""
 CLIPPED = 3
 """Least number of pixels at exactly the image's maximum, two of them adjacent, that make a saturated plateau."""
 FAR_ABOVE, MANY_COUNTS = 20., 1000.
@@ -232,9 +233,7 @@ def _companion(name, source, cut):
 
 def _facts(source, o):
     """Attributes of the Image beside its pixels: from the options, else from the header."""
-    gain = o["gain"] or source.value("gain")
-    if o["gain"] is None and str(source.header.get("BUNIT", "")).strip().lower() in ELECTRONS:
-        gain = 1.
+    gain = o["gain"] or gain_of(str(source.header.get("BUNIT", "")).strip(), source.value("gain"), source.value("exptime"))
     saturation = o["saturation"]
     if saturation is None:
         saturation = min(source.value("saturation") or np.inf, plateau(source.data))
@@ -244,6 +243,24 @@ def _facts(source, o):
                 saturation=saturation if saturation > 0 else np.inf,
                 zeropoint=np.nan if zeropoint is None else zeropoint, exptime=source.value("exptime") or np.nan,
                 band=source.value("band", str) or "", mjd=source.mjd())
+
+
+def gain_of(unit, gain, exptime):
+    """Electrons per unit, from the unit of the pixels, the electrons per count and the exposure time; None where not known.
+
+    Parameters
+    ----------
+    unit : str
+    gain, exptime : float or None
+    """
+    known = COUNTS.fullmatch(unit)
+    if known is None:
+        return gain
+    gain = 1. if known["what"].lower().startswith("e") else gain
+    if known["rate"] is None:
+        return gain
+    # a gain of counts is none of counts a second
+    return gain*exptime if gain and exptime else None
 
 
 def plateau(data):

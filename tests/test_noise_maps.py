@@ -98,3 +98,17 @@ def test_bits_of_bad_and_saturated_pixels_are_not(folder, field):
     dq = np.where(np.random.default_rng(3).random(CROWD.shape) < 0.2, 1, 0) | np.where(bright, 2, 0)
     write_fits("dq.fits", dq.astype(np.int32))
     assert not read(ivar="ivar.fits", dq="dq.fits").findings
+
+
+@pytest.mark.parametrize("unit, gain, exptime, electrons", [
+    ("", 2., 100., 2.), ("adu", 2., 100., 2.), ("ELECTRONS", 2., 100., 1.), ("electron", None, None, 1.), ("e-", 4., 10., 1.),
+    ("ELECTRONS/S", 1., 500., 500.), ("electron s-1", 2., 500., 500.), ("counts/s", 2., 100., 200.), ("DN / s", 2., 100., 200.),
+    ("ELECTRONS/S", 1.5, None, None), ("counts / sec", None, 100., None), ("MJy/sr", 2., 100., 2.), ("ct", None, 5., None)])
+def test_unit_gain_and_exposure_time_are_understood_together(tmp_path, monkeypatch, unit, gain, exptime, electrons):
+    monkeypatch.chdir(tmp_path)
+    cards = {"BUNIT": unit, "CCDGAIN": gain, "EXPTIME": exptime}
+    data = np.random.default_rng(0).normal(50, 3, (40, 40)).astype(np.float32)
+    write_fits("im.fits", data, **{k: v for k, v in cards.items() if v not in (None, "")})
+    image = read()
+    assert image.gain == electrons or (electrons is None and np.isnan(image.gain))
+    assert read(gain=7.).gain == 7
