@@ -43,6 +43,7 @@ def test_the_scatter_of_a_crowd_is_that_of_its_noise(field):
     assert 0.93 < one < 1.03 and third == pytest.approx(one/3)
     assert np.isnan(scatter_in_units_of([noise*0], field.data)[0])
     assert np.isnan(scatter_in_units_of([noise[:2, :2]], field.data[:2, :2])[0])
+    assert np.isnan(scatter_in_units_of([noise], np.full_like(field.data, np.nan))[0])
 
 
 @pytest.mark.parametrize("name", MAPS)

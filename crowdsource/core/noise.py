@@ -304,6 +304,8 @@ def scatter_in_units_of(noises, data):
         part = np.where(np.isfinite(data[box]), data[box], np.float32(np.nan)).astype(np.float32)
         around, number = _mean(part, SMOOTH)
         dark = number > 0
+        if not dark.any():
+            continue
         dark[dark] = around[dark] <= np.median(around[dark])
         inner = np.s_[1:-1, 1:-1]
         difference, dark = second_difference(part), dark[inner]
