@@ -24,7 +24,7 @@ from crowdsource.production import joint_run
 from crowdsource.production.executors import Workers, open_workers
 from crowdsource.production.joint_run import TiledFit
 
-IMAGES, TILES, SIDE = 3, 2, 230
+IMAGES, TILES, SIDE = 3, 2, 190
 OPTIONS = "--option", "ivar={path}:IVAR", "--option", f"gain={FIELD.gain:g}"
 
 

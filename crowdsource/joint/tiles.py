@@ -11,6 +11,8 @@ from .frame import Frame
 
 MARGIN = 50.
 """Around a tile, reference pixels: stars of the tile have all of their neighbours, and most of the light of bright ones."""
+SPARE = 0.25
+"""Part of a tile's side: images that are shifted against each other show a little more than one of them."""
 LEAST_SIDE = 256
 """Side of a cut-out at least, pixels: fewer do not show a PSF and a sky."""
 POINTS = 12
@@ -101,7 +103,7 @@ def field_tiles(frames, shapes, side):
     shapes : sequence of tuple of int
         (ny, nx) of the images.
     side : float
-        Of a tile at most, reference pixels.
+        Of a tile, reference pixels; `SPARE` of it more, divided among all, makes no further tile.
 
     Returns
     -------
@@ -110,7 +112,7 @@ def field_tiles(frames, shapes, side):
     corners = np.concatenate([np.stack(f.inverse(*pixel_grid(s)), axis=1) for f, s in zip(frames, shapes)])
     edges = []
     for a, b in zip(corners.min(axis=0), corners.max(axis=0)):
-        edges.append(np.linspace(a, b, max(1, ceil((b-a)/side))+1).tolist())
+        edges.append(np.linspace(a, b, max(1, ceil((b-a)/side-SPARE))+1).tolist())
         edges[-1][0], edges[-1][-1] = -np.inf, np.inf
     u, v = edges
     return [FieldTile(name=f"tile-{row:02d}-{column:02d}", low=(u[column], v[row]), high=(u[column+1], v[row+1]))

@@ -104,7 +104,7 @@ class TiledFit:
     out : path-like
         The wanted folder.
     side : float
-        Of a tile at most, pixels of the reference.
+        Of a tile, about, pixels of the reference.
     workers : crowdsource.production.executors.Workers
         They are closed at the end.
     objects : path-like, optional

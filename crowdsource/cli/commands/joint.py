@@ -49,7 +49,7 @@ def add_arguments(parser):
                         help="folders in which a manifest's files may lie, in addition to its own")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier joint fit")
     tiles = parser.add_argument_group("large fields")
-    tiles.add_argument("--tile", type=count, metavar="PIXELS", help="fit the field in tiles of this side, pixels of the "
+    tiles.add_argument("--tile", type=count, metavar="PIXELS", help="fit the field in tiles of about this side, pixels of the "
                        "reference, each a task: memory is bounded, and the same command goes on where one before was stopped")
     add_executor(tiles)
     add_verbosity(parser)
