@@ -398,7 +398,7 @@ def doubts(values, data, kind):
         When it disagrees so much that it must be something else.
     """
     with np.errstate(all="ignore"):
-        found = dict(zip(NOISE_OF, scatter_in_units_of([noise(values) for noise in NOISE_OF.values()], data)))
+        found = dict(zip(NOISE_OF, scatter_in_units_of(NOISE_OF.values(), values, data)))
     own = found[kind]
     if not own > 0 or 1/OFF <= own <= OFF:
         return ()

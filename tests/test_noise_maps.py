@@ -37,13 +37,17 @@ def read(**options):
     return exposure.read(exposure.tasks()[0])
 
 
+def one_sigma(values):
+    return values
+
+
 def test_the_scatter_of_a_crowd_is_that_of_its_noise(field):
     noise = np.maximum(field.ivar, 1e-12)**-0.5
-    one, third = scatter_in_units_of([noise, 3*noise], field.data)
+    one, third = scatter_in_units_of([one_sigma, lambda v: 3*v], noise, field.data)
     assert 0.93 < one < 1.03 and third == pytest.approx(one/3)
-    assert np.isnan(scatter_in_units_of([noise*0], field.data)[0])
-    assert np.isnan(scatter_in_units_of([noise[:2, :2]], field.data[:2, :2])[0])
-    assert np.isnan(scatter_in_units_of([noise], np.full_like(field.data, np.nan))[0])
+    assert np.isnan(scatter_in_units_of([one_sigma], noise*0, field.data)[0])
+    assert np.isnan(scatter_in_units_of([one_sigma], noise[:2, :2], field.data[:2, :2])[0])
+    assert np.isnan(scatter_in_units_of([one_sigma], noise, np.full_like(field.data, np.nan))[0])
 
 
 @pytest.mark.parametrize("name", MAPS)

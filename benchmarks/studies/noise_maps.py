@@ -23,7 +23,7 @@ def main(folders):
         if given.exists():
             values = read_image(given).floats()
             with np.errstate(all="ignore"):
-                found = scatter_in_units_of([noise(values) for noise in NOISE_OF.values()], read_image(image).floats())
+                found = scatter_in_units_of(NOISE_OF.values(), values, read_image(image).floats())
             rows.append([image.name.removesuffix("_im.fits"), *(f"{v:.3g}" for v in found)])
     print(table(["image", *(f"as {name}" for name in NOISE_OF)], rows))
 

@@ -288,15 +288,17 @@ SAMPLES, SAMPLE = 3, 256
 """Squares along each axis, and their side in pixels, on which a noise map is compared with the image."""
 
 
-def scatter_in_units_of(noises, data):
-    """Scatter of an image's background in units of maps of its noise, each a number; NaN where too few pixels tell.
+def scatter_in_units_of(noises, values, data):
+    """Scatter of an image's background in units of its noise, for each meaning of a map a number; NaN where too few pixels tell.
 
     It is measured as that of images without a noise map, on squares spread over the image.
 
     Parameters
     ----------
-    noises : sequence of ndarray, shape (ny, nx)
-        One sigma; 0 or not finite for pixels that do not count.
+    noises : sequence of callable
+        Each gives one sigma of pixels from values of the map; 0 or not finite for pixels that do not count.
+    values : ndarray, shape (ny, nx)
+        The map.
     data : ndarray, shape (ny, nx), float32
     """
     found = [[] for _ in noises]
@@ -309,10 +311,10 @@ def scatter_in_units_of(noises, data):
         dark[dark] = around[dark] <= np.median(around[dark])
         inner = np.s_[1:-1, 1:-1]
         difference, dark = second_difference(part), dark[inner]
-        for values, noise in zip(found, noises):
-            sigma = np.asarray(noise[box][inner], np.float64)
+        for chi, noise in zip(found, noises):
+            sigma = np.asarray(noise(values[box][inner]), np.float64)
             use = dark & np.isfinite(difference) & np.isfinite(sigma) & (sigma > 0)
-            values.append(np.abs(difference[use])/sigma[use])
+            chi.append(np.abs(difference[use])/sigma[use])
     return [MAD_TO_SIGMA*float(np.median(np.concatenate(v))) if sum(map(len, v)) >= ENOUGH else np.nan for v in found]
 
 

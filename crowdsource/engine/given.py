@@ -117,7 +117,7 @@ def table_positions(table, image):
         When x and y are not of one length, or no columns of numbers.
     """
     try:
-        x, y = (np.ma.filled(np.ma.atleast_1d(np.ma.asarray(getattr(table[c], "value", table[c]), float)), np.nan)-o
+        x, y = (np.ma.filled(np.ma.atleast_1d(np.ma.asarray(plain(table[c]), float)), np.nan)-o
                 for c, o in zip("xy", image.origin))
     except (TypeError, ValueError) as problem:
         raise InputError("x and y of given sources must be numbers") from problem

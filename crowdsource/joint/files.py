@@ -60,12 +60,22 @@ def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
     check_outputs(folder, overwrite)
     header = joint_header(result, {**(refused or {}), **result.refused})
     with atomic_folder(folder, OBJECTS, overwrite) as made:
-        hdus = [fits.PrimaryHDU(header=header), table_hdu(result.objects, ROWS), table_hdu(result.images, IMAGES)]
-        fits.HDUList(hdus).writeto(made/OBJECTS)
+        write_objects(made/OBJECTS, header, result.objects, result.images)
         write_catalog(result.light_curves, made/CURVES, {"version": installed_version(), "reference": header["REFERENC"]})
         for name, fit in zip(result.names, result.fits):
             own = Provenance(exposure=fit.image.exposure or name, inputs=tuple((inputs or {}).get(name, ())), joint=header[JOINT])
             write_result(fit, Path(made)/f"{name}.cat.fits", provenance=own, header=detector_header(fit.image, fit))
+
+
+def write_objects(path, header, objects, images):
+    """Write the objects' file."""
+    fits.HDUList([fits.PrimaryHDU(header=header), table_hdu(objects, ROWS), table_hdu(images, IMAGES)]).writeto(path)
+
+
+def tell_left_out(header, lines):
+    """Write into a header what was left out, one line each."""
+    for k, line in enumerate(lines, 1):
+        header[f"{LEFT}{k:03d}"] = printable(line)
 
 
 def fit_number(objects, names):
@@ -87,8 +97,7 @@ def joint_header(result, refused):
     header["REFERENC"] = printable(result.objects.meta["reference"])
     for k, band in enumerate(result.objects.meta["bands"], 1):
         header[f"BAND{k}"] = printable(band)
-    for k, (name, why) in enumerate(sorted(refused.items()), 1):
-        header[f"{LEFT}{k:03d}"] = printable(f"{name}: {why}")
+    tell_left_out(header, [f"{name}: {why}" for name, why in sorted(refused.items())])
     for k, line in enumerate(config_lines(result.fits[0].config), 1):
         header[f"CFG{k:03d}"] = printable(line)
     for record in result.history:

@@ -12,12 +12,12 @@ from astropy.table import vstack
 
 from ..core.errors import need
 from ..core.version import installed_version
-from ..exposure.results import JOINT, gathered_header, printable
+from ..exposure.results import JOINT, gathered_header
 from ..io.atomic_folder import atomic_folder
 from ..io.fits_tables import read_hdu, table_hdu
 from ..io.hdus import opened
 from ..io.tables import native_values, plain
-from .files import CURVES, IMAGES, LEFT, OBJECTS, ROWS, fit_number
+from .files import CURVES, IMAGES, LEFT, OBJECTS, ROWS, fit_number, tell_left_out, write_objects
 from .tiles import FieldTile, on_borders
 
 REACH = 1.
@@ -96,13 +96,12 @@ def gather(parts, folder, *, names, origin, next_id=0, refused=None, overwrite=F
         Number of objects.
     """
     parquet = need("pyarrow.parquet", "parquet", "a table of light curves")
-    tables = [_table(p.folder/OBJECTS, ROWS) for p in parts]
+    headers, tables, images = zip(*(_objects_of(p) for p in parts))
     kept = renumbered([p.tile for p in parts], tables, origin, next_id)
     objects = _stacked([k.table(t) for k, t in zip(kept, tables)])
-    header = joint_header(parts, names, objects, refused or {})
+    header = gathered_joint_header(parts, headers, names, objects, refused or {})
     with atomic_folder(folder, OBJECTS, overwrite) as made:
-        hdus = [fits.PrimaryHDU(header=header), table_hdu(objects, ROWS), table_hdu(_images(parts), IMAGES)]
-        fits.HDUList(hdus).writeto(made/OBJECTS)
+        write_objects(made/OBJECTS, header, objects, _stacked(images))
         writer = None
         for part, numbers in zip(parts, kept):
             curves = _renumbered_curves(parquet.read_table(part.folder/CURVES), numbers)
@@ -167,31 +166,21 @@ def _gather_image(name, parts, kept, made, number):
         fits.HDUList([fits.PrimaryHDU(header=header), *others, table_hdu(rows, "CAT")]).writeto(made/f"{name}.cat.fits")
 
 
-def _images(parts):
-    """The tables of images with the name of the tile in the second column."""
-    tables = []
-    for part in parts:
-        tables.append(_table(part.folder/OBJECTS, IMAGES))
-        tables[-1].add_column(np.full(len(tables[-1]), part.tile.name), index=1, name="tile")
-        tables[-1]["tile"].info.description = "name of the tile"
-    return _stacked(tables)
-
-
-def _table(path, name):
-    with opened(path) as hdus:
-        return read_hdu(hdus[name])
+def _objects_of(part):
+    """Header, objects and images of a tile, the latter with its name in the second column."""
+    with opened(part.folder/OBJECTS) as hdus:
+        header, objects, images = hdus[0].header.copy(), read_hdu(hdus[ROWS]), read_hdu(hdus[IMAGES])
+    images.add_column(np.full(len(images), part.tile.name), index=1, name="tile")
+    images["tile"].info.description = "name of the tile"
+    return header, objects, images
 
 
 def _stacked(tables):
     return vstack(tables, join_type="exact", metadata_conflicts="silent")
 
 
-def joint_header(parts, names, objects, refused):
+def gathered_joint_header(parts, headers, names, objects, refused):
     """The primary header of the objects' file, from those of the tiles."""
-    headers = []
-    for part in parts:
-        with opened(part.folder/OBJECTS) as hdus:
-            headers.append(hdus[0].header.copy())
     header = headers[0].copy()
     header.remove("HISTORY", remove_all=True, ignore_missing=True)
     header[JOINT] = fit_number(objects, names)
@@ -201,8 +190,7 @@ def joint_header(parts, names, objects, refused):
     left += [f"{part.tile.name}: {line}" for part, own in zip(parts, headers) for line in own[f"{LEFT}*"].values()]
     for keyword in list(header[f"{LEFT}*"]):
         del header[keyword]
-    for k, line in enumerate(left, 1):
-        header[f"{LEFT}{k:03d}"] = printable(line)
+    tell_left_out(header, left)
     for part, own in zip(parts, headers):
         for line in own.get("HISTORY", ()):
             header["HISTORY"] = f"{part.tile.name}: {line}"

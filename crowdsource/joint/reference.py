@@ -1,5 +1,5 @@
 """What positions and fluxes of a joint fit are given in: those of the reference, and of the first image of each band."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..core.world import sky_of
 from ..engine.catalog import flux_unit
@@ -83,10 +83,9 @@ class Reference:
         else:
             whole = state.reference
         scales = {e.name: e.scale for e in state.epochs}
-        bands = {name: BandUnits(image=b.image, unit=b.unit, zeropoint=b.zeropoint,
-                                 scale=1. if name == whole.band else scales.get(b.image, b.scale))
+        bands = {name: replace(b, scale=1. if name == whole.band else scales.get(b.image, b.scale))
                  for name, b in whole.bands.items()}
-        return cls(**{**vars(whole), "bands": bands})
+        return replace(whole, bands=bands)
 
     @property
     def flux_unit(self):

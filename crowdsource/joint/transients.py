@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from ..core.flags import ENGINE
 from ..core.neighbours import neighbours, pairs
+from ..core.noise import MAD_TO_SIGMA
 from ..cython_ext import merge as kernel
 from ..cython_ext.detect import bits_near
 from ..engine import detection
@@ -36,8 +37,6 @@ CROWD, MOST_TOGETHER = 10., 2
 """More peaks than this within so many FWHM on one image are a trail or a ghost."""
 LEAST_OTHERS = 3.
 """The other images know so many times as much of a star as the one that shows it: of fewer images the sum finds it."""
-TYPICAL_SCATTER = 1.4826
-"""Standard deviation over the median distance from the middle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +141,7 @@ def among_others(epoch, peaks, error):
 
 def noise_of(state, matched):
     """How much what a last pass leaves scatters on an image, in errors; 1 at least, more where undetected stars add noise."""
-    return max(1., TYPICAL_SCATTER*float(np.median(np.abs(matched.significance(state.residual)[state.image.good]))))
+    return max(1., MAD_TO_SIGMA*float(np.median(np.abs(matched.significance(state.residual)[state.image.good]))))
 
 
 def fitted_stars(state, peaks):
@@ -213,7 +212,7 @@ def largest_difference(flux, error):
     top, own, others[best] = flux[best], error[best], np.nan
     weight[best] = 0
     rest = np.maximum(weight.sum(axis=0), 1e-300)
-    scatter = np.maximum(TYPICAL_SCATTER*np.nanmedian(others, axis=0), 1)
+    scatter = np.maximum(MAD_TO_SIGMA*np.nanmedian(others, axis=0), 1)
     # what no image knows has infinite errors
     with np.errstate(divide="ignore", invalid="ignore"):
         above = (top-(weight*flux).sum(axis=0)/rest)/(scatter*np.sqrt(own**2+1/rest))

@@ -173,7 +173,9 @@ class TiledFit:
         if self.joint.moving:
             check_motions(self.joint.parallax, found, seen, reference)
         tiles = field_tiles([r.frame for r in found.values()], [seen[n].stars.shape for n in found], self.side)
-        jobs = [self._tile_job(k, tile, found, seen, reference) for k, tile in enumerate(tiles)]
+        objects = None if self.objects is None else str(Path(self.objects).absolute())
+        given = dict(reference=reference, objects=objects), checksums([objects] if objects else [])
+        jobs = [self._tile_job(k, tile, found, seen, *given) for k, tile in enumerate(tiles)]
         records = self._done([job for job in jobs if job["images"]])
         failed = {task: r["error"] for task, r in records.items() if r["state"] == FAILED}
         if failed:
@@ -210,18 +212,17 @@ class TiledFit:
         return {name: replace(image, look=FirstLook.read(image.place)) for name, image in seen.items()
                 if records[name]["state"] == DONE}
 
-    def _tile_job(self, number, tile, found, seen, reference):
-        """The job of a tile; its images are those that show it."""
+    def _tile_job(self, number, tile, found, seen, common, sums):
+        """The job of a tile; its images are those that show it, and its results depend on some checksums as well."""
         shown = []
         for name, placed in found.items():
             box = tile.shows(placed.frame, seen[name].stars.shape)
             if box is not None:
                 shown.append(dict(name=name, file=seen[name].file, box=box, scale=placed.scale, stars=placed.stars,
                                   rms=placed.rms, frame=frame_values(cut_frame(placed.frame, box))))
-        folder, objects = self.folder/tile.name, None if self.objects is None else str(Path(self.objects).absolute())
-        job = dict(kind=TILE, task=tile.name, tile=asdict(tile), images=shown, config=self.config, joint=asdict(self.joint),
-                   reference={**reference, "first_row": number*ROWS}, objects=objects)
-        sums = checksums([objects]) if objects else []
+        folder = self.folder/tile.name
+        job = dict(common, kind=TILE, task=tile.name, tile=asdict(tile), images=shown, config=self.config,
+                   joint=asdict(self.joint), reference={**common["reference"], "first_row": number*ROWS})
         return dict(job, key=_key([job, [seen[i["name"]].depends for i in shown], sums]), folder=str(folder),
                     record=str(folder/(tile.name+ENDING)), log=str(folder.with_suffix(".log")))
 
