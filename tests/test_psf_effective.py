@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from crowdsource.instruments.generic import Generic
+from scipy.ndimage import uniform_filter
 
 from crowdsource import FitConfig, Image, fit
 from crowdsource.cli.main import main
@@ -143,6 +144,22 @@ def test_photons_that_the_weights_do_not_count(field):
     assert 0.8 < figures(result, field).pull < 1.3
     kept = fit(sky_only, psf=psf, config=FitConfig(psf=PSFConfig(refit=False)))
     assert figures(kept, field).bins["pull"][-1] > 1.5
+
+
+def test_photons_that_the_weights_count_in_other_pixels(field):
+    """Weights of a smoothed image leave out half of the photons of a narrow peak, and count them around it."""
+    image, truth, psf = field
+    background = CONFIG.sky/CONFIG.gain+(CONFIG.readnoise/CONFIG.gain)**2
+    good = image.ivar > 0
+    level = float(np.median(image.data[good]))
+    light = uniform_filter(np.where(good, image.data-level, 0), 3)
+    smoothed = np.where(good, 1/(background+np.maximum(light, 0)/CONFIG.gain), 0)
+    states = []
+    result = fit(Image.from_arrays(image.data, smoothed.astype(np.float32)), psf=psf, observer=states.append)
+    found = excess_noise(states[-1], select(states[-1]))
+    assert found.photons == pytest.approx(1/CONFIG.gain, rel=0.3)
+    assert 0.5 < found.misplaced <= 1 and found.psf < 0.02
+    assert (np.abs(figures(result, field).bins["pull"][-3:]-1) < 0.2).all()
 
 
 def test_the_models_error_is_large_near_bright_stars_alone(field, passes, result):

@@ -1,4 +1,7 @@
-"""The noise that bright stars have beyond their weights: errors of the PSF, and photons that the weights do not count.
+"""The noise that bright stars have beyond their weights: errors of the PSF, and photons that the weights count elsewhere.
+
+Weights that a pipeline makes from a smoothed image spread the photons of a star over its neighbouring pixels: at the peak of a
+narrow PSF they leave out half of the variance and more, around it they count too much.
 
 Stars of which the PSF was made tell little about its errors, since it follows their noise. So the PSF is made from each half of
 them, and compared with the other half. Where they are few, the covariance of the PSF's parameters tells its errors.
@@ -6,6 +9,7 @@ them, and compared with the other half. Where they are few, the covariance of th
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import lsq_linear
 
 from ..core.calibration import calibration
 from ..psf.refit.linear import diagonal_part, nuisance_columns
@@ -22,23 +26,32 @@ CORE = calibration.psf_error.core
 """Pixels count where the PSF exceeds this share of its peak."""
 CLIP, CLIPPED_MEAN = 9., 0.9735
 """Square of a residual over its variance at which it is clipped, and the mean of such a square of Gaussian noise."""
-ITERATIONS = 10
+ITERATIONS = 30
+LOW = 0.25
+"""Quantile of the variances of a stamp that stands for its background."""
+LEAST_VARIANCE = 0.05
+"""A pixel has at least this share of the variance that its weight tells."""
 
 
 @dataclass(frozen=True)
 class ExcessNoise:
-    """Variance of a pixel of a star beyond that of its weights: (psf*model)^2 + photons*model.
+    """Variance of a pixel of a star beyond that of its weights: (psf*model)^2 + photons*model - misplaced*counted.
+
+    ``counted`` is the part of the weights' variance that light causes, see `counted_light`.
 
     Attributes
     ----------
     psf : float
         Relative error of the PSF.
     photons : float
-        Image units: the inverse of the gain, where the weights do not count the star's own light.
+        Image units: the inverse of the gain, where the weights do not count the star's own light, or count it in other pixels.
+    misplaced : float
+        Share of the light in the weights that is not where the star's is, 0 to 1.
     """
 
     psf: float = 0.
     photons: float = 0.
+    misplaced: float = 0.
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +62,15 @@ class HeldOut:
     ----------
     square, variance : ndarray, shape (n,)
         Squared residual, and its expectation by the weights.
-    of_psf, of_photons : ndarray, shape (n,)
-        What a relative error of 1 in each pixel, and a photon for each unit of the image, add to the expectation.
+    of_psf, of_photons, of_misplaced : ndarray, shape (n,)
+        What each attribute of `ExcessNoise` adds to the expectation, for 1 of it (of the square of ``psf``).
     """
 
     square: np.ndarray
     variance: np.ndarray
     of_psf: np.ndarray
     of_photons: np.ndarray
+    of_misplaced: np.ndarray
 
 
 def excess_noise(state, stars):
@@ -74,24 +88,41 @@ def excess_noise(state, stars):
         return ExcessNoise()
     halves = [held_out(state, stars[k::2], stars[1-k::2]) for k in (0, 1)]
     square, variance, *terms = (np.concatenate([getattr(h, name) for h in halves])
-                                for name in ("square", "variance", "of_psf", "of_photons"))
-    terms, found = np.array(terms), np.zeros(2)
+                                for name in ("square", "variance", "of_psf", "of_photons", "of_misplaced"))
+    terms, found = np.array(terms), np.zeros(3)
     for _ in range(ITERATIONS):
-        expected = variance+found@terms
+        expected = np.maximum(variance+found@terms, LEAST_VARIANCE*variance)
         clipped = np.minimum(square/expected, CLIP)/CLIPPED_MEAN*expected
-        found = _positive_solution(terms/expected, (clipped-variance)/expected)
-    return ExcessNoise(float(np.sqrt(found[0])), float(found[1]))
+        found = _bounded_solution(terms/expected, (clipped-variance)/expected, (np.inf, np.inf, 1.))
+    return ExcessNoise(float(np.sqrt(found[0])), float(found[1]), float(found[2]))
 
 
-def _positive_solution(terms, data):
-    """Least squares of two terms, neither of which may be negative."""
-    matrix, rhs = terms@terms.T, terms@data
-    best = np.linalg.lstsq(matrix, rhs, rcond=None)[0]
-    if (best >= 0).all():
-        return best
-    alone = np.maximum(np.divide(rhs, np.diag(matrix), out=np.zeros(2), where=np.diag(matrix) > 0), 0)
-    keep = np.argmax(alone*rhs)
-    return np.where(np.arange(2) == keep, alone, 0)
+def _bounded_solution(terms, data, most):
+    """Least squares of terms, each between 0 and its largest value; terms that are 0 everywhere stay 0."""
+    scale = np.linalg.norm(terms, axis=1)
+    scale[scale == 0] = 1
+    return lsq_linear((terms/scale[:, None]).T, data, (0, np.array(most)*scale)).x/scale
+
+
+def counted_light(ivar):
+    """The part of the variances of stamps that light causes: what exceeds the variance of their background.
+
+    Parameters
+    ----------
+    ivar : ndarray, shape (n, side, side)
+        Inverse variance; 0 marks bad pixels.
+
+    Returns
+    -------
+    ndarray, shape (n, side, side)
+        Not negative; 0 in bad pixels.
+    """
+    good = ivar > 0
+    variance = np.divide(1, ivar, out=np.full(ivar.shape, np.inf), where=good)
+    ordered = np.sort(variance.reshape(len(ivar), ivar[0].size if len(ivar) else 0), axis=1)
+    rank = np.maximum(np.ceil(LOW*good.sum(axis=(1, 2))).astype(int)-1, 0)
+    low = np.take_along_axis(ordered, rank[:, None], axis=1)[:, :, None]
+    return np.where(good, np.maximum(variance, low)-np.where(np.isfinite(low), low, 0), 0)
 
 
 def held_out(state, made_from, compared):
@@ -108,6 +139,7 @@ def held_out(state, made_from, compared):
     stamps = stamps.subset((stamps.ivar > 0).mean(axis=(1, 2)) > PARTLY)
     columns = nuisance_columns(*psf.render(stamps.x, stamps.y, SIDE, derivatives=True)).transpose(0, 2, 1).astype(np.float64)
     value = columns[:, :, 0]
+    counted = counted_light(stamps.ivar).reshape(value.shape).astype(np.float64)
     ivar, data = (v.reshape(value.shape).astype(np.float64) for v in (stamps.ivar, stamps.data))
     weighted = (columns*ivar[:, :, None]).transpose(0, 2, 1)
     normal = weighted@columns
@@ -122,7 +154,8 @@ def held_out(state, made_from, compared):
 
     # pixels without weight do not reach the others
     of_pixels = np.divide(1, ivar, out=np.zeros_like(ivar), where=ivar > 0)
-    return HeldOut((remains@data[:, :, None])[:, :, 0][use]**2, seen(of_pixels), seen(light**2), seen(np.maximum(light, 0)))
+    return HeldOut((remains@data[:, :, None])[:, :, 0][use]**2, seen(of_pixels), seen(light**2), seen(np.maximum(light, 0)),
+                   -seen(counted))
 
 
 def added_errors(state, excess):
@@ -139,11 +172,12 @@ def added_errors(state, excess):
     _, ivar = boxes(state, s.x, s.y, SIDE)
     planes = state.psf.render(s.x, s.y, SIDE, derivatives=True)
     light = np.maximum(s.flux, 0)[:, None, None]*np.abs(planes[0])
-    variance = (excess.psf*light)**2+excess.photons*light
+    variance = (excess.psf*light)**2+excess.photons*light-excess.misplaced*counted_light(ivar)
     for k, plane in enumerate(planes):
         information = (ivar*plane**2).sum(axis=(1, 2), dtype=np.float64)
         noise = (variance*(ivar*plane)**2).sum(axis=(1, 2), dtype=np.float64)
-        out[:, k] = np.sqrt(noise)/np.where(information > 0, information, np.inf)
+        # where less noise is left than the weights tell, their word stands
+        out[:, k] = np.sqrt(np.maximum(noise, 0))/np.where(information > 0, information, np.inf)
     return out
 
 
