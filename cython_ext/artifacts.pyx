@@ -1,7 +1,8 @@
-"""Pixels that no star explains: those that stand out along a line, and empty ones beside bright ones. No global mutable state."""
+"""Pixels that no star explains: those that stand out along a line, and empty ones beside bright ones; and what tells them: widths
+of peaks, and votes for lines. No global mutable state."""
 import numpy as np
 
-from libc.math cimport INFINITY, M_SQRT2 as SQRT2, sqrt
+from libc.math cimport INFINITY, M_SQRT2 as SQRT2, NAN, sqrt
 
 
 cdef double OF_LOWER = 1.25
@@ -105,19 +106,20 @@ def dips(const float[:, ::1] light, const float[:, ::1] error, double significan
         When shapes differ.
     """
     cdef Py_ssize_t ny = light.shape[0], nx = light.shape[1], y, x, j, i
-    cdef double lowest, value
+    cdef double lowest, value, bound
     if error.shape[0] != ny or error.shape[1] != nx or out.shape[0] != ny or out.shape[1] != nx:
         raise ValueError("light, error and out must have the same shape")
     with nogil:
         for y in range(1, ny-1):
             for x in range(1, nx-1):
                 value = light[y, x]
-                # most pixels are not below all of their nearest
-                if (light[y, x-1] <= value and error[y, x-1] < INFINITY) or (light[y, x+1] <= value and error[y, x+1] < INFINITY):
-                    continue
-                if (light[y-1, x] <= value and error[y-1, x] < INFINITY) or (light[y+1, x] <= value and error[y+1, x] < INFINITY):
-                    continue
                 if error[y, x] == INFINITY:
+                    continue
+                # most pixels are not so far below even the first of their nearest
+                bound = value+significant*SQRT2*error[y, x]
+                if (light[y, x-1] <= bound and error[y, x-1] < INFINITY) or (light[y, x+1] <= bound and error[y, x+1] < INFINITY):
+                    continue
+                if (light[y-1, x] <= bound and error[y-1, x] < INFINITY) or (light[y+1, x] <= bound and error[y+1, x] < INFINITY):
                     continue
                 lowest = INFINITY
                 for j in range(y-1, y+2):
@@ -162,3 +164,103 @@ def any_beside(const float[:, ::1] light, const float[:, ::1] error, double low,
             if found:
                 break
     return bool(found)
+
+
+def axis_widths(const float[:, ::1] light, const Py_ssize_t[:] y, const Py_ssize_t[:] x, int up, int right, int reach):
+    """Distance between the half heights of peaks on both sides along a line, in steps along it.
+
+    Parameters
+    ----------
+    light : memoryview, shape (ny, nx), float32
+        NaN where a pixel is masked; off the image are the pixels of its edge.
+    y, x : memoryview, shape (n,), intp
+        Peaks.
+    up, right : int
+        A step along the line.
+    reach : int
+        So many steps less one are made to each side.
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+        NaN where masked pixels are between, or half of the height is not reached.
+
+    Raises
+    ------
+    ValueError
+        When y and x differ in length, or a peak lies off the image.
+    """
+    cdef Py_ssize_t ny = light.shape[0], nx = light.shape[1], n = len(y), i
+    cdef double one_side, width
+    cdef float top, before, now
+    cdef int k, sign
+    if len(x) != n:
+        raise ValueError("y and x must have the same length")
+    out = np.empty(n)
+    cdef double[::1] values = out
+    for i in range(n):
+        if y[i] < 0 or y[i] >= ny or x[i] < 0 or x[i] >= nx:
+            raise ValueError("a peak lies off the image")
+    with nogil:
+        for i in range(n):
+            top, width = light[y[i], x[i]], 0
+            for sign in range(-1, 2, 2):
+                one_side, before = NAN, 1
+                for k in range(1, reach):
+                    now = light[min(max(y[i]+sign*k*up, 0), ny-1), min(max(x[i]+sign*k*right, 0), nx-1)]/top
+                    # lower than half, or masked
+                    if not now >= 0.5:
+                        one_side = k-1+(before-0.5)/max(<double>before-now, 1e-9) if now == now else NAN
+                        break
+                    before = now
+                width += one_side
+            values[i] = width
+    return out
+
+
+def most_votes(const double[::1] x, const double[::1] y, double reach, double step, int directions):
+    """The line along which most points lie: two neighbouring stripes of one direction.
+
+    Parameters
+    ----------
+    x, y : memoryview, shape (n,), float64
+    reach : float
+        No point is farther from the origin.
+    step : float
+        Width of a stripe.
+    directions : int
+        Of the normal, evenly from 0 to half a turn.
+
+    Returns
+    -------
+    count, direction, stripe : int
+        Points in the two stripes, index of the direction, and of the first stripe, counted from -reach along the normal. The first
+        of equal ones.
+
+    Raises
+    ------
+    ValueError
+        When x and y differ in length, or a point lies farther out.
+    """
+    cdef Py_ssize_t n = len(x), bins = int(2*reach/step)+2, i, k, best_direction = 0, best = 0
+    cdef long most = 0
+    cdef int d
+    cdef double c, s, shift = reach/step
+    if len(y) != n:
+        raise ValueError("x and y must have the same length")
+    for i in range(n):
+        if not x[i]*x[i]+y[i]*y[i] <= reach*reach:
+            raise ValueError("a point lies farther out than reach")
+    normals = np.arange(directions)*np.pi/directions
+    cdef double[::1] cosine = np.cos(normals)/step, sine = np.sin(normals)/step
+    cdef int[::1] votes = np.zeros(bins, np.intc)
+    with nogil:
+        for d in range(directions):
+            votes[:] = 0
+            c, s = cosine[d], sine[d]
+            for i in range(n):
+                votes[<Py_ssize_t>(x[i]*c+y[i]*s+shift)] += 1
+            for k in range(bins-1):
+                if votes[k]+votes[k+1] > most:
+                    most, best_direction, best = votes[k]+votes[k+1], d, k
+    return most, best_direction, best

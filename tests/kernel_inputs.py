@@ -137,6 +137,8 @@ def image_calls(rng):
         Call(artifacts.dips, dict(light=30*image, error=np.ones(SHAPE, np.float32), significant=2., depth=0.2,
                                   out=np.zeros(SHAPE, np.uint8)), ("out",)),
         Call(artifacts.any_beside, dict(light=30*image, error=np.ones(SHAPE, np.float32), low=-50., high=50.)),
+        Call(artifacts.axis_widths, dict(light=image, **at, up=1, right=-1, reach=9)),
+        Call(artifacts.most_votes, dict(x=rng.uniform(0, 30, 50), y=rng.uniform(0, 30, 50), reach=45., step=3., directions=40)),
         Call(detect.correlate, dict(image=image, kernel=floats(rng, 5, 5), weight=weight, factor=factor, first=2, last=39,
                                     out=np.zeros(SHAPE, np.float32)), ("out",)),
         Call(detect.correlate_at, dict(image=image, weight=weight, kernel=floats(rng, 5, 5), **at)),

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from crowdsource.cython_ext import artifacts as kernel
-from crowdsource.cython_ext import reference
+from crowdsource.cython_ext import reference_artifacts as reference
 from small_fields import GAIN, star_image
 
 from crowdsource import FitConfig, Image, fit
@@ -233,3 +233,13 @@ def test_kernels_are_what_they_say():
         assert fast.any() and np.array_equal(fast, slow), name
     for low, high in ((-10., 10.), (-40., 40.), (-80., 10.), (0., 1e9)):
         assert kernel.any_beside(light, error, low, high) == reference.any_beside(light, error, low, high)
+    y, x = np.nonzero(light > 15)
+    light[error == np.inf] = np.nan
+    for line in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        fast, slow = (module.axis_widths(light, y, x, *line, 6) for module in (kernel, reference))
+        assert np.isfinite(fast).any() and np.isnan(fast).any()
+        np.testing.assert_allclose(fast, slow, rtol=1e-5)
+    x, y = rng.uniform(0, 30, (2, 200))
+    x[:40], y[:40] = np.linspace(0, 30, 40), np.linspace(5, 20, 40)
+    found = kernel.most_votes(x, y, 43., 0.9, 70)
+    assert found == reference.most_votes(x, y, 43., 0.9, 70) and found[0] >= 40

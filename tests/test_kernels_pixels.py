@@ -4,7 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crowdsource.cython_ext import centroid, detect, measure, merge, near, reference, reference_groups, reference_sky, render, sky
+from crowdsource.cython_ext import (
+    centroid,
+    detect,
+    measure,
+    merge,
+    near,
+    reference,
+    reference_artifacts,
+    reference_groups,
+    reference_sky,
+    render,
+    sky,
+)
 
 
 def coefficient_planes(count, side, seed=1):
@@ -402,5 +414,5 @@ def test_every_public_kernel_has_a_slow_twin():
         pytest.skip("the kernels' source is not beside the tests")
     public = {name for path in folder.glob("*.pyx") for name in re.findall(r"^def (\w+)", path.read_text(encoding="utf-8"), re.M)}
     # what only raises has no result to compare
-    twins = set().union(*(vars(module) for module in (reference, reference_groups, reference_sky)))
+    twins = set().union(*(vars(module) for module in (reference, reference_artifacts, reference_groups, reference_sky)))
     assert len(public) > 10 and public-{"check"} <= twins

@@ -71,7 +71,7 @@ def flat_cores(light, error, good, fwhm):
     out = np.zeros(light.shape, bool)
     sample = error[::STEP, ::STEP][good[::STEP, ::STEP]]
     noise = float(np.median(sample if len(sample) else error[good])) if good.any() else np.inf
-    least = max(TOP*float(np.max(light, where=good, initial=0)), BRIGHT*noise)
+    least = max(TOP*float(np.where(good, light, 0).max()), BRIGHT*noise)
     y, x = np.nonzero(good & (light > least))
     half = max(1, round(fwhm/4))
     steps = [(j, i) for j in range(-half, half+1) for i in range(-half, half+1)]

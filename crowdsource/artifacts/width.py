@@ -4,7 +4,8 @@ from scipy import ndimage
 
 from ..core.matched_filter import local_maxima
 from ..core.neighbours import pairs
-from ..core.pixels import AXES, values
+from ..core.pixels import AXES
+from ..cython_ext import artifacts as kernel
 
 BRIGHT = 15.
 """Peaks above so many sigma are measured."""
@@ -78,7 +79,7 @@ def round_widths(light, error, good):
     order = np.argsort(-light[y, x], kind="stable")[:MOST]
     y, x = y[order], x[order]
     seen = np.where(good, light, np.float32(np.nan))
-    widths = np.array([axis_width(seen, y, x, axis) for axis in AXES])
+    widths = np.array([kernel.axis_widths(seen, y, x, *axis, REACH)*np.hypot(*axis) for axis in AXES])
     with np.errstate(invalid="ignore"):
         is_round = (widths.min(axis=0) > ROUND*widths.max(axis=0)) & (widths.min(axis=0) > NARROWEST)
     return widths[:, is_round], ~beside_brighter(y, x, widths.mean(axis=0)/2)[is_round]
@@ -89,32 +90,6 @@ def beside_brighter(y, x, reach):
     brighter, fainter = pairs(x.astype(np.float64), y.astype(np.float64), REACH).T
     near = np.hypot(x[brighter]-x[fainter], y[brighter]-y[fainter]) < reach[fainter]
     return np.isin(np.arange(len(x)), fainter[near])
-
-
-def axis_width(light, y, x, axis):
-    """Distance between the half heights of peaks on both sides along an axis, pixels; NaN where masked pixels are between.
-
-    Parameters
-    ----------
-    light : ndarray, shape (ny, nx)
-        NaN where a pixel is masked.
-    y, x : ndarray of int, shape (n,)
-        Peaks.
-    axis : tuple of int
-    """
-    top, width = light[y, x], np.zeros(len(y))
-    for sign in (1, -1):
-        one_side, before, at = np.full(len(y), np.nan), np.ones(len(y)), np.arange(len(y))
-        for k in range(1, REACH):
-            now = values(light, y[at], x[at], sign*k*axis[0], sign*k*axis[1])/top[at]
-            # lower than half, or masked
-            done = ~(now >= 0.5)
-            one_side[at[done]] = k-1+(before[done]-0.5)/np.maximum(before[done]-now[done], 1e-9)
-            before, at = now[~done], at[~done]
-            if not len(at):
-                break
-        width += one_side
-    return width*np.hypot(*axis)
 
 
 def half_sample_mode(values):

@@ -3,6 +3,7 @@ import numpy as np
 
 from ..core.flags import ENGINE
 from ..core.noise import share
+from ..cython_ext import artifacts as kernel
 
 DENSE = 0.25
 """Peaks of a trail for each FWHM of its length, at least: noise makes peaks of a ridge, the more the brighter it is."""
@@ -54,17 +55,11 @@ def best_line(x, y, fwhm, shape):
     reach = np.hypot(*shape)
     directions = max(8, int(np.pi*reach/fwhm))
     n = min(len(x), MOST_VOTES//directions)
-    bins, best = int(2*reach/fwhm)+2, (0, 0., 0)
     if n < DENSE*SHORTEST:
         return None
-    for angle in np.arange(directions)*np.pi/directions:
-        votes = np.bincount(((x[:n]*np.cos(angle)+y[:n]*np.sin(angle)+reach)/fwhm).astype(np.intp), minlength=bins)
-        votes = votes[:-1]+votes[1:]
-        k = int(votes.argmax())
-        if votes[k] > best[0]:
-            best = votes[k], angle, k
-    count, angle, k = best
-    line = np.cos(angle), np.sin(angle), (k+1)*fwhm-reach
+    count, direction, stripe = kernel.most_votes(x[:n], y[:n], reach, fwhm, directions)
+    angle = direction*np.pi/directions
+    line = np.cos(angle), np.sin(angle), (stripe+1)*fwhm-reach
     members = np.abs(x*line[0]+y*line[1]-line[2]) < fwhm
     start, stop = chord(line, shape)
     expected = n*2*fwhm*(stop-start)/(shape[0]*shape[1])
