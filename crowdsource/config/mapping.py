@@ -68,6 +68,10 @@ def merged(config, mapping, prefix=""):
 def _converted(name, value, old):
     """The value in the type of the one it replaces; ints serve as floats, nothing else is converted."""
     if isinstance(old, tuple) and isinstance(value, (list, tuple)):
+        if old and isinstance(old[0], str):
+            if not all(isinstance(v, str) for v in value):
+                raise ConfigError(f"option {name} is {value!r}: a list of names is needed, such as {list(old)}")
+            return tuple(value)
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and isfinite(v) for v in value)
         if not numbers or (name.endswith("stamp_sizes") and not all(isinstance(v, int) for v in value)):
             raise ConfigError(f"option {name} is {value!r}: a list of numbers is needed, whole ones for sizes")

@@ -5,6 +5,8 @@ from math import inf
 from ..artifacts.options import ArtifactsConfig
 from ..core.calibration import calibration
 from ..core.errors import ConfigError
+from ..core.flags import ENGINE
+from ..core.selection import SelectionConfig
 from ..nebulosity.options import NebulosityConfig
 from ..nebulosity.options import rules as nebulosity_rules
 from .extensions import PARTS
@@ -314,7 +316,7 @@ class FitConfig:
         %.
     max_sources : int
         Limit on the number of sources, at which detection stops adding.
-    artifacts, sky, detect, solve, centroid, cull, psf, nebulosity
+    artifacts, sky, detect, solve, centroid, cull, psf, nebulosity, select
         The stages. For `sky`, `detect`, `solve` and `centroid` an estimator, detector, solver or centroid method may be given in
         place of a section, the other options of which are then the default ones.
     """
@@ -333,6 +335,7 @@ class FitConfig:
     cull: CullConfig = field(default_factory=CullConfig)
     psf: PSFConfig = field(default_factory=PSFConfig)
     nebulosity: NebulosityConfig = field(default_factory=NebulosityConfig)
+    select: SelectionConfig = field(default_factory=SelectionConfig)
 
     def __post_init__(self):
         sections = dict(sky=SkyConfig, detect=DetectConfig, solve=SolveConfig, centroid=CentroidConfig)
@@ -373,6 +376,10 @@ def checked(config):
         (p.every >= 1, "psf.every must be at least 1 pass"),
         (all(n % 2 for n in (p.core, p.stamp)), "psf.core and psf.stamp must be odd"),
         (0 <= p.norm_radius < inf, "psf.norm_radius must not be negative"),
+        (config.select.min_snr >= 0 and 0 <= config.select.min_qf <= 1 and config.select.max_rchi2 > 0,
+         "select.min_snr must not be negative, select.min_qf between 0 and 1, select.max_rchi2 positive"),
+        (set(config.select.flags) <= {d.name for d in ENGINE.definitions},
+         f"select.flags must be among {', '.join(d.name for d in ENGINE.definitions)}"),
         *nebulosity_rules(config.nebulosity),
     ]
     for holds, message in rules:

@@ -90,6 +90,8 @@ ENGINE = FlagTable("mask", [
     FlagDefinition(13, "trail", "on a straight line of peaks from edge to edge: a satellite or an airplane"),
     FlagDefinition(14, "negative", "below the sky over several pixels, in a blob: a negative ghost"),
     FlagDefinition(15, "duplicate", "another given position is the same; they are fitted as one source"),
+    # the planes hold 16 bits: what follows is told of sources alone
+    FlagDefinition(16, "near_bright", "hardly any of the light at the source is its own: it lies in the wings of brighter stars"),
 ])
 
 

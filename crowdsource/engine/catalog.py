@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.flags import ENGINE, MASK_SHIFT, combine
+from ..core.selection import is_good, near_bright
 from ..core.world import sky_of
 from ..psf.base import MODEL_ERROR, pixel
 from ..psf.export import curve_of_growth
@@ -49,6 +50,8 @@ def image_catalog(state):
     if len(state.extended):
         extended = _extended(state)
         columns = {name: np.concatenate([values, extended[name]]) for name, values in columns.items()}
+    columns["flags"] = columns["flags"] | near_bright(columns["fracflux"])
+    columns["good"] = is_good(columns, state.config.select)
     if image.wcs is not None:
         columns["ra"], columns["dec"] = sky_of(image.wcs, columns["x"], columns["y"])
         columns["detection_id"] = np.arange(len(columns["x"]))

@@ -14,6 +14,7 @@ from ..config import FitConfig, checked
 from ..core.calibration import calibration
 from ..core.clock import StageClock
 from ..core.errors import InputError
+from ..core.selection import significant
 from ..core.tiles import make_tiles
 from ..psf.adopt import as_psf
 from ..psf.initial import check_width, initial_psf
@@ -213,6 +214,8 @@ def finish(state):
     """The result: the catalog with all measurements, and the images. Parameters as `single_pass`."""
     start = time.process_time()
     catalog = image_catalog(state)
+    if state.config.select.min_snr > 0 and not state.forced:
+        catalog = catalog[significant(catalog, state.config.select.min_snr)]
     history = [dict(h) for h in state.history]
     history[-1]["cpu_measure"] = time.process_time()-start
     image = state.image

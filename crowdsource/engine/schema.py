@@ -52,6 +52,7 @@ DETECTION = (
     Column("flags", "i8", "", "flags of the central pixel: instrument bits, and engine bits from bit 32"),
     Column("sky", "f4", FLUX, "sky at the source, per pixel"),
     Column("psf_star", "?", "", "whether the source was used to fit the PSF"),
+    Column("good", "?", "", "whether to use the row: significant, well fitted, on good pixels, not in a bright star's wings"),
 )
 FORCED = (
     Column("deltx", "f4", "pix", "offset in x that a joint fit of all positions prefers; its error is dx"),

@@ -47,6 +47,8 @@ def _add_fit_options(fit):
     fit.add_argument("--keep-sky", action="store_true", help="use that sky in all passes")
     fit.add_argument("--psf-from", metavar="FILE", help="catalog of an earlier run; its PSF is used and not refitted")
     fit.add_argument("--threshold", type=float, metavar="SIGMA", help="smallest significance of a peak that becomes a source")
+    fit.add_argument("--min-snr", type=float, metavar="SNR",
+                     help="leave rows out of the catalog whose flux is below this many of its errors; the fit is the same")
     fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="flag structured background with a detector (detect) or "
                      "a neural network (its .json or .h5 file); there blends are not split and only sharp peaks become sources; "
                      "default off")
@@ -126,6 +128,8 @@ def _configured(args):
         config["preset"] = args.preset
     if args.threshold is not None:
         config["detect"] = {**config.get("detect", {}), "threshold": args.threshold}
+    if args.min_snr is not None:
+        config["select"] = {**config.get("select", {}), "min_snr": args.min_snr}
     if args.keep_sky:
         config["sky"] = {**config.get("sky", {}), "keep": True}
     nebulosity = {n: v for n, v in (("method", args.nebulosity), ("mode", args.nebulosity_mode)) if v is not None}

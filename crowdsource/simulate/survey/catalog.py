@@ -2,6 +2,7 @@
 import numpy as np
 
 from ...core.flags import ENGINE, combine
+from ...core.selection import SelectionConfig, is_good
 from ...engine.schema import magnitudes, make_catalog
 from .geometry import DETECTORS, detector_wcs
 
@@ -34,6 +35,7 @@ def catalog_of(config, exposure, detector, detections, bits):
     values = dict(x=d.x, y=d.y, flux=d.flux, dflux=d.dflux, dx=d.dposition, dy=d.dposition, dflux_iso=d.dflux_iso,
                   ra=ra, dec=dec, mag=mag, dmag=dmag, detection_id=identifiers(exposure, detector, len(d)), fracflux=d.purity,
                   flags=flags(d, bits), fwhm=np.full(len(d), exposure.seeing/config.pixel_scale), **quality(d, rng))
+    values["good"] = is_good(values, SelectionConfig())
     table = make_catalog(values, UNIT, world=True, magnitude=True)
     table["gain"] = np.full(len(d), config.gain)
     return table
