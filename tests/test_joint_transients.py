@@ -47,7 +47,7 @@ def test_simulated_transients_are_on_few_images_and_all_else_is_as_without(field
 
 def test_transients_are_found_and_nothing_else(field, compared, monkeypatch):
     truth, epochs = field
-    monkeypatch.setattr("crowdsource.joint.loop.with_transients", lambda state, fits: (state, fits))
+    monkeypatch.setattr("crowdsource.joint.loop.with_transients", lambda state: state)
     without = Compared(truth, epochs, fitted(epochs))
     new = compared.inside & transient(truth)
     assert new.sum() >= 12 and (compared.off[new] < 1).mean() > 0.85
@@ -81,9 +81,9 @@ def test_cosmic_rays_and_variable_stars_are_no_transients(monkeypatch):
     config = replace(CONFIG, images=8, variables=0.3, field=replace(CONFIG.field, cosmic_rays=10, saturated_stars=1))
     before, keep = [], transients.with_transients
 
-    def counted(state, fits):
+    def counted(state):
         before.append(len(state.stars))
-        return keep(state, fits)
+        return keep(state)
 
     monkeypatch.setattr("crowdsource.joint.loop.with_transients", counted)
     assert len(fitted(simulate_epochs(config)[1]).objects) == before[0]

@@ -85,6 +85,24 @@ class Frame:
         """Positions x, y on the image, pixels."""
         return tuple(self.coefficients@powers(*self._scaled(u, v), self.degree).T)
 
+    def on_grid(self, u, v):
+        """Positions x, y on the image of a grid of reference positions, each of shape (len(v), len(u)); fast for many.
+
+        Parameters
+        ----------
+        u, v : ndarray
+            Of the columns and of the rows, pixels.
+        """
+        (su, sv), terms = self._scaled(u, v), exponents(self.degree)
+        pu, pv = (np.stack(_ladder(c, self.degree), axis=1) for c in (su, sv))
+        out = []
+        for line in self.coefficients:
+            square = np.zeros((self.degree+1, self.degree+1))
+            for value, (a, b) in zip(line, terms):
+                square[b, a] = value
+            out.append(pv@square@pu.T)
+        return tuple(out)
+
     def jacobian(self, u, v):
         """Derivatives of x and y by u and v, shape (n, 2, 2): [[dx/du, dx/dv], [dy/du, dy/dv]]."""
         by = [self.coefficients@derivative.T/self.half for derivative in slopes(*self._scaled(u, v), self.degree)]

@@ -63,6 +63,4 @@ class Grid:
 
     def __call__(self, frame, rows):
         """Positions x, y on an image of the points of some rows, each of shape (len(rows), nu)."""
-        v, u = np.mgrid[rows.start:rows.stop, 0:self.shape[1]]
-        x, y = frame(*self.positions(v.ravel(), u.ravel()))
-        return x.reshape(v.shape), y.reshape(v.shape)
+        return frame.on_grid(*self.positions(np.arange(rows.start, rows.stop), np.arange(self.shape[1])))

@@ -126,7 +126,7 @@ def fit_sources(sources, joint, threads=1, progress=None, known=None, placement=
             if kind == LAST:
                 break
             state = joint_pass(replace(state, kind=kind))
-        state, fits = with_transients(*last_pass(state))
+        state, fits = last_pass(with_transients(state))
         return joint_result(state, fits, refused, [s.name for s in sources])
 
 

@@ -21,6 +21,8 @@ LARGEST_RATIO = 0.97
 """The two longer sides of a triangle may not be more alike, nor the shorter: it is not known then which is which."""
 TRIED = 4000
 """At most so many pairs of triangles are tried, the most alike first."""
+CHUNK, PLENTY = 250, 0.5
+"""They are tried so many at a time, until one brings this share of the brightest stars together."""
 TOLERANCE = 2.
 """Stars nearer than this to each other are the same, pixels."""
 LEAST, LEAST_SHARE = 8, 0.2
@@ -58,15 +60,25 @@ def _best(reference, image):
     order = np.argsort(distance, kind="stable")[:TRIED]
     order = order[np.isfinite(distance[order])]
     tree, best, count = cKDTree(image), None, 0
-    for k in order:
-        frame = _similarity(reference[corners[number[k]]], image[other_corners[k]])
-        if frame is None:
-            continue
-        off, partner = tree.query(np.c_[frame(*reference.T)], distance_upper_bound=TOLERANCE)
-        found = len(np.unique(partner[np.isfinite(off)]))
-        if found > count:
-            best, count = frame, found
+    for first in range(0, len(order), CHUNK):
+        pairs = order[first:first+CHUNK]
+        factor, shift, mirrored = _similarities(reference[corners[number[pairs]]], image[other_corners[pairs]])
+        places = factor[:, None]*_complex(reference, mirrored[:, None])+shift[:, None]
+        _, partner = tree.query(np.stack([places.real, places.imag], axis=-1), distance_upper_bound=TOLERANCE)
+        found = _different(partner, len(image))
+        k = int(found.argmax())
+        if found[k] > count:
+            place, count = (shift[k].real, shift[k].imag), found[k]
+            best = Frame.similarity(abs(factor[k]), np.angle(factor[k]), place, mirrored[k])
+        if count >= PLENTY*min(len(reference), len(image)):
+            break
     return best, count
+
+
+def _different(partner, none):
+    """How many different numbers each row has, but for one that stands for none."""
+    rows = np.sort(partner, axis=1)
+    return ((np.diff(rows, axis=1, prepend=-1) > 0) & (rows < none)).sum(axis=1)
 
 
 def triangles(stars):
@@ -92,20 +104,29 @@ def triangles(stars):
     return corners[clear], shape[clear]
 
 
-def _similarity(reference, image):
-    """The similarity of two triangles of known corners, mirrored where they turn in different senses; None if degenerate."""
-    (a, b), (p, q) = ((t[1:]-t[0])@np.array([1, 1j]) for t in (reference, image))
-    mirrored = (a.conjugate()*b).imag*(p.conjugate()*q).imag < 0
-    if mirrored:
-        a, b = a.conjugate(), b.conjugate()
-    size = abs(a)**2+abs(b)**2
-    if not size > 0:
-        return None
-    factor = (p*a.conjugate()+q*b.conjugate())/size
-    if not abs(factor) > 0:
-        return None
-    frame = Frame.similarity(abs(factor), np.angle(factor), (0., 0.), mirrored)
-    centre = reference.mean(axis=0)
-    x, y = (c[0] for c in frame(*centre[:, None]))
-    shift = image.mean(axis=0)-(x, y)
-    return Frame.similarity(abs(factor), np.angle(factor), shift, mirrored)
+def _complex(places, mirrored):
+    """Places as complex numbers, with the second coordinate reversed where they are mirrored."""
+    return places[..., 0]+1j*np.where(mirrored, -1, 1)*places[..., 1]
+
+
+def _similarities(reference, image):
+    """The similarities of pairs of triangles, mirrored where these turn in different senses.
+
+    Parameters
+    ----------
+    reference, image : ndarray, shape (n, 3, 2)
+        Their corners, in the same order.
+
+    Returns
+    -------
+    factor, shift : ndarray, shape (n,), complex128
+        A place z of the reference, as `_complex`, lies at factor z + shift.
+    mirrored : ndarray of bool, shape (n,)
+    """
+    a, b, p, q = (t[:, k]-t[:, 0] for t in (_complex(reference, False), _complex(image, False)) for k in (1, 2))
+    mirrored = (a.conj()*b).imag*(p.conj()*q).imag < 0
+    places, there = _complex(reference, mirrored[:, None]), _complex(image, False)
+    a, b = (places[:, k]-places[:, 0] for k in (1, 2))
+    # corners of a triangle lie apart: its longest side is not 0
+    factor = (p*a.conj()+q*b.conj())/(np.abs(a)**2+np.abs(b)**2)
+    return factor, there.mean(axis=1)-factor*places.mean(axis=1), mirrored

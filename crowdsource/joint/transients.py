@@ -1,9 +1,9 @@
 """Stars that one image shows, or few of many: too faint for the sum of all, beyond doubt on one.
 
-A star of 10 sigma on one of 64 images is one of 1.25 in their sum. So after the last pass each image is searched by itself for
-what is left, where every star has a flux of its own. With N images there are N times as many peaks of noise, so that the bound is
-higher, and what is found must look like a star: as wide as the PSF, on good pixels, apart from others. Then all fluxes are fitted
-again with these stars in the list; where there are none nothing has changed.
+A star of 10 sigma on one of 64 images is one of 1.25 in their sum. So once the common list is settled, before the last pass, each
+image is searched by itself for what is left. With N images there are N times as many peaks of noise, so that the bound is higher,
+and what is found must look like a star: as wide as the PSF, on good pixels, apart from others. These stars go into the list, and
+the last pass fits them with all others; where there are none nothing has changed.
 """
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,6 @@ from ..engine.merge import Boxes
 from ..engine.solvers.equations import candidate_fluxes
 from ..engine.sources import Sources
 from ..engine.stages import matched_filter
-from .last import last_pass
 
 BOX_SIDE = 2.
 """Side of the box in which a star must look like one and has no bad pixel, in FWHM."""
@@ -66,22 +65,20 @@ class Seen:
         return Seen(*(v[which] for v in vars(self).values()))
 
 
-def with_transients(state, fits):
-    """The state after another last pass, with stars that single images show; the same where there are none.
+def with_transients(state):
+    """The state with stars that single images show in its list; the same where there are none.
 
     Parameters
     ----------
     state : crowdsource.joint.state.JointState
-        After its last pass.
-    fits : list of crowdsource.joint.last.LastFit
+        Before its last pass, pruned.
 
     Returns
     -------
-    state : JointState
-    fits : list of LastFit
+    JointState
     """
     if len(state.epochs) <= LEAST_OTHERS:
-        return state, fits
+        return state
     bound = single_bound(state.config.cull.prune, len(state.epochs))
     seen = state.over(lambda epoch: seen_alone(epoch, bound))
     seen = distinct(Seen(*(np.concatenate(v) for v in zip(*(vars(s).values() for s in seen)))), state.fwhm)
@@ -89,7 +86,7 @@ def with_transients(state, fits):
         flux, error = fluxes_of(state, seen)
         differs = largest_difference(flux, error) > bound
         seen, flux, error = seen.subset(differs), flux[:, differs], error[:, differs]
-    return last_pass(with_stars(state, seen, flux, error)) if len(seen) else (state, fits)
+    return with_stars(state, seen, flux, error) if len(seen) else state
 
 
 def single_bound(bound, images):
@@ -140,7 +137,7 @@ def among_others(epoch, peaks, error):
 
 
 def noise_of(state, matched):
-    """How much what a last pass leaves scatters on an image, in errors; 1 at least, more where undetected stars add noise."""
+    """How much what the model leaves scatters on an image, in errors; 1 at least, more where undetected stars add noise."""
     return max(1., MAD_TO_SIGMA*float(np.median(np.abs(matched.significance(state.residual)[state.image.good]))))
 
 
