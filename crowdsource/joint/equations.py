@@ -135,8 +135,9 @@ class SharedEquations:
         normal, rows = part.normal, part.rows
         factors = part.factors(scale, self.mean[rows])
         self.shown[rows] += normal.diagonal[:, 0, 0] > 0
-        self._diagonal[rows] += np.einsum("nki,nkl,nlj->nij", factors, normal.diagonal, factors)
-        self._rhs[rows] += np.einsum("nki,nk->ni", factors, normal.rhs)
+        turned = factors.transpose(0, 2, 1)
+        self._diagonal[rows] += turned@normal.diagonal@factors
+        self._rhs[rows] += (turned@normal.rhs[:, :, None])[:, :, 0]
         pairs = normal.indptr, normal.indices, np.ascontiguousarray(rows, np.int32)
         where = kernel.places(self._indptr, self._indices, *pairs)
         if (where < 0).any():

@@ -127,7 +127,11 @@ def seen_alone(epoch, bound):
 
 def among_others(epoch, peaks, error):
     """Significance of peaks of an image, of some errors of isolated stars, once the listed stars are free; shape (n,)."""
-    sources, first = epoch.state.sources, len(epoch.state.sources)
+    sources, size, reach = epoch.state.sources, epoch.sizes(epoch.state.flux), epoch.sizes(peaks.flux)
+    # stars whose stamps overlap none of the peaks' have no part in this
+    off = [np.abs(s[:, None]-p)-(size[:, None]+reach)/2 for s, p in ((sources.x, peaks.x), (sources.y, peaks.y))]
+    sources = sources.subset((np.maximum(*off) < 1).any(axis=1))
+    first = len(sources)
     problem = epoch.problem(sources.joined(Sources.new(peaks.x, peaks.y, peaks.flux, error)), first)
     epoch.state.workspace.give(problem.linear.stamps.buffer)
     old, out = int((problem.members < first).sum()), np.zeros(len(peaks))
