@@ -18,13 +18,12 @@ from .merge import merged
 from .motion import change_of_motion
 from .parallax import change_of_parallax
 from .register import SIGNIFICANT, STARS_PER_TERM, SYSTEMATIC, weighted_median
+from .state import FLOOR
 
 FARTHEST = 1.
 """A star that an image sees farther than this from its place does not tell where the image lies, pixels."""
 VARIABLE = 4.
 """A star varies where the chi2 of its fluxes exceeds its expectation by so many times its scatter."""
-FLOOR = 0.02
-"""Relative error of a flux on an image that counts when variability is judged: errors of the PSF are of this size."""
 BRIGHT = 30.
 """Stars of so many sigma on an image tell its scale."""
 MOST_BLENDED = 10.
@@ -82,32 +81,33 @@ def image_equations(epoch, stars, expected, first):
                           jacobian=epoch.frame.jacobian(stars.x[rows], stars.y[rows]))
 
 
-def shared_equations(state, candidates):
+def shared_equations(state, first):
     """The equations of each band, and what each image would do alone.
 
     Images are taken one by one, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    state : crowdsource.joint.state.JointState
+        With the candidates at the end of its list.
+    first : int
+        Number of the first candidate.
 
     Returns
     -------
     list of Band
     list of Alone
     """
-    before, stars = len(state.stars), state.stars.joined(candidates)
+    stars = state.stars
     least = np.maximum(np.where(np.isfinite(stars.error), stars.error, 0), 1e-12*np.abs(stars.flux).max(initial=1.))
-    fluxes = np.concatenate([state.fluxes, np.repeat(candidates.flux[None], len(state.bands), axis=0)], axis=1)
-    sums = [SharedEquations(np.maximum(line, least)) for line in fluxes]
-
-    spread = np.r_[state.spread, FLOOR*candidates.flux]
-    own = np.concatenate([state.own, np.zeros((len(state.epochs), len(candidates)))], axis=1)
+    sums = [SharedEquations(np.maximum(line, least)) for line in state.fluxes]
 
     def one(number):
-        epoch = state.opened(state.epochs[number])
-        model = np.r_[state.flux_on(number), np.zeros(len(candidates))]
-        there = state.stars_on(number).joined(candidates)
-        part = image_equations(epoch, there, np.where(np.arange(len(stars)) < before, model, epoch.scale*stars.flux), before)
-        rows = part.rows
-        part, change = part.with_own_fluxes(own[number, rows], epoch.scale*spread[rows], state.config.solve)
-        return part, Alone(rows, model[rows], own[number, rows]+change, *part.alone())
+        epoch, flux = state.opened(state.epochs[number]), state.flux_on(number)
+        part = image_equations(epoch, state.stars_on(number), flux, first)
+        rows, own = part.rows, state.own[number, part.rows]
+        part, change = part.with_own_fluxes(own, epoch.scale*state.spread[rows], state.config.solve)
+        return part, Alone(rows, np.where(rows < first, flux[rows], 0), own+change, *part.alone())
 
     alone = []
     for epoch, (part, image) in zip(state.epochs, state.run(one, range(len(state.epochs)))):
@@ -134,31 +134,27 @@ def fitted(state, candidates):
     figures : dict
     """
     c, before = state.config.solve, len(state.stars)
-    bands, alone = shared_equations(state, candidates)
+    whole = state.joined(candidates)
+    bands, alone = shared_equations(whole, before)
     keep = sum(band.shown for band in bands) > 0
     keep[:before] |= state.known
     if len(candidates):
         found = [candidate_fluxes(b.normal, b.precision(c.position_prior), before).T for b in bands]
         keep[before:] &= best_significance([f for f, _ in found], [np.sqrt(v) for _, v in found]) > state.config.detect.threshold
-    bands, stars = [b.subset(keep) for b in bands], state.stars.joined(candidates).subset(keep)
+    bands, known = [b.subset(keep) for b in bands], whole.known[keep]
     tolerance = c.search_tolerance if state.kind == SEARCH else c.tolerance
-    state = replace(state, ids=np.r_[state.ids, np.full(len(candidates), -1)][keep],
-                    given=np.r_[state.given, np.zeros(len(candidates))][keep])
-    width = np.where(state.known, 0, c.position_prior)
-    flux, shift, iterations, reduction = joint_step(bands, width, tolerance, c.max_iterations)
+    flux, shift, iterations, reduction = joint_step(bands, np.where(known, 0, c.position_prior), tolerance, c.max_iterations)
     step = np.clip(shift, -state.config.centroid.max_step, state.config.centroid.max_step)
-    added = np.zeros((len(state.bands), len(candidates)))
-    fluxes = np.concatenate([state.fluxes, added], axis=1)[:, keep]+flux
+    # candidates are not in the model
+    fluxes = np.where(np.arange(len(keep)) < before, whole.fluxes, 0)[:, keep]+flux
     errors = errors_from(np.array([b.normal.diagonal[:, 0, 0] for b in bands]))
-    state = with_frames_and_scales(state, alone, keep, fluxes, shift)
-    fluxes = state.fluxes
+    state = with_frames_and_scales(whole, before, alone, keep, fluxes, shift)
     weight = np.where(np.isfinite(errors), 1/errors**2, 0)
     total = weight.sum(axis=0)
-    mean = (weight*fluxes).sum(axis=0)/np.where(total > 0, total, 1)
-    stars = stars.with_values(x=stars.x+step[:, 0], y=stars.y+step[:, 1], shift=step, flux=mean,
-                              error=errors_from(total))
-    state = replace(state, stars=stars, fluxes=fluxes, errors=errors,
-                    new=int((stars.passno == state.passno).sum()), grown=len(stars)-before)
+    mean = (weight*state.fluxes).sum(axis=0)/np.where(total > 0, total, 1)
+    stars = state.stars.with_values(x=state.stars.x+step[:, 0], y=state.stars.y+step[:, 1], shift=step, flux=mean,
+                                    error=errors_from(total))
+    state = replace(state, stars=stars, errors=errors, new=int((stars.passno == state.passno).sum()), grown=len(stars)-before)
     return state, bands, dict(iterations=iterations, reduction=reduction)
 
 
@@ -176,13 +172,15 @@ def best_significance(flux, error):
     return np.maximum.reduce([together]+[f*np.sqrt(w) for w, f in zip(weight, flux)])
 
 
-def with_frames_and_scales(state, alone, keep, fluxes, shift):
-    """The state with frames, scales and own fluxes of images as each sees its stars.
+def with_frames_and_scales(state, first, alone, keep, fluxes, shift):
+    """The stars that stay, with frames, scales and own fluxes of images as each sees these.
 
     Parameters
     ----------
     state : crowdsource.joint.state.JointState
-        Of before a common step.
+        Of before a common step, with the candidates at the end of its list.
+    first : int
+        Number of the first candidate.
     alone : sequence of Alone
     keep : ndarray of bool, shape (n_all,)
         Stars and candidates that stay.
@@ -191,7 +189,7 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
     shift : ndarray, shape (n, 2)
         Their shifts in the reference, pixels.
     """
-    number, stars, added = np.cumsum(keep)-1, len(state.stars), len(keep)-len(state.stars)
+    number, kept = np.cumsum(keep)-1, state.subset(keep)
     epochs, own = [], np.zeros((len(alone), fluxes.shape[1]))
     off, error = np.full((2, *own.shape), np.nan)
     shifts, weights = np.zeros((*own.shape, 2)), np.zeros(own.shape)
@@ -199,7 +197,7 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
         known = keep[image.rows] & np.isfinite(image.error)
         rows = number[image.rows[known]]
         own[k, rows], off[k, rows], error[k, rows] = (v[known] for v in (image.own, image.own+image.flux, image.error))
-        known &= image.rows < stars
+        known &= image.rows < first
         rows = number[image.rows[known]]
         scale = scale_of(epoch, image, known, fluxes[epoch.band, rows])
         if state.joint.moving:
@@ -212,24 +210,22 @@ def with_frames_and_scales(state, alone, keep, fluxes, shift):
         # what all fluxes of an image have in common is its scale
         own[k] -= (scale-epoch.scale)*fluxes[epoch.band]*(own[k] != 0)
         off[k] -= (scale-epoch.scale)*fluxes[epoch.band]
-    blending = np.r_[state.blending, np.ones(added)][keep]
-    motion = np.r_[state.motion, np.zeros((added, 2))][keep]
-    parallax = np.r_[state.parallax, np.zeros(added)][keep]
+    motion, parallax = kept.motion, kept.parallax
     if state.joint.moving:
-        weights, years, factor = weights/blending**2, np.array([e.years for e in epochs]), np.array([e.factor for e in epochs])
+        years, factor = np.array([e.years for e in epochs]), np.array([e.factor for e in epochs])
+        weights = weights/kept.blending**2
         if state.joint.parallax:
             change = change_of_parallax(shifts, weights, years, factor)
             parallax, shifts = parallax+change, shifts-factor[:, None]*change[:, None]
         motion = motion+change_of_motion(shifts, weights, years)
     scale = np.array([e.scale for e in epochs])[:, None]
-    off, error = off/scale, error/scale*blending
-    common = common_fluxes(state, own/scale, off, np.hypot(error, np.r_[state.spread, FLOOR*np.ones(added)][keep]))
+    off, error = off/scale, error/scale*kept.blending
+    common = common_fluxes(state, own/scale, off, np.hypot(error, kept.spread))
     of_image = common[[e.band for e in epochs]]
     fluxes, own, off = fluxes+common, own-scale*of_image, off-of_image
-    first = gauge(state, epochs, fluxes)
-    return replace(state, epochs=tuple(replace(e, scale=e.scale/first) for e in epochs), fluxes=fluxes*first, own=own,
-                   motion=motion, parallax=parallax, blending=blending,
-                   spread=first*spreads(off, error, np.maximum(fluxes.max(axis=0), 0)))
+    unit = gauge(kept, epochs, fluxes)
+    return replace(kept, epochs=tuple(replace(e, scale=e.scale/unit) for e in epochs), fluxes=fluxes*unit, own=own, motion=motion,
+                   parallax=parallax, spread=unit*spreads(off, error, np.maximum(fluxes.max(axis=0), 0)))
 
 
 def scale_of(epoch, image, known, band):
@@ -275,7 +271,7 @@ def gauge(state, epochs, fluxes):
     Parameters
     ----------
     state : crowdsource.joint.state.JointState
-        Of before a common step, but for which of its stars are known.
+        With the stars that stay, as before a common step.
     epochs : sequence of crowdsource.joint.state.Epoch
         With their new scales.
     fluxes : ndarray, shape (bands, n)

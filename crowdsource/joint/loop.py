@@ -19,7 +19,7 @@ from ..engine.state import LAST, PRUNE, SEARCH
 from ..exposure.instrument import detection_ids
 from .config import JointConfig, checked_joint
 from .detection import find_stars
-from .fit import FLOOR, fitted, pruned
+from .fit import fitted, pruned
 from .frame import Frame
 from .grid import Grid
 from .known import known_stars
@@ -30,7 +30,7 @@ from .reference import Reference
 from .register import Registration, StarList, register
 from .results import joint_result
 from .shelf import shelf_for
-from .state import Epoch, JointState
+from .state import FLOOR, Epoch, JointState
 from .transients import with_transients
 
 log = logging.getLogger(__name__)

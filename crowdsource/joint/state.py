@@ -17,6 +17,10 @@ from .config import JointConfig
 from .frame import Frame
 from .shelf import Memory
 
+FLOOR = 0.02
+"""Relative error of a flux on an image that counts when variability is judged: errors of the PSF are of this size."""
+OF_ROWS = "fluxes", "errors", "own"
+"""What has one row a band or an image, and a column for each star."""
 MARGIN = 8.
 """Stars farther off an image than this, and than their stamps reach, are not fitted there, pixels."""
 
@@ -260,6 +264,32 @@ class JointState:
     def fwhm(self):
         """FWHM of the best image's PSF, reference pixels."""
         return min(float(e.state.psf.fwhm())/e.frame.scale for e in self.epochs)
+
+    def joined(self, stars, *, fluxes=None, errors=None, own=None, spread=None, covariance=None):
+        """The state with further stars at the end of its list, which do not move; images are not changed.
+
+        Parameters
+        ----------
+        stars : crowdsource.engine.sources.Sources
+            In the reference.
+        fluxes, errors : ndarray, shape (bands, n), optional
+            Those of `stars` in all bands where not given.
+        own : ndarray, shape (images, n), optional
+            Where not given the stars are constant, and `spread`, shape (n,), is `FLOOR` of their fluxes.
+        covariance : ndarray, shape (n, 2, 2), optional
+            Of their positions; not known where not given.
+        """
+        n, bands = len(stars), (len(self.bands), 1)
+        covariance = np.full((n, 2, 2), np.nan) if covariance is None else covariance
+        new = dict(fluxes=np.tile(stars.flux, bands) if fluxes is None else fluxes,
+                   errors=np.tile(stars.error, bands) if errors is None else errors,
+                   own=np.zeros((len(self.epochs), n)) if own is None else own,
+                   motion=np.zeros((n, 2)), parallax=np.zeros(n), ids=np.full(n, -1), given=np.zeros(n),
+                   spread=FLOOR*np.maximum(stars.flux, 0) if spread is None else spread, blending=np.ones(n))
+        all_values = {name: np.concatenate([getattr(self, name), values], axis=1 if name in OF_ROWS else 0)
+                      for name, values in new.items()}
+        return replace(self, stars=self.stars.joined(stars), **all_values,
+                       covariance=None if self.covariance is None else np.concatenate([self.covariance, covariance]))
 
     def subset(self, keep):
         """The state with some of its stars; images are not changed."""

@@ -222,7 +222,7 @@ def largest_difference(flux, error):
 
 def with_stars(state, seen, flux, error):
     """The state with further stars, with their fluxes on all images. Parameters as `fluxes_of` and what it gives."""
-    n, weight, bands = len(seen), 1/error**2, np.array([e.band for e in state.epochs])
+    weight, bands = 1/error**2, np.array([e.band for e in state.epochs])
     total = np.array([weight[bands == b].sum(axis=0) for b in range(len(state.bands))])
     light = np.array([(weight*flux)[bands == b].sum(axis=0) for b in range(len(state.bands))])
     errors = 1/np.sqrt(np.where(total > 0, total, np.nan))
@@ -231,10 +231,5 @@ def with_stars(state, seen, flux, error):
     scale = np.array([e.scale for e in state.epochs])[:, None]
     new = Sources.new(seen.u, seen.v, light.sum(axis=0)/whole, 1/np.sqrt(whole), passno=state.passno)
     spread = np.sqrt(np.mean((flux-mean[bands])**2, axis=0))
-    return replace(state, stars=state.stars.joined(new), fluxes=np.concatenate([state.fluxes, mean], axis=1),
-                   errors=np.concatenate([state.errors, errors], axis=1),
-                   own=np.concatenate([state.own, scale*(flux-mean[bands])], axis=1),
-                   motion=np.concatenate([state.motion, np.zeros((n, 2))]), parallax=np.r_[state.parallax, np.zeros(n)],
-                   ids=np.r_[state.ids, np.full(n, -1)], given=np.r_[state.given, np.zeros(n)],
-                   spread=np.r_[state.spread, spread], blending=np.r_[state.blending, np.ones(n)],
-                   covariance=np.concatenate([state.covariance, seen.covariance])).placed()
+    return state.joined(new, fluxes=mean, errors=errors, own=scale*(flux-mean[bands]), spread=spread,
+                        covariance=seen.covariance).placed()
