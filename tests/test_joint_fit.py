@@ -271,6 +271,18 @@ def test_proper_motions_are_found():
     pull = np.r_[off.real/plain(objects, "dpm_x")[row], off.imag/plain(objects, "dpm_y")[row]]
     assert 0.6 < scatter(pull) < 1.6
     assert ((plain(objects, "epoch") >= 59000) & (plain(objects, "epoch") <= 59000+3*365.25)).all()
+    # positions are of these dates, not of the mean date of all images
+    bright, row = bright & (one.snr > 50), one.row[bright & (one.snr > 50)]
+    terms = np.stack([np.ones(len(row)), plain(objects, "x")[row], plain(objects, "y")[row]], axis=1)
+
+    def misplaced(dates):
+        left = plain(objects, "x")[row]+1j*plain(objects, "y")[row]-epochs[k].x[bright]-1j*epochs[k].y[bright]
+        left -= true[bright]*(dates-epochs[k].mjd)/365.25
+        left -= terms@np.linalg.lstsq(terms, left, rcond=None)[0]
+        return scatter(np.r_[left.real, left.imag])
+
+    own = plain(objects, "epoch")[row]
+    assert misplaced(own) < 0.7*misplaced(np.mean([e.mjd for e in epochs])) and misplaced(own) < 0.7*misplaced(own+180)
 
 
 def test_what_cannot_be_fitted_is_refused(field):

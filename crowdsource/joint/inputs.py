@@ -2,11 +2,11 @@
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ..core.errors import CrowdsourceError, InputError
+from ..core.errors import CrowdsourceError
 from ..exposure.fit_inputs import configuration
 from ..exposure.instrument import load
 from ..io.file_names import distinct_name
-from .loop import ImageSource
+from .loop import ImageSource, check_some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def opened_images(files):
 
     Raises
     ------
-    InputError
+    NoImageError
         When no exposure can be opened.
     """
     images, refused = {}, {}
@@ -94,6 +94,5 @@ def opened_images(files):
             name = name if name not in images else distinct_name(f"{name} {file.path}")
             images[name] = OpenedImage(name=name, file=replace(file, detector=task.detector), instrument=instrument,
                                        exposure=exposure, task=task)
-    if not images:
-        raise InputError("no image can be opened: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+    check_some(images, "opened", refused)
     return list(images.values()), refused

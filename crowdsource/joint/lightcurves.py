@@ -157,7 +157,7 @@ def calibrated(curves, place, bands):
     # the means have the maps of all images in them
     for _ in range(ROUNDS):
         for images in several:
-            mean = mean_fluxes(mapped.subset(images)).flux
+            mean = steady_fluxes(mapped.subset(images))
             for k in images:
                 tells, off, relative = constant_stars(mapped, k, mean)
                 if len(tells) >= FEWEST:
@@ -171,7 +171,7 @@ def calibrated(curves, place, bands):
     # an image with a large floor counts less in the means
     for _ in range(ROUNDS):
         for images in several:
-            mean, total = mean_fluxes(noisy.subset(images)).flux, np.maximum(noisy.weight[images].sum(axis=0), 1e-300)
+            mean, total = steady_fluxes(noisy.subset(images)), np.maximum(noisy.weight[images].sum(axis=0), 1e-300)
             for k in images:
                 tells, off, relative = constant_stars(mapped, k, mean)
                 if len(tells) >= FEWEST:
@@ -197,7 +197,7 @@ def with_errors_of_repeats(curves, several):
     # weights in the means follow the errors
     for _ in range(ROUNDS):
         for images in (i for i in several if len(i) >= ENOUGH_IMAGES):
-            mean, total = mean_fluxes(found.subset(images)).flux, np.maximum(found.weight[images].sum(axis=0), 1e-300)
+            mean, total = steady_fluxes(found.subset(images)), np.maximum(found.weight[images].sum(axis=0), 1e-300)
             for k in images:
                 relative = curves.error[k]/np.where(mean > 0, mean, np.nan)
                 tells = np.flatnonzero((relative < 1/LEAST_SNR) & (relative > 1/CONSTANT_SNR))
@@ -207,6 +207,25 @@ def with_errors_of_repeats(curves, several):
                     factor[k] = np.clip(np.sqrt(np.median(chi2)/MEDIAN_CHI2), *FACTORS)
         found = replace(curves, error=curves.error*factor[:, None], factor=factor)
     return found
+
+
+def steady_fluxes(curves):
+    """Mean fluxes of stars without what is far off their medians, shape (n,); NaN where no image shows one.
+
+    A cosmic ray, or a fit that has run away, on one image does not tell the scales of all.
+    """
+    weight = curves.weight
+    flux = np.where(weight > 0, curves.flux, np.nan)
+    out = np.full(flux.shape[1], np.nan)
+    some = np.flatnonzero((weight > 0).any(axis=0))
+    flux, weight = flux[:, some], weight[:, some]
+    middle = np.nanmedian(flux, axis=0)
+    near = np.abs(flux-middle) < CONSTANT_CHI*np.hypot(curves.error[:, some], LARGEST_FLOOR*middle)
+    weight = np.where(near, weight, 0)
+    total = weight.sum(axis=0)
+    mean = np.where(near, weight*flux, 0).sum(axis=0)/np.where(total > 0, total, 1)
+    out[some] = np.where(total > 0, mean, middle)
+    return out
 
 
 def constant_stars(curves, image, mean):

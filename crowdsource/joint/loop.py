@@ -46,6 +46,22 @@ class NoImageError(InputError):
     """No image shows what could be fitted."""
 
 
+def check_some(images, what, refused):
+    """Raise an error where no image is left.
+
+    Parameters
+    ----------
+    images : collection
+        Those that are left.
+    what : str
+        What the others cannot be, as ``fitted``.
+    refused : mapping of str to str
+        The others, and why.
+    """
+    if not images:
+        raise NoImageError(f"no image can be {what}: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+
+
 def fit_joint(images, *, names=None, psfs=None, config=None, joint=None, objects=None, threads=1, progress=None):
     """Fit all stars of many images of one field at once: one position each, one flux on each image.
 
@@ -119,15 +135,25 @@ def fit_sources(sources, joint, threads=1, progress=None, known=None, placement=
         report("images", 0, joint.max_passes, dict(images=len(sources)))
         # sums over images are taken in this order, whatever the order in which they are given
         state, refused = joint_state(sorted(sources, key=lambda s: s.name), joint, run, known, placement)
-        while True:
-            kind = next_kind(state)
-            shared_passes = state.passno-joint.first_passes
-            report("pass", shared_passes, joint.max_passes, dict(sources=len(state.stars), new=state.new))
-            if kind == LAST:
-                break
-            state = joint_pass(replace(state, kind=kind))
-        state, fits = last_pass(with_transients(state))
+        state, fits = last_pass(with_transients(settled(state, report)))
         return joint_result(state, fits, refused, [s.name for s in sources])
+
+
+def settled(state, report):
+    """The state after all passes but the last: its list is settled, but for transients.
+
+    Parameters
+    ----------
+    state : JointState
+    report : callable
+        As `progress` of `fit_joint`.
+    """
+    while True:
+        kind, shared_passes = next_kind(state), state.passno-state.joint.first_passes
+        report("pass", shared_passes, state.joint.max_passes, dict(sources=len(state.stars), new=state.new))
+        if kind == LAST:
+            return state
+        state = joint_pass(replace(state, kind=kind))
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,8 +255,7 @@ def joint_state(sources, joint, run=map, known=None, placement=None):
     keys, columns = {s.name: f"{k:05d}" for k, s in enumerate(sources)}, {s.name: s.columns for s in sources}
     refused = {name: why for name, (why, *_) in fits.items() if why is not None}
     order = sorted((n for n in fits if n not in refused), key=lambda n: (depth(fits[n][1]), n))
-    if not order:
-        raise NoImageError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+    check_some(order, "fitted", refused)
     if placement is None:
         registered, alien = registrations(order, {n: fits[n][1] for n in order}, known and known.listed)
         refused |= alien
@@ -244,8 +269,7 @@ def joint_state(sources, joint, run=map, known=None, placement=None):
                             band=bands.index(state.image.band), rows=np.empty(0, int), registration=found))
     for name, why in refused.items():
         log.warning("%s is left out: %s", name, why)
-    if not epochs:
-        raise NoImageError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in refused.items()))
+    check_some(epochs, "registered", refused)
     epochs = dated(epochs) if joint.moving else epochs
     state = replace(first_state(epochs, bands, joint, known), run=run, shelf=shelf[0])
     if placement is not None:

@@ -80,7 +80,8 @@ def proper_motions(information, shift, times):
         Reference pixels a year; NaN where fewer than three images or a single night tell.
     covariance : ndarray, shape (n, 2, 2)
     epoch : ndarray, shape (n,)
-        Mean time of each star's position, days.
+        Mean time of each star, weighted by what its images tell of the position, at which the errors of position and motion are
+        independent; that of all images where none tells; days.
     """
     solution, covariance, epoch = positions_and_motions(information, shift, times)
     return solution[:, 2:], covariance[:, 2:, 2:], epoch
@@ -90,7 +91,7 @@ def positions_and_motions(information, shift, times):
     """Corrections of positions and motions together, shape (n, 4), their covariance, and the mean times; as `proper_motions`."""
     weight = np.trace(information, axis1=2, axis2=3)
     total = weight.sum(axis=0)
-    epoch = (weight*times[:, None]).sum(axis=0)/np.where(total > 0, total, 1)
+    epoch = np.where(total > 0, (weight*times[:, None]).sum(axis=0)/np.where(total > 0, total, 1), times.mean())
     years = (times[:, None]-epoch)/YEAR
     n = information.shape[1]
     normal, right = np.zeros((n, 4, 4)), np.zeros((n, 4))

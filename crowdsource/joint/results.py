@@ -10,7 +10,7 @@ from ..engine.state import FitResult
 from ..exposure.results import add_columns
 from ..io.tables import plain
 from .lightcurves import amplitude, light_curves, mean_fluxes, stetson_j
-from .motion import proper_motions
+from .motion import YEAR, proper_motions
 from .parallax import factors_of, motions_and_parallaxes
 from .reference import Reference
 
@@ -139,20 +139,21 @@ def objects_table(state, reference, fits, curves, catalogs, ids):
         visible[k, epoch.rows] = catalog["qf"]
     confused = position_noise(fits, curves)
     covariance = state.covariance+confused[:, None, None]**2*np.eye(2)
-    x0, y0 = reference.origin
+    moving = _motions(state, reference, fits) if state.joint.moving else None
+    (x0, y0), (x, y) = reference.origin, (stars.x, stars.y) if moving is None else moving.place
     table = QTable()
     _put(table, "object_id", ids, "i8", None, "identifier of the star")
-    _put(table, "x", stars.x+x0, "f8", "pix", "position on the reference image along FITS axis 1, 0-based")
-    _put(table, "y", stars.y+y0, "f8", "pix", "position on the reference image along FITS axis 2, 0-based")
+    _put(table, "x", x+x0, "f8", "pix", "position on the reference image along FITS axis 1, 0-based")
+    _put(table, "y", y+y0, "f8", "pix", "position on the reference image along FITS axis 2, 0-based")
     _put(table, "dx", np.sqrt(covariance[:, 0, 0]), "f4", "pix", "error of x, from all images, with confusion")
     _put(table, "dy", np.sqrt(covariance[:, 1, 1]), "f4", "pix", "error of y, from all images, with confusion")
     _put(table, "xy_covariance", covariance[:, 0, 1], "f4", "pix2", "covariance of x and y")
-    sky = reference.sky(stars.x, stars.y)
+    sky = reference.sky(x, y)
     if sky is not None:
         for name, values, what in zip(("ra", "dec"), sky, ("right ascension", "declination")):
             _put(table, name, values, "f8", "deg", what)
-    if state.joint.moving:
-        _put_motions(table, state, reference, fits)
+    for column in moving.columns if moving else ():
+        _put(table, *column)
     _put(table, "n_images", (visible > LEAST_VISIBLE).sum(axis=0), "i2", None, "images that show the star")
     seen = (visible > LEAST_VISIBLE) & (curves.flux > DETECTED*curves.error)
     _put(table, "n_detected", seen.sum(axis=0), "i2", None, f"images on which it is {DETECTED:g} sigma")
@@ -189,28 +190,47 @@ def stetson_of(state, curves, mean, which):
     return stetson_j(curves.subset(numbers[order]), mean, times[order])
 
 
-def _put_motions(table, state, reference, fits):
-    n = len(state.stars)
+@dataclass(frozen=True, eq=False)
+class Motions:
+    """How stars move.
+
+    Attributes
+    ----------
+    place : tuple of ndarray, shape (n,)
+        u and v of each star at the date of its column ``epoch``, reference pixels.
+    columns : list of tuple
+        What `_put` takes.
+    """
+
+    place: tuple
+    columns: list
+
+
+def _motions(state, reference, fits):
+    """The `Motions` of a joint fit."""
+    n, stars = len(state.stars), state.stars
     information, shift = np.zeros((len(fits), n, 2, 2)), np.zeros((len(fits), n, 2))
     times = np.array([fit.epoch.image.mjd for fit in fits])
     for k, fit in enumerate(fits):
-        if np.isfinite(times[k]):
-            information[k, fit.epoch.rows], shift[k, fit.epoch.rows] = fit.information, fit.shift
+        information[k, fit.epoch.rows], shift[k, fit.epoch.rows] = fit.information, fit.shift
     # shifts are from where the stars are placed, by the motions that are known already
     if state.joint.parallax:
         factor = np.array([fit.epoch.factor for fit in fits])
         change, covariance, epoch, parallax, error = motions_and_parallaxes(information, shift, times, factor)
     else:
-        change, covariance, epoch = proper_motions(information, shift, np.nan_to_num(times))
+        change, covariance, epoch = proper_motions(information, shift, times)
+    # in the fit they are where they are on the mean date of all images
+    place = np.stack([stars.x, stars.y])+(epoch-times.mean())/YEAR*state.motion.T
     motion = state.motion+change
-    _put(table, "epoch", epoch, "f8", "d", "modified Julian date to which the position belongs")
+    columns = [("epoch", epoch, "f8", "d", "modified Julian date of the position: the mean of the star's images")]
     for k, axis in enumerate("xy"):
-        _put(table, "pm_"+axis, motion[:, k], "f4", "pix / yr", f"proper motion along {axis} of the reference image")
-        _put(table, "dpm_"+axis, np.sqrt(covariance[:, k, k]), "f4", "pix / yr", "its error")
+        columns += [("pm_"+axis, motion[:, k], "f4", "pix / yr", f"proper motion along {axis} of the reference image"),
+                    ("dpm_"+axis, np.sqrt(covariance[:, k, k]), "f4", "pix / yr", "its error")]
     if state.joint.parallax:
         pixel = factors_of(reference, state.grid.middle, times)[1]
-        _put(table, "parallax", pixel*(state.parallax+parallax), "f4", "mas", "parallax, relative to that of all stars")
-        _put(table, "dparallax", pixel*error, "f4", "mas", "its error")
+        columns += [("parallax", pixel*(state.parallax+parallax), "f4", "mas", "parallax, relative to that of all stars"),
+                    ("dparallax", pixel*error, "f4", "mas", "its error")]
+    return Motions(tuple(place), columns)
 
 
 def light_curve_table(state, reference, curves, catalogs, ids, wanted):

@@ -24,7 +24,7 @@ from ..joint.grid import Grid
 from ..joint.inputs import opened_images
 from ..joint.known import known_stars
 from ..joint.look import FirstLook
-from ..joint.loop import depth, registrations
+from ..joint.loop import check_some, depth, registrations
 from ..joint.motion import years_of
 from ..joint.parallax import check_dates, factors_of
 from ..joint.reference import GIVEN
@@ -163,12 +163,10 @@ class TiledFit:
         seen = self._looks()
         known = None if self.objects is None else known_stars(read_table(self.objects))
         order = sorted(seen, key=lambda n: (depth(seen[n].stars), n))
-        if not order:
-            raise InputError("no image can be fitted: "+"; ".join(f"{n}: {why}" for n, why in self.refused.items()))
+        check_some(order, "fitted", self.refused)
         found, alien = registrations(order, {n: seen[n].stars for n in order}, known and known.listed)
         self.refused |= alien
-        if not found:
-            raise InputError("no image can be registered: "+"; ".join(f"{n}: {why}" for n, why in self.refused.items()))
+        check_some(found, "registered", self.refused)
         reference = reference_values(found, seen, known)
         if self.joint.moving:
             check_motions(self.joint.parallax, found, seen, reference)
