@@ -1,10 +1,13 @@
 """Joint fits in tiles: which parts of images show a tile, stars at borders, and runs that are stopped and go on."""
 import filecmp
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from matplotlib.axes import Axes
 from scipy.spatial import cKDTree
 from small_epochs import FIELD, plain, small_epochs
 
@@ -16,12 +19,13 @@ from crowdsource.joint import tiles
 from crowdsource.joint.config import JointConfig
 from crowdsource.joint.files import check_outputs
 from crowdsource.joint.frame import Frame
-from crowdsource.joint.inputs import ImageFile
+from crowdsource.joint.inputs import ImageFile, opened_images
 from crowdsource.joint.look import FirstLook
 from crowdsource.joint.loop import ImageSource
+from crowdsource.joint.pictures import HALF, SHOWN, plot_joint
 from crowdsource.joint.tiles import FieldTile, cut_frame, field_tiles, on_borders
 from crowdsource.production import joint_run
-from crowdsource.production.executors import Workers, open_workers
+from crowdsource.production.executors import JobLost, Workers, open_workers
 from crowdsource.production.joint_run import TiledFit
 
 IMAGES, TILES, SIDE = 3, 2, 190
@@ -110,6 +114,18 @@ def test_a_tiled_fit_has_the_same_files(whole, tiled):
     assert rows == len(curves)
 
 
+def test_a_picture_is_drawn_of_a_tiled_fit(folder, tiled, tmp_path, monkeypatch):
+    shown, show = [], Axes.imshow
+    monkeypatch.setattr(Axes, "imshow", lambda axes, light, **options: shown.append(light) or show(axes, light, **options))
+    plot_joint(tiled, {i.name: i.source({}).read for i in opened_images(files(folder))[0]}, tmp_path/"tiled.png")
+    assert (tmp_path/"tiled.png").read_bytes()[:4] == b"\x89PNG"
+    # the stars are in the middle of their cut-outs
+    assert len(shown) == 2*SHOWN
+    whole = [light for light in shown if light.shape == (2*HALF+1, 2*HALF+1)]
+    bright = [light[HALF-1:HALF+2, HALF-1:HALF+2].mean() > light.mean()+light.std() for light in whole]
+    assert len(whole) >= SHOWN and np.mean(bright) > 0.7
+
+
 def test_positions_on_images_are_those_of_the_whole_image(whole, tiled):
     one, parts = (read_table(f/"night0.cat.fits") for f in (whole, tiled))
     off = cKDTree(np.c_[plain(parts, "x"), plain(parts, "y")]).query(np.c_[plain(one, "x"), plain(one, "y")])[0]
@@ -196,11 +212,29 @@ def files(folder):
 
 @pytest.mark.parametrize("words, message", [
     (("--workers", "2"), "--workers is of a field in tiles"), (("--executor", "threads"), "--executor is of a field in tiles"),
-    (("--tile", "200", "--plot", "a.png"), "--plot needs the planes"), (("--tile", "200", "--threads", "2"), "--threads is of"),
+    (("--tile", "200", "--threads", "2"), "--threads is of"),
     (("--tile", "200", "--workers", "0"), "must be at least 1")])
 def test_options_that_do_not_go_together(folder, capsys, words, message):
     assert command(folder, "nothing", *words) == 2
     assert message in capsys.readouterr().err and not (folder/"nothing").exists()
+
+
+@pytest.mark.parametrize("problem, reason", [(BrokenExecutor("died"), "killed"), (JobLost("gone"), "killed"),
+                                             (CancelledError(), "killed"), (MemoryError("much"), "memory")])
+def test_what_becomes_of_a_job_whose_worker_is_lost(problem, reason):
+    given = []
+
+    def submit(job):
+        given.append(job)
+        future = Future()
+        future.set_exception(problem)
+        return future
+
+    workers = SimpleNamespace(number=1, submit=submit, check_connection=lambda: None)
+    (job, outcome), = joint_run.outcomes(workers, [dict(kind="tile", task="tile-00-00", key="a")])
+    assert outcome["state"] == "failed" and outcome["reason"] == reason and job is given[0]
+    # what would happen again is not tried again
+    assert len(given) == (joint_run.MOST_TRIES if reason == "killed" else 1)
 
 
 def test_another_process_at_work_is_told(folder):

@@ -164,14 +164,9 @@ class Image:
             that have data, or no pixel is good.
         """
         excluded = {"bad": bad, "data": np.ma.getmask(data) if np.ma.is_masked(data) else None}
-        if _is_boolean(dq):
-            excluded["dq"], dq = dq, None
-        if _is_boolean(mask):
-            excluded["mask"], mask = mask, None
-        unit = getattr(data, "unit", None) if hasattr(data, "to_value") else None
-        if unit is not None:
-            data, ivar = data.value, _without_unit(ivar, unit**-2)
-            metadata["meta"] = {"unit": unit.to_string(), **metadata.get("meta", {})}
+        excluded |= {plane_name: plane for plane_name, plane in (("dq", dq), ("mask", mask)) if _is_boolean(plane)}
+        dq, mask = (None if _is_boolean(plane) else plane for plane in (dq, mask))
+        data, ivar, unit = _without_units(data, ivar)
         data = native(np.ma.getdata(data), "data", np.float32, copy)
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape, copy), mask=_plane(mask, "mask", np.uint16, data.shape, copy))
         # where no level is known, an infinite pixel is not a saturated one
@@ -192,13 +187,11 @@ class Image:
         planes["mask"][nodata] |= ENGINE.nodata
         planes["mask"][ivar == 0] |= ENGINE.bad
         data[~finite] = 0
-        arrays = dict(data=data, ivar=ivar, **planes)
-        for a in arrays.values():
-            a.flags.writeable = False
-        metadata["meta"] = MappingProxyType(dict(metadata.get("meta", {})))
+        metadata["meta"] = MappingProxyType({**unit, **metadata.get("meta", {})})
         metadata["findings"] = (*metadata.get("findings", ()), *found)
         for sentence in metadata["findings"]:
             log.warning("%s", sentence)
+        arrays = {plane_name: _frozen(plane) for plane_name, plane in dict(data=data, ivar=ivar, **planes).items()}
         return cls(**arrays, ivar_estimated=name == "weight", **metadata)
 
     @classmethod
@@ -285,12 +278,16 @@ def _is_boolean(plane):
     return plane is not None and np.asanyarray(plane).dtype.kind == "b"
 
 
-def _without_unit(ivar, wanted):
-    """Inverse variance in a unit without it; what has none is taken as it is."""
+def _without_units(data, ivar):
+    """Data and inverse variance as plain arrays, the latter in the unit that the data ask for, and metadata of the unit."""
+    if not hasattr(data, "to_value") or getattr(data, "unit", None) is None:
+        return data, ivar, {}
+    wanted = data.unit**-2
     try:
-        return ivar.to_value(wanted) if hasattr(ivar, "to_value") else ivar
+        ivar = ivar.to_value(wanted) if hasattr(ivar, "to_value") else ivar
     except ValueError as problem:
         raise InputError(f"ivar is in {ivar.unit}, and data need it in {wanted}: convert it") from problem
+    return data.value, ivar, {"unit": data.unit.to_string()}
 
 
 def thinned(plane):

@@ -12,6 +12,8 @@ MAP_DEGREE = 2
 CONSTANT_SNR, CONSTANT_CHI = 50., 4.
 """Stars of so many sigma on an image whose fluxes differ by no more than this, in errors and `LARGEST_FLOOR`, tell the scale."""
 LARGEST_FLOOR = 0.02
+STEADY = 0.75
+"""Share of its images on which such a star is so near to its median."""
 ROUNDS = 3
 """So often the maps of all images are found in turn."""
 MOST_OWN = 0.9
@@ -210,9 +212,9 @@ def with_errors_of_repeats(curves, several):
 
 
 def steady_fluxes(curves):
-    """Mean fluxes of stars without what is far off their medians, shape (n,); NaN where no image shows one.
+    """Mean fluxes of stars without what is far off their medians, shape (n,); NaN of those that are so on many images.
 
-    A cosmic ray, or a fit that has run away, on one image does not tell the scales of all.
+    A cosmic ray, or a fit that has run away, on one image does not tell the scales of all; nor do stars that vary.
     """
     weight = curves.weight
     flux = np.where(weight > 0, curves.flux, np.nan)
@@ -223,8 +225,8 @@ def steady_fluxes(curves):
     near = np.abs(flux-middle) < CONSTANT_CHI*np.hypot(curves.error[:, some], LARGEST_FLOOR*middle)
     weight = np.where(near, weight, 0)
     total = weight.sum(axis=0)
-    mean = np.where(near, weight*flux, 0).sum(axis=0)/np.where(total > 0, total, 1)
-    out[some] = np.where(total > 0, mean, middle)
+    steady = near.sum(axis=0) >= STEADY*np.isfinite(flux).sum(axis=0)
+    out[some] = np.where(steady, np.where(near, weight*flux, 0).sum(axis=0)/np.where(total > 0, total, 1), np.nan)
     return out
 
 

@@ -1,10 +1,16 @@
 """A picture of a joint fit: scatter against flux, light curves of the most variable stars, and how images are registered."""
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+from astropy.table import QTable
 
 from ..core.errors import need
 from ..core.flags import ENGINE, MASK_SHIFT
 from ..io.atomic import check_output
+from ..io.tables import read_table
 from ..report.pictures import ACCENT, GREY, INK, SECOND, STYLE, plain, save
+from .files import CURVES, IMAGES, OBJECTS, ROWS
 
 SHOWN = 4
 """So many variable stars are shown."""
@@ -23,12 +29,44 @@ def check_plot(path, overwrite=False):
     check_output(path, overwrite)
 
 
-def plot_joint(result, path, title="", dpi=110):
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The tables of a joint fit that was written into a folder.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+    objects, light_curves : astropy.table.QTable
+    images : astropy.table.QTable
+        One row an image; of one in several tiles that of the first.
+    names : list of str
+        Of these images.
+    """
+
+    folder: Path
+    objects: QTable
+    light_curves: QTable
+    images: QTable
+    names: list
+
+    @classmethod
+    def read(cls, folder):
+        """Those of a folder."""
+        folder = Path(folder)
+        images = read_table(f"{folder/OBJECTS}:{IMAGES}")
+        names, first = np.unique(np.asarray(images["image"]).astype(str), return_index=True)
+        return cls(folder, read_table(f"{folder/OBJECTS}:{ROWS}"), read_table(folder/CURVES), images[first], names.tolist())
+
+
+def plot_joint(folder, images, path, title="", dpi=110):
     """One page: scatter of all stars against their flux beside their errors, images, and the most variable stars with cut-outs.
 
     Parameters
     ----------
-    result : crowdsource.joint.results.JointResult
+    folder : path-like
+        As `crowdsource.joint.files.write_joint`, or a fit in tiles, has written it.
+    images : mapping of str to callable
+        Called without arguments, each reads the image of a name; a few are read.
     path : path-like
         The PNG file.
     title : str
@@ -45,6 +83,7 @@ def plot_joint(result, path, title="", dpi=110):
     """
     matplotlib = need("matplotlib", "plot", "a picture")
     need("matplotlib.figure", "plot", "a picture")
+    result = Written.read(folder)
     curves = curve_arrays(result)
     stars = most_variable(result, curves)
     with matplotlib.rc_context(STYLE):
@@ -63,7 +102,7 @@ def plot_joint(result, path, title="", dpi=110):
         for k, star in enumerate(stars):
             _light_curve(figure.add_subplot(rows[k, 0]), result, curves, star)
             for place, image in enumerate(_extremes(curves, star)):
-                _cutout(figure.add_subplot(rows[k, 1+place]), result, image, star)
+                _cutout(figure.add_subplot(rows[k, 1+place]), result, images, image, star)
         save(figure, path, dpi)
 
 
@@ -154,17 +193,19 @@ def _extremes(curves, star):
     return int(np.nanargmax(flux)), int(np.nanargmin(flux))
 
 
-def _cutout(axes, result, image, star):
-    fit = result.fits[image]
-    x, y = (float(v[0]) for v in result.frames[image](*(np.array([plain(result.objects[c])[star]]) for c in "xy")))
+def _cutout(axes, result, images, number, star):
+    name = result.names[number]
+    image, catalog = images[name](), read_table(result.folder/f"{name}.cat.fits")
+    row = int(np.flatnonzero(np.asarray(catalog["object_id"]) == result.objects["object_id"][star])[0])
+    x, y = (float(plain(catalog[axis])[row])-start for axis, start in zip("xy", image.origin))
     px, py = int(round(x)), int(round(y))
-    ny, nx = fit.image.shape
+    ny, nx = image.shape
     rows, columns = slice(max(0, py-HALF), min(ny, py+HALF+1)), slice(max(0, px-HALF), min(nx, px+HALF+1))
-    light = fit.image.data[rows, columns]-fit.sky[rows, columns]
-    scale = float(plain(result.images["scale"])[image])
+    light = image.data[rows, columns]-float(plain(catalog["sky"])[row])
+    scale = float(plain(result.images["scale"])[number])
     mine = np.asarray(result.light_curves["object_id"]) == result.objects["object_id"][star]
     top = float(np.nanmax(plain(result.light_curves["flux"])[mine]))
-    axes.imshow(light/scale, origin="lower", cmap="gray", vmin=-3*fit.image.noise/scale, vmax=0.08*top,
+    axes.imshow(light/scale, origin="lower", cmap="gray", vmin=-3*image.noise/scale, vmax=0.08*top,
                 extent=(columns.start-0.5, columns.stop-0.5, rows.start-0.5, rows.stop-0.5))
     axes.plot([x], [y], marker="o", ms=12, mfc="none", mec=ACCENT, mew=0.7)
-    axes.set(xticks=[], yticks=[], title=result.names[image][-16:])
+    axes.set(xticks=[], yticks=[], title=name[-16:])

@@ -9,12 +9,14 @@ import inspect
 import logging
 import time
 import uuid
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from threading import TIMEOUT_MAX
 
 from ..core.errors import ConfigError, CrowdsourceError, need
 from ..core.registry import Registry
 from .jobs import perform
+from .outcomes import failure, new_outcome
+from .records import FAILED
 from .worker_process import run_supervised, stop_all
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,25 @@ EXECUTORS = Registry("crowdsource.executors", "executor", {
 
 class JobLost(Exception):
     """The executor has lost a job, which is not the job's fault: it is given again."""
+
+
+def outcome_of(job, future):
+    """The outcome of a job that has ended; that of a failure where its worker was lost or an error came from the executor.
+
+    Raises
+    ------
+    JobLost, concurrent.futures.CancelledError
+        When the executor has lost the job: it is to be given again.
+    """
+    try:
+        return future.result()
+    except (JobLost, CancelledError):
+        raise
+    except BrokenExecutor as problem:
+        lost = dict(state=FAILED, reason="killed", error=f"its worker was lost ({problem}), perhaps for want of memory")
+        return {**new_outcome(job), **lost, "pid": None}
+    except Exception as problem:
+        return {**new_outcome(job), **failure(problem), "pid": None}
 
 
 class InThreads(ThreadPoolExecutor):

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from ..joint.motion import years_of
 from ..joint.parallax import check_dates, factors_of
 from ..joint.reference import GIVEN
 from ..joint.tiles import cut_frame, field_tiles
-from .executors import JobLost
+from .executors import JobLost, outcome_of
 from .joint_jobs import frame_values
 from .joint_jobs import reference as reference_of
 from .outcomes import failure, new_outcome
@@ -300,17 +300,18 @@ def outcomes(workers, jobs):
     while waiting or running:
         while waiting and len(running) < workers.number:
             job, tries = waiting.popleft()
-            running[workers.submit(job)] = job, tries
+            try:
+                running[workers.submit(job)] = job, tries
+            except BrokenExecutor as problem:
+                raise OutputError(f"the executor takes no more jobs ({problem}); run again") from problem
         finished, _ = wait(running, TICK, FIRST_COMPLETED)
         workers.check_connection()
         for future in finished:
             job, tries = running.pop(future)
             try:
-                outcome = future.result()
-            except JobLost as problem:
+                outcome = outcome_of(job, future)
+            except (JobLost, CancelledError) as problem:
                 outcome = {**new_outcome(job), **failure(problem), "reason": "killed"}
-            except BrokenExecutor as problem:
-                raise OutputError(f"the executor takes no more jobs ({problem}); run again") from problem
             if outcome["state"] == FAILED and outcome["reason"] in ("killed", "io") and tries < MOST_TRIES:
                 log.warning("%s: %s; tried again", job["task"], outcome["error"])
                 waiting.append((job, tries+1))

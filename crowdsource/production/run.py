@@ -11,7 +11,7 @@ from ..core.errors import ConfigError, OutputError
 from ..exposure.finished import FinishedDetectors
 from ..io.atomic import check_folder
 from ..io.locks import take_lock
-from .executors import JobLost
+from .executors import JobLost, outcome_of
 from .follow_up import StoreFollowUp
 from .manifest import entries_by_label
 from .outcomes import failure, new_outcome, write_outcome
@@ -296,17 +296,12 @@ class Run:
     def _finish(self, task, lock, future):
         """Take the outcome of a job that has ended."""
         try:
-            outcome = future.result()
+            outcome = outcome_of(task.job, future)
         except (JobLost, CancelledError) as problem:
             log.warning("%s: the executor has lost it (%s); given again", task.name, problem)
             _free(lock)
             self._postpone(task, self.policy.back_off)
             return
-        except BrokenExecutor as problem:
-            lost = dict(state=FAILED, reason="killed", error=f"its worker was lost ({problem}), perhaps for want of memory")
-            outcome = {**new_outcome(task.job), **lost, "pid": None}
-        except Exception as problem:
-            outcome = {**new_outcome(task.job), **failure(problem), "pid": None}
         if not self._judge(task, outcome) and outcome["pid"] is None:
             # its worker could not write the record
             write_outcome(task.job, outcome)

@@ -67,6 +67,10 @@ def run(args, console):
     if args.hats is not None:
         check_atomic_folder(args.hats, CATALOG[0], args.overwrite)
     report = (whole_field if args.tile is None else in_tiles)(args, files, config, joint, console)
+    if args.plot is not None:
+        plot_joint(args.out_dir, {i.name: i.source(config).read for i in opened_images(files)[0]}, args.plot)
+    if args.hats is not None:
+        write_hats(args)
     lines = [f"{args.out_dir}: {report.objects} objects on {report.images} images, reference {report.reference}"]
     lines += [f"left out: {name}: {why}" for name, why in report.refused.items()]
     return lines, 1 if report.refused else 0
@@ -84,10 +88,6 @@ def whole_field(args, files, config, joint, console):
     with console.progress() as progress:
         result = fit_sources([i.source(config) for i in images], joint, args.threads, progress, known)
     write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite)
-    if args.plot is not None:
-        plot_joint(result, args.plot)
-    if args.hats is not None:
-        write_hats(args, result.objects, result.light_curves)
     return JointReport(objects=len(result.objects), images=len(result.names), tiles=1,
                        reference=result.objects.meta["reference"], refused={**refused, **result.refused})
 
@@ -95,23 +95,19 @@ def whole_field(args, files, config, joint, console):
 def in_tiles(args, files, config, joint, console):
     """Fit the field in tiles, which workers do; gives a `JointReport`."""
     check_workers(args.workers)
-    if args.plot is not None:
-        raise ConfigError("--plot needs the planes of all images: it is of a field that is fitted at once, without --tile")
     if args.threads > 1:
         raise ConfigError("--threads is of a field that is fitted at once; tasks done at the same time are --workers")
     workers = open_workers(args.executor, args.workers, None, args.scheduler)
     fit = TiledFit(files=files, config=config, joint=joint, out=args.out_dir, side=args.tile, workers=workers,
                    objects=args.objects, overwrite=args.overwrite)
     with console.progress() as progress:
-        report = fit(progress)
-    if args.hats is not None:
-        folder = Path(args.out_dir)
-        write_hats(args, read_table(f"{folder/OBJECTS}:{ROWS}"), read_table(folder/CURVES))
-    return report
+        return fit(progress)
 
 
-def write_hats(args, objects, light_curves):
+def write_hats(args):
     """Write objects with their light curves where the user wants them."""
+    folder = Path(args.out_dir)
+    objects, light_curves = read_table(f"{folder/OBJECTS}:{ROWS}"), read_table(folder/CURVES)
     with atomic_folder(args.hats, CATALOG[0], args.overwrite) as made:
         write_nested(objects, light_curves, made, Path(args.hats).name)
 
