@@ -7,10 +7,12 @@ import pytest
 from small_epochs import FIELD, Compared, names_of, plain, small_epochs
 from small_fields import tan_wcs
 
+from crowdsource import FitConfig
 from crowdsource.core.errors import ConfigError, InputError
 from crowdsource.core.image import Image
+from crowdsource.engine.sources import Sources
 from crowdsource.joint.config import JointConfig
-from crowdsource.joint.loop import fit_joint
+from crowdsource.joint.loop import ImageSource, fit_joint, joint_state
 from crowdsource.simulate import simulate_field
 from crowdsource.simulate.epochs import EpochsConfig, simulate_epochs
 
@@ -337,3 +339,18 @@ def test_with_little_memory_the_result_is_the_same(field, result):
     for name in result.objects.colnames:
         assert np.array_equal(plain(little.objects, name), plain(result.objects, name), equal_nan=True)
     assert isinstance(little.fits[0].model, np.memmap) and np.array_equal(little.fits[0].model, result.fits[0].model)
+
+
+def test_a_list_grows_in_all_of_its_arrays(field):
+    sources = [ImageSource(f"{k}", e.image(), None, FitConfig()) for k, e in enumerate(field[1][:2])]
+    state, _ = joint_state(sources, JointConfig(first_passes=1))
+    n, new = len(state.stars), Sources.new([10., 20.], [30., 40.], [100., 5000.], [10., 20.])
+    grown = state.joined(new)
+    assert [len(grown.stars), grown.fluxes.shape, grown.own.shape] == [n+2, (1, n+2), (2, n+2)]
+    # a candidate may vary by a share of its flux
+    assert grown.spread[n:].tolist() == [2., 100.] and (grown.spread[:n] == state.spread).all()
+    assert grown.fluxes[0, n:].tolist() == [100, 5000] and grown.errors[0, n:].tolist() == [10, 20] and not grown.own[:, n:].any()
+    assert grown.ids[n:].tolist() == [-1, -1] and grown.blending[n:].tolist() == [1, 1] and not grown.known.any()
+    back = grown.subset(np.arange(n+2) < n)
+    assert all((getattr(back, name) == getattr(state, name)).all() for name in (
+        "fluxes", "errors", "own", "motion", "parallax", "ids", "given", "spread", "blending"))

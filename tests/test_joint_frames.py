@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.wcs import Sip
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from small_fields import tan_wcs
 
 from crowdsource.core.errors import InputError
+from crowdsource.joint.detection import Corners
 from crowdsource.joint.frame import Frame, exponents, powers, slopes
 from crowdsource.joint.grid import Grid
 from crowdsource.joint.pattern import common_pattern, triangles
@@ -281,3 +283,23 @@ def test_mutual_pairs_and_the_weighted_median():
     assert first.tolist() == [1, 2] and second.tolist() == [0, 1]
     assert weighted_median(np.array([3., 1, 2]), np.ones(3)) == 2
     assert weighted_median(np.array([3., 1, 2]), np.array([10., 1, 1])) == 3
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_a_grid_has_the_positions_of_its_points(degree):
+    frame, u, v = bent(degree), np.linspace(-20, 420, 23), np.linspace(-10, 410, 17)
+    x, y = frame.on_grid(u, v)
+    columns, rows = np.meshgrid(u, v)
+    assert x.shape == y.shape == (17, 23)
+    assert np.allclose((x.ravel(), y.ravel()), frame(columns.ravel(), rows.ravel()), rtol=0, atol=1e-9)
+    grid = Grid(u0=-3., v0=5., shape=(11, 7), steps=2)
+    there = grid(frame, slice(2, 5))
+    assert np.allclose(there[0][1], frame(*grid.positions(np.full(7, 3), np.arange(7)))[0], rtol=0, atol=1e-9)
+
+
+def test_pixels_around_places_are_interpolated_linearly():
+    plane, rng = np.random.default_rng(3).normal(size=(9, 12)), np.random.default_rng(4)
+    x, y = np.r_[rng.uniform(-2, 13, 300), 0, 11, 11, 5], np.r_[rng.uniform(-2, 10, 300), 0, 8, 0, 8]
+    wanted = ndimage.map_coordinates(plane, (y, x), order=1, mode="constant")
+    assert np.allclose(Corners(x, y, plane.shape).mean(lambda *at: plane[at]), wanted, rtol=0, atol=1e-12)
+    assert Corners(x, y, (1, 1)).mean(lambda *at: np.ones(len(at[0]))).sum() == 1
