@@ -3,7 +3,8 @@
 A star of 10 sigma on one of 64 images is one of 1.25 in their sum. So once the common list is settled, before the last pass, each
 image is searched by itself for what is left. With N images there are N times as many peaks of noise, so that the bound is higher,
 and what is found must look like a star: as wide as the PSF, on good pixels, apart from others. These stars go into the list, and
-the last pass fits them with all others; where there are none nothing has changed.
+the last pass fits them with all others; where there are none nothing has changed. The constants are varied on simulated fields in
+`benchmarks/studies/joint_transients.py`.
 """
 from dataclasses import dataclass, replace
 
