@@ -6,6 +6,7 @@ import sys
 import threading
 from multiprocessing import parent_process
 
+from ..api.progress import shown_on
 from ..core.logs import CURRENT_DETECTOR, LOGGER
 
 
@@ -41,11 +42,7 @@ class Console:
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
         with logging_redirect_tqdm([self.log]), tqdm(leave=False) as bar:
-            def show(stage, number, total, info):
-                bar.total, bar.n = (number if stage == "measure" else total), number
-                bar.set_description(stage, refresh=False)
-                bar.set_postfix(info)
-            yield show
+            yield shown_on(bar)
 
     @contextlib.contextmanager
     def processes(self, workers):

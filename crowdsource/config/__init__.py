@@ -3,7 +3,7 @@
 `FitConfig()` is the default; `described` and `released` are presets that follow the published description and the
 published code. `from_mapping` reads the same structure from a TOML table, and `as_mapping` gives it back.
 """
-from .mapping import as_mapping, from_mapping
+from .mapping import as_mapping, as_nested, from_mapping, short_names
 from .presets import PRESETS, described, preset_config, released
 from .sections import (
     ArtifactsConfig,
@@ -19,5 +19,5 @@ from .sections import (
 )
 
 __all__ = ["PRESETS", "ArtifactsConfig", "CentroidConfig", "CullConfig", "DetectConfig", "FitConfig", "NebulosityConfig",
-           "PSFConfig", "SkyConfig", "SolveConfig", "as_mapping", "checked", "described", "from_mapping", "preset_config",
-           "released"]
+           "PSFConfig", "SkyConfig", "SolveConfig", "as_mapping", "as_nested", "checked", "described", "from_mapping",
+           "preset_config", "released", "short_names"]

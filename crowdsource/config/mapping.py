@@ -1,8 +1,10 @@
 """Configurations from nested mappings, as a TOML file gives them, and back."""
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from math import isfinite
 
 from ..core.errors import ConfigError
+from ..core.nearest import meant
 from .extensions import PARTS
 from .presets import preset_config
 from .sections import FitConfig, checked
@@ -28,6 +30,68 @@ def from_mapping(mapping, base=None):
     if preset is not None:
         base = preset_config(preset)
     return checked(merged(FitConfig() if base is None else base, mapping))
+
+
+EXCHANGED = {f"{section}.{option}" for section, option in PARTS}
+"""Options that hold a part of the fit: by its name, or itself."""
+SHORT = ("detect", "psf", "sky", "solve", "centroid", "cull")
+"""Sections whose options may be given without the section where only one of these has the name."""
+
+
+def as_nested(options):
+    """Nested mappings from options of which those of a section may stand by themselves: ``threshold`` is ``detect.threshold``.
+
+    Parameters
+    ----------
+    options : mapping
+        Fields of `FitConfig`, ``preset``, or options of the sections in `SHORT`.
+
+    Returns
+    -------
+    dict
+        As `from_mapping` takes it.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown or several sections have it.
+    """
+    top, homes, out = (*(f.name for f in fields(FitConfig)), "preset"), short_names(), {}
+    sections = {name for name in top if is_dataclass(getattr(FitConfig(), name, None))}
+    for name, value in options.items():
+        if name in sections:
+            out[name] = {**out.get(name, {}), **_as_section(name, value)}
+        elif name in top:
+            out[name] = value
+        elif name not in homes:
+            raise ConfigError(f"option {name} is unknown: {meant(name, (*top, *homes))}")
+        elif len(homes[name]) > 1:
+            several = " or ".join(f"{home}={{{name!r}: ...}}" for home in homes[name])
+            raise ConfigError(f"option {name} is of several sections: give {several}")
+        else:
+            out.setdefault(homes[name][0], {})[name] = value
+    return out
+
+
+def _as_section(name, value):
+    """Options of a section: of a mapping, a section itself, or the part of the fit that stands for the section."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if is_dataclass(value):
+        return dict(vars(value))
+    part = dict(PARTS.keys()).get(name)
+    if part is None:
+        raise ConfigError(f"option {name} is {value!r}: it is a section, give its options, as in {name}={{...}}")
+    return {part: value}
+
+
+def short_names():
+    """Options of the sections in `SHORT`: for each name the sections that have it."""
+    homes = {}
+    for section in SHORT:
+        for f in fields(getattr(FitConfig(), section)):
+            homes.setdefault(f.name, []).append(section)
+    return homes
 
 
 def as_mapping(config):
@@ -59,7 +123,7 @@ def merged(config, mapping, prefix=""):
     changes = {}
     for name, value in mapping.items():
         if name not in known:
-            raise ConfigError(f"option {prefix}{name} is unknown: choose one of {', '.join(known)}")
+            raise ConfigError(f"option {prefix}{name} is unknown: {meant(name, known)}")
         old = getattr(config, name)
         changes[name] = merged(old, value, f"{prefix}{name}.") if is_dataclass(old) else _converted(prefix+name, value, old)
     return replace(config, **changes)
@@ -76,7 +140,7 @@ def _converted(name, value, old):
         if not numbers or (name.endswith("stamp_sizes") and not all(isinstance(v, int) for v in value)):
             raise ConfigError(f"option {name} is {value!r}: a list of numbers is needed, whole ones for sizes")
         return tuple(value)
-    if callable(old) and isinstance(value, str):
+    if name in EXCHANGED and (callable(value) or isinstance(value, str)):
         return value
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -3,6 +3,7 @@ from dataclasses import replace
 from math import inf
 
 from ..core.errors import ConfigError
+from ..core.nearest import meant
 from .sections import ArtifactsConfig, CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig
 
 PUBLISHED_ARTIFACTS = ArtifactsConfig(sharp=False, saturated=False, negative=False, trails=False)
@@ -58,5 +59,5 @@ def preset_config(name):
         When there is no such preset.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown: choose one of {', '.join(PRESETS)}")
+        raise ConfigError(f"preset {name!r} is unknown: {meant(name, PRESETS)}")
     return PRESETS[name]()

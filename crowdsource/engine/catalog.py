@@ -103,7 +103,7 @@ def _unbiased(state):
     To second order the relative bias is half of each coordinate's variance times the curvature of the PSF's autocorrelation
     (Portillo, Speagle and Finkbeiner 2020, AJ 159, 165); for an isolated star on the sky it is the square of the relative error.
     """
-    if state.forced or not len(state.sources):
+    if state.stays or not len(state.sources):
         return state.flux
     middle = pixel(np.array(state.psf.centre))[:, None]
     light, *slopes = (plane.astype(np.float64)

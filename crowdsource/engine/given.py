@@ -99,7 +99,7 @@ class GivenPositions:
         image = result.image
         for sentence in sentences:
             image = image.with_finding(sentence)
-        return replace(result, catalog=table, image=image)
+        return replace(result, catalog=table, image=image, model_flux=spread(result.model_flux, self.row))
 
 
 def spread(values, row):

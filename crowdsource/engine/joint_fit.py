@@ -208,9 +208,9 @@ def whole_problem(state, tile, sources, size, first):
 
 
 def errors_of(normal, flux, error, state):
-    """Covariances of all sources; in a forced fit the flux's with the positions known. Shape (n, 3, 3)."""
+    """Covariances of all sources; the flux's with the positions known where these are given and fixed. Shape (n, 3, 3)."""
     covariance = covariances(normal, prior_precision(flux, error, state.config.solve.error_prior))
-    if state.forced:
+    if state.stays:
         covariance[:, 0, 0] = covariances(normal, prior_precision(flux, error, KNOWN_POSITION))[:, 0, 0]
     return covariance
 

@@ -39,18 +39,21 @@ SKY_SAMPLE = 8
 """The median of the sky, which is smooth, is taken over one in so many pixels along each axis."""
 
 
-def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, threads=1, progress=None, observer=None):
+def fit(image, psf=None, config=None, *, sources=None, fixed=True, bright=None, sky=None, threads=1, progress=None,
+        observer=None):
     """Fit all sources of an image at once.
 
     Parameters
     ----------
     image : crowdsource.core.image.Image
-    psf : crowdsource.psf.base.PSF, or a GriddedPSFModel or ImagePSF of photutils, optional
+    psf : crowdsource.psf.base.PSF, or a PSF model of photutils, optional
         The starting PSF; found from the image when not given.
     config : crowdsource.config.FitConfig, optional
     sources : mapping or Table with x and y, optional
         Makes it a forced fit: positions in the parent image's pixels, which stay as they are. The catalog has a row for each,
         in their order; see `crowdsource.engine.given`.
+    fixed : bool
+        False: given positions are where the fit starts from, and move. No others are looked for, none is removed.
     bright : mapping or Table with x and y, optional
         Stars with very large stamps: the brightest peak within 5 pixels, or added where there is none.
     sky : ndarray, shape (ny, nx), optional
@@ -78,6 +81,7 @@ def fit(image, psf=None, config=None, *, sources=None, bright=None, sky=None, th
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
         state = initialize(image, psf, checked(config or FitConfig()), given, bright, sky, run)
+        state = replace(state, fixed=fixed)
         while state.kind != LAST:
             report("pass", state.passno, state.config.max_passes, dict(sources=len(state.sources), new=state.new))
             state = single_pass(replace(state, kind=next_kind(state)), start_sky=sky)
@@ -151,7 +155,7 @@ def single_pass(state, start_sky=None):
     if kind == SEARCH and not state.forced:
         state = stages.with_peaks(state)
         clock.stop("peaks")
-    n_parameters = 1 if kind == LAST or state.forced else 3
+    n_parameters = 1 if kind == LAST or state.stays else 3
     before = len(state.sources)
     state, figures = fitted(state, n_parameters, with_errors=kind == LAST or pruning_share(state) > 0)
     clock.stop("fit")
@@ -222,4 +226,5 @@ def finish(state):
     for sentence in doubts(state):
         image = image.with_finding(sentence)
     return FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=history, config=state.config,
-                     image=image, probabilities=state.probabilities)
+                     image=image, probabilities=state.probabilities, extended=state.extended,
+                     model_flux=np.concatenate([state.flux, [one.flux for one in state.extended]]))

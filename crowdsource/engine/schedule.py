@@ -1,10 +1,14 @@
 """The schedule: which pass comes next, and what is due in it."""
+import numpy as np
+
 from ..core.calibration import calibration
 from ..nebulosity.options import DETECT
 from .state import LAST, PRUNE, SEARCH
 
 SETTLED_SKY = calibration.schedule.settled_sky
 """A sky that changes by less than this, in units of a pixel's noise, has settled."""
+SETTLED_SHIFT, MOST = 0.05, 0.95
+"""Given positions that may move have settled when this part of them moves by less than this in a pass, pixels."""
 FALLING_CHI2 = 0.05
 """A search goes on after a pass that removes more sources than it adds, if the mean chi2 fell by more than this fraction: what is
 no star, as a galaxy, is still taken apart."""
@@ -13,8 +17,8 @@ no star, as a galaxy, is still taken apart."""
 def next_kind(state):
     """Kind of the next pass: `SEARCH`, `PRUNE` or `LAST`.
 
-    A search ends when it finds too few new sources and the model does not improve any more, a forced fit when its sky has
-    settled. The number of passes never exceeds the configured maximum.
+    A search ends when it finds too few new sources and the model does not improve any more, a forced fit when its sky, and
+    positions that may move, have settled. The number of passes never exceeds the configured maximum.
 
     Parameters
     ----------
@@ -29,7 +33,7 @@ def next_kind(state):
         return PRUNE if done < prunes else LAST
     if state.passno < least_passes(state, prunes):
         return SEARCH
-    finished = sky_has_settled(state) if state.forced else search_has_ended(state)
+    finished = sky_has_settled(state) and positions_have_settled(state) if state.forced else search_has_ended(state)
     return SEARCH if not finished else PRUNE if prunes else LAST
 
 
@@ -45,6 +49,13 @@ def sky_has_settled(state):
     """Whether the sky of a forced fit has settled: sky and fluxes exchange light, a part of it in each pass."""
     before, now = (h["sky"] for h in state.history[-2:])
     return abs(now-before) < SETTLED_SKY*state.noise
+
+
+def positions_have_settled(state):
+    """Whether given positions that may move hardly do so any more; others have settled."""
+    if state.stays or not len(state.sources):
+        return True
+    return np.quantile(np.abs(state.sources.shift).max(axis=1), MOST) < SETTLED_SHIFT
 
 
 def search_has_ended(state):

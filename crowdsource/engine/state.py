@@ -33,6 +33,11 @@ class FitResult:
         Of nebulosity, scattered light, normal sky and perhaps errors, where a network was used.
     first_row : int
         Number of the catalog's first row, where the catalog is a part of a larger one.
+    model_flux : ndarray, shape (n,), or None
+        Flux of each row in the model, image units: fluxes of the catalog are corrected for the bias of fitted positions, and may
+        refer to another aperture.
+    extended : tuple of crowdsource.engine.profiles.Profile
+        Of the last rows, in their order.
     """
 
     catalog: object
@@ -44,6 +49,8 @@ class FitResult:
     image: object
     probabilities: np.ndarray = None
     first_row: int = 0
+    model_flux: np.ndarray = None
+    extended: tuple = ()
 
     @property
     def rows(self):
@@ -71,7 +78,7 @@ class PassState:
     grown : int
         Number of sources that the last pass found, minus the number that it removed.
     forced : bool
-        Positions are given and fixed.
+        Positions are given.
     history : tuple of dict
     tiles : tuple of crowdsource.core.tiles.Tile
     noise : float
@@ -92,6 +99,8 @@ class PassState:
         Error of the model in each pixel that the uncertainty of the PSF causes; None where that is not known.
     extended : tuple of crowdsource.engine.profiles.Profile
         Extended sources; their light is part of the model.
+    fixed : bool
+        Positions that are given stay as they are.
     """
 
     image: object
@@ -116,6 +125,12 @@ class PassState:
     structure: object = None
     model_error: np.ndarray = None
     extended: tuple = ()
+    fixed: bool = True
+
+    @property
+    def stays(self):
+        """Whether all positions are given and stay as they are."""
+        return self.forced and self.fixed
 
     @property
     def residual(self):

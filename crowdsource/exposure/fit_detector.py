@@ -3,7 +3,8 @@ from pathlib import Path
 
 from ..core.clock import StageClock
 from ..engine.loop import fit
-from ..report.pictures import PassPlots, plot_fit
+from ..report.pass_plots import PassPlots
+from ..report.pictures import plot_fit
 from .finished import INFO, MODEL
 from .fit_inputs import read_fit_inputs
 from .given_catalogs import identifiers

@@ -29,8 +29,7 @@ def given_rows(path, image, several=False):
     DataFileError
         When it cannot be read, lacks the columns or has no row on the image.
     """
-    table = read_table(path)
-    rows = _named(path, positions, table, image)
+    rows = _named(path, named_rows, read_table(path), image)
     x, y = (np.asarray(rows[c])-o for c, o in zip("xy", image.origin))
     ny, nx = image.shape
     on = (x > -OUTSIDE) & (x < nx-1+OUTSIDE) & (y > -OUTSIDE) & (y < ny-1+OUTSIDE)
@@ -38,11 +37,24 @@ def given_rows(path, image, several=False):
         raise DataFileError(path, f"none of its {len(on)} positions lies on the image; x and y count from 0")
     if several and not on.all():
         log.warning("%s: %d of %d positions are off the image and left out", path, (~on).sum(), len(on))
+    return rows[on] if several else rows
+
+
+def named_rows(table, image):
+    """Rows of a user's table: x, y in pixels of the parent image, input_row, and identifiers.
+
+    Raises
+    ------
+    InputError
+        When it lacks positions.
+    """
+    rows = positions(table, image)
     rows["input_row"] = np.arange(len(rows))
     for name in table.colnames:
-        if name.lower().endswith(IDENTIFIERS) and table[name].dtype.kind in "iuSU" and table[name].ndim == 1:
+        if name.lower().endswith(IDENTIFIERS) and getattr(table[name], "dtype", rows["x"].dtype).kind in "iuSU" \
+                and table[name].ndim == 1:
             rows[name if name.lower() not in ("x", "y", "input_row") else f"input_{name}"] = table[name]
-    return rows[on] if several else rows
+    return rows
 
 
 def identifiers(forced, catalog):

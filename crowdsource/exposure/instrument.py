@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.errors import CrowdsourceError, InstrumentError
 from ..core.flags import FlagTable, combine
+from ..core.nearest import meant
 from ..core.registry import Registry
 from ..io.file_names import safe_name
 from ..io.positions import star_positions
@@ -312,7 +313,7 @@ def complete(options, given):
     known = {o.name: o for o in options}
     unknown = [n for n in given if n not in known]
     if unknown:
-        raise InstrumentError(f"option {unknown[0]} is unknown: choose one of {', '.join(known)}")
+        raise InstrumentError(f"option {unknown[0]} is unknown: {meant(unknown[0], known)}")
     values = {n: o.default for n, o in known.items()}
     for name, value in given.items():
         if value is not None:

@@ -123,7 +123,8 @@ def write_catalog(table, path, meta=None, overwrite=False):
             parquet.write_table(arrow_table(table, meta), temporary)
         return
     table = table.copy(copy_data=False)
-    table.meta.update(meta or {})
+    # ECSV loses the ends of lines
+    table.meta.update({name: text.split("\n") if "\n" in str(text) else text for name, text in (meta or {}).items()})
     with atomic_path(path, overwrite) as temporary:
         table.write(temporary, format="ascii.ecsv")
 

@@ -1,10 +1,8 @@
-"""Pictures of a fit: one page that shows whether it is good, and small ones per pass."""
-from pathlib import Path
-
+"""A page of pictures that shows whether a fit is good."""
 import numpy as np
 
 from ..core.errors import OutputError, need
-from ..io.atomic import atomic_path, check_folder
+from ..io.atomic import atomic_path
 from ..psf.export import oversampled_stamp
 
 LARGEST_SIDE = 1100
@@ -45,8 +43,23 @@ def plot_fit(image, result, path, title="", dpi=120):
         When the file cannot be written.
     """
     matplotlib = need("matplotlib", "plot", "a picture")
+    figure = fit_figure(result, title or image.exposure)
+    with matplotlib.rc_context(STYLE):
+        save(figure, path, dpi)
+
+
+def fit_figure(result, title=""):
+    """The page of `plot_fit` as a matplotlib Figure.
+
+    Raises
+    ------
+    MissingExtraError
+        When matplotlib is not installed.
+    """
+    matplotlib = need("matplotlib", "plot", "a picture")
     need("matplotlib.figure", "plot", "a picture")
-    heading, image = title or image.exposure or "crowdsource", result.image  # in which artefacts are masked
+    image = result.image
+    heading = title or image.exposure or "crowdsource"
     ny, nx = image.shape
     tall, words = np.clip(ny/nx, 0.4, 2.), 0.18*len(image.findings)
     with matplotlib.rc_context(STYLE):
@@ -65,10 +78,10 @@ def plot_fit(image, result, path, title="", dpi=120):
         _zoom_row(figure, rows[1].subgridspec(1, 3, wspace=0.08), parts, (x, y, flux), box)
         _psf_row(figure, rows[2].subgridspec(1, 4, wspace=0.3), result.psf, parts["residual"], (x, y, flux, result.catalog))
         last = rows[3].subgridspec(1, 5, wspace=0.36, width_ratios=(1, 1, 1, 1.2, 1.2))
-        _psf_panels(figure, last, result.psf, parts, (x, y, flux, result.catalog))
+        psf_panels(figure, last, result.psf, parts, (x, y, flux, result.catalog))
         _histogram(figure.add_subplot(last[3]), parts["significance"][image.good])
         _errors(figure.add_subplot(last[4]), result.catalog)
-        save(figure, path, dpi)
+    return figure
 
 
 def plain(column):
@@ -141,7 +154,7 @@ def _asinh(data, stretch):
     return np.arcsinh((data-low)/soft)/np.arcsinh((high-low)/soft)
 
 
-def _reduced(plane):
+def reduced(plane):
     """The plane averaged over square blocks so that no side is above the largest, and the block's side."""
     step = -(-max(plane.shape)//LARGEST_SIDE)
     if step == 1:
@@ -153,7 +166,7 @@ def _reduced(plane):
     return np.where(number > 0, np.where(good, blocks, 0).sum(axis=(1, 3))/np.maximum(number, 1), np.nan), step
 
 
-def _show(axes, plane, name, **options):
+def show(axes, plane, name, **options):
     """A plane in image orientation; masked pixels in a plain colour."""
     colours = need("matplotlib", "plot", "a picture").colormaps[options.pop("cmap")]
     colours = colours.with_extremes(bad="#c9d3da" if colours.name == "RdBu_r" else "#3d4f5c")
@@ -164,10 +177,10 @@ def _show(axes, plane, name, **options):
 
 
 def _grey(axes, plane, stretch, name, extent):
-    return _show(axes, _asinh(plane, stretch), name, cmap="gray", vmin=0, vmax=1, extent=extent)
+    return show(axes, _asinh(plane, stretch), name, cmap="gray", vmin=0, vmax=1, extent=extent)
 
 
-def _bar(axes, shown, label=""):
+def bar(axes, shown, label=""):
     """A slim colour bar inside the panel's right edge."""
     inset = axes.inset_axes([1.015, 0, 0.022, 1])
     bar = axes.figure.colorbar(shown, cax=inset)
@@ -184,11 +197,11 @@ def _wide_row(figure, grid, parts, image, box):
     stretch = _stretch(parts["data"])
     axes = [figure.add_subplot(grid[0, k]) for k in range(3)]
     for panel, key, name in ((axes[0], "data", "Image"), (axes[1], "model", "Model: stars and sky")):
-        plane, step = _reduced(parts[key])
+        plane, step = reduced(parts[key])
         _grey(panel, plane, stretch, name, extent)
-    plane, step = _reduced(parts["significance"])
-    shown = _show(axes[2], plane, "Residual", cmap="RdBu_r", vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE, extent=extent)
-    _bar(axes[2], shown, "sigma" if step == 1 else f"sigma, mean of {step} x {step} pixels")
+    plane, step = reduced(parts["significance"])
+    shown = show(axes[2], plane, "Residual", cmap="RdBu_r", vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE, extent=extent)
+    bar(axes[2], shown, "sigma" if step == 1 else f"sigma, mean of {step} x {step} pixels")
     for panel in axes:
         panel.plot(np.array(box)[[0, 1, 1, 0, 0]]-0.5, np.array(box)[[2, 2, 3, 3, 2]]-0.5, color="#f2b134", lw=1)
         panel.set_xlim(extent[:2])
@@ -208,37 +221,37 @@ def _zoom_row(figure, grid, parts, sources, box):
     _grey(axes[0], cut["data"], stretch, f"Close up, {near.sum()} sources", extent)
     axes[0].scatter(x[near], y[near], s=size, facecolors="none", edgecolors="#f2b134", linewidths=0.7)
     _grey(axes[1], cut["model"], stretch, "Model", extent)
-    shown = _show(axes[2], cut["significance"], "Residual", cmap="RdBu_r", vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE,
+    shown = show(axes[2], cut["significance"], "Residual", cmap="RdBu_r", vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE,
                   extent=extent)
     axes[2].scatter(x[near], y[near], s=4, color=INK, linewidths=0, alpha=0.7)
-    _bar(axes[2], shown, "sigma")
+    bar(axes[2], shown, "sigma")
     for panel in axes:
         panel.set_xlim(extent[:2])
         panel.set_ylim(extent[2:])
 
 
-def _psf_panels(figure, grid, psf, parts, sources):
+def psf_panels(figure, grid, psf, parts, sources):
     """The PSF, its change towards the corners, and what it leaves of the stars that made it."""
     stamp = psf.stamp(PSF_SIZE)
     peak = stamp.max()
     half = PSF_SIZE//2
     extent = (-half-0.5, half+0.5, -half-0.5, half+0.5)
     axes = figure.add_subplot(grid[0])
-    shown = _show(axes, np.log10(np.clip(stamp/peak, 1e-5, 1)), "PSF, log of its peak", cmap="viridis", vmin=-4.5, vmax=0,
+    shown = show(axes, np.log10(np.clip(stamp/peak, 1e-5, 1)), "PSF, log of its peak", cmap="viridis", vmin=-4.5, vmax=0,
                   extent=extent)
-    _bar(axes, shown)
+    bar(axes, shown)
     axes = figure.add_subplot(grid[1])
     mosaic = _corners(psf, parts["data"].shape)
     most = max(1., np.ceil(np.nanmax(np.abs(mosaic))))
-    _bar(axes, _show(axes, mosaic, "Corners less middle, %", cmap="PuOr_r", vmin=-most, vmax=most))
+    bar(axes, show(axes, mosaic, "Corners less middle, %", cmap="PuOr_r", vmin=-most, vmax=most))
     _no_ticks(axes)
     axes = figure.add_subplot(grid[2])
     stack, number = _stacked_residual(parts["residual"], sources, peak)
     most = max(1., np.ceil(np.nanmax(np.abs(stack), initial=0)))
     half = CORNER_SIZE//2
-    shown = _show(axes, stack, f"Left of {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
+    shown = show(axes, stack, f"Left of {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
                   extent=(-half-0.5, half+0.5, -half-0.5, half+0.5))
-    _bar(axes, shown)
+    bar(axes, shown)
 
 
 def _psf_row(figure, grid, psf, residual, sources):
@@ -248,16 +261,16 @@ def _psf_row(figure, grid, psf, residual, sources):
     side = 2*max(3, round(1.6*fwhm))+1
     fine = oversampled_stamp(psf, side=side, oversampling=FINER)
     extent = (-side/2, side/2, -side/2, side/2)
-    shown = _show(axes[0], fine/fine.max(), f"PSF's core, {FINER} samples a pixel", cmap="viridis", vmin=0, vmax=1, extent=extent)
-    _bar(axes[0], shown)
+    shown = show(axes[0], fine/fine.max(), f"PSF's core, {FINER} samples a pixel", cmap="viridis", vmin=0, vmax=1, extent=extent)
+    bar(axes[0], shown)
     for edge in np.arange(-(side//2)-0.5, side//2+1):
         axes[0].axhline(edge, color="white", lw=0.2)
         axes[0].axvline(edge, color="white", lw=0.2)
     wide = psf.stamp(WINGS).astype(np.float64)
     wide, half = wide/wide.max(), WINGS//2
-    shown = _show(axes[1], np.log10(np.clip(np.abs(wide), 1e-8, 1)), "PSF's wings, log of its peak", cmap="viridis", vmin=-7,
+    shown = show(axes[1], np.log10(np.clip(np.abs(wide), 1e-8, 1)), "PSF's wings, log of its peak", cmap="viridis", vmin=-7,
                   vmax=0, extent=(-half, half, -half, half))
-    _bar(axes[1], shown)
+    bar(axes[1], shown)
     at = np.arange(WINGS)-half
     ring = np.hypot(at[:, None], at[None, :]).round().astype(int).ravel()
     order = np.argsort(ring, kind="stable")
@@ -277,9 +290,9 @@ def _psf_row(figure, grid, psf, residual, sources):
     axes[2].legend(loc="lower left", handlelength=1.2)
     phases, number = _by_phase(residual, sources)
     most = max(0.5, float(np.nanmax(np.abs(phases), initial=0.5)))
-    shown = _show(axes[3], phases, f"Left by pixel phase, {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
+    shown = show(axes[3], phases, f"Left by pixel phase, {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
                   extent=(-0.5, 0.5, -0.5, 0.5))
-    _bar(axes[3], shown)
+    bar(axes[3], shown)
 
 
 def _by_phase(residual, sources):
@@ -376,56 +389,3 @@ def _errors(axes, catalog):
         axes.set_ylim(floor, ceiling)
     axes.set_title("Flux and its error")
     axes.legend(loc="upper left", handletextpad=0.2, markerscale=2.5)
-
-
-class PassPlots:
-    """An observer of a fit that writes the PSF and the residual after each pass.
-
-    Parameters
-    ----------
-    folder : path-like
-        Made with the first picture. Files are ``pass-NN-psf.png`` and ``pass-NN-residual.png``.
-    overwrite : bool
-        The folder may hold files already; those of the same names are replaced.
-
-    Raises
-    ------
-    MissingExtraError
-        When matplotlib is not installed.
-    OutputError
-        When the folder cannot be made, or is not empty and may not be written over.
-    """
-
-    def __init__(self, folder, overwrite=False):
-        need("matplotlib.figure", "plot", "a picture of each pass")
-        self.folder = Path(folder)
-        check_folder(self.folder, overwrite)
-
-    def _make_folder(self):
-        """Not before there is a picture: a fit that fails at once leaves nothing behind."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise OutputError(f"{self.folder}: the folder cannot be made: {problem.strerror}") from problem
-
-    def __call__(self, state):
-        """Draw the pictures of a pass, given its `crowdsource.engine.state.PassState`."""
-        matplotlib = need("matplotlib", "plot", "a picture of each pass")
-        self._make_folder()
-        image, name = state.image, f"pass-{state.passno:02d}"
-        with matplotlib.rc_context(STYLE):
-            figure = matplotlib.figure.Figure(figsize=(8, 8*np.clip(image.shape[0]/image.shape[1], 0.4, 2)+0.4), layout="tight")
-            axes = figure.add_subplot()
-            plane, step = _reduced(np.where(image.good, state.residual*np.sqrt(image.ivar), np.nan))
-            ny, nx = image.shape
-            shown = _show(axes, plane, f"Pass {state.passno}: residual, {len(state.x)} sources", cmap="RdBu_r",
-                          vmin=-RESIDUAL_RANGE, vmax=RESIDUAL_RANGE, extent=(-0.5, nx-0.5, -0.5, ny-0.5))
-            _bar(axes, shown, "sigma")
-            save(figure, self.folder/f"{name}-residual.png")
-            figure = matplotlib.figure.Figure(figsize=(10, 3.6), layout="constrained")
-            residual = np.where(image.good, state.residual, np.nan)
-            parts = dict(data=image.data, residual=residual)
-            from astropy.table import Table
-            sources = (np.asarray(state.x), np.asarray(state.y), np.asarray(state.flux), Table())
-            _psf_panels(figure, figure.add_gridspec(1, 3, wspace=0.3), state.psf, parts, sources)
-            save(figure, self.folder/f"{name}-psf.png")

@@ -1,0 +1,175 @@
+"""Images from whatever a user has: a file, arrays, an object of astropy."""
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from inspect import signature
+from os import PathLike
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError, InstrumentError
+from ..core.image import Image
+from ..core.nearest import meant
+from ..exposure.instrument import Instrument, claiming_all, complete, load
+from ..exposure.results import Provenance
+from ..io.fits import read_header
+from ..io.image_name import ImageName
+
+NOISE = {"ivar": lambda v: v, "inverse_sigma": lambda v: v**2, "variance": lambda v: 1/v, "rms": lambda v: v**-2,
+         "error": lambda v: v**-2}
+"""Inverse variance from each way to give the noise of arrays."""
+DERIVED = {"data", "cls", "metadata", "findings", "ivar_estimated", "copy"}
+"""Parameters and attributes of an `Image` that no user gives."""
+ANY_IMAGE = "generic"
+"""The instrument of files that no other claims."""
+
+
+def read_image(path: str | PathLike[str], *, instrument: str | Instrument | None = None, detector: str | None = None,
+               **options: Any) -> Image:
+    """Read an image from a file, as the command ``crowdsource`` does.
+
+    Parameters
+    ----------
+    path : path-like
+        ``FILE[:HDU[:PLANE]]``.
+    instrument : str or crowdsource.Instrument, optional
+        The one that claims the file when not given, or ``generic``.
+    detector : str, optional
+        Which one, where the exposure has several.
+    **options
+        Of the instrument, as ``rms="rms.fits"`` or ``gain=2.1`` for ``generic``.
+
+    Returns
+    -------
+    crowdsource.Image
+        Its ``meta["instrument"]`` tells a fit what suits the instrument.
+
+    Raises
+    ------
+    DataFileError
+        When the file cannot be read.
+    InstrumentError
+        When an option is unknown, or there are several detectors and none is chosen.
+    """
+    adapter = instrument_of(path, instrument)
+    exposure = adapter.open(str(path), **complete(adapter.options, options))
+    tasks = {task.detector: task for task in exposure.tasks()}
+    if detector is None and len(tasks) == 1:
+        detector = next(iter(tasks))
+    if detector not in tasks:
+        problem = "which one is not said" if detector is None else f"there is no {detector!r} among them"
+        raise InstrumentError(f"{path}: has {len(tasks)} detectors, and {problem}: give detector, one of {', '.join(tasks)}")
+    image = exposure.read(tasks[detector])
+    provenance = Provenance(instrument=adapter.name, inputs=tuple(exposure.inputs), options=dict(exposure.options),
+                            exposure=exposure.identity)
+    return replace(image, meta=MappingProxyType({**image.meta, "instrument": adapter, "provenance": provenance}))
+
+
+def instrument_of(path: str | PathLike[str], instrument: str | Instrument | None = None) -> Instrument:
+    """The instrument of a file: the one that is named, the only one that claims it, or the one of any image.
+
+    Raises
+    ------
+    InstrumentError
+        When several instruments claim it.
+    """
+    if instrument is not None:
+        return load(instrument)
+    name = ImageName.parse(str(path))
+    claims = claiming_all(name.path, read_header(name.path))
+    if len(claims) > 1:
+        raise InstrumentError(f"{path}: several instruments claim it: give instrument, {' or '.join(i.name for i in claims)}")
+    return claims[0] if claims else load(ANY_IMAGE)
+
+
+def as_image(data: Any, *, instrument: str | Instrument | None = None, detector: str | None = None, **options: Any) -> Image:
+    """An Image from whatever a user has.
+
+    Parameters
+    ----------
+    data : path-like, Image, astropy.nddata.NDData, or array_like of shape (ny, nx)
+        An array may be a masked one, or a Quantity.
+    instrument, detector
+        As `read_image`, for files.
+    **options
+        For a file as `read_image`, for an array as `crowdsource.Image.from_arrays`, and `error` (or `rms`), `variance` or
+        `inverse_sigma` in the place of `ivar`.
+
+    Raises
+    ------
+    InputError
+        When the arrays cannot be used, or an option is none of such data.
+    DataFileError, InstrumentError
+        As `read_image`.
+    """
+    if isinstance(data, str | PathLike):
+        return read_image(data, instrument=instrument, detector=detector, **options)
+    for name, value in (("instrument", instrument), ("detector", detector)):
+        if value is not None:
+            raise InputError(f"{name} is for images in files: leave it out")
+    if unknown := [name for name in options if name not in image_options(data)]:
+        what = "an Image has its own" if isinstance(data, Image) else meant(unknown[0], image_options(data))
+        raise InputError(f"option {unknown[0]} is not one of a {type(data).__name__}: {what}")
+    if isinstance(data, Image):
+        return data
+    if is_nddata(data):
+        return Image.from_nddata(data, **options)
+    if hasattr(data, "fileinfo") or hasattr(data, "filename"):
+        raise InputError(f"image is a {type(data).__name__} of an open file: give the name of the file, as 'image.fits' or "
+                         "'image.fits:SCI', or hdu.data")
+    return Image.from_arrays(data, **with_ivar(options, getattr(data, "unit", None)))
+
+
+def image_options(data: Any, instrument: str | Instrument | None = None) -> tuple[str, ...]:
+    """What may be given beside data: options of a file's instrument, or parameters of `Image`. Errors as `read_image`."""
+    if isinstance(data, Image):
+        return ()
+    if isinstance(data, str | PathLike):
+        return tuple(option.name for option in instrument_of(data, instrument).options)
+    attributes = [f.name for f in fields(Image)]
+    if is_nddata(data):
+        planes = set(signature(Image.from_arrays).parameters) & set(attributes) | {"wcs"}
+        return tuple(name for name in attributes if name not in DERIVED | planes)
+    names = dict.fromkeys([*signature(Image.from_arrays).parameters, *NOISE, *attributes])
+    return tuple(name for name in names if name not in DERIVED)
+
+
+def is_nddata(data: Any) -> bool:
+    """Whether something is an NDData or CCDData of astropy; asks for no import of it."""
+    return any(c.__name__ == "NDData" and c.__module__.startswith("astropy.nddata") for c in type(data).__mro__)
+
+
+def with_ivar(options: Mapping[str, Any], unit: Any = None) -> dict[str, Any]:
+    """Options of arrays with the inverse variance in the place of however else the noise is given.
+
+    Parameters
+    ----------
+    options : mapping
+    unit : astropy.units.Unit, optional
+        Of the data, into which a noise with a unit is converted.
+
+    Raises
+    ------
+    InputError
+        When the noise is given in more than one way, or in a unit that does not suit the data.
+    """
+    given = [name for name in (*NOISE, "weight") if options.get(name) is not None]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} are both given: keep the one that is the noise, leave out the others")
+    rest = {name: value for name, value in options.items() if name not in NOISE}
+    name = given[0] if given else "weight"
+    if name == "weight":
+        return rest
+    values = options[name]
+    if hasattr(values, "to_value") and unit is not None:
+        wanted = {"ivar": unit**-2, "inverse_sigma": unit**-1, "variance": unit**2}.get(name, unit)
+        try:
+            values = values.to_value(wanted)
+        except ValueError as problem:
+            raise InputError(f"{name} is in {values.unit}, and data need it in {wanted}: convert it") from problem
+    values = np.asarray(getattr(values, "value", values), dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        ivar = NOISE[name](values)
+    # no noise at all is how maps of errors mark what is not to be used
+    return {**rest, "ivar": np.where(np.isinf(ivar) & (values == 0), 0, ivar)}
