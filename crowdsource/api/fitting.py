@@ -130,7 +130,7 @@ def configured(image: Image, config: FitConfig | Mapping[str, Any] | str | None,
         return from_mapping(as_nested(options), config)
     if config is not None and not isinstance(config, str | Mapping):
         raise ConfigError(f"config is a {type(config).__name__}: give a FitConfig, a mapping, or the name of a preset")
-    values = {"preset": config} if isinstance(config, str) else as_nested(config or {})
+    values: dict[str, Any] = {"preset": config} if isinstance(config, str) else as_nested(config or {})
     for name, value in as_nested(options).items():
         values[name] = {**values.get(name, {}), **value} if isinstance(value, Mapping) else value
     adapter = image.meta.get("instrument")

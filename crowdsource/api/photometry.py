@@ -214,7 +214,7 @@ class PSFPhotometry:
             bits = ((PARTIAL, number < np.prod(self.fit_shape)), (OUTSIDE, off), (NOT_POSITIVE, found["flux"] <= 0),
                     (NO_ERROR, ~np.isfinite(errors["dflux"])), (MASKED, number == 0), (NO_POSITION, ~place),
                     (NO_FLUX, ~np.isfinite(found["flux"])))
-        return sum(np.where(where, bit, 0) for bit, where in bits)
+        return np.sum([np.where(where, bit, 0) for bit, where in bits], axis=0)
 
 
 def _planes(data: Any, mask: Any, error: Any) -> tuple[Any, Any, Any]:

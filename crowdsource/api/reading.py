@@ -48,16 +48,18 @@ def read_result(path: str | PathLike[str], *, detector: str | None = None, model
         from astropy.table import QTable
         catalog = QTable(read_table(str(path)))
         mapping = config_of(catalog.meta.get("config", ()))
-        config = stored_config(mapping, path)
-        return Result(catalog=catalog, model=None, sky=None, psf=None, history=[], config=config, image=None)
+        lacking: dict[str, Any] = dict.fromkeys(("model", "sky", "psf", "image"))
+        return Result(catalog=catalog, history=[], config=stored_config(mapping, path), **lacking)
     with opened(ImageName.parse(str(path)).path) as hdus:
         prefix = hdu_prefix(chosen(hdus, detector, path))
         catalog = read_hdu(hdus[prefix+ROWS])
-        psf = read_hdus(hdus, prefix+"PSF") if holds_psf(hdus, prefix+"PSF") else None
+        psf: Any = read_hdus(hdus, prefix+"PSF") if holds_psf(hdus, prefix+"PSF") else None
         history = history_of(hdus[prefix+"HIST"].data) if prefix+"HIST" in hdus else []
-    planes = {name: None if model is None else read_plane(ImageName(ImageName.parse(str(model)).path, prefix+hdu)).floats()
-              for name, hdu in (("model", "MOD"), ("sky", "SKY"))}
-    whole = None if image is None else as_image(image)
+    planes: dict[str, Any] = {"model": None, "sky": None}
+    if model is not None:
+        file = ImageName.parse(str(model)).path
+        planes = {name: read_plane(ImageName(file, prefix+hdu)).floats() for name, hdu in (("model", "MOD"), ("sky", "SKY"))}
+    whole: Any = None if image is None else as_image(image)
     if whole is not None and planes["model"] is not None and planes["model"].shape != whole.shape:
         raise DataFileError(model, f"is of an image of shape {planes['model'].shape}, but this one has {whole.shape}; give the "
                             "image that was fitted")
@@ -96,7 +98,7 @@ def config_of(lines: Any) -> dict[str, Any]:
         return {}
 
 
-def stored_config(mapping: Mapping[str, Any], path: str | PathLike[str]) -> FitConfig | None:
+def stored_config(mapping: Mapping[str, Any], path: str | PathLike[str]) -> Any:
     """The configuration of a catalog; None, which is logged, where it has options or parts that are not known here."""
     known = {f.name for f in fields(FitConfig)}
     try:

@@ -123,7 +123,8 @@ class Image:
     findings: tuple = ()
 
     @classmethod
-    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, copy=True, **metadata):
+    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, copy=True,
+                    **metadata) -> "Image":
         """Validate arrays and make an Image of them.
 
         Pixels are no data (ivar 0, flag ``nodata``) where a large area holds one exact value, as outside of a mosaic's footprint,
@@ -195,7 +196,7 @@ class Image:
         return cls(**arrays, ivar_estimated=name == "weight", **metadata)
 
     @classmethod
-    def from_nddata(cls, nddata, **metadata):
+    def from_nddata(cls, nddata, **metadata) -> "Image":
         """Make an Image from an `astropy.nddata.NDData` or ``CCDData``.
 
         An uncertainty of any kind is converted to ivar, masked pixels get ivar 0, wcs and unit are kept.
@@ -258,7 +259,7 @@ class Image:
         log.warning(sentence)
         return replace(self, findings=(*self.findings, sentence))
 
-    def cutout(self, x0, x1, y0, y1):
+    def cutout(self, x0, x1, y0, y1) -> "Image":
         """The part x0 <= x < x1, y0 <= y < y1 as a new Image that remembers its origin.
 
         Raises

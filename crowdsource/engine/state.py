@@ -1,10 +1,13 @@
 """The state that passes of the loop hand on, and the result of a fit."""
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..config import FitConfig
+from ..core.image import Image
 from ..core.tiles import banded
+from ..psf.base import PSF
 from .design import Workspace
 from .sources import Sources
 
@@ -40,16 +43,16 @@ class FitResult:
         Of the last rows, in their order.
     """
 
-    catalog: object
+    catalog: Any
     model: np.ndarray
     sky: np.ndarray
-    psf: object
-    history: list
+    psf: PSF
+    history: list[dict[str, Any]]
     config: FitConfig
-    image: object
-    probabilities: np.ndarray = None
+    image: Image
+    probabilities: np.ndarray | None = None
     first_row: int = 0
-    model_flux: np.ndarray = None
+    model_flux: np.ndarray | None = None
     extended: tuple = ()
 
     @property

@@ -57,14 +57,14 @@ class Simulation:
     header: fits.Header
     config: SimulationConfig
 
-    def image(self):
+    def image(self) -> Image:
         """The field as an `~crowdsource.core.image.Image`."""
         c = self.config
         return Image.from_arrays(self.data, self.ivar, self.dq, wcs=WCS(self.header), zeropoint=c.zeropoint, gain=c.gain,
                                  saturation=c.saturation, exptime=1., exposure=f"simulated-{c.seed}")
 
 
-def simulate_field(config=None, wcs=None, halo=None, stars=None):
+def simulate_field(config=None, wcs=None, halo=None, stars=None) -> Simulation:
     """Make a field.
 
     Parameters

@@ -1,0 +1,40 @@
+# What type checkers know of the package, whose names are imported when they are first used. A test holds it to __init__.py.
+from .api.fitting import fit as fit
+from .api.images import read_image as read_image
+from .api.photometry import PSFPhotometry as PSFPhotometry
+from .api.reading import read_psf as read_psf
+from .api.reading import read_result as read_result
+from .api.result import Result as Result
+from .config import FitConfig as FitConfig
+from .config import described as described
+from .config import released as released
+from .core.errors import CrowdsourceError as CrowdsourceError
+from .core.flags import FlagDefinition as FlagDefinition
+from .core.flags import FlagTable as FlagTable
+from .core.flags import decode as decode
+from .core.image import Image as Image
+from .engine.state import FitResult as FitResult
+from .exposure.instrument import DetectorTask as DetectorTask
+from .exposure.instrument import Exposure as Exposure
+from .exposure.instrument import Instrument as Instrument
+from .exposure.instrument import Option as Option
+from .exposure.instrument import SimulatesExposures as SimulatesExposures
+from .exposure.instrument import TakesGalaxies as TakesGalaxies
+from .exposure.instrument import WritesImages as WritesImages
+from .exposure.results import write_result as write_result
+from .joint.config import JointConfig as JointConfig
+from .joint.files import write_joint as write_joint
+from .joint.loop import fit_joint as fit_joint
+from .joint.results import JointResult as JointResult
+from .psf.base import PSF as PSF
+from .report.pictures import plot_fit as plot_fit
+from .simulate import Cluster as Cluster
+from .simulate import SimulationConfig as SimulationConfig
+from .simulate import simulate_field as simulate_field
+from .simulate.files import read_simulation as read_simulation
+from .simulate.files import write_simulation as write_simulation
+from .validate.artificial_stars import completeness as completeness
+from .validate.artificial_stars import inject as inject
+from .validate.evaluate import compare as compare
+
+__version__: str
