@@ -38,7 +38,7 @@ print("project", content["project"])
 endef
 export REQUIREMENTS
 
-.PHONY: demo test bench peers lint docs field clean help
+.PHONY: demo test bench peers lint docs notebooks field clean help
 help:
 	@echo "make demo    fit the packaged field; writes a catalog and a picture to $(DEMO_OUTPUT)/"
 	@echo "make test    run the tests"
@@ -46,6 +46,7 @@ help:
 	@echo "make peers   install other programs for that: photutils, sep, version 0.5.9 of the published code (Python 3.11)"
 	@echo "make lint    look for faults of style"
 	@echo "make docs    write the generated parts of the documentation"
+	@echo "make notebooks  run the notebooks of the documentation and keep what they show"
 	@echo "make field   simulate the packaged field again"
 	@echo "make clean   remove everything that was made"
 
@@ -74,6 +75,9 @@ lint: $(VENV)/.lint $(VENV)/.kernels
 
 docs: $(VENV)/.test $(VENV)/.kernels
 	@$(ONE_THREAD) $(BIN)/python docs/generate.py
+
+notebooks: $(VENV)/.test $(VENV)/.kernels
+	@for page in docs/notebooks/*.ipynb; do $(ONE_THREAD) $(BIN)/python docs/run_notebook.py $$page; done
 
 field: $(VENV)/.demo $(VENV)/.kernels
 	$(BIN)/crowdsource simulate data/demo/demo.fits.fz --overwrite $(FIELD)

@@ -100,7 +100,7 @@ OPTIONS = (
     Option("sharp_bits", bits, 0, help="bits of dq where only peaks as sharp as the PSF are sources", metavar="BITS"),
     Option("psf", str, help="PSF to start from: a square stamp of odd side, a PSFEx or STDPSF model, or an earlier catalog",
            metavar="FILE[:HDU]"),
-    Option("no_refit_psf", flag, False, help="take the PSF of --psf as it is; it is refined by the image's stars otherwise"),
+    Option("no_refit_psf", flag, False, help="take the PSF that is given as it is; it is refined by the image's stars otherwise"),
     Option("normalize_radius", positive, unit="pixels",
            help="fluxes refer to the light in a circle of this radius; in a box of 59 pixels when not given"),
     Option("fwhm", positive, unit="pixels", help="FWHM of the PSF to start from; measured when not given"),
@@ -324,7 +324,7 @@ def doubted_bits(dq, data, forbidden):
         on_peaks, everywhere = (found & value > 0).mean() if len(found) else 0., float((dq & value > 0).mean())
         if len(found) >= FEWEST_PEAKS and on_peaks > max(MOSTLY, 2*everywhere):
             out.append(f"bit {bit} of the flags excludes {100*on_peaks:.0f} % of the peaks of stars and {100*everywhere:.1f} % "
-                       "of all pixels: where it does not mean that a pixel is bad, leave it out (--bad-bits)")
+                       "of all pixels: where it does not mean that a pixel is bad, leave it out (`bad_bits`)")
     return tuple(out)
 
 
@@ -402,12 +402,12 @@ def doubts(values, data, kind):
     own = found[kind]
     if not own > 0 or 1/OFF <= own <= OFF:
         return ()
-    told = f"the image's background scatters by {own:.3g} times the noise that --{kind.replace('_', '-')} gives"
+    told = f"the image's background scatters by {own:.3g} times the noise that `{kind}` gives"
     like = [n for n, ratio in found.items() if 1/ALIKE < ratio < ALIKE]
     if like:
-        raise InputError(f"{told}; taken as --{like[0].replace('_', '-')} the map would fit ({found[like[0]]:.2g}): give it as "
-                         "that, or add --trust-noise")
+        raise InputError(f"{told}; taken as `{like[0]}` the map would fit ({found[like[0]]:.2g}): give it as "
+                         "that, or add `trust_noise=True`")
     if own > OFF or own < 1/FAR_OFF:
-        raise InputError(f"{told}: check the units of both; --weight takes the scale from the image, --trust-noise the map as "
-                         "it is")
+        raise InputError(f"{told}: check the units of both; `weight` takes the scale from the image, `trust_noise=True` the "
+                         "map as it is")
     return (f"{told}: correlated noise of resampled pixels, or units that differ",)

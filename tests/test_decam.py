@@ -104,7 +104,7 @@ def test_missing_planes_and_ccds_are_named(tmp_path):
     assert ccd_names("n4, S7") == ccd_names(["n4", "S7"]) == ("N4", "S7")
     elsewhere = tmp_path/"elsewhere.fits"
     (tmp_path/STEM.format("ood")).rename(elsewhere)
-    with pytest.raises(DataFileError, match="--dq-plane FILE"):
+    with pytest.raises(DataFileError, match="`dq_plane=FILE`"):
         Decam().open(path)
     assert read(path, dq_plane=str(elsewhere)).good.all()
 

@@ -6,8 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from small_fields import write_fits
 
 from crowdsource.cli.main import build_parser
+from crowdsource.simulate import SimulationConfig, simulate_field
 
 ROOT = Path(__file__).parent.parent
 PAGES = [p for p in (ROOT/"README.md", ROOT/"CONTRIBUTING.md", *sorted((ROOT/"docs").glob("*.md"))) if p.exists()]
@@ -76,7 +78,7 @@ def test_rows_of_tables_have_the_cells_of_their_heads(page):
 
 def test_index_lists_every_page():
     listed = set(LINK.findall((ROOT/"docs"/"index.md").read_text(encoding="utf-8")))
-    assert listed == {p.name for p in (ROOT/"docs").glob("*.md")}-{"index.md"}
+    assert listed == {p.name for p in (ROOT/"docs").glob("*.md")}-{"index.md"} | {"notebooks/cmd.ipynb"}
 
 
 def test_tour_names_rooms_that_exist():
@@ -98,14 +100,16 @@ def test_configurations_shown_are_accepted(page):
 
 def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT/"README.md").read_text(encoding="utf-8"), re.S)
-    assert len(blocks) == 1 and blocks[0].count("\n") <= 12
+    assert len(blocks) == 1 and len([line for line in blocks[0].splitlines() if line]) == 5
     monkeypatch.chdir(tmp_path)
+    field = simulate_field(SimulationConfig(shape=(110, 110), stars=70))
+    write_fits("image.fits", field.data, field.header)
     scope = {}
     exec(blocks[0], scope)
-    assert (tmp_path/"field.cat.fits").exists()
-    # 500 stars above 5 sigma are in the field, of which blending hides some
-    assert 250 < len(scope["result"].catalog) < 600
-    assert "sources" in capsys.readouterr().out
+    assert (tmp_path/"image.cat.fits").exists() and (tmp_path/"image.png").stat().st_size > 1e5
+    # 70 stars above 5 sigma are expected in the field, of which blending hides some
+    assert 35 < len(scope["result"].catalog) < 90
+    assert "dflux" in capsys.readouterr().out
 
 
 def test_picture_is_small():

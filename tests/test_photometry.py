@@ -95,7 +95,7 @@ def test_fixed_positions_finder_search_units_and_masks():
     found = cs.PSFPhotometry(model(), 5, finder=finder, min_passes=1, max_passes=3)(ccd)
     assert len(found) == 3 and asked == [(units.nJy, None)] and np.abs(found["x_fit"]-X[:3]).max() < 0.1
     assert cs.PSFPhotometry(model(), 5, finder=lambda *_, mask=None: None)(data) is None
-    search = cs.PSFPhotometry(None, 5, threshold=6)
+    search = cs.PSFPhotometry(None, 5, threshold=6, min_passes=1, max_passes=3)
     own = search(data, error=error)
     assert len(own) == 9 and search.result.config.detect.threshold == 6
     assert np.abs(np.sort(own["flux_fit"].value)/FLUX-1).max() < 0.1

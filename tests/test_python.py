@@ -10,6 +10,7 @@ from small_fields import GAIN, NOISE, star_image, tan_wcs, write_fits
 
 import crowdsource as cs
 from crowdsource.api.images import image_options
+from crowdsource.cli.main import main
 
 SHAPE = (80, 100)
 X, Y, FLUX = np.array([30., 70.3, 50.6]), np.array([20.4, 60., 50.7]), np.array([3e4, 2e4, 4e4])
@@ -206,3 +207,18 @@ def test_files_that_hold_no_result(tmp_path):
         cs.read_result(path)
     with pytest.raises(cs.CrowdsourceError, match="give shape"):
         cs.read_psf(path)
+
+
+def test_one_message_names_arguments_in_python_and_options_of_the_command(tmp_path, result, capsys):
+    result.write(tmp_path/"a.cat.fits")
+    with pytest.raises(cs.CrowdsourceError, match="`overwrite=True`"):
+        result.write(tmp_path/"a.cat.fits")
+    write_fits(tmp_path/"a.fits", DATA)
+    sigma = write_fits(tmp_path/"s.fits", ERROR)
+    with pytest.raises(cs.CrowdsourceError, match="taken as `rms` the map would fit .* or add `trust_noise=True`"):
+        cs.fit(tmp_path/"a.fits", ivar=sigma)
+    assert main(["generic", str(tmp_path/"a.fits"), "--out", str(tmp_path/"a.cat.fits")]) == 2
+    assert "(--overwrite)" in capsys.readouterr().err
+    assert main(["generic", str(tmp_path/"a.fits"), "--ivar", sigma, "--out", str(tmp_path/"b.cat.fits")]) == 2
+    said = capsys.readouterr().err
+    assert "taken as --rms" in said and "--trust-noise" in said and "`" not in said

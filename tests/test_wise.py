@@ -88,7 +88,7 @@ def test_files_are_found_flat_nested_and_by_epoch(tmp_path):
 
 def test_missing_planes_are_named_or_allowed(tmp_path):
     path = write_tile(tmp_path, skip=("msk", "n-u"))
-    with pytest.raises(DataFileError, match=r"no n-u plane .*--allow-missing"):
+    with pytest.raises(DataFileError, match=r"no n-u plane .*`allow_missing=True`"):
         Wise().open(str(path))
     assert read(path, allow_missing=True).good.all()
     path.unlink()

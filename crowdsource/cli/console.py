@@ -2,6 +2,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 from multiprocessing import parent_process
@@ -61,12 +62,24 @@ class Console:
                 raise
 
 
+ARGUMENT = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
+"""An argument of Python in a message."""
+
+
+def with_options(message):
+    """A message with options of the command in the place of arguments of Python: ``--overwrite`` for ```overwrite=True```."""
+    def option(found):
+        value = "" if found["value"] in (None, "True") else f" {found['value']}"
+        return f"--{found['name'].replace('_', '-')}{value}"
+    return ARGUMENT.sub(option, message)
+
+
 class DetectorFormatter(logging.Formatter):
-    """Log lines that begin with the name of the detector that is being fitted."""
+    """Log lines that begin with the name of the detector that is being fitted, and name options of the command."""
 
     def format(self, record):
         """The line; see `logging.Formatter`."""
-        return f"{CURRENT_DETECTOR.get()}: "*bool(CURRENT_DETECTOR.get())+super().format(record)
+        return f"{CURRENT_DETECTOR.get()}: "*bool(CURRENT_DETECTOR.get())+with_options(super().format(record))
 
 
 def _handler():

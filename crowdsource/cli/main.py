@@ -7,7 +7,7 @@ import crowdsource
 from ..core.errors import CrowdsourceError, InstrumentError
 from ..exposure.instrument import load, registered
 from .commands import COMMANDS, GROUPS, command_module
-from .console import open_console
+from .console import open_console, with_options
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -37,7 +37,7 @@ def main(argv=None):
             console.print(*([] if quiet else lines))
             return status
         except CrowdsourceError as problem:
-            print(f"crowdsource: error: {' '.join(str(problem).split())}", file=sys.stderr)
+            print(f"crowdsource: error: {with_options(' '.join(str(problem).split()))}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
             print("crowdsource: interrupted", file=sys.stderr)

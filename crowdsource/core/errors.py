@@ -11,7 +11,8 @@
 `MissingExtraError`    a feature needs an optional package that is not installed
 =====================  ==================================================================
 
-Every message says what was wrong, where, and what to do.
+Every message says what was wrong, where, and what to do. Arguments stand in backticks as Python has them, ```overwrite=True```;
+the command line writes them as its options, ``--overwrite``.
 """
 from importlib import import_module
 

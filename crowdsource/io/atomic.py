@@ -66,7 +66,7 @@ def check_output(path, overwrite=False):
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: is a device, not a file; choose another name")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name or allow overwriting (--overwrite)")
+        raise OutputError(f"{path}: exists already; choose another name or allow overwriting (`overwrite=True`)")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{path}: no permission to write into {folder}; choose another place") \
             from PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -78,7 +78,7 @@ def check_folder(path, overwrite=False):
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: is a file; name a folder")
     if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise OutputError(f"{path}: is not empty; choose another folder or allow overwriting (--overwrite)")
+        raise OutputError(f"{path}: is not empty; choose another folder or allow overwriting (`overwrite=True`)")
     nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if not nearest.is_dir():
         raise OutputError(f"{path}: {nearest} is not a folder; choose another place")

@@ -93,7 +93,7 @@ def check_atomic_folder(path, mark, overwrite=False):
     if any(path.iterdir()) and not (path/mark).is_file():
         raise OutputError(f"{path}: holds other things (it has no {mark}); choose another folder")
     if any(path.iterdir()) and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name or allow overwriting (--overwrite)")
+        raise OutputError(f"{path}: exists already; choose another name or allow overwriting (`overwrite=True`)")
 
 
 def remove(path):

@@ -1,4 +1,7 @@
 """A page of pictures that shows whether a fit is good."""
+from functools import cache
+from io import BytesIO
+
 import numpy as np
 
 from ..core.errors import OutputError, need
@@ -48,6 +51,20 @@ def plot_fit(image, result, path, title="", dpi=120):
         save(figure, path, dpi)
 
 
+@cache
+def _page_class():
+    """A class of matplotlib's figures that notebooks show by themselves, also where pyplot is not used."""
+    figure = need("matplotlib.figure", "plot", "a picture")
+
+    class Page(figure.Figure):
+        def _repr_png_(self):
+            file = BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+    return Page
+
+
 def fit_figure(result, title=""):
     """The page of `plot_fit` as a matplotlib Figure.
 
@@ -57,13 +74,12 @@ def fit_figure(result, title=""):
         When matplotlib is not installed.
     """
     matplotlib = need("matplotlib", "plot", "a picture")
-    need("matplotlib.figure", "plot", "a picture")
     image = result.image
     heading = title or image.exposure or "crowdsource"
     ny, nx = image.shape
     tall, words = np.clip(ny/nx, 0.4, 2.), 0.18*len(image.findings)
     with matplotlib.rc_context(STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 1.15+words+3.75*tall+3.75+2.6+2.9), facecolor="white")
+        figure = _page_class()(figsize=(12, 1.15+words+3.75*tall+3.75+2.6+2.9), facecolor="white")
         rows = figure.add_gridspec(4, 1, height_ratios=(3.75*tall, 3.75, 2.6, 2.3), hspace=0.19, left=0.035, right=0.965,
                                    top=1-(0.75+words)/figure.get_figheight(), bottom=0.5/figure.get_figheight())
         x, y, flux = (plain(result.catalog[n]) for n in ("x", "y", "flux"))

@@ -91,7 +91,7 @@ class Decam(Instrument, TakesGalaxies, WritesImages, SimulatesExposures):
                       for o, p in (("weight_plane", "w"), ("dq_plane", "d")))
         if len(ccds) > 1 and (weight.hdu, dq.hdu) != (None, None):
             raise InstrumentError(f"{image}: an HDU of another plane is given for {len(ccds)} CCDs; "
-                                  "name one CCD, as in --ccds N4, or leave the HDU out")
+                                  "name one CCD, as in `ccds=N4`, or leave the HDU out")
         lists = (Path(values[o] or "") for o in ("badpix", "galaxies_remove", "galaxies_resize"))
         expnum = exposure_number(read_header(image))
         return DecamExposure(image=image, weight=weight, dq=dq, options=tuple(values.items()), ccds=ccds, headers_fwhm=have,

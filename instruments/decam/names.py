@@ -51,7 +51,7 @@ def beside(path, plane):
     for other in (name, *(stem(name)+e for e in ENDINGS)):
         if (path.parent/other).exists():
             return path.parent/other
-    option = dict(w=", or name it with --weight-plane FILE", d=", or name it with --dq-plane FILE").get(plane, "")
+    option = dict(w=", or name it with `weight_plane=FILE`", d=", or name it with `dq_plane=FILE`").get(plane, "")
     raise DataFileError(path.parent/name, f"there is no such file; fetch it{option}")
 
 
