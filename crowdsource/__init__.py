@@ -3,24 +3,38 @@
 Everything that a user needs is here by name and imported when first used::
 
     import crowdsource as cs
-    result = cs.fit(cs.Image.from_arrays(data, ivar))
+    result = cs.fit("image.fits")
 """
 from importlib import import_module
 
-_HOMES = {
-    "Cluster": "simulate", "CrowdsourceError": "core.errors", "DetectorTask": "exposure.instrument",
-    "Exposure": "exposure.instrument", "FitConfig": "config", "FitResult": "engine.state", "FlagDefinition": "core.flags",
-    "FlagTable": "core.flags", "Image": "core.image", "Instrument": "exposure.instrument", "Option": "exposure.instrument",
-    "PSF": "psf.base", "PSFPhotometry": "api.photometry", "Result": "api.result", "SimulatesExposures": "exposure.instrument",
-    "TakesGalaxies": "exposure.instrument",
-    "WritesImages": "exposure.instrument", "SimulationConfig": "simulate", "compare": "validate.evaluate",
-    "completeness": "validate.artificial_stars", "decode": "core.flags", "described": "config", "fit": "api.fitting",
-    "fit_joint": "joint.loop", "JointConfig": "joint.config", "JointResult": "joint.results", "write_joint": "joint.files",
-    "inject": "validate.artificial_stars", "plot_fit": "report.pictures", "read_image": "api.images",
-    "read_psf": "api.reading", "read_result": "api.reading", "read_simulation": "simulate.files",
-    "released": "config", "simulate_field": "simulate", "write_result": "exposure.results",
-    "write_simulation": "simulate.files",
+_NAMES = {
+    "api.fitting": "fit",
+    "api.images": "read_image",
+    "api.photometry": "PSFPhotometry",
+    "api.reading": "read_psf read_result",
+    "api.result": "Cutout Result",
+    "config": "ArtifactsConfig CentroidConfig CullConfig described DetectConfig FitConfig NebulosityConfig PSFConfig released "
+              "SkyConfig SolveConfig",
+    "core.errors": "ConfigError CrowdsourceError DataFileError InputError InstrumentError MissingExtraError OutputError",
+    "core.flags": "decode FlagDefinition FlagTable",
+    "core.image": "Image",
+    "engine.state": "FitResult",
+    "exposure.instrument": "DetectorTask Exposure Instrument Option SimulatesExposures TakesGalaxies WritesImages",
+    "exposure.results": "write_result",
+    "joint.config": "JointConfig",
+    "joint.files": "write_joint",
+    "joint.loop": "fit_joint",
+    "joint.results": "JointResult",
+    "psf.base": "PSF",
+    "psf.export": "to_photutils write_stdpsf",
+    "report.pictures": "plot_fit",
+    "simulate": "Cluster simulate_field SimulationConfig",
+    "simulate.files": "read_simulation write_simulation",
+    "validate.artificial_stars": "completeness inject",
+    "validate.evaluate": "compare",
 }
+"""Public names by the module that has them."""
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = tuple(sorted([*_HOMES, "__version__"]))
 
 

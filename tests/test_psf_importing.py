@@ -7,7 +7,7 @@ from astropy.io import fits
 from astropy.nddata import NDData
 
 from crowdsource.core.errors import DataFileError, InputError
-from crowdsource.psf.adopt import as_psf
+from crowdsource.psf.adopt import as_psf, values_at
 from crowdsource.psf.formats.nodes import psf_of_nodes
 from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.initial import check_width
@@ -293,7 +293,7 @@ def test_models_of_photutils_as_objects():
         assert np.abs(own/own.sum()-other/other.sum()).max() < 1e-5*(own/own.sum()).max()
     one = as_psf(models.ImagePSF(stamps[0], oversampling=4), SHAPE)
     assert not one.varies and one.shape == SHAPE
-    with pytest.raises(InputError, match="ndarray.*ImagePSF"):
+    with pytest.raises(InputError, match="ndarray.*PSF model of photutils"):
         as_psf(stamps[0], SHAPE)
     with pytest.raises(InputError, match="no grid"):
         psf_of_nodes(stamps[:8], x[:8], y[:8], SHAPE, 4, 59)
@@ -340,3 +340,30 @@ def test_psfex_models_are_what_they_say(tmp_path, sampling):
         cut = np.s_[middle-5*step:middle+5*step+1:step]
         true, own = true[cut, cut], psf.render([x], [y], 11)[0]
         assert np.abs(own/own.sum()-true/true.sum()).max() < 1e-5*(true/true.sum()).max()
+
+
+@pytest.mark.parametrize("name, parameters", [
+    ("CircularGaussianPRF", dict(fwhm=1.6)), ("GaussianPRF", dict(x_fwhm=3., y_fwhm=4., theta=20.)),
+    ("MoffatPSF", dict(alpha=2.5, beta=3.)), ("AiryDiskPSF", dict(radius=3.5))])
+def test_functions_of_photutils_as_objects(name, parameters):
+    models = pytest.importorskip("photutils.psf", reason="photutils is not installed")
+    function = getattr(models, name)(x_0=3., y_0=7., flux=40., **parameters)
+    psf = as_psf(function, SHAPE)
+    assert not psf.varies and psf.shape == SHAPE and psf.stamp(59).sum() == pytest.approx(1, abs=1e-5)
+    at = np.mgrid[-10:11, -10:11]
+    for px, py in ((40., 100.), (80.3, 7.6)):
+        own, pixel = psf.render([px], [py], 21)[0], np.floor([px+0.5, py+0.5])
+        other = values_at(function, at[1]+pixel[0]-px, at[0]+pixel[1]-py)
+        # splines through five samples a pixel
+        assert np.abs(own/own.sum()-other/other.sum()).max() < 1e-3*own.max()
+    assert (function.x_0, function.flux) == (3., 40.)
+    broken = getattr(models, name)(**{n: np.nan for n in parameters})
+    with pytest.raises(InputError, match=f"{name} whose values are not all finite"):
+        as_psf(broken, SHAPE)
+
+
+def test_an_image_that_is_named_as_a_psf_comes_before_others(tmp_path):
+    path = tmp_path/"info.fits"
+    hdus = fits.ImageHDU(np.ones((9, 9)), name="IVF"), fits.ImageHDU(profile(1., side=31), name="A_PSF")
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+    assert np.abs(read_psf(path, SHAPE).stamp(15)-native()).max() < 1e-3*native().max()

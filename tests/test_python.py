@@ -7,6 +7,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table
 from small_fields import GAIN, NOISE, star_image, tan_wcs, write_fits
+from test_decam import write_exposure
 
 import crowdsource as cs
 from crowdsource.api.images import image_options
@@ -222,3 +223,23 @@ def test_one_message_names_arguments_in_python_and_options_of_the_command(tmp_pa
     assert main(["generic", str(tmp_path/"a.fits"), "--ivar", sigma, "--out", str(tmp_path/"b.cat.fits")]) == 2
     said = capsys.readouterr().err
     assert "taken as --rms" in said and "--trust-noise" in said and "`" not in said
+
+
+def test_exposures_of_several_detectors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_exposure(tmp_path)
+    with pytest.raises(cs.CrowdsourceError, match="has 2 detectors, and which one is not said: give detector, one of N4, S7"):
+        cs.fit(path)
+    with pytest.raises(cs.CrowdsourceError, match="there is no 'N5' among them"):
+        cs.read_image(path, detector="N5")
+    image = cs.read_image(path, detector="N4")
+    assert image.detector == "N4" and image.meta["instrument"].name == "decam" and "% not used" in repr(image)
+    assert main(["decam", path, "--quiet", "--out", "a.cat.fits", "--model-out", "a.mod.fits"]) == 0
+    result = cs.read_result("a.cat.fits", detector="N4", model="a.mod.fits", image=image)
+    assert result.residual.shape == image.shape and cs.read_psf("a.cat.fits", detector="s7").shape == image.shape
+    with pytest.raises(cs.CrowdsourceError, match="holds several detectors: give detector, one of N4, S7"):
+        cs.read_result("a.cat.fits")
+    # as the command fits it: the configuration of the instrument, the identifiers of the exposure
+    again = cs.fit(image)
+    assert again.config == result.config and np.array_equal(again.catalog["detection_id"], result.catalog["detection_id"])
+    assert np.array_equal(values(again.catalog["flux"]), values(result.catalog["flux"]))

@@ -1,4 +1,5 @@
 """The bar that shows how far a fit is."""
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,10 @@ def progress_bar(progress: bool | Progress | None) -> Iterator[Progress | None]:
     if progress is not True:
         yield progress or None
         return
-    from tqdm.auto import tqdm
+    from tqdm import TqdmWarning
+    with warnings.catch_warnings():
+        # in a notebook without widgets the bar is of letters, which needs no words
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm
     with tqdm(leave=False) as bar:
         yield shown_on(bar)

@@ -216,6 +216,11 @@ class Image:
             metadata["meta"] = {"unit": nddata.unit.to_string(), **metadata.get("meta", {})}
         return cls.from_arrays(data, ivar, mask=mask, wcs=nddata.wcs, **metadata)
 
+    def __repr__(self):
+        ny, nx = self.shape
+        parts = f"{nx} x {ny} pixels", f"noise {self.noise:.3g}", f"{100*(1-self.good.mean()):.2g} % not used", self.band
+        return f"<crowdsource.Image: {', '.join(p for p in parts if p)}>"
+
     def __getstate__(self):
         """State for pickling: without what can be computed again, and with a plain dictionary for `meta`."""
         return {**{n: v for n, v in self.__dict__.items() if n != "good"}, "meta": dict(self.meta)}

@@ -46,7 +46,9 @@ def read_psf(path, shape, hdu=None, norm_size=59, file_format=None):
             if not each.is_fits and each.claims(file):
                 return _read(each, file, shape, norm_size)
         with opened(path) as hdus:
-            candidates = range(len(hdus)) if hdu is None else [_number(path, hdus, hdu)]
+            # an HDU with the name of a PSF before other images, which any stamp may be
+            candidates = sorted(range(len(hdus)), key=lambda k: not hdus[k].name.endswith("PSF")) if hdu is None else \
+                [_number(path, hdus, hdu)]
             for file in (PSFFile(path, hdus, k) for k in candidates):
                 for each in formats:
                     if each.is_fits and each.claims(file):
