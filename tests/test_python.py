@@ -76,6 +76,8 @@ def test_options_by_name():
     c = configured(config={"detect": {"threshold": 4., "outside": False}}, threshold=6)
     assert c.detect.threshold == 6. and not c.detect.outside
     assert configured(config=cs.released(), threshold=6).detect.threshold == 6.
+    c = configured(threshold=np.float32(4.5), max_passes=np.int64(7), refit=np.bool_(False))
+    assert (c.detect.threshold, c.max_passes, c.psf.refit) == (4.5, 7, False)
 
     def estimator(*_):
         return None
@@ -84,7 +86,8 @@ def test_options_by_name():
 
 @pytest.mark.parametrize("options, message", [
     (dict(treshold=5), "option treshold is unknown: did you mean 'threshold'"),
-    (dict(zeropont=25.), "did you mean 'zeropoint'"),
+    (dict(zeropont=25.), "did you mean 'zeropoint'"), (dict(treads=2), "did you mean 'threads'"),
+    (dict(qwerty=2), "option qwerty is unknown: it is none of the image's"),
     (dict(detect={"treshold": 5}), "option detect.treshold is unknown: did you mean 'threshold'"),
     (dict(min_separation=1.), "give detect={'min_separation': ...} or cull={'min_separation': ...}"),
     (dict(config=5), "config is a int"), (dict(preset="relesed"), "did you mean 'released'"),
@@ -172,8 +175,12 @@ def test_repr_is_short(result):
 
 def test_plot_is_a_figure(tmp_path, result):
     figure = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
-    page = result.plot("stars")
+    # a given position that is not known has no place in it
+    some = cs.fit(result.image, result.psf, sources=dict(x=[*X, np.nan], y=[*Y, 5.]), refit=False, **SHORT)
+    page = some.plot("stars")
     assert isinstance(page, figure.Figure) and page.texts[0].get_text() == "stars"
+    # so that a notebook shows it, also where pyplot was never imported
+    assert callable(page._repr_png_)
     assert {a.get_title(loc="left") for a in page.axes} >= {"Image", "Residual", "PSF, log of its peak"}
 
 

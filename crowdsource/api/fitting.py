@@ -1,5 +1,6 @@
 """The fit as Python users call it: of a file, an array or an Image, with options by name."""
 from collections.abc import Callable, Mapping
+from inspect import signature
 from os import PathLike
 from typing import Any
 
@@ -21,8 +22,10 @@ from .images import as_image, image_options
 from .progress import Progress, progress_bar
 from .result import Result
 
-TOP = tuple(f for f in FitConfig.__dataclass_fields__)
+TOP = tuple(FitConfig.__dataclass_fields__)
 """Options of a fit that are not in a section, and the sections."""
+NOWHERE = "it is none of the image's, nor of the configuration's, which crowdsource.FitConfig() shows"
+"""What is said of a name that resembles none."""
 
 
 def fit(image: Any, psf: Any = None, config: FitConfig | Mapping[str, Any] | str | None = None, *, sources: Any = None,
@@ -113,7 +116,8 @@ def divided(options: Mapping[str, Any], known: tuple[str, ...]) -> tuple[dict[st
     of_fit = (*TOP, "preset", *short_names())
     for name in options:
         if name not in known and name not in of_fit:
-            raise ConfigError(f"option {name} is unknown: {meant(name, (*of_fit, *known))}")
+            near = meant(name, (*signature(fit).parameters, *of_fit, *known), NOWHERE)
+            raise ConfigError(f"option {name} is unknown: {near}")
     first = {name: value for name, value in options.items() if name in known and not isinstance(value, Mapping)}
     return first, {name: value for name, value in options.items() if name not in first}
 

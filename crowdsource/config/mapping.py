@@ -3,6 +3,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from math import isfinite
 
+import numpy as np
+
 from ..core.errors import ConfigError
 from ..core.nearest import meant
 from .extensions import PARTS
@@ -130,7 +132,9 @@ def merged(config, mapping, prefix=""):
 
 
 def _converted(name, value, old):
-    """The value in the type of the one it replaces; ints serve as floats, nothing else is converted."""
+    """The value in the type of the one it replaces; ints serve as floats, and NumPy's numbers as Python's."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(old, tuple) and isinstance(value, (list, tuple)):
         if old and isinstance(old[0], str):
             if not all(isinstance(v, str) for v in value):

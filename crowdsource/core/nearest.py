@@ -2,13 +2,15 @@
 from difflib import get_close_matches
 
 
-def meant(name, known):
+def meant(name, known, otherwise=None):
     """What a message says after a name that is not known: the nearest of those that are, or all of them.
 
     Parameters
     ----------
     name : str
     known : iterable of str
+    otherwise : str, optional
+        What is said where none is near; all of them when not given.
 
     Returns
     -------
@@ -17,4 +19,5 @@ def meant(name, known):
     """
     known = list(known)
     near = get_close_matches(str(name).lower(), known)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose one of {', '.join(known)}"
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else \
+        otherwise or f"choose one of {', '.join(known)}"

@@ -82,7 +82,9 @@ def fit_figure(result, title=""):
         figure = _page_class()(figsize=(12, 1.15+words+3.75*tall+3.75+2.6+2.9), facecolor="white")
         rows = figure.add_gridspec(4, 1, height_ratios=(3.75*tall, 3.75, 2.6, 2.3), hspace=0.19, left=0.035, right=0.965,
                                    top=1-(0.75+words)/figure.get_figheight(), bottom=0.5/figure.get_figheight())
-        x, y, flux = (plain(result.catalog[n]) for n in ("x", "y", "flux"))
+        # given positions that are not fitted have no flux
+        catalog = result.catalog[np.isfinite(plain(result.catalog["flux"]))]
+        x, y, flux = (plain(catalog[n]) for n in ("x", "y", "flux"))
         x, y = x-image.origin[0], y-image.origin[1]
         parts = _planes(image, result)
         figure.text(0.035, 1-0.28/figure.get_figheight(), heading, fontsize=13, fontweight="bold", va="center")
@@ -92,11 +94,11 @@ def fit_figure(result, title=""):
         box = _busiest(x, y, image.shape)
         _wide_row(figure, rows[0].subgridspec(1, 3, wspace=0.08), parts, image, box)
         _zoom_row(figure, rows[1].subgridspec(1, 3, wspace=0.08), parts, (x, y, flux), box)
-        _psf_row(figure, rows[2].subgridspec(1, 4, wspace=0.3), result.psf, parts["residual"], (x, y, flux, result.catalog))
+        _psf_row(figure, rows[2].subgridspec(1, 4, wspace=0.3), result.psf, parts["residual"], (x, y, flux, catalog))
         last = rows[3].subgridspec(1, 5, wspace=0.36, width_ratios=(1, 1, 1, 1.2, 1.2))
-        psf_panels(figure, last, result.psf, parts, (x, y, flux, result.catalog))
+        psf_panels(figure, last, result.psf, parts, (x, y, flux, catalog))
         _histogram(figure.add_subplot(last[3]), parts["significance"][image.good])
-        _errors(figure.add_subplot(last[4]), result.catalog)
+        _errors(figure.add_subplot(last[4]), catalog)
     return figure
 
 
