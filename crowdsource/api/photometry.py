@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
-from ..psf.adopt import is_function, values_at
+from ..psf.adopt import is_function, parameter_names, values_at
 from ..psf.base import pixel
 from .fitting import fit
 from .images import is_nddata
@@ -148,7 +148,7 @@ class PSFPhotometry:
 
     def _fixed(self) -> bool:
         """Whether the model's positions are fixed."""
-        return is_function(self.psf_model) and all(self.psf_model.fixed.get(name, False) for name in ("x_0", "y_0"))
+        return is_function(self.psf_model) and all(self.psf_model.fixed[name] for name in parameter_names(self.psf_model)[:2])
 
     def _light(self, norm_size: int) -> float:
         """Flux of a star in the terms of the model, in units of that in the box of the PSF."""
