@@ -241,12 +241,13 @@ def test_exposures_of_several_detectors(tmp_path, monkeypatch):
         cs.read_image(path, detector="N5")
     image = cs.read_image(path, detector="N4")
     assert image.detector == "N4" and image.meta["instrument"].name == "decam" and "% not used" in repr(image)
-    assert main(["decam", path, "--quiet", "--out", "a.cat.fits", "--model-out", "a.mod.fits"]) == 0
+    (tmp_path/"c.toml").write_text("".join(f"{name} = {value}\n" for name, value in SHORT.items()), encoding="utf-8")
+    assert main(["decam", path, "--quiet", "--config", "c.toml", "--out", "a.cat.fits", "--model-out", "a.mod.fits"]) == 0
     result = cs.read_result("a.cat.fits", detector="N4", model="a.mod.fits", image=image)
     assert result.residual.shape == image.shape and cs.read_psf("a.cat.fits", detector="s7").shape == image.shape
     with pytest.raises(cs.CrowdsourceError, match="holds several detectors: give detector, one of N4, S7"):
         cs.read_result("a.cat.fits")
     # as the command fits it: the configuration of the instrument, the identifiers of the exposure
-    again = cs.fit(image)
+    again = cs.fit(image, **SHORT)
     assert again.config == result.config and np.array_equal(again.catalog["detection_id"], result.catalog["detection_id"])
     assert np.array_equal(values(again.catalog["flux"]), values(result.catalog["flux"]))
