@@ -252,6 +252,9 @@ class PSFConfig:
         Order of the polynomial that the PSF follows over the image; lowered when there are too few stars.
     core : int
         Size of the pixel core, odd, pixels.
+    core_widths : float
+        A core that is fitted to shifted stars has at least this size in FWHM; 0 for no such bound. Where the wings are rounder
+        than the core, or else not those of a profile, the light beside bright stars would become false sources.
     stamp : int
         Size of the stamps on which the profile is fitted, odd, pixels; 5.5 FWHM where that is more.
     norm_radius : float
@@ -285,6 +288,7 @@ class PSFConfig:
     method: str = "fit"
     order: int = 2
     core: int = 19
+    core_widths: float = 6.
     stamp: int = 39
     norm_radius: float = 0.
     max_stars: int = 250
@@ -375,6 +379,7 @@ def checked(config):
         (0 <= p.expected_fwhm < inf and p.fwhm_factor > 1, "psf.expected_fwhm must not be negative, psf.fwhm_factor above 1"),
         (p.every >= 1, "psf.every must be at least 1 pass"),
         (all(n % 2 for n in (p.core, p.stamp)), "psf.core and psf.stamp must be odd"),
+        (0 <= p.core_widths < inf, "psf.core_widths must not be negative"),
         (0 <= p.norm_radius < inf, "psf.norm_radius must not be negative"),
         (config.select.min_snr >= 0 and 0 <= config.select.min_qf <= 1 and config.select.max_rchi2 > 0,
          "select.min_snr must not be negative, select.min_qf between 0 and 1, select.max_rchi2 positive"),

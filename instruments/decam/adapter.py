@@ -114,7 +114,8 @@ class Decam(Instrument, TakesGalaxies, WritesImages, SimulatesExposures):
     def fit_config(self, image, config):
         """The PSF varies linearly over a CCD that shows ten bright stars, has a small core, and about the header's FWHM."""
         return replace(config, psf=replace(config.psf, order=min(config.psf.order, 1), stars_per_term=VARYING/3,
-                                           core=image.meta["options"]["core_size"], expected_fwhm=float(image.meta["fwhm"] or 0)))
+                                           core=image.meta["options"]["core_size"], core_widths=0.,
+                                           expected_fwhm=float(image.meta["fwhm"] or 0)))
 
     def flag_bright_stars(self, image, stars):
         """Boxes around stars brighter than magnitude 10, where blends are not split and peaks must be sharp."""

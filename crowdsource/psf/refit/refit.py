@@ -92,7 +92,8 @@ def refitted(psf, stamps, config):
         return fit_effective(bare, replace(stamps, wide=stamps.wide.middle(psf.wide_stamp)), order)
     if doubtful and wide:
         wings = radial_correction(psf.with_parts(profile), stamps.wide.with_sky)
-    new = fit_core(psf.with_parts(profile, psf.core), stamps, order, config.core, wings)
+    size = max(config.core, 2*round(config.core_widths*float(psf.fwhm())/2)+1)
+    new = fit_core(psf.with_parts(profile, psf.core), stamps, order, size, wings)
     # positions and fluxes of another PSF make rings, too: the next refit, after another fit, decides
     return new.with_unknown_wings() if doubtful and not wide else new
 
