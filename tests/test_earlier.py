@@ -15,6 +15,7 @@ from crowdsource.config import FitConfig, from_mapping
 from crowdsource.core.errors import ConfigError, InputError
 from crowdsource.core.image import Image
 from crowdsource.engine.loop import fit
+from crowdsource.exposure.results import read_history
 from crowdsource.io.tables import read_table
 from crowdsource.psf.formats.native import read_hdus
 
@@ -60,7 +61,7 @@ def test_the_sky_is_a_start_unless_it_is_kept(folder):
     run("later.fits", "--sky-from", "a.mod.fits", "--out", "b.cat.fits", "--model-out", "b.mod.fits")
     sky = [np.median(fits.getdata(f"{run}.mod.fits", "SKY")) for run in "ab"]
     assert sky[0] == pytest.approx(SKY, abs=1) and sky[1]-sky[0] == pytest.approx(5, abs=0.5)
-    assert fits.getdata("b.cat.fits", "HIST")["sky"][0] == pytest.approx(sky[0], abs=0.3)
+    assert read_history("b.cat.fits")["sky"][0] == pytest.approx(sky[0], abs=0.3)
 
 
 def test_a_given_sky_is_kept_by_the_fit():

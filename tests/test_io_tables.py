@@ -11,7 +11,7 @@ from crowdsource.core.errors import DataFileError, InputError, OutputError
 from crowdsource.core.image import Image
 from crowdsource.engine.loop import fit
 from crowdsource.exposure.model_files import model_hdus
-from crowdsource.exposure.results import Provenance, config_lines, read_config, write_result
+from crowdsource.exposure.results import Provenance, config_lines, read_config, read_history, write_result
 from crowdsource.io.gzip_times import clear_gzip_times
 from crowdsource.io.positions import positions
 from crowdsource.io.tables import check_ending, read_table, write_catalog
@@ -120,8 +120,8 @@ def test_sky_positions_need_a_wcs():
 
 def test_endings():
     check_ending("a.cat.fits")
-    with pytest.raises(OutputError, match=r"ends in .cat.fits, .fits, .ecsv or .parquet"):
-        check_ending("a.csv")
+    with pytest.raises(OutputError, match=r"ends in .cat.fits, .fits, .ecsv, .vot, .xml, .csv or .parquet"):
+        check_ending("a.txt")
 
 
 def test_catalog_file(fitted, tmp_path):
@@ -146,10 +146,11 @@ def test_catalog_file(fitted, tmp_path):
         assert columns["x"].unit == "pix" and columns["ra"].unit == "deg" and columns["mag"].unit == "mag"
         assert hdus["CAT"].header["TCOMM3"] == \
             "flux from the joint fit of all sources, corrected for the bias of a fitted position"
-        assert list(hdus["HIST"].data["passno"]) == list(range(len(result.history)))
-        assert hdus["HIST"].data["chi2"][-1] == result.history[-1]["chi2"]
         for name in result.catalog.colnames:
             assert (hdus["CAT"].data[name] == np.asarray(result.catalog[name])).all(), name
+    history = read_history(path)
+    assert list(history["passno"]) == list(range(len(result.history)))
+    assert history["chi2"][-1] == result.history[-1]["chi2"] and history["kind"][0] == result.history[0]["kind"]
     written = read_config(path)
     own = written.pop("generic")
     assert own == dict(gain=GAIN, ivar='odd "name"\\')

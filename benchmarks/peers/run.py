@@ -31,6 +31,7 @@ from benchmarks.peers.own_fields import FIELDS, field_file
 from benchmarks.peers.programs import PEERS
 from benchmarks.peers.score import Bounds, rounded, score
 from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, table, timed
+from crowdsource.exposure.results import read_history
 from crowdsource.simulate import SIMULATED
 from crowdsource.simulate.files import read_simulation
 from crowdsource.validate.evaluate import compare, match_stars
@@ -79,7 +80,7 @@ def run(image, ivar, dq, out, options=(), repeat=1):
             sys.exit(f"{' '.join(command)}: failed")
         cpu.append(used[0])
         peak.append(used[1])
-    return Run(min(cpu), max(peak), Table.read(out, hdu="CAT"), Table.read(out, hdu="HIST"), stages)
+    return Run(min(cpu), max(peak), Table.read(out), read_history(out), stages)
 
 
 def interpreters():

@@ -27,6 +27,7 @@ from crowdsource.instruments.decam.seam import seam_step
 from benchmarks.shared import COMMAND, ONE_THREAD, ROOT, run, table
 from crowdsource.engine.loop import fit
 from crowdsource.exposure.fit_inputs import configuration
+from crowdsource.exposure.results import read_history
 from crowdsource.validate.evaluate import compare, match_stars
 
 CCDS = "N4", "N5", "N15", "N22", "S4", "S7", "S14", "S22"
@@ -67,7 +68,7 @@ def _of_planes(path, words):
     task, = (opened := Decam().open(str(path), **options)).tasks()
     image = opened.read(task)
     with fits.open(out) as hdus:
-        header, history = hdus[f"{task.detector}_HDR"].header, Table(hdus[f"{task.detector}_HIST"].data)
+        header, history = hdus[f"{task.detector}_HDR"].header, read_history(out, task.detector)
         sources = len(hdus[f"{task.detector}_CAT"].data)
     bits = " ".join(FLAGS.decode(np.bitwise_or.reduce(image.dq, axis=None))) or "none"
     plver = fits.getheader(path).get("PLVER") or fits.getheader(path, 1).get("PLVER")

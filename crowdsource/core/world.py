@@ -36,6 +36,13 @@ def pixels_of(wcs, ra, dec, distorted=True):
     return np.asarray(wcs.wcs_world2pix(*(pair if wcs.wcs.lng == 0 else pair[::-1]), 0))
 
 
+def pixel_scale(wcs, x, y):
+    """Arcseconds in a pixel at a 0-based position, from the area of a pixel there."""
+    ra, dec = sky_of(wcs, np.array([x, x+1, x]), np.array([y, y, y+1]))
+    east, north = ((ra[1:]-ra[0]+180) % 360-180)*np.cos(np.radians(dec[0])), dec[1:]-dec[0]
+    return float(3600*np.sqrt(abs(east[0]*north[1]-east[1]*north[0])))
+
+
 def frame_of(wcs):
     """The celestial frame of an `astropy.wcs.WCS`; None of another WCS, or where it says none."""
     from astropy.wcs import WCS

@@ -20,8 +20,9 @@ from ..core.errors import CrowdsourceError, OutputError
 from ..io.atomic import atomic_path
 from ..io.file_names import distinct_name
 from ..io.fits import read_header
-from ..io.fits_tables import FITS_ENDINGS
+from ..io.fits_tables import FITS_ENDINGS, read_hdu
 from ..io.gzip_times import clear_gzip_times
+from ..io.hdus import opened
 from ..io.tables import write_catalog
 from .results import gathered_header, hdu_prefix, plain_record
 
@@ -31,7 +32,7 @@ RUN = "RUNSUM"
 ONLY = "image"
 """Name of the part of an exposure's only detector."""
 COPY_BYTES = 1 << 24
-MODEL, INFO = "mod", "info"
+MODEL, INFO, RESIDUAL = "mod", "info", "res"
 """Kinds of files of planes."""
 
 
@@ -50,7 +51,7 @@ class FinishedDetectors:
     fingerprint : str
         The same for runs of the same inputs with the same settings.
     kinds : iterable of str
-        Of the files of planes that each part has, `MODEL` or `INFO`.
+        Of the files of planes that each part has, `MODEL`, `INFO` or `RESIDUAL`.
     """
 
     def __init__(self, out, fingerprint="", kinds=()):
@@ -124,7 +125,7 @@ class FinishedDetectors:
         detectors : list of str
             In the outputs' order.
         out : path-like
-            The catalog, FITS or, by its ending, ECSV or Parquet.
+            The catalog, FITS or, by its ending, one of the formats of `crowdsource.io.tables.write_catalog`.
         planes : mapping of str to path-like
             Files of planes by kind.
         overwrite : bool
@@ -138,18 +139,17 @@ class FinishedDetectors:
         if str(out).lower().endswith(FITS_ENDINGS):
             joined([self.catalog_file(d) for d in detectors], header, out, overwrite)
         else:
-            write_catalog(self._rows(detectors), out, plain_record(header), overwrite)
+            write_catalog(self.rows(detectors), out, plain_record(header), overwrite)
         for kind, path in planes.items():
             joined([self.image_file(d, kind) for d in detectors], header, path, overwrite)
 
-    def _rows(self, detectors):
+    def rows(self, detectors):
         """One table of all detectors' rows, with their names where they have some."""
-        from astropy.table import QTable, vstack
+        from astropy.table import vstack
         tables = []
         for detector in detectors:
-            table = QTable.read(self.catalog_file(detector), hdu=hdu_prefix(detector)+"CAT")
-            table.meta.clear()
-            table.convert_bytestring_to_unicode()
+            with opened(self.catalog_file(detector)) as hdus:
+                table = read_hdu(hdus[hdu_prefix(detector)+"CAT"])
             if detector:
                 table["detector"] = np.full(len(table), detector)
             tables.append(table)

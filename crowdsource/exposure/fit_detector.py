@@ -5,7 +5,7 @@ from ..core.clock import StageClock
 from ..engine.loop import fit
 from ..report.pass_plots import PassPlots
 from ..report.pictures import plot_fit
-from .finished import INFO, MODEL
+from .finished import INFO, MODEL, RESIDUAL
 from .fit_inputs import read_fit_inputs
 from .given_catalogs import identifiers
 from .model_files import info_hdus, model_hdus, plane_header, probability_hdus
@@ -54,7 +54,11 @@ def write_finished(context, task, image, result):
         hdus[MODEL] = _model_hdus(context.settings.outputs, task, image, result, planes)
     if INFO in kinds:
         hdus[INFO] = info_hdus(result, planes["MSK"], plane_header(image), task.detector)
-    context.finished.write(task.detector, header, result_hdus(result, task.detector, detector_header(image, result)), hdus)
+    if RESIDUAL in kinds:
+        left = {"RES": image.data-result.model-result.sky}
+        hdus[RESIDUAL] = model_hdus(left, image.noise, plane_header(image), task.detector)
+    rows = result_hdus(result, header, task.detector, detector_header(image, result))
+    context.finished.write(task.detector, header, rows, hdus)
     return header
 
 

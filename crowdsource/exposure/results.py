@@ -1,8 +1,10 @@
 """Results in files: the catalog with its PSF and history.
 
 ``<name>.cat.fits`` holds PRIMARY (version, configuration, inputs with their SHA-256, a summary of the passes), ``HDR`` (the
-image's header and what was measured on it), ``PSF`` and what belongs to it, ``CAT`` and ``HIST``. Where an exposure has several
-detectors, each has such HDUs, with its name and an underscore before theirs. The same run of the same files gives the same bytes.
+image's header and what was measured on it), ``PSF`` and what belongs to it, ``CAT`` and ``HIST``. The catalog is the only table,
+so that ``astropy.table.Table.read`` takes it; what was measured of the image stands in its header too. Where an exposure has
+several detectors, each has such HDUs, with its name and an underscore before theirs. The same run of the same files gives the
+same bytes.
 """
 import json
 import re
@@ -19,9 +21,10 @@ from ..config import as_mapping
 from ..core.errors import DataFileError
 from ..core.image import thinned
 from ..core.version import DISTRIBUTION, installed_version
+from ..core.world import pixel_scale
 from ..io.atomic import atomic_path
 from ..io.checksums import checksums
-from ..io.fits_tables import FITS_ENDINGS, fits_format, table_hdu
+from ..io.fits_tables import FITS_ENDINGS, table_hdu
 from ..io.hdus import opened
 from ..io.tables import check_ending, write_catalog
 from ..psf.export import curve_of_growth
@@ -34,6 +37,14 @@ MAGNITUDE_SYSTEM = "MAGSYS"
 """Keyword of the primary header. A catalog that has it states its photometric band there too, as ``BAND``, where it is known."""
 JOINT = "JOINTFIT"
 """Keyword of the primary header of catalogs of a joint fit: its number, which tells object_id of different fits apart."""
+FIGURES = ("ORIGIN", "VERSION", "INSTRUME", "EXPOSURE", "BAND", MAGNITUDE_SYSTEM, "MJD-MID", "NSOURCES", "NPASS", "CHI2", "FWHM",
+           "SEEING", "PIXSCALE", "ZEROPT", "NOISEEST")
+"""Keywords of the primary header that the header of a catalog's rows has too."""
+PLAIN = {"NSOURCES": "sources", "NPASS": "passes", "CHI2": "chi2", "FWHM": "fwhm", "SEEING": "seeing", "PIXSCALE": "pixel_scale",
+         "ZEROPT": "zeropoint"}
+"""What catalogs that are no FITS call some of them."""
+COLUMN = "COL"
+"""Keyword, with a number from 1, of what the columns of the history are."""
 OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
                        r"EXTVER|EXTLEVEL|INHERIT|TFIELDS|T(TYPE|FORM|SCAL|ZERO|NULL|DIM|DISP|UNIT)\d+|THEAP|"
                        r"Z(IMAGE|CMPTYPE|TILE\d+|BITPIX|NAXIS\d*|NAME\d+|VAL\d+|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TENSION|SIMPLE|"
@@ -79,7 +90,8 @@ def write_result(result, path, *, provenance=None, header=None, overwrite=False)
     ----------
     result : crowdsource.engine.state.FitResult
     path : path-like
-        FITS, or ECSV or Parquet by its ending, which hold the catalog and the configuration only.
+        FITS, or ECSV, VOTable, CSV or Parquet by its ending, which hold the catalog, what was measured of the image and the
+        configuration only; CSV the catalog alone.
     provenance : Provenance, optional
     header : astropy.io.fits.Header, optional
         From `detector_header`, for FITS.
@@ -93,19 +105,22 @@ def write_result(result, path, *, provenance=None, header=None, overwrite=False)
     check_ending(path)
     provenance = provenance or Provenance()
     if str(path).lower().endswith(FITS_ENDINGS):
-        hdus = [fits.PrimaryHDU(header=run_header(result, provenance)), *result_hdus(result, header=header)]
+        primary = run_header(result, provenance)
+        hdus = [fits.PrimaryHDU(header=primary), *result_hdus(result, primary, header=header)]
         with atomic_path(path, overwrite) as temporary:
             fits.HDUList(hdus).writeto(temporary)
         return
     write_catalog(result.catalog, path, plain_record(run_header(result, provenance)), overwrite)
 
 
-def result_hdus(result, detector="", header=None):
+def result_hdus(result, primary, detector="", header=None):
     """What a catalog holds of one detector: its header, where there is one, PSF, rows and history.
 
     Parameters
     ----------
     result : crowdsource.engine.state.FitResult
+    primary : astropy.io.fits.Header
+        From `run_header`.
     detector : str
     header : astropy.io.fits.Header, optional
         From `detector_header`.
@@ -116,7 +131,8 @@ def result_hdus(result, detector="", header=None):
     """
     before = hdu_prefix(detector)
     first = [] if header is None else [fits.ImageHDU(header=header, name=before+"HDR")]
-    return [*first, *psf_hdus(result.psf, before+"PSF"), table_hdu(result.catalog, before+"CAT"),
+    return [*first, *psf_hdus(result.psf, before+"PSF"),
+            table_hdu(result.catalog, before+"CAT", [primary.cards[k] for k in FIGURES if k in primary]),
             history_hdu(result.history, before+"HIST")]
 
 
@@ -196,16 +212,46 @@ def hdu_prefix(detector):
 
 
 def history_hdu(history, name):
-    """The passes' figures as a binary table HDU: one row a pass; NaN where a figure is missing.
+    """The passes' figures as an image HDU, a row a pass: ``COL1`` ... name its columns, ``KIND1`` ... the kinds of passes.
 
-    CPU seconds, which differ from run to run, are left out.
+    NaN where a figure is missing. CPU seconds, which differ from run to run, are left out.
     """
-    names = list(dict.fromkeys(n for record in history for n in record if not n.startswith("cpu_")))
-    columns = []
-    for n in names:
-        values = np.array([record.get(n, np.nan) for record in history])
-        columns.append(fits.Column(n, fits_format(values.dtype), array=values))
-    return fits.BinTableHDU.from_columns(columns, name=name)
+    names = list(dict.fromkeys(n for record in history for n in record if n != "kind" and not n.startswith("cpu_")))
+    header = fits.Header({f"{COLUMN}{k}": n for k, n in enumerate(names, 1)})
+    header.update({f"KIND{k}": record["kind"] for k, record in enumerate(history, 1) if "kind" in record})
+    values = [[record.get(n, np.nan) for n in names] for record in history]
+    return fits.ImageHDU(np.array(values, dtype=np.float64), header, name=name)
+
+
+def read_history(path, detector=""):
+    """The figures of the passes of a catalog that `write_result` or a run wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    detector : str
+
+    Returns
+    -------
+    astropy.table.Table
+        A row a pass, float64; ``kind`` text.
+
+    Raises
+    ------
+    DataFileError
+        When the file has no history of that detector.
+    """
+    from astropy.table import Table
+    with opened(path) as hdus:
+        try:
+            hdu = hdus[hdu_prefix(detector)+"HIST"]
+            header, rows = hdu.header, hdu.data
+            table = Table({header[f"{COLUMN}{k}"]: column.astype(np.float64) for k, column in enumerate(rows.T, 1)})
+            table["kind"] = [header.get(f"KIND{k}", "") for k in range(1, len(rows)+1)]
+            return table
+        except (KeyError, AttributeError, TypeError) as problem:
+            raise DataFileError(path, f"holds no history of passes of detector {detector!r}; give a catalog that crowdsource "
+                                "wrote") from problem
 
 
 def run_header(result, provenance, detector=""):
@@ -226,6 +272,13 @@ def run_header(result, provenance, detector=""):
     header["NPASS"] = (len(history), "passes of the loop")
     header["CHI2"] = (_finite(history[-1]["chi2"]), "mean of (residual/sigma)^2 over good pixels")
     header["FWHM"] = (_finite(result.psf.fwhm()), "of the PSF in the middle, pixels")
+    if result.image.wcs is not None:
+        (x0, y0), (ny, nx) = result.image.origin, result.image.shape
+        scale = pixel_scale(result.image.wcs, x0+(nx-1)/2, y0+(ny-1)/2)
+        header["SEEING"] = (_finite(result.psf.fwhm()*scale), "FWHM of the PSF in the middle, arcsec")
+        header["PIXSCALE"] = (_finite(scale), "arcsec in a pixel, in the middle")
+    if np.isfinite(result.image.zeropoint):
+        header["ZEROPT"] = (float(result.image.zeropoint), "magnitude of a flux of 1, of mag")
     for k, (path, digest) in enumerate(provenance.checksums(), 1):
         header[f"IN{k:03d}"] = printable(path)
         header[f"IN{k:03d}SUM"] = digest
@@ -249,7 +302,7 @@ def gathered_header(headers):
     header = headers[0].copy()
     if len(headers) == 1:
         return header
-    for keyword in ("NPASS", "CHI2", "FWHM"):
+    for keyword in ("NPASS", "CHI2", "FWHM", "SEEING", "PIXSCALE", "ZEROPT"):
         header.remove(keyword, ignore_missing=True)
     header["NSOURCES"] = sum(h["NSOURCES"] for h in headers)
     for other in headers[1:]:
@@ -311,9 +364,10 @@ def read_config(path):
 
 
 def plain_record(header):
-    """What ECSV and Parquet record beside the rows, from the primary header of a FITS catalog."""
+    """What ECSV, VOTable and Parquet record beside the rows, from the primary header of a FITS catalog."""
     config = [header[k] for k in header if k.startswith("CFG")]
     inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
     return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
                 band=header.get("BAND", ""), system=header.get(MAGNITUDE_SYSTEM, ""), mjd=header.get("MJD-MID", ""),
+                **{name: header[k] for k, name in PLAIN.items() if header.get(k) is not None},
                 config="\n".join(config), inputs="\n".join(inputs))

@@ -12,9 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from threading import Thread
 
+from ..config import FitConfig
 from ..core.errors import CrowdsourceError
 from ..core.logs import CURRENT_DETECTOR
 from ..io.checksums import checksums
+from ..io.regions import write_regions
 from .finished import FinishedDetectors
 from .fit_inputs import read_fit_inputs
 from .results import Provenance, config_lines
@@ -92,6 +94,8 @@ def _gather(context, outcomes):
         return
     outputs = context.settings.outputs
     context.finished.gather(done, outputs.catalog, outputs.image_files, context.settings.replaces)
+    if outputs.regions is not None:
+        write_regions(context.finished.rows(done), outputs.regions, context.settings.replaces)
     if len(done) == len(outcomes):
         context.finished.remove()
     else:
@@ -163,8 +167,15 @@ def attempt(context, task, progress=None):
         CURRENT_DETECTOR.reset(token)
 
 
-def describe_run(instrument, exposure, settings):
-    """What a run would do, after the same checks of input and outputs; nothing is fitted or written. Parameters as `run`.
+def describe_run(instrument, exposure, settings, whole_config=False):
+    """What a run would do, after the same checks of input and outputs; nothing is fitted or written.
+
+    Parameters
+    ----------
+    instrument, exposure, settings
+        As `run`.
+    whole_config : bool
+        With all options of the fit; else with those that differ from their defaults.
 
     Returns
     -------
@@ -175,12 +186,12 @@ def describe_run(instrument, exposure, settings):
     context = RunContext(instrument=instrument, exposure=exposure, settings=settings, provenance=None, finished=None)
     lines = []
     for task in exposure.tasks():
-        lines += _described(read_fit_inputs(context, task), settings)
+        lines += _described(read_fit_inputs(context, task), settings, whole_config)
     wanted = [*settings.outputs.files, *([] if settings.outputs.debug_plots is None else [settings.outputs.debug_plots])]
     return [*lines, *(f"would write {p}" for p in wanted)]
 
 
-def _described(inputs, settings):
+def _described(inputs, settings, whole_config):
     """Lines about what the fit of a detector takes."""
     image, (ny, nx) = inputs.image, inputs.image.shape
     lines = [f"image {image.exposure} {image.detector}".rstrip()+f": {nx} x {ny} pixels, {100*image.good.mean():.2f}% "
@@ -193,4 +204,5 @@ def _described(inputs, settings):
         lines.append(f"{len(inputs.bright)} bright stars of {settings.catalogs.bright}")
     earlier = ("sky", settings.earlier.model_file), ("PSF", settings.earlier.catalog)
     lines += [f"{what} of {path}" for what, path in earlier if path]
-    return lines+config_lines(inputs.config)
+    usual = () if whole_config else set(config_lines(FitConfig()))
+    return lines+[line for line in config_lines(inputs.config) if line not in usual]

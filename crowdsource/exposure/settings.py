@@ -11,7 +11,7 @@ from ..nebulosity.classifier import ORDERS
 from ..nebulosity.network import files as network_files
 from ..nebulosity.network import read_network
 from .earlier import check_earlier
-from .finished import INFO, MODEL, FinishedDetectors
+from .finished import INFO, MODEL, RESIDUAL, FinishedDetectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,10 @@ class OutputFiles:
     Attributes
     ----------
     catalog : path-like
-    model, info, plot : path-like or None
-        Model file, info file and picture.
+    model, info, residual, plot : path-like or None
+        Model file, info file, file of the residual, and picture.
+    regions : path-like or None
+        Of the sources, for DS9.
     debug_plots : path-like or None
         Folder for pictures of each pass.
     model_image : bool
@@ -32,19 +34,21 @@ class OutputFiles:
     catalog: object
     model: object = None
     info: object = None
+    residual: object = None
     plot: object = None
+    regions: object = None
     debug_plots: object = None
     model_image: bool = True
 
     @property
     def files(self):
         """The outputs that are files."""
-        return [p for p in (self.catalog, *self.image_files.values(), self.plot) if p is not None]
+        return [p for p in (self.catalog, *self.image_files.values(), self.plot, self.regions) if p is not None]
 
     @property
     def image_files(self):
-        """The model and info files that are written, by kind."""
-        return {kind: p for kind, p in ((MODEL, self.model), (INFO, self.info)) if p is not None}
+        """The files of planes that are written, by kind."""
+        return {kind: p for kind, p in ((MODEL, self.model), (INFO, self.info), (RESIDUAL, self.residual)) if p is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

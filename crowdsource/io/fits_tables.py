@@ -4,19 +4,65 @@ from astropy.io import fits
 
 FITS_ENDINGS = ".fits", ".fit"
 """Endings of catalogs in FITS."""
+OTHER_UNIT = "FUNIT"
+"""Keyword, with the column's number, of a unit that the FITS standard does not have: readers would warn of it as TUNIT."""
+CARD = 70
+"""Characters of a comment that a card holds."""
 
 
-def table_hdu(table, name):
-    """A binary table HDU with units and, as TCOMM, descriptions."""
+def table_hdu(table, name, cards=()):
+    """A binary table HDU with units and descriptions: as TCOMM, and as astropy's tables read them.
+
+    Parameters
+    ----------
+    table : astropy.table.QTable
+    name : str
+    cards : iterable of astropy.io.fits.Card
+        That go into its header, which is the ``meta`` of a table read from it.
+
+    Returns
+    -------
+    astropy.io.fits.BinTableHDU
+    """
     columns = []
     for n in table.colnames:
         values = np.asarray(getattr(table[n], "value", table[n]))
-        columns.append(fits.Column(n, fits_format(values.dtype), unit=str(table[n].info.unit or "") or None, array=values))
+        columns.append(fits.Column(n, fits_format(values.dtype), unit=standard_unit(table[n].info.unit), array=values))
     hdu = fits.BinTableHDU.from_columns(columns, name=name)
     for k, n in enumerate(table.colnames, 1):
         if table[n].info.description:
             hdu.header[f"TCOMM{k}"] = table[n].info.description
+        if table[n].info.unit is not None and hdu.columns[n].unit is None:
+            hdu.header[f"{OTHER_UNIT}{k}"] = str(table[n].info.unit)
+    hdu.header.extend(cards)
+    for line in _astropy_columns(table):
+        hdu.header["COMMENT"] = line
     return hdu
+
+
+def standard_unit(unit):
+    """A unit as FITS writes it; None where there is none, or one that FITS does not know."""
+    try:
+        return unit.to_string("fits") or None if unit is not None else None
+    except ValueError:
+        return None
+
+
+def _astropy_columns(table):
+    """Comments from which astropy's tables take descriptions of columns; none where there are no descriptions."""
+    from astropy.table import Column, Table
+    from astropy.table.meta import get_yaml_from_table
+    if not any(table[n].info.description for n in table.colnames):
+        return
+    bare = Table([Column(np.empty(0, getattr(table[n], "value", table[n]).dtype), n, unit=table[n].info.unit,
+                         description=table[n].info.description)
+                  for n in table.colnames], meta={"__serialized_columns__": {}})
+    yield "--BEGIN-ASTROPY-SERIALIZED-COLUMNS--"
+    for line in get_yaml_from_table(bare):
+        whole = max(len(line)-1, 0)//CARD
+        yield from (line[k*CARD:(k+1)*CARD]+"\\" for k in range(whole))
+        yield line[whole*CARD:]
+    yield "--END-ASTROPY-SERIALIZED-COLUMNS--"
 
 
 def fits_format(dtype):
@@ -39,9 +85,12 @@ def read_hdu(hdu):
     astropy.table.QTable
     """
     from astropy.table import QTable
+    from astropy.units import Quantity
     table = QTable.read(hdu)
     table.meta.clear()
     table.convert_bytestring_to_unicode()
     for k, name in enumerate(hdu.columns.names, 1):
+        if f"{OTHER_UNIT}{k}" in hdu.header:
+            table[name] = Quantity(table[name], hdu.header[f"{OTHER_UNIT}{k}"])
         table[name].info.description = hdu.header.get(f"TCOMM{k}")
     return table

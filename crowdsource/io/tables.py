@@ -9,17 +9,19 @@ from .atomic import atomic_path
 from .hdus import UNREADABLE, existing, one_line, opened
 from .image_name import ImageName
 
-ENDINGS = (".fits", ".fit", ".ecsv", ".parquet")
+ENDINGS = (".fits", ".fit", ".ecsv", ".vot", ".xml", ".csv", ".parquet")
 PREFERRED = ("CAT", "OBJECTS", "LDAC_OBJECTS")
 """Table HDUs taken before the first."""
-FORMATS = {".ecsv": "ascii.ecsv", ".vot": "votable", ".xml": "votable", ".hdf5": "hdf5", ".h5": "hdf5"}
+FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml": "votable", ".hdf5": "hdf5", ".h5": "hdf5"}
 """astropy's names of formats by ending; text of any form otherwise."""
+LONG = 100
+"""Values of so many characters are left out of descriptions."""
 
 
 def check_ending(path):
     """Raise `OutputError` when no catalog can be written under that name."""
     if not str(path).lower().endswith(ENDINGS):
-        raise OutputError(f"{path}: a catalog's name ends in .cat.fits, .fits, .ecsv or .parquet; choose one")
+        raise OutputError(f"{path}: a catalog's name ends in .cat.fits, .fits, .ecsv, .vot, .xml, .csv or .parquet; choose one")
 
 
 def read_table(name):
@@ -99,14 +101,14 @@ def _from_parquet(path):
 
 
 def write_catalog(table, path, meta=None, overwrite=False):
-    """Write a catalog as ECSV or Parquet, by the name's ending, whole or not at all.
+    """Write a catalog as ECSV, VOTable, CSV or Parquet, by the name's ending, whole or not at all.
 
     Parameters
     ----------
     table : astropy.table.QTable
     path : path-like
-    meta : mapping of str to str, optional
-        Recorded in the file.
+    meta : mapping of str to str or number, optional
+        Recorded in the file, but for CSV: there are the rows alone.
     overwrite : bool
 
     Raises
@@ -117,7 +119,8 @@ def write_catalog(table, path, meta=None, overwrite=False):
         When Parquet is wanted and pyarrow is not installed.
     """
     check_ending(path)
-    if Path(path).suffix.lower() == ".parquet":
+    ending = Path(path).suffix.lower()
+    if ending == ".parquet":
         parquet = need("pyarrow.parquet", "parquet", "a Parquet catalog")
         with atomic_path(path, overwrite) as temporary:
             parquet.write_table(arrow_table(table, meta), temporary)
@@ -126,7 +129,38 @@ def write_catalog(table, path, meta=None, overwrite=False):
     # ECSV loses the ends of lines
     table.meta.update({name: text.split("\n") if "\n" in str(text) else text for name, text in (meta or {}).items()})
     with atomic_path(path, overwrite) as temporary:
-        table.write(temporary, format="ascii.ecsv")
+        if FORMATS[ending] == "votable":
+            _votable(table).to_xml(str(temporary))
+        else:
+            table.write(temporary, format=FORMATS[ending])
+
+
+def _votable(table):
+    """A table as a binary VOTable; ``meta`` stands in INFO elements, short values in the description too, which astropy reads."""
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import Info
+    from astropy.table import Column, Table
+    values = {k: " ".join(str(v).split()) for k, v in table.meta.items()}
+    bare = Table([Column(plain(c), c.info.name, unit=c.info.unit, description=c.info.description) for c in table.itercols()])
+    bare.meta = {"description": "; ".join(f"{k}: {v}" for k, v in values.items() if v and len(v) < LONG)}
+    for column in bare.itercols():
+        if column.info.unit is not None and not _known_to_votable(column.info.unit):
+            column.info.description = f"{column.info.description or ''} ({column.info.unit})".strip()
+            column.info.unit = None
+    document = from_table(bare)
+    document.set_all_tables_format("binary2")
+    for name, value in values.items():
+        document.get_first_table().infos.append(Info(name=name, value=value))
+    return document
+
+
+def _known_to_votable(unit):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return bool(unit.to_string("vounit"))
+        except (ValueError, Warning):
+            return False
 
 
 def plain(column):

@@ -124,7 +124,7 @@ def write_exposure(config, truth, exposure, path, overwrite=False):
         result = as_result(config, exposure, table)
         headers.append(run_header(result, provenance, detector))
         headers[-1]["NOISEEST"] = (False, "ivar was estimated from the image")
-        catalogs += result_hdus(result, detector, image_header(config, exposure, detector))
+        catalogs += result_hdus(result, headers[-1], detector, image_header(config, exposure, detector))
         links.append(links_hdu(detections.links, table["detection_id"], detector))
         rows += len(table)
     # the catalog last: where it is, all of the exposure is
