@@ -16,6 +16,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 from crowdsource.cli.main import build_parser
+from crowdsource.cli.parser import help_of
 from crowdsource.config import PRESETS, FitConfig, as_mapping
 from crowdsource.config.extensions import PARTS as EXCHANGEABLE
 from crowdsource.core.docstrings import attributes
@@ -205,7 +206,8 @@ def options_of(parser):
     """The options of a parser."""
     parts = []
     for group in parser._action_groups:
-        rows = [[spelled(a), a.help.replace("%%", "%").replace("<", "&lt;")] for a in group._group_actions if a.dest != "help"]
+        rows = [[spelled(a), help_of(a).replace("%%", "%").replace("<", "&lt;")] for a in group._group_actions
+                if a.dest != "help"]
         if rows:
             title = {"positional arguments": "Arguments", "options": "Options"}.get(group.title, group.title.capitalize())
             parts.append(f"**{title}**\n\n{table(['option', 'meaning'], rows)}")

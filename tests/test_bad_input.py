@@ -113,8 +113,8 @@ BAD = [
     (["im.fits", "--plot", "there.cat.fits"], "there.cat.fits: exists already"),
     (["im.fits", "--out", "text.fits/a.fits"], "text.fits is not a folder; make it or choose another place"),
     (["im.fits", "--out", "/dev/null/a.fits"], "/dev/null is not a folder"),
-    (["im.fits", "--out", "."], "ends in .cat.fits, .fits, .ecsv or .parquet; choose one"),
-    (["im.fits", "--out", "a.txt"], "a.txt: a catalog's name ends in .cat.fits, .fits, .ecsv or .parquet"),
+    (["im.fits", "--out", "."], "ends in .cat.fits, .fits, .ecsv, .vot, .xml, .csv or .parquet; choose one"),
+    (["im.fits", "--out", "a.txt"], "a.txt: a catalog's name ends in .cat.fits, .fits, .ecsv, .vot, .xml, .csv or .parquet"),
     (["im.fits", "--out", "a.fits", "--model-out", "a.fits"], "a.fits: two outputs have the same name; give each its own"),
     (["im.fits", "--debug-plots", "text.fits/a"], "text.fits/a: "),
     (["im.fits", "--debug-plots", "text.fits"], "text.fits: is a file; name a folder"),
@@ -154,7 +154,7 @@ def test_bad_input(folder, capsys, argv, message):
     (["im.fits", "--bad-bits", "32"], "bits run from 0 to 31"),
     (["im.fits", "--bad-bits", "a"], "give bit numbers such as 0,3,5"),
     (["im.fits", "--threads", "0"], "a whole number of at least 1 is needed"),
-    (["im.fits", "--nonsense"], "unrecognized arguments")])
+    (["im.fits", "--nonsense"], "there is no option --nonsense")])
 def test_bad_arguments(folder, capsys, argv, message):
     before = listing(folder)
     with pytest.raises(SystemExit) as stop:

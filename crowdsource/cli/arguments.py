@@ -3,7 +3,11 @@ import argparse
 import re
 from pathlib import Path
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, CrowdsourceError
+from ..io.image_name import ImageName
+
+BAD_INPUT = 2
+"""Exit status where nothing was done for bad input."""
 
 
 def add_verbosity(group):
@@ -27,6 +31,14 @@ def add_executor(group):
                        help="processes (default), threads, dask, or one that a package registers")
     group.add_argument("--scheduler", metavar="ADDRESS", help="address of the scheduler of a running Dask cluster, as tcp://host:8786")
     group.add_argument("--workers", type=int, default=1, metavar="N", help="tasks done at the same time; default 1")
+
+
+def is_file(word):
+    """Whether a word of the command line names an image or table that is there."""
+    try:
+        return ImageName.parse(word).path.is_file()
+    except CrowdsourceError:
+        return False
 
 
 def run_folder(args):

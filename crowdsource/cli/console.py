@@ -34,6 +34,10 @@ class Console:
         for line in lines:
             print(line)
 
+    def error(self, text):
+        """Print what was wrong on stderr, on one line."""
+        print(f"crowdsource: error: {with_options(' '.join(text.split()))}", file=sys.stderr)
+
     @contextlib.contextmanager
     def progress(self):
         """A callback for `crowdsource.exposure.run.run` that draws the bar; None where log lines show the progress."""

@@ -5,12 +5,19 @@ import sys
 import crowdsource
 
 from ..core.errors import CrowdsourceError, InstrumentError
-from ..exposure.instrument import load, registered
+from ..core.nearest import did_you_mean
+from ..exposure.instrument import load, recognised, registered
+from ..io.hdus import existing, names_beside
+from ..io.image_name import ImageName
+from .arguments import BAD_INPUT, is_file
 from .commands import COMMANDS, GROUPS, command_module
-from .console import open_console, with_options
+from .console import open_console
+from .parser import Parser
 
-BAD_INPUT = 2
 INTERRUPTED = 130
+USAGE = "crowdsource IMAGE [IMAGE ...] [options]\n       crowdsource COMMAND ..."
+EPILOG = ("The kind of an image is recognised; crowdsource IMAGE --help shows the options of its kind, crowdsource COMMAND "
+          "--help those of a command.")
 DESCRIPTION = "Crowded-field photometry: all stars of an exposure fitted at once, with PSF, sky and honest errors."
 
 
@@ -37,7 +44,7 @@ def main(argv=None):
             console.print(*([] if quiet else lines))
             return status
         except CrowdsourceError as problem:
-            print(f"crowdsource: error: {with_options(' '.join(str(problem).split()))}", file=sys.stderr)
+            console.error(str(problem))
             return BAD_INPUT
         except KeyboardInterrupt:
             print("crowdsource: interrupted", file=sys.stderr)
@@ -67,21 +74,43 @@ def main_healpix(argv=None):
 def build_parser(argv=()):
     """The parser. Only the command that `argv` names gets its options: they come from its module and its adapter.
 
+    Where the first word is no command it is an image, and the options are those of the instrument whose file it is.
+
     Raises
     ------
+    DataFileError
+        When it is an image's name, but there is no such file.
     InstrumentError
         When the instrument that is named cannot be loaded.
     """
-    parser = argparse.ArgumentParser(prog="crowdsource", description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     wanted, *words = [a for a in argv if not a.startswith("-")] or [None]
+    names = [*registered(), *COMMANDS]
+    if wanted is not None and wanted not in names:
+        return _image_parser([wanted, *words], names)
+    parser = Parser(prog="crowdsource", usage=USAGE, description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    commands = parser.add_subparsers(prog="crowdsource", metavar="COMMAND", required=True)
     for name in registered():
         _add_instrument(commands, name, wanted)
     for name, summary in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".")
         if wanted == name:
             _add_command(sub, name, *([words] if name in GROUPS else []))
+    return parser
+
+
+def _image_parser(words, commands):
+    """The parser of ``crowdsource IMAGE ...``, with the options of the instrument whose file the first image is."""
+    first, path = words[0], ImageName.parse(words[0]).path
+    if first == path.name and not (path.exists() or path.suffix):
+        Parser(prog="crowdsource", usage=USAGE).error(
+            f"{first} is no command and no file{did_you_mean(first, [*commands, *names_beside(path)])}; crowdsource --help lists "
+            "all commands")
+    image = next((w for w in words if is_file(w)), None) or str(existing(path, "an image"))
+    instrument = recognised(image)
+    parser = Parser(prog="crowdsource", description=f"Fit {instrument.summary}.")
+    parser.set_defaults(instrument=instrument, recognised=True)
+    _add_command(parser, "fit")
     return parser
 
 
@@ -102,9 +131,9 @@ def _add_instrument(commands, name, wanted):
             if wanted == name:
                 raise
             summary = str(problem)
-    sub = commands.add_parser(name, help=f"fit {summary}".replace("%", "%%"), description=f"Fit {summary}.", allow_abbrev=False)
+    sub = commands.add_parser(name, help=f"fit {summary}".replace("%", "%%"), description=f"Fit {summary}.")
     if wanted == name:
-        sub.set_defaults(instrument=instrument)
+        sub.set_defaults(instrument=instrument, recognised=False)
         _add_command(sub, "fit")
 
 

@@ -1,5 +1,30 @@
-"""What a mistyped name was probably meant to be."""
-from difflib import get_close_matches
+"""What a user may have meant: the names nearest to one that there is not."""
+from difflib import SequenceMatcher, get_close_matches
+from pathlib import PurePath
+
+ALIKE, STEMS_ALIKE = 0.75, 0.6
+"""Names are alike that share so much, as difflib measures it, and so much before their endings: .fits makes no files alike."""
+
+
+def nearest(word, names):
+    """The name most alike to a word, in any case; None where none is alike.
+
+    Parameters
+    ----------
+    word : str
+    names : iterable of str
+    """
+    word, lower = str(word).lower(), {n.lower(): n for n in names}
+    for found in get_close_matches(word, lower, cutoff=ALIKE):
+        if SequenceMatcher(None, PurePath(word).stem, PurePath(found).stem).ratio() >= STEMS_ALIKE:
+            return lower[found]
+    return None
+
+
+def did_you_mean(word, names):
+    """A clause for a message, `` (did you mean NAME?)``; nothing where no name is alike."""
+    name = nearest(word, names)
+    return "" if name is None else f" (did you mean {name}?)"
 
 
 def meant(name, known, otherwise=None):

@@ -18,11 +18,13 @@ from math import isfinite
 
 import numpy as np
 
-from ..core.errors import CrowdsourceError, InstrumentError
+from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
 from ..core.flags import FlagTable, combine
 from ..core.nearest import meant
 from ..core.registry import Registry
 from ..io.file_names import safe_name
+from ..io.fits import read_header
+from ..io.image_name import ImageName
 from ..io.positions import star_positions
 
 
@@ -166,7 +168,8 @@ class Instrument(ABC):
     name: str
     summary: str
     image_metavar: str = "IMAGE[:HDU[:PLANE]]"
-    image_help: str = "FITS image; the HDU by number from 0 or name, the first with pixels when not given"
+    image_help: str = ("FITS image; the HDU by number from 0 or name, also in brackets, as image.fits[1] or image.fits[SCI,2]; "
+                       "the first with pixels when not given")
     options: tuple = ()
     flags: FlagTable = FlagTable("dq", ())
 
@@ -329,6 +332,8 @@ def is_instrument(part):
     return isinstance(part, Instrument) or (isinstance(part, type) and issubclass(part, Instrument))
 
 
+ANY_IMAGE = "generic"
+"""The instrument of images that none claims."""
 INSTRUMENTS = Registry("crowdsource.instruments", "instrument", {}, keeps=is_instrument, error=InstrumentError)
 """Instruments by name. The project's own are registered as those of third parties are."""
 
@@ -389,3 +394,24 @@ def claiming(path, header):
         names = ", ".join(i.name for i in claims)
         raise InstrumentError(f"{path}: several instruments claim it ({names}): name one, as in crowdsource {claims[0].name}")
     raise InstrumentError(f"{path}: no instrument claims it: use crowdsource generic")
+
+
+def recognised(name):
+    """The instrument whose file an image is: the one that claims it, generic when none does.
+
+    Parameters
+    ----------
+    name : str
+        ``FILE[:HDU[:PLANE]]``.
+
+    Raises
+    ------
+    InstrumentError
+        When several claim it.
+    """
+    path = ImageName.parse(name).path
+    try:
+        header = read_header(path)
+    except DataFileError:
+        return load(ANY_IMAGE)
+    return claiming(path, header) if claiming_all(path, header) else load(ANY_IMAGE)

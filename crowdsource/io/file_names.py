@@ -1,9 +1,11 @@
 """Names of files from what headers and tables say, which is not to be trusted."""
 import hashlib
 import re
+from pathlib import Path
 
 LONGEST = 120
 """Bytes: with endings and the marks of temporary files a name stays below the 255 that file systems take."""
+PARTS = re.compile(r"\{(path|folder|name|stem)\}")
 PLAIN = re.compile(r"[\w+][\w.+-]*")
 
 
@@ -42,3 +44,10 @@ def _cut(name):
 
 def _short(text):
     return hashlib.sha256(str(text).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def with_parts_of(text, path):
+    """A text with a file's path, folder, name, and name up to its first dot for {path}, {folder}, {name} and {stem}."""
+    path = Path(path)
+    words = dict(path=path, folder=path.parent, name=path.name, stem=path.name.partition(".")[0])
+    return PARTS.sub(lambda m: str(words[m[1]]), text)

@@ -8,6 +8,7 @@ from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
+from ..core.nearest import did_you_mean
 
 UNREADABLE = Exception
 """What astropy raises on damaged files: of its own, of decompressors, of the system, and of arithmetic with odd headers."""
@@ -77,12 +78,20 @@ def existing(path, what):
     """
     path = Path(path)
     if not path.exists():
-        raise DataFileError(path, "there is no such file; check the name")
+        raise DataFileError(path, f"there is no such file{did_you_mean(path.name, names_beside(path))}; check the name")
     if path.is_dir():
         raise DataFileError(path, f"is a folder; name {what} in it")
     if not path.is_file():
         raise DataFileError(path, f"is a pipe or a device; give {what}")
     return path
+
+
+def names_beside(path):
+    """Names of what lies in the folder of a path; none where there is no such folder."""
+    try:
+        return sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+    except OSError:
+        return []
 
 
 def parsed(header):

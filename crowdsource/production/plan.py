@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
 from ..exposure.instrument import claiming_all, load
 from ..io.checksums import checksums
-from ..io.file_names import distinct_name
+from ..io.file_names import distinct_name, with_parts_of
 from ..io.fits import read_header
 from .estimate import costs, peaks
 from .manifest import InputFile, ManifestEntry, with_distinct_labels
@@ -44,12 +44,7 @@ class PlanRequest:
 
     def options_of(self, path):
         """The options for a file."""
-        path = Path(path)
-        words = dict(path=path, folder=path.parent, name=path.name, stem=path.name.partition(".")[0])
-        out = {}
-        for name, text in self.options:
-            out[name] = re.sub(r"\{(path|folder|name|stem)\}", lambda m: str(words[m[1]]), text)
-        return out
+        return {name: with_parts_of(text, path) for name, text in self.options}
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,46 @@
-"""The command of each instrument: fit an exposure and write its catalog."""
+"""The command of each instrument: fit exposures and write their catalogs."""
 import time
 from pathlib import Path
 
-from ...config import from_mapping
+from ...config import FitConfig, from_mapping
 from ...core.errors import ConfigError, CrowdsourceError
 from ...core.memory import keep_memory
-from ...exposure.instrument import complete, flag
+from ...exposure.instrument import complete, flag, recognised
 from ...exposure.run import describe_run, status
 from ...exposure.run import run as run_exposure
 from ...exposure.settings import EarlierRun, OutputFiles, RunSettings, UserCatalogs
 from ...io.atomic import check_folder
+from ...io.file_names import with_parts_of
+from ...io.image_name import ImageName
 from ...io.toml import read_toml
-from ..arguments import add_verbosity, converter, count
+from ..arguments import BAD_INPUT, add_verbosity, converter, count
+
+OUTPUTS = "out", "model_out", "info_out", "residual_out", "plot", "regions", "debug_plots"
+"""Options that name outputs."""
 
 
 def add_arguments(parser):
     """Arguments of an instrument's command: its own options, then those of all. The parser has a default ``instrument``."""
     instrument = parser.get_default("instrument")
-    parser.add_argument("image", metavar=instrument.image_metavar, help=instrument.image_help)
+    positional = [] if parser.get_default("recognised") else [o for o in instrument.options if o.positional]
+    # an argument that may be left out could not be told from a further image
+    several = "" if positional else "; several are fitted one after the other, each with outputs of its own"
+    parser.add_argument("images", nargs=1 if positional else "+", metavar=instrument.image_metavar,
+                        help=instrument.image_help+several)
+    for o in positional:
+        parser.add_argument(f"option_{o.name}", nargs="?", type=converter(o.type), metavar=o.metavar or o.name.upper(),
+                            help=o.help)
     _add_instrument_options(parser, instrument)
     _add_fit_options(parser.add_argument_group("the fit"))
     _add_output_options(parser.add_argument_group("what is written"))
 
 
 def _add_instrument_options(parser, instrument):
-    for o in (o for o in instrument.options if o.positional):
-        parser.add_argument(f"option_{o.name}", nargs="?", type=converter(o.type), metavar=o.metavar or o.name.upper(),
-                            help=o.help)
     own = parser.add_argument_group("the image")
     for o in (o for o in instrument.options if not o.positional):
         unit = f" ({o.unit})" if o.unit else ""
+        told = o.default in (None, False, 0, "") or "default" in o.help or "not given" in o.help
+        unit += "" if told else f"; default {o.default}"
         form = dict(action="store_true") if o.type is flag else dict(
             type=str if o.several else converter(o.type), nargs="+" if o.several else None, metavar=o.metavar or o.name.upper())
         own.add_argument("--"+o.name.replace("_", "-"), dest=f"option_{o.name}", default=None,
@@ -46,7 +57,8 @@ def _add_fit_options(fit):
     fit.add_argument("--sky-from", metavar="FILE", help="model file of an earlier run; its sky is used in the first pass")
     fit.add_argument("--keep-sky", action="store_true", help="use that sky in all passes")
     fit.add_argument("--psf-from", metavar="FILE", help="catalog of an earlier run; its PSF is used and not refitted")
-    fit.add_argument("--threshold", type=float, metavar="SIGMA", help="smallest significance of a peak that becomes a source")
+    fit.add_argument("--threshold", type=float, metavar="SIGMA", help="smallest significance of a peak that becomes a source; "
+                     f"default {FitConfig().detect.threshold:g}")
     fit.add_argument("--min-snr", type=float, metavar="SNR",
                      help="leave rows out of the catalog whose flux is below this many of its errors; the fit is the same")
     fit.add_argument("--nebulosity", metavar="off|detect|WEIGHTS", help="flag structured background with a detector (detect) or "
@@ -65,13 +77,16 @@ def _add_fit_options(fit):
 
 def _add_output_options(out):
     out.add_argument("--out", metavar="FILE",
-                     help="catalog: .cat.fits, .ecsv or .parquet; default <image>.cat.fits in the current folder")
+                     help="catalog: .cat.fits, .ecsv, .vot, .csv or .parquet; default <image>.cat.fits in the current folder; in "
+                          "names of outputs and planes {stem}, {name}, {folder} and {path} stand for parts of the image's")
     out.add_argument("--out-dir", metavar="DIR",
                      help="folder of outputs that are named without one; created if it does not exist")
     out.add_argument("--model-out", metavar="FILE", help="write the model of the stars, the sky and the flags as compressed FITS")
     out.add_argument("--info-out", metavar="FILE",
                      help="write the inverse variance of a star's flux at each pixel, the flags and the central PSF as "
                           "compressed FITS")
+    out.add_argument("--residual-out", metavar="FILE", help="write the image less stars and sky as compressed FITS")
+    out.add_argument("--regions", metavar="FILE", help="write the sources as circles for DS9, a region file (.reg)")
     out.add_argument("--no-model-image", action="store_true", help="write only sky and flags into the model file")
     out.add_argument("--plot", metavar="FILE", help="write a picture of image, model, residual and PSF (PNG)")
     out.add_argument("--debug-plots", metavar="DIR",
@@ -79,51 +94,87 @@ def _add_output_options(out):
     out.add_argument("--overwrite", action="store_true", help="replace existing files")
     out.add_argument("--resume", action="store_true", help="continue an interrupted run; finished detectors are not fitted again")
     out.add_argument("--dry-run", action="store_true", help="check the input and show what would be done; write nothing")
+    out.add_argument("--show-config", action="store_true", help="as --dry-run, with every option of the fit")
     add_verbosity(out)
     out.add_argument("--profile", action="store_true", help="print CPU seconds by stage")
 
 
 def run(args, console):
-    """Fit and write, or show what would be done. See `crowdsource.cli.commands`."""
-    own, config = _configured(args)
-    exposure = args.instrument.open(args.image, **own)
-    settings = _settings(args, exposure, config)
-    if args.dry_run:
-        console.print(*describe_run(args.instrument, exposure, settings))
-        return [], 0
+    """Fit and write, or show what would be done, image by image. See `crowdsource.cli.commands`."""
+    if len(args.images) == 1:
+        return [], _fit(args, args.images[0], console, [])
+    _check_names(args)
+    states, written = [], []
+    for image in args.images:
+        try:
+            states.append(_fit(args, image, console, written))
+        except CrowdsourceError as problem:
+            console.error(f"{image}: {problem}" if str(ImageName.parse(image).path) not in str(problem) else str(problem))
+            states.append(BAD_INPUT)
+        except Exception:
+            console.log.exception("%s: failed", image)
+            states.append(BAD_INPUT)
+    return [], 0 if not any(states) else BAD_INPUT if all(s == BAD_INPUT for s in states) else 1
+
+
+def _check_names(args):
+    """Raise `ConfigError` where one name is given for an output of several images."""
+    for option in OUTPUTS:
+        name = getattr(args, option)
+        if name is not None and with_parts_of(name, "a") == with_parts_of(name, "b/c"):
+            raise ConfigError(f"--{option.replace('_', '-')} {name} is one file for {len(args.images)} images: write {{stem}} "
+                              f"for the image's name, as in {{stem}}-{name}, or leave it to --out-dir")
+
+
+def _fit(args, image, console, written):
+    """Fit one exposure; gives the exit status. `written` are outputs of exposures before it, to which its own are added."""
+    instrument = recognised(image) if args.recognised else args.instrument
+    own, config = _configured(args, instrument, image)
+    exposure = instrument.open(image, **own)
+    settings = _settings(args, exposure, config, image)
+    taken = next((p for p in settings.outputs.files if p in written), None)
+    if taken is not None:
+        raise ConfigError(f"{taken} is the output of an image before: name outputs with {{path}} or {{folder}}, or use --out-dir")
+    written += settings.outputs.files
+    if args.dry_run or args.show_config:
+        console.print(*describe_run(instrument, exposure, settings, args.show_config))
+        return 0
     if settings.threads > 1:
         keep_memory()
     start = time.process_time()
     with console.progress() as progress, console.processes(min(args.workers, len(exposure.tasks()))) as executor:
-        outcomes = run_exposure(args.instrument, exposure, settings, executor, progress)
+        outcomes = run_exposure(instrument, exposure, settings, executor, progress)
     done = [o for o in outcomes if o.error is None]
     if not args.quiet:
         console.print(*_summary(done, settings.outputs))
     if args.profile:
         console.print(*_profile(done, time.process_time()-start))
-    return [], status(outcomes)
+    return status(outcomes)
 
 
-def _settings(args, exposure, config):
+def _settings(args, exposure, config, image):
     """What the run is to do; outputs whose names have no folder lie in the one that is asked for."""
     folder = Path(args.out_dir or "")
     if args.out_dir:
         check_folder(folder, overwrite=True)
-        if not args.dry_run:
+        if not (args.dry_run or args.show_config):
             folder.mkdir(parents=True, exist_ok=True)
-    out, model, info, plot, debug = (None if p is None else Path(p) if Path(p).parent != Path() else folder/p for p in (
-        args.out or f"{exposure.label}.cat.fits", args.model_out, args.info_out, args.plot, args.debug_plots))
-    outputs = OutputFiles(catalog=out, model=model, info=info, plot=plot, debug_plots=debug, model_image=not args.no_model_image)
+    named = {o: with_parts_of(getattr(args, o), ImageName.parse(image).path) for o in OUTPUTS if getattr(args, o) is not None}
+    named.setdefault("out", f"{exposure.label}.cat.fits")
+    paths = {o: Path(p) if Path(p).parent != Path() else folder/p for o, p in named.items()}
+    outputs = OutputFiles(catalog=paths.pop("out"), model_image=not args.no_model_image,
+                          **{o.removesuffix("_out"): p for o, p in paths.items()})
     catalogs = UserCatalogs(forced=args.force, bright=args.bright_stars, galaxies=args.galaxies)
     return RunSettings(outputs=outputs, catalogs=catalogs, earlier=EarlierRun(model_file=args.sky_from, catalog=args.psf_from),
                        config=config, threads=args.threads, overwrite=args.overwrite, resume=args.resume)
 
 
-def _configured(args):
+def _configured(args, instrument, image):
     """The instrument's options and the fit's configuration: from the file, replaced where the command line gives them."""
-    own, config = _from_file(args.config, args.instrument) if args.config else ({}, {})
-    given = {o.name: getattr(args, f"option_{o.name}") for o in args.instrument.options}
-    own.update({n: v for n, v in given.items() if v is not None})
+    own, config = _from_file(args.config, instrument) if args.config else ({}, {})
+    given = {o.name: getattr(args, f"option_{o.name}", None) for o in args.instrument.options}
+    path = ImageName.parse(image).path
+    own.update({n: with_parts_of(v, path) if isinstance(v, str) else v for n, v in given.items() if v is not None})
     if args.preset is not None:
         config["preset"] = args.preset
     if args.threshold is not None:
@@ -161,7 +212,8 @@ def _summary(done, outputs):
         lines.append(f"{name}: {h['NSOURCES']} sources, {h['NPASS']} passes, "
                      f"FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
     for path, what in ((outputs.model, "model, sky and flags" if outputs.model_image else "sky and flags"),
-                       (outputs.info, "inverse variance of fluxes, flags and PSF"), (outputs.plot, "picture"),
+                       (outputs.info, "inverse variance of fluxes, flags and PSF"), (outputs.residual, "residual"),
+                       (outputs.plot, "picture"), (outputs.regions, "regions"),
                        (outputs.debug_plots, "pictures of each pass")):
         if path is not None and done:
             lines.append(f"{path}: {what}")

@@ -26,7 +26,7 @@ def add_arguments(parser, words):
     """
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".", allow_abbrev=False)
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".")
         if name in words[:1]:
             module = import_module(f"{__name__}.{name}")
             module.add_arguments(sub)
