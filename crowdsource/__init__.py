@@ -13,8 +13,11 @@ _NAMES = {
     "api.photometry": "PSFPhotometry",
     "api.reading": "read_psf read_result",
     "api.result": "Cutout Result",
+    "catalogs.calibrate": "Calibration calibrate",
+    "catalogs.calibrated_files": "calibrate_file",
+    "catalogs.match": "match",
     "config": "ArtifactsConfig CentroidConfig CullConfig described DetectConfig FitConfig NebulosityConfig PSFConfig released "
-              "SkyConfig SolveConfig",
+              "SelectionConfig SkyConfig SolveConfig",
     "core.errors": "ConfigError CrowdsourceError DataFileError InputError InstrumentError MissingExtraError OutputError",
     "core.flags": "decode FlagDefinition FlagTable",
     "core.image": "Image",

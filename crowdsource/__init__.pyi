@@ -6,6 +6,10 @@ from .api.reading import read_psf as read_psf
 from .api.reading import read_result as read_result
 from .api.result import Cutout as Cutout
 from .api.result import Result as Result
+from .catalogs.calibrate import Calibration as Calibration
+from .catalogs.calibrate import calibrate as calibrate
+from .catalogs.calibrated_files import calibrate_file as calibrate_file
+from .catalogs.match import match as match
 from .config import ArtifactsConfig as ArtifactsConfig
 from .config import CentroidConfig as CentroidConfig
 from .config import CullConfig as CullConfig
@@ -13,6 +17,7 @@ from .config import DetectConfig as DetectConfig
 from .config import FitConfig as FitConfig
 from .config import NebulosityConfig as NebulosityConfig
 from .config import PSFConfig as PSFConfig
+from .config import SelectionConfig as SelectionConfig
 from .config import SkyConfig as SkyConfig
 from .config import SolveConfig as SolveConfig
 from .config import described as described

@@ -296,7 +296,7 @@ PARTS = {
     "decam_options": lambda: options("decam"),
     "wise_options": lambda: options("wise"),
     "healpix_options": lambda: options_of_all("healpix"),
-    **{f"{name}_options": lambda name=name: options(name) for name in ("plan", "run", "status", "joint")},
+    **{f"{name}_options": lambda name=name: options(name) for name in ("plan", "run", "status", "joint", "match", "calibrate")},
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),

@@ -11,7 +11,6 @@ import re
 import tomllib
 import warnings
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 import numpy as np
 from astropy.io import fits
@@ -24,7 +23,7 @@ from ..core.version import DISTRIBUTION, installed_version
 from ..core.world import pixel_scale
 from ..io.atomic import atomic_path
 from ..io.checksums import checksums
-from ..io.fits_tables import FITS_ENDINGS, table_hdu
+from ..io.fits_tables import FITS_ENDINGS, printable, table_hdu
 from ..io.hdus import opened
 from ..io.tables import check_ending, write_catalog
 from ..psf.export import curve_of_growth
@@ -38,7 +37,7 @@ MAGNITUDE_SYSTEM = "MAGSYS"
 JOINT = "JOINTFIT"
 """Keyword of the primary header of catalogs of a joint fit: its number, which tells object_id of different fits apart."""
 FIGURES = ("ORIGIN", "VERSION", "INSTRUME", "EXPOSURE", "BAND", MAGNITUDE_SYSTEM, "MJD-MID", "NSOURCES", "NPASS", "CHI2", "FWHM",
-           "SEEING", "PIXSCALE", "ZEROPT", "NOISEEST")
+           "SEEING", "PIXSCALE", "ZEROPT", "NOISEEST", "XORIGIN", "YORIGIN")
 """Keywords of the primary header that the header of a catalog's rows has too."""
 PLAIN = {"NSOURCES": "sources", "NPASS": "passes", "CHI2": "chi2", "FWHM": "fwhm", "SEEING": "seeing", "PIXSCALE": "pixel_scale",
          "ZEROPT": "zeropoint"}
@@ -277,6 +276,9 @@ def run_header(result, provenance, detector=""):
         scale = pixel_scale(result.image.wcs, x0+(nx-1)/2, y0+(ny-1)/2)
         header["SEEING"] = (_finite(result.psf.fwhm()*scale), "FWHM of the PSF in the middle, arcsec")
         header["PIXSCALE"] = (_finite(scale), "arcsec in a pixel, in the middle")
+    for axis, first in zip("XY", result.image.origin):
+        if first:
+            header[f"{axis}ORIGIN"] = (first, "first pixel of the part that was fitted, from 0")
     if np.isfinite(result.image.zeropoint):
         header["ZEROPT"] = (float(result.image.zeropoint), "magnitude of a flux of 1, of mag")
     for k, (path, digest) in enumerate(provenance.checksums(), 1):
@@ -289,11 +291,6 @@ def run_header(result, provenance, detector=""):
     return header
 
 
-def printable(text):
-    """A text as FITS headers take it: what is no printable ASCII as in the address of a page, ``%C3%A4``."""
-    return "".join(c if " " <= c <= "~" else quote(c, errors="replace") for c in str(text))
-
-
 def gathered_header(headers):
     """The primary header of several detectors' catalogs in one file, from their own.
 
@@ -302,7 +299,7 @@ def gathered_header(headers):
     header = headers[0].copy()
     if len(headers) == 1:
         return header
-    for keyword in ("NPASS", "CHI2", "FWHM", "SEEING", "PIXSCALE", "ZEROPT"):
+    for keyword in ("NPASS", "CHI2", "FWHM", "SEEING", "PIXSCALE", "ZEROPT", "XORIGIN", "YORIGIN"):
         header.remove(keyword, ignore_missing=True)
     header["NSOURCES"] = sum(h["NSOURCES"] for h in headers)
     for other in headers[1:]:

@@ -6,7 +6,8 @@ from ..core.world import pixels_of
 
 SKY = (("ra", "dec"), ("raj2000", "dej2000"), ("raj2000", "decj2000"), ("_raj2000", "_dej2000"), ("ra_icrs", "de_icrs"),
        ("ra_icrs", "dec_icrs"), ("alpha_j2000", "delta_j2000"), ("alphawin_j2000", "deltawin_j2000"), ("radeg", "dedeg"),
-       ("radeg", "decdeg"), ("ra_deg", "dec_deg"), ("right_ascension", "declination"))
+       ("radeg", "decdeg"), ("ra_deg", "dec_deg"), ("right_ascension", "declination"), ("ramean", "decmean"),
+       ("rastack", "decstack"), ("ra_j2000", "dec_j2000"), ("ra2000", "dec2000"), ("_ra", "_de"))
 """Names of right ascension and declination, in lower case: ours, and those of VizieR, SExtractor and others."""
 PIXELS = {("x", "y"): 0, ("xcentroid", "ycentroid"): 0, ("x_centroid", "y_centroid"): 0, ("x_fit", "y_fit"): 0, ("x_0", "y_0"): 0,
           ("x_init", "y_init"): 0, ("x_image", "y_image"): 1, ("xwin_image", "ywin_image"): 1, ("xcenter", "ycenter"): 1}

@@ -3,9 +3,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 
 from ..core.errors import DataFileError, OutputError, need
 from .atomic import atomic_path
+from .fits_tables import FITS_ENDINGS, OTHER_UNIT, printable, table_hdu
 from .hdus import UNREADABLE, existing, one_line, opened
 from .image_name import ImageName
 
@@ -14,6 +16,10 @@ PREFERRED = ("CAT", "OBJECTS", "LDAC_OBJECTS")
 """Table HDUs taken before the first."""
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml": "votable", ".hdf5": "hdf5", ".h5": "hdf5"}
 """astropy's names of formats by ending; text of any form otherwise."""
+OF_FILES = {"EXTNAME", "comments", "ARROW:schema", "pandas"}
+"""What a table that was read says of its file, and not of itself."""
+KEYWORD = 8
+"""Characters of a keyword of FITS."""
 LONG = 100
 """Values of so many characters are left out of descriptions."""
 
@@ -77,10 +83,20 @@ def _from_fits(path, hdu):
             raise DataFileError(path, f"holds no table there; its tables are in HDU {offer}" if tables else
                                 "holds no table; give a file with one", hdu)
         try:
-            return Table.read(hdus[chosen])
+            return _told(Table.read(hdus[chosen]), hdus[chosen])
         except UNREADABLE as problem:
             raise DataFileError(path, f"its table cannot be read ({one_line(problem)}); fetch the file again",
                                 chosen) from problem
+
+
+def _told(table, hdu):
+    """The table with what its header says of columns where astropy does not look: it stands in the table's meta else."""
+    for k, name in enumerate(hdu.columns.names, 1):
+        description, unit = (table.meta.pop(f"{keyword}{k}", None) for keyword in ("TCOMM", OTHER_UNIT))
+        table[name].info.description = table[name].info.description or description
+        if unit is not None:
+            table[name].unit = unit
+    return table
 
 
 def _has_rows(hdu):
@@ -97,11 +113,16 @@ def _from_parquet(path):
         columns = parquet.read_table(path)
     except (OSError, ValueError) as problem:
         raise DataFileError(path, f"cannot be read as Parquet ({problem}); fetch it again") from problem
-    return Table({n: columns[n].to_numpy() for n in columns.column_names})
+    table = Table({n: columns[n].to_numpy() for n in columns.column_names})
+    for f in columns.schema:
+        notes = {k.decode(): v.decode() for k, v in (f.metadata or {}).items()}
+        table[f.name].unit, table[f.name].description = notes.get("unit") or None, notes.get("description") or None
+    table.meta.update({k.decode(): v.decode() for k, v in (columns.schema.metadata or {}).items() if k.decode() not in OF_FILES})
+    return table
 
 
 def write_catalog(table, path, meta=None, overwrite=False):
-    """Write a catalog as ECSV, VOTable, CSV or Parquet, by the name's ending, whole or not at all.
+    """Write a catalog as FITS, ECSV, VOTable, CSV or Parquet, by the name's ending, whole or not at all.
 
     Parameters
     ----------
@@ -120,19 +141,31 @@ def write_catalog(table, path, meta=None, overwrite=False):
     """
     check_ending(path)
     ending = Path(path).suffix.lower()
+    table = table.copy(copy_data=False)
+    table.meta = {**{k: v for k, v in table.meta.items() if k not in OF_FILES}, **(meta or {})}
     if ending == ".parquet":
         parquet = need("pyarrow.parquet", "parquet", "a Parquet catalog")
         with atomic_path(path, overwrite) as temporary:
-            parquet.write_table(arrow_table(table, meta), temporary)
+            parquet.write_table(arrow_table(table, table.meta), temporary)
         return
-    table = table.copy(copy_data=False)
-    # ECSV loses the ends of lines
-    table.meta.update({name: text.split("\n") if "\n" in str(text) else text for name, text in (meta or {}).items()})
+    if ending == ".ecsv":
+        # it loses the ends of lines
+        table.meta.update({name: text.split("\n") for name, text in table.meta.items() if "\n" in str(text)})
     with atomic_path(path, overwrite) as temporary:
-        if FORMATS[ending] == "votable":
+        if ending in FITS_ENDINGS:
+            fits.HDUList([fits.PrimaryHDU(), table_hdu(table, PREFERRED[0], _cards(table.meta))]).writeto(temporary)
+        elif FORMATS[ending] == "votable":
             _votable(table).to_xml(str(temporary))
         else:
             table.write(temporary, format=FORMATS[ending])
+
+
+def _cards(meta):
+    """Header cards of what a table says of itself, as far as FITS can say it."""
+    for name, value in meta.items():
+        if isinstance(value, (str, int)) or (isinstance(value, float) and np.isfinite(value)):
+            keyword = name if len(name) <= KEYWORD else f"HIERARCH {name}"
+            yield fits.Card(keyword, printable(value) if isinstance(value, str) else value)
 
 
 def _votable(table):

@@ -2,8 +2,10 @@
 import time
 from pathlib import Path
 
+from ...catalogs.calibrated_files import calibrate_file
+from ...catalogs.catalog import StarCatalog
 from ...config import FitConfig, from_mapping
-from ...core.errors import ConfigError, CrowdsourceError
+from ...core.errors import ConfigError, CrowdsourceError, DataFileError
 from ...core.memory import keep_memory
 from ...exposure.instrument import complete, flag, recognised
 from ...exposure.run import describe_run, status
@@ -67,6 +69,11 @@ def _add_fit_options(fit):
     fit.add_argument("--nebulosity-mode", metavar="hard|continuous|mean",
                      help="how a network's windows are combined: one by one (hard, default), overlapping and smoothed "
                           "(continuous), or as for WISE (mean)")
+    fit.add_argument("--calibrate", metavar="CATALOG", help="calibrate the catalog by the magnitudes of this one, in any usual "
+                     "naming of columns, as crowdsource calibrate does: zero point, colour term, the column mag_cal")
+    fit.add_argument("--calibrate-band", metavar="BAND", help="band or column of that catalog; default the image's band")
+    fit.add_argument("--calibrate-colour", metavar="BLUE-RED", help="its bands or columns for the colour term, as g-r, or none; "
+                     "default the usual ones for the band")
     fit.add_argument("--preset", metavar="NAME", help="set of options to start from: default, described or released")
     fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line takes precedence")
     fit.add_argument("--threads", type=count, default=1, metavar="N",
@@ -139,6 +146,9 @@ def _fit(args, image, console, written):
     if args.dry_run or args.show_config:
         console.print(*describe_run(instrument, exposure, settings, args.show_config))
         return 0
+    reference = None if args.calibrate is None else StarCatalog.of(args.calibrate)
+    if reference is not None and not reference.magnitudes:
+        raise DataFileError(args.calibrate, "has no magnitudes by a usual name; give a reference catalog for --calibrate")
     if settings.threads > 1:
         keep_memory()
     start = time.process_time()
@@ -149,6 +159,9 @@ def _fit(args, image, console, written):
         console.print(*_summary(done, settings.outputs))
     if args.profile:
         console.print(*_profile(done, time.process_time()-start))
+    if reference is not None and done:
+        found = calibrate_file(settings.outputs.catalog, reference, band=args.calibrate_band, colour=args.calibrate_colour)
+        console.print(*([] if args.quiet else [f"{settings.outputs.catalog}: {line}" for line in found.lines()]))
     return status(outcomes)
 
 

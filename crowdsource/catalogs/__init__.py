@@ -1,0 +1,1 @@
+"""Two catalogs: matched with each other, and one calibrated by the other."""
