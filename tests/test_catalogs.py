@@ -1,4 +1,4 @@
-"""Two catalogs: columns of any naming, pairs by the sky and by the stars' pattern, zero points and colour terms that are known."""
+"""Two catalogs: columns of any naming, pairs by the sky and by the stars' pattern, known zero points and colour terms."""
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -13,6 +13,7 @@ from crowdsource.catalogs.columns import band_word, colour_for, magnitudes_of
 from crowdsource.cli.main import main
 from crowdsource.core.errors import DataFileError, InputError
 from crowdsource.io.fits_tables import table_hdu
+from crowdsource.io.tables import write_catalog
 from crowdsource.psf.formats.native import read_hdus
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.moffat import MoffatProfile
@@ -248,3 +249,25 @@ def test_light_outside_of_the_box_of_fluxes():
     expected = [2.5*np.log10(psf.stamp(299, u, 99.5).sum()) for u in x]
     assert middle == pytest.approx(expected[1], abs=1e-4) and corrections == pytest.approx(expected, abs=3e-4)
     assert corrections[0] > 0.005 and corrections[2] > 1.5*corrections[0]
+
+
+def test_columns_of_any_kind_go_along(tmp_path):
+    first, second = listed(slice(0, 40), "g"), listed(slice(0, 40), "r")
+    first["name"] = np.array([f"star {k}" for k in range(40)], dtype=object)
+    first["colour"] = np.ma.masked_array(np.arange(40.), np.arange(40) == 3)
+    table = cs.match(first, QTable(second, units=dict(x="pix")), all_columns=True)
+    for ending in ("fits", "ecsv", "vot"):
+        write_catalog(table, tmp_path/f"m.{ending}")
+        again = Table.read(tmp_path/f"m.{ending}")
+        row = again[np.flatnonzero(np.asarray(again["row_1"]) == 3)[0]]
+        assert row["name_1"] == "star 3"
+        assert row["colour_1"] is np.ma.masked or np.isnan(row["colour_1"])
+        assert str(again["x_2"].unit) in ("pix", "pixel")
+
+
+def test_a_field_around_the_zero_of_right_ascension():
+    first, second = listed(slice(0, 300), "g"), listed(slice(0, 300), "r", offset=(1., 0.))
+    for table in (first, second):
+        table["ra"] = (table["ra"]-20.04) % 360
+    assert np.ptp(first["ra"]) > 300
+    assert len(cs.match(first, second)) > 290

@@ -120,6 +120,7 @@ def test_a_mistyped_word_suggests_the_nearest(folder, capsys, argv, texts):
     (["./nothing.fits"], "nothing.fits: there is no such file; check"),
     (["im.fits", "--ivar", "othr.fits"], "othr.fits: there is no such file (did you mean other.fits?)"),
     (["im.fits[SIC]"], "im.fits[SIC]: it has no HDU SIC; it has images in HDU 1 (SCI)"),
+    (["im.fits[SHRT]"], "im.fits[SHRT]: it has no HDU SHRT (did you mean SHORT?); it has images in HDU 1 (SCI)"),
     (["im.fits[SCI]", "--ivar", "im.fits[SHORT]"], "im.fits[SHORT]: has shape (55, 64) but the image im.fits[SCI] has (56, 64)"),
     (["im.fits[SCI]", "--ivar", "other.fits"], "other.fits[0]: the image's background scatters by")])
 def test_a_wrong_file_or_plane(folder, capsys, argv, text):

@@ -117,10 +117,10 @@ def match(first, second, *, radius=None, magnitudes=(None, None), all_columns=Fa
     for k, (catalog, chosen) in enumerate(zip(pair, rows), 1):
         out[f"row_{k}"] = Column(chosen, description=f"row of {catalog.name}, from 0")
         for name in catalog.table.colnames:
-            if all_columns or name in ("flags", "good"):
-                column = catalog.table[name][chosen]
-                out[f"{name}_{k}"] = Column(getattr(column, "value", column), unit=column.info.unit,
-                                            description=column.info.description)
+            column = catalog.table[name]
+            # what has no type of its own, such as a column of SkyCoord, has no place in most files
+            if (all_columns and hasattr(column, "dtype")) or name in ("flags", "good"):
+                out[f"{name}_{k}"] = column[chosen]
     out.meta.update(matched_by=pairs.by, radius=pairs.radius, pairs=len(pairs), rms=pairs.rms)
     return out
 

@@ -108,7 +108,8 @@ def _image_parser(words, commands):
             "all commands")
     image = next((w for w in words if is_file(w)), None) or str(existing(path, "an image"))
     instrument = recognised(image)
-    parser = Parser(prog="crowdsource", description=f"Fit {instrument.summary}.")
+    parser = Parser(prog="crowdsource", help_by="crowdsource IMAGE", usage=f"crowdsource {instrument.image_metavar} [IMAGE ...] "
+                    "[options]", description=f"Fit {instrument.summary}.")
     parser.set_defaults(instrument=instrument, recognised=True)
     _add_command(parser, "fit")
     return parser

@@ -12,10 +12,16 @@ class Parser(argparse.ArgumentParser):
 
     An error shows the usage of the command that it is about. It is raised by the parser of that command also where a word is not
     known, which argparse leaves to the parser of all commands.
+
+    Parameters
+    ----------
+    help_by : str, optional
+        The command whose ``--help`` lists the options; `prog` when not given.
     """
 
-    def __init__(self, *arguments, **options):
+    def __init__(self, *arguments, help_by=None, **options):
         super().__init__(*arguments, **{"allow_abbrev": False, "formatter_class": HelpFormatter, **options})
+        self.help_by = help_by or self.prog
 
     def parse_known_args(self, args=None, namespace=None):
         """As of argparse; an error where a word is left over."""
@@ -24,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             known = [name for action in self._actions for name in action.option_strings]
             word = left[0].partition("=")[0]
             what = "option" if word.startswith("-") else "argument"
-            self.error(f"there is no {what} {word}{did_you_mean(word, known)}; {self.prog} --help lists all")
+            self.error(f"there is no {what} {word}{did_you_mean(word, known)}; {self.help_by} --help lists all")
         return namespace, left
 
     def _check_value(self, action, value):
@@ -53,6 +59,11 @@ def help_of(action):
     default, told = action.default, any(word in (action.help or "") for word in ("default", "not given"))
     if not action.option_strings or action.nargs == 0 or told or default in (None, False, "", argparse.SUPPRESS, [], ()):
         return action.help
-    shown = " ".join(map(str, default)) if isinstance(default, (list, tuple)) else f"{default:g}" if isinstance(default, float) \
-        else str(default)
-    return f"{action.help}; default {shown}".replace("%", "%%").replace("%%%%", "%%")
+    return with_default(action.help, default).replace("%", "%%").replace("%%%%", "%%")
+
+
+def with_default(text, default):
+    """A help text with a default value; as it is where the value is empty."""
+    values = default if isinstance(default, (list, tuple)) else [default]
+    shown = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+    return f"{text}; default {shown}" if shown else text

@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
+from ..core.nearest import did_you_mean
 from ..core.world import pixels_of, sky_of
 from .atomic import atomic_path
 from .decompress import decompressed
@@ -257,12 +258,17 @@ def _find(hdus, name):
         number = hdus.index_of((extname, int(version)) if version else name.hdu)
         hdu = hdus[number]
     except UNREADABLE as problem:
-        asked = "it" if name.hdu is None else f"it has no HDU {name.hdu}; it"
+        asked = "it" if name.hdu is None else f"it has no HDU {name.hdu}{did_you_mean(name.hdu, _names(hdus))}; it"
         raise DataFileError(name.path, f"{asked} {_offer(hdus)}", name.hdu) from problem
     if not _has_pixels(hdu):
         what = "is a table" if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) else "holds no image"
         raise DataFileError(name.path, f"{what}; the file {_offer(hdus)}", name.hdu)
     return number
+
+
+def _names(hdus):
+    """Names of the HDUs that can be read and have one."""
+    return [h.name for h in hdus if h.name]
 
 
 def _label(hdus, number):

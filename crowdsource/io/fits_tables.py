@@ -28,7 +28,7 @@ def table_hdu(table, name, cards=()):
     """
     columns = []
     for n in table.colnames:
-        values = np.asarray(getattr(table[n], "value", table[n]))
+        values = _values(table[n])
         columns.append(fits.Column(n, fits_format(values.dtype), unit=standard_unit(table[n].info.unit), array=values))
     hdu = fits.BinTableHDU.from_columns(columns, name=name)
     for k, n in enumerate(table.colnames, 1):
@@ -40,6 +40,19 @@ def table_hdu(table, name, cards=()):
     for line in _astropy_columns(table):
         hdu.header["COMMENT"] = line
     return hdu
+
+
+def plain(column):
+    """A column's values without their unit, with their mask where they have one."""
+    return column if isinstance(column, np.ma.MaskedArray) else getattr(column, "value", column)
+
+
+def _values(column):
+    """A column's values without their unit: NaN where a number is masked, and text where anything may stand."""
+    values = np.ma.asarray(plain(column))
+    if values.dtype.kind == "O":
+        return np.asarray(values.filled("")).astype(str)
+    return values.filled(np.nan) if values.dtype.kind == "f" else values.data
 
 
 def standard_unit(unit):

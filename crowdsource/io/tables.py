@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from ..core.errors import DataFileError, OutputError, need
 from .atomic import atomic_path
-from .fits_tables import FITS_ENDINGS, OTHER_UNIT, printable, table_hdu
+from .fits_tables import FITS_ENDINGS, OTHER_UNIT, plain, printable, table_hdu
 from .hdus import UNREADABLE, existing, one_line, opened
 from .image_name import ImageName
 
@@ -172,9 +172,10 @@ def _votable(table):
     """A table as a binary VOTable; ``meta`` stands in INFO elements, short values in the description too, which astropy reads."""
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import Info
-    from astropy.table import Column, Table
+    from astropy.table import Column, MaskedColumn, Table
     values = {k: " ".join(str(v).split()) for k, v in table.meta.items()}
-    bare = Table([Column(plain(c), c.info.name, unit=c.info.unit, description=c.info.description) for c in table.itercols()])
+    bare = Table([(MaskedColumn if hasattr(c, "mask") else Column)(
+        plain(c), c.info.name, unit=c.info.unit, description=c.info.description) for c in table.itercols()])
     bare.meta = {"description": "; ".join(f"{k}: {v}" for k, v in values.items() if v and len(v) < LONG)}
     for column in bare.itercols():
         if column.info.unit is not None and not _known_to_votable(column.info.unit):
@@ -194,11 +195,6 @@ def _known_to_votable(unit):
             return bool(unit.to_string("vounit"))
         except (ValueError, Warning):
             return False
-
-
-def plain(column):
-    """A column's values without their unit."""
-    return getattr(column, "value", column)
 
 
 def native_values(column):

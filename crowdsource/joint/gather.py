@@ -12,7 +12,7 @@ from astropy.table import vstack
 
 from ..core.errors import need
 from ..core.version import installed_version
-from ..exposure.results import JOINT, gathered_header
+from ..exposure.results import FIGURES, JOINT, gathered_header
 from ..io.atomic_folder import atomic_folder
 from ..io.fits_tables import read_hdu, table_hdu
 from ..io.hdus import opened
@@ -163,7 +163,8 @@ def _gather_image(name, parts, kept, made, number):
     if headers:
         rows, header = _stacked(tables), gathered_header(headers)
         header["NSOURCES"], header[JOINT] = len(rows), number
-        fits.HDUList([fits.PrimaryHDU(header=header), *others, table_hdu(rows, "CAT")]).writeto(made/f"{name}.cat.fits")
+        cards = [header.cards[k] for k in FIGURES if k in header]
+        fits.HDUList([fits.PrimaryHDU(header=header), *others, table_hdu(rows, "CAT", cards)]).writeto(made/f"{name}.cat.fits")
 
 
 def _objects_of(part):

@@ -85,7 +85,7 @@ def _add_fit_options(fit):
 def _add_output_options(out):
     out.add_argument("--out", metavar="FILE",
                      help="catalog: .cat.fits, .ecsv, .vot, .csv or .parquet; default <image>.cat.fits in the current folder; in "
-                          "names of outputs and planes {stem}, {name}, {folder} and {path} stand for parts of the image's")
+                          "names of outputs and planes {stem}, {name}, {folder} and {path} stand for parts of the image's name")
     out.add_argument("--out-dir", metavar="DIR",
                      help="folder of outputs that are named without one; created if it does not exist")
     out.add_argument("--model-out", metavar="FILE", help="write the model of the stars, the sky and the flags as compressed FITS")
@@ -159,10 +159,20 @@ def _fit(args, image, console, written):
         console.print(*_summary(done, settings.outputs))
     if args.profile:
         console.print(*_profile(done, time.process_time()-start))
-    if reference is not None and done:
-        found = calibrate_file(settings.outputs.catalog, reference, band=args.calibrate_band, colour=args.calibrate_colour)
-        console.print(*([] if args.quiet else [f"{settings.outputs.catalog}: {line}" for line in found.lines()]))
+    if reference is not None and done and not _calibrated(args, reference, settings.outputs.catalog, console):
+        return max(status(outcomes), 1)
     return status(outcomes)
+
+
+def _calibrated(args, reference, path, console):
+    """Whether the catalog of a fit could be calibrated; it stays as it is where not."""
+    try:
+        found = calibrate_file(path, reference, band=args.calibrate_band, colour=args.calibrate_colour)
+    except CrowdsourceError as problem:
+        console.error(f"{path} is written, but not calibrated: {problem}")
+        return False
+    console.print(*([] if args.quiet else [f"{path}: {line}" for line in found.lines()]))
+    return True
 
 
 def _settings(args, exposure, config, image):

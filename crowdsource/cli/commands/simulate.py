@@ -9,6 +9,7 @@ from ...simulate import simulate_field
 from ...simulate.config import Cluster, SimulationConfig
 from ...simulate.files import write_simulation
 from ..arguments import add_verbosity
+from ..parser import with_default
 
 
 def add_arguments(parser):
@@ -23,7 +24,7 @@ def add_arguments(parser):
     described = attributes(SimulationConfig)
     for f in fields(SimulationConfig):
         option = "--"+f.name.replace("_", "-")
-        text = described[f.name][1].rstrip(".").replace("%", "%%")
+        text = with_default(described[f.name][1].rstrip("."), f.default).replace("%", "%%")
         if f.name == "clusters":
             parser.add_argument("--cluster", dest="clusters", action="append", nargs=4, type=float,
                                 metavar=("X", "Y", "RADIUS", "STARS"),

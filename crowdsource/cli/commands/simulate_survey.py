@@ -5,6 +5,7 @@ from ...core.docstrings import attributes
 from ...simulate.survey.config import SurveyConfig
 from ...simulate.survey.files import write_survey
 from ..arguments import add_verbosity
+from ..parser import with_default
 
 
 def add_arguments(parser):
@@ -16,7 +17,7 @@ def add_arguments(parser):
         kind = type(f.default[0] if several else f.default)
         number = dict(nargs="+" if kind is str else len(f.default)) if several else {}
         parser.add_argument("--"+f.name.replace("_", "-"), type=kind, metavar=f.name.upper(),
-                            help=described[f.name][1].rstrip(".").replace("%", "%%"), **number)
+                            help=with_default(described[f.name][1].rstrip("."), f.default).replace("%", "%%"), **number)
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_verbosity(parser)
 
