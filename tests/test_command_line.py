@@ -31,7 +31,12 @@ def folder(tmp_path, monkeypatch):
               fits.ImageHDU(data[::-1], name="SCI", ver=2), fits.ImageHDU(ivar[1:], name="SHORT")]
     fits.HDUList([fits.PrimaryHDU(), *planes]).writeto("im.fits")
     write_fits("other.fits", star_image(SHAPE, X, Y, FLUX, seed=2))
+    Path("quick.toml").write_text("min_passes = 2\nmax_passes = 2\n")
     return tmp_path
+
+
+QUICK = "--quiet", "--config", "quick.toml"
+"""Two passes, where it does not matter what comes out."""
 
 
 def told(capsys, *argv):
@@ -62,8 +67,8 @@ def test_brackets_of_a_file_s_own_name_stay(tmp_path):
 
 
 def test_an_image_needs_no_command(folder, capsys):
-    assert main(["im.fits[SCI,2]", "--ivar", "im.fits[IVAR]", "--out", "a.cat.fits"]) == 0
-    assert main(["generic", "im.fits:SCI,2", "--ivar", "im.fits:IVAR", "--out", "b.cat.fits"]) == 0
+    assert main(["im.fits[SCI,2]", "--ivar", "im.fits[IVAR]", "--out", "a.cat.fits", *QUICK]) == 0
+    assert main(["generic", "im.fits:SCI,2", "--ivar", "im.fits:IVAR", "--out", "b.cat.fits", *QUICK]) == 0
     one, two = (Table.read(name) for name in ("a.cat.fits", "b.cat.fits"))
     assert (one["flux"] == two["flux"]).all() and one.meta["INSTRUME"] == "generic"
     # the second image is the first one turned over
@@ -77,18 +82,18 @@ def test_the_kind_of_an_image_is_recognised(tmp_path):
 
 def test_several_images_each_with_its_outputs(folder, capsys):
     Path("bad.fits").write_bytes(Path("other.fits").read_bytes()[:6000])
-    assert main(["im.fits[SCI,1]", "bad.fits", "other.fits", "--residual-out", "{stem}.res.fits", "--quiet"]) == 1
-    assert {p.name for p in folder.iterdir()} == {"im.fits", "bad.fits", "other.fits", "im_SCI_1.cat.fits", "other.cat.fits",
-                                                  "im.res.fits", "other.res.fits"}
+    assert main(["im.fits[SCI,1]", "bad.fits", "other.fits", "--residual-out", "{stem}.res.fits", *QUICK]) == 1
+    assert {p.name for p in folder.iterdir()} == {"im.fits", "bad.fits", "other.fits", "quick.toml", "im_SCI_1.cat.fits",
+                                                  "other.cat.fits", "im.res.fits", "other.res.fits"}
     err = capsys.readouterr().err
     assert err.count("crowdsource: error: ") == 1 and "bad.fits" in err
-    assert main(["bad.fits", "none.fits", "--quiet"]) == 2
+    assert main(["bad.fits", "none.fits", *QUICK]) == 2
 
 
 def test_planes_by_the_name_of_each_image(folder):
     for name in ("a.fits", "b.fits"):
         Path(name).write_bytes(Path("im.fits").read_bytes())
-    assert main(["a.fits:SCI", "b.fits:SCI", "--ivar", "{path}[IVAR]", "--quiet"]) == 0
+    assert main(["a.fits:SCI", "b.fits:SCI", "--ivar", "{path}[IVAR]", *QUICK]) == 0
     assert [read_config(f"{n}_SCI.cat.fits")["generic"]["ivar"] for n in "ab"] == ["a.fits[IVAR]", "b.fits[IVAR]"]
 
 
@@ -97,7 +102,7 @@ def test_outputs_of_several_images_never_replace_each_other(folder, capsys):
     assert "write {stem} for the image's name, as in {stem}-x.fits" in capsys.readouterr().err
     Path("sub").mkdir()
     Path("sub/other.fits").write_bytes(Path("other.fits").read_bytes())
-    assert main(["other.fits", "sub/other.fits", "--overwrite", "--quiet"]) == 1
+    assert main(["other.fits", "sub/other.fits", "--overwrite", *QUICK]) == 1
     assert "is the output of an image before" in capsys.readouterr().err
 
 
@@ -153,4 +158,4 @@ def test_dry_run_is_short_and_the_whole_configuration_is_there_for_who_wants_it(
     assert main(["im.fits", "--show-config", "--threshold", "7"]) == 0
     whole = capsys.readouterr().out.splitlines()
     assert len(whole) > 80 and set(short) < set(whole)
-    assert {p.name for p in folder.iterdir()} == {"im.fits", "other.fits"}
+    assert {p.name for p in folder.iterdir()} == {"im.fits", "other.fits", "quick.toml"}

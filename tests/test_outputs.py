@@ -8,6 +8,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
+import crowdsource as cs
 from crowdsource.cli.main import main
 from crowdsource.core.errors import InputError
 from crowdsource.core.world import pixel_scale
@@ -28,8 +29,10 @@ def folder(tmp_path_factory):
                        FILTER="r")
     files = ["--out", "a.cat.fits", "--residual-out", "a.res.fits", "--regions", "a.reg"]
     assert main(["generic", image, "--out-dir", str(folder), "--quiet", *files]) == 0
-    for ending in ("ecsv", "vot", "csv"):
-        assert main(["generic", image, "--out", str(folder/f"a.{ending}"), "--quiet"]) == 0
+    assert main(["generic", image, "--out", str(folder/"a.vot"), "--quiet"]) == 0
+    result = cs.fit(cs.Image.from_arrays(star_image(SHAPE, X, Y, FLUX), np.full(SHAPE, NOISE**-2), wcs=tan_wcs(SHAPE)))
+    for ending in ("ecsv", "csv", "fits"):
+        cs.write_result(result, folder/f"b.{ending}")
     return folder
 
 
@@ -47,19 +50,19 @@ def test_a_table_is_read_without_a_warning_and_tells_of_the_fit(folder):
 
 
 def test_all_forms_hold_the_same_rows(folder):
-    whole = Table.read(folder/"a.cat.fits")
-    for ending in ("ecsv", "vot", "csv"):
-        table = Table.read(folder/f"a.{ending}")
+    for name, ending in (("a", "vot"), ("b", "ecsv"), ("b", "csv")):
+        table, whole = (Table.read(folder/f"{name}.{e}") for e in (ending, "cat.fits" if name == "a" else "fits"))
         assert table.colnames == whole.colnames
-        for name in ("x", "flux", "flags", "ra"):
-            assert (np.asarray(table[name]) == np.asarray(whole[name])).all(), (ending, name)
+        for column in ("x", "flux", "flags"):
+            assert (np.asarray(table[column]) == np.asarray(whole[column])).all(), (ending, column)
         if ending != "csv":
             # lines of a VOTable are broken
             assert " ".join(table["flux"].description.split()) == whole["flux"].description
             assert table["flux"].unit == whole["flux"].unit
-    meta = Table.read(folder/"a.ecsv").meta
-    assert meta["chi2"] == whole.meta["CHI2"] and meta["seeing"] == whole.meta["SEEING"] and meta["zeropoint"] == 25
-    assert f"fwhm: {whole.meta['FWHM']}" in Table.read(folder/"a.vot").meta["description"]
+    meta = Table.read(folder/"b.ecsv").meta
+    assert meta["chi2"] == whole.meta["CHI2"] and meta["seeing"] == whole.meta["SEEING"] and meta["sources"] == len(whole)
+    fwhm = Table.read(folder/"a.cat.fits").meta["FWHM"]
+    assert f"fwhm: {fwhm}" in Table.read(folder/"a.vot").meta["description"]
 
 
 def test_the_residual_is_what_the_stars_leave(folder):
