@@ -7,8 +7,8 @@ from astropy.io import fits
 from ..core.errors import DataFileError
 from ..exposure.results import FIGURES, hdu_prefix
 from ..io.atomic import atomic_path, check_output
-from ..io.fits_tables import FITS_ENDINGS, printable, read_hdu, table_hdu
-from ..io.hdus import opened
+from ..io.fits_tables import FITS_ENDINGS, read_hdu, table_hdu
+from ..io.hdus import opened, printable
 from ..io.tables import check_ending, write_catalog
 from ..psf.formats.native import holds_psf, read_hdus
 from .calibrate import aperture_corrections, calibrate

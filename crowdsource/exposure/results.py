@@ -23,8 +23,8 @@ from ..core.version import DISTRIBUTION, installed_version
 from ..core.world import pixel_scale
 from ..io.atomic import atomic_path
 from ..io.checksums import checksums
-from ..io.fits_tables import FITS_ENDINGS, printable, table_hdu
-from ..io.hdus import opened
+from ..io.fits_tables import FITS_ENDINGS, table_hdu
+from ..io.hdus import opened, printable
 from ..io.tables import check_ending, write_catalog
 from ..psf.export import curve_of_growth
 from ..psf.formats.native import to_hdus as psf_hdus

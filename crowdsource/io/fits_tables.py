@@ -1,6 +1,4 @@
 """Tables as HDUs of FITS files."""
-from urllib.parse import quote
-
 import numpy as np
 from astropy.io import fits
 
@@ -78,11 +76,6 @@ def _astropy_columns(table):
         yield from (line[k*CARD:(k+1)*CARD]+"\\" for k in range(whole))
         yield line[whole*CARD:]
     yield "--END-ASTROPY-SERIALIZED-COLUMNS--"
-
-
-def printable(text):
-    """A text as FITS headers take it: what is no printable ASCII as in the address of a page, ``%C3%A4``."""
-    return "".join(c if " " <= c <= "~" else quote(c, errors="replace") for c in str(text))
 
 
 def fits_format(dtype):

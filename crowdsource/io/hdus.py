@@ -2,6 +2,7 @@
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
@@ -115,3 +116,8 @@ def _says(card):
 def one_line(problem):
     """An exception's message on one line."""
     return " ".join(str(problem).split()) or type(problem).__name__
+
+
+def printable(text):
+    """A text as FITS headers take it: what is no printable ASCII as in the address of a page, ``%C3%A4``."""
+    return "".join(c if " " <= c <= "~" else quote(c, errors="replace") for c in str(text))

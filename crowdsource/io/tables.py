@@ -7,8 +7,8 @@ from astropy.io import fits
 
 from ..core.errors import DataFileError, OutputError, need
 from .atomic import atomic_path
-from .fits_tables import FITS_ENDINGS, OTHER_UNIT, plain, printable, table_hdu
-from .hdus import UNREADABLE, existing, one_line, opened
+from .fits_tables import FITS_ENDINGS, OTHER_UNIT, plain, table_hdu
+from .hdus import UNREADABLE, existing, one_line, opened, printable
 from .image_name import ImageName
 
 ENDINGS = (".fits", ".fit", ".ecsv", ".vot", ".xml", ".csv", ".parquet")

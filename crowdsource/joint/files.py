@@ -13,7 +13,8 @@ from ..core.errors import need
 from ..core.version import DISTRIBUTION, installed_version
 from ..exposure.results import JOINT, Provenance, config_lines, detector_header, write_result
 from ..io.atomic_folder import atomic_folder, check_atomic_folder
-from ..io.fits_tables import printable, table_hdu
+from ..io.fits_tables import table_hdu
+from ..io.hdus import printable
 from ..io.tables import native_values, write_catalog
 
 OBJECTS, CURVES = "objects.fits", "lightcurves.parquet"
