@@ -96,8 +96,9 @@ class StarCatalog:
                              f"{', '.join(table.colnames)}")
         if not len(table):
             raise InputError("has no rows")
-        return cls(name=name, table=table, sky=None if sky is None else np.array(sky), pixels=pixels, meta=meta,
-                   magnitudes=magnitudes_of(table), fluxes=fluxes_of(table), band=band_word(band or meta.get("band", "")))
+        band = band_word(band or meta.get("band") or meta.get("calband", ""))
+        return cls(name=name, table=table, sky=None if sky is None else np.array(sky), pixels=pixels, meta=meta, band=band,
+                   magnitudes=magnitudes_of(table), fluxes=fluxes_of(table))
 
     def brightness(self, wanted=None):
         """Magnitudes and errors, NaN where there are none, and the `Magnitude` that says which.
