@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import FitConfig, from_mapping
 from ..core.errors import ConfigError, DataFileError
-from ..exposure.results import hdu_prefix, read_config
+from ..exposure.results import hdu_prefix, history_table, read_config
 from ..io.fits import read_image as read_plane
 from ..io.fits_tables import FITS_ENDINGS, read_hdu
 from ..io.hdus import opened
@@ -22,6 +22,8 @@ from .result import Result
 
 log = logging.getLogger(__name__)
 ROWS = "CAT"
+COUNTS = "passno", "sources", "new"
+"""Figures of a pass that are whole numbers."""
 
 
 def read_result(path: str | PathLike[str], *, detector: str | None = None, model: str | PathLike[str] | None = None,
@@ -54,7 +56,7 @@ def read_result(path: str | PathLike[str], *, detector: str | None = None, model
         prefix = hdu_prefix(chosen(hdus, detector, path))
         catalog = read_hdu(hdus[prefix+ROWS])
         psf: Any = read_hdus(hdus, prefix+"PSF") if holds_psf(hdus, prefix+"PSF") else None
-        history = history_of(hdus[prefix+"HIST"].data) if prefix+"HIST" in hdus else []
+        history = history_of(hdus[prefix+"HIST"]) if prefix+"HIST" in hdus else []
     planes: dict[str, Any] = {"model": None, "sky": None}
     if model is not None:
         file = ImageName.parse(str(model)).path
@@ -85,9 +87,12 @@ def chosen(hdus: Any, detector: str | None, path: str | PathLike[str]) -> str:
     return detector
 
 
-def history_of(rows: Any) -> list[dict[str, Any]]:
-    """Figures of each pass from the table that holds them."""
-    return [{name: value.item() if hasattr(value, "item") else value for name, value in zip(rows.names, row)} for row in rows]
+def history_of(hdu: Any) -> list[dict[str, Any]]:
+    """Figures of each pass from the HDU that holds them; whole ones are ints, as those of a fit are."""
+    rows = history_table(hdu)
+    for name in COUNTS:
+        rows[name] = rows[name].astype(int)
+    return [dict(zip(rows.colnames, (value.item() for value in row))) for row in rows]
 
 
 def config_of(lines: Any) -> dict[str, Any]:

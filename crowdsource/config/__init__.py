@@ -13,11 +13,12 @@ from .sections import (
     FitConfig,
     NebulosityConfig,
     PSFConfig,
+    SelectionConfig,
     SkyConfig,
     SolveConfig,
     checked,
 )
 
 __all__ = ["PRESETS", "ArtifactsConfig", "CentroidConfig", "CullConfig", "DetectConfig", "FitConfig", "NebulosityConfig",
-           "PSFConfig", "SkyConfig", "SolveConfig", "as_mapping", "as_nested", "checked", "described", "from_mapping",
-           "preset_config", "released", "short_names"]
+           "PSFConfig", "SelectionConfig", "SkyConfig", "SolveConfig", "as_mapping", "as_nested", "checked", "described",
+           "from_mapping", "preset_config", "released", "short_names"]

@@ -240,17 +240,20 @@ def read_history(path, detector=""):
     DataFileError
         When the file has no history of that detector.
     """
-    from astropy.table import Table
     with opened(path) as hdus:
         try:
-            hdu = hdus[hdu_prefix(detector)+"HIST"]
-            header, rows = hdu.header, hdu.data
-            table = Table({header[f"{COLUMN}{k}"]: column.astype(np.float64) for k, column in enumerate(rows.T, 1)})
-            table["kind"] = [header.get(f"KIND{k}", "") for k in range(1, len(rows)+1)]
-            return table
+            return history_table(hdus[hdu_prefix(detector)+"HIST"])
         except (KeyError, AttributeError, TypeError) as problem:
             raise DataFileError(path, f"holds no history of passes of detector {detector!r}; give a catalog that crowdsource "
                                 "wrote") from problem
+
+
+def history_table(hdu):
+    """The table of `read_history` from its HDU."""
+    from astropy.table import Table
+    table = Table({hdu.header[f"{COLUMN}{k}"]: column.astype(np.float64) for k, column in enumerate(hdu.data.T, 1)})
+    table["kind"] = [hdu.header.get(f"KIND{k}", "") for k in range(1, len(hdu.data)+1)]
+    return table
 
 
 def run_header(result, provenance, detector=""):
