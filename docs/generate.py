@@ -23,6 +23,7 @@ from crowdsource.core.docstrings import attributes
 from crowdsource.core.flags import ENGINE, MASK_SHIFT
 from crowdsource.engine import schema
 from crowdsource.exposure.instrument import INSTRUMENTS, load
+from crowdsource.instruments.formats.registry import IMAGE_FORMATS
 from crowdsource.joint.config import JointConfig
 from crowdsource.production import manifest
 from crowdsource.production.executors import EXECUTORS
@@ -34,7 +35,8 @@ from crowdsource.survey.objects.association import AssociationConfig
 from crowdsource.survey.objects.average import USES, AverageConfig
 
 ROOT = Path(__file__).parent.parent
-OTHER_PARTS = {"`psf` of `fit`": PSF_MODELS, "`--psf`": PSF_FORMATS, "`--executor`": EXECUTORS, "`crowdsource NAME`": INSTRUMENTS}
+OTHER_PARTS = {"`psf` of `fit`": PSF_MODELS, "`--psf`": PSF_FORMATS, "`--file-format`": IMAGE_FORMATS, "`--executor`": EXECUTORS,
+               "`crowdsource NAME`": INSTRUMENTS}
 """Registries of what is not chosen in a configuration, by how it is chosen."""
 PAGES = [ROOT/"README.md", *sorted((ROOT/"docs").glob("*.md"))]
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)

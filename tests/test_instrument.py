@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from crowdsource.instruments.generic import ANY, Generic, bits, box, grown, plateau
+from crowdsource.instruments.flag_planes import grown, plateau
+from crowdsource.instruments.generic import ANY, Generic, bits, box
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
 from crowdsource.core import registry

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from crowdsource.instruments.generic import NOISE_OF
+from crowdsource.instruments.noise_maps import NOISE_OF
 
 from benchmarks.shared import table
 from crowdsource.core.noise import scatter_in_units_of

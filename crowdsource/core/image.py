@@ -123,7 +123,7 @@ class Image:
     findings: tuple = ()
 
     @classmethod
-    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, readnoise=None, copy=True,
+    def from_arrays(cls, data, ivar=None, dq=None, mask=None, *, bad=None, weight=None, shared=1., readnoise=None, copy=True,
                     **metadata) -> "Image":
         """Validate arrays and make an Image of them.
 
@@ -150,6 +150,9 @@ class Image:
             Further pixels not to be used.
         weight : array_like, shape (ny, nx), optional
             Instead of ivar: relative weights of the background, whose scale is measured on the image.
+        shared : float, optional
+            With weight: by how much the noise of a star exceeds what differences of pixels tell, where neighbours share noise as
+            in drizzled images.
         readnoise : float, optional
             Electrons; used only where noise is estimated.
         copy : bool
@@ -182,7 +185,7 @@ class Image:
             given = _noise_map(given, name, data.shape, copy)
             use &= given != 0
         nodata, found = _without_data(data, use, given, name)
-        ivar = _estimated(data, use, given, metadata.get("gain", np.nan), readnoise) if ivar is None else given
+        ivar = _estimated(data, use, given, metadata.get("gain", np.nan), readnoise, shared) if ivar is None else given
         odd = _cleared(ivar, data)
         planes["mask"][~finite | odd] |= ENGINE.nonfinite
         planes["mask"][nodata] |= ENGINE.nodata
@@ -348,10 +351,12 @@ def _without_data(data, use, given, name):
     return nodata, findings
 
 
-def _estimated(data, use, weight, gain, readnoise):
+def _estimated(data, use, weight, gain, readnoise, shared):
     """Inverse variance from the pixels that are used, and from relative weights if given."""
     data = np.where(use, data, np.float32(np.nan))
-    return estimate_ivar(data, gain, readnoise) if weight is None else scaled_weight(data, weight, gain, readnoise)
+    if weight is None:
+        return estimate_ivar(data, gain, readnoise)
+    return scaled_weight(data, weight, gain, readnoise, shared)
 
 
 def _cleared(ivar, data):

@@ -125,7 +125,7 @@ def estimate_ivar(data, gain=np.nan, readnoise=None):
     return np.where(np.isfinite(data), 1/np.clip(variance, SMALLEST, 1/SMALLEST), 0).astype(np.float32)
 
 
-def scaled_weight(data, weight, gain=np.nan, readnoise=None):
+def scaled_weight(data, weight, gain=np.nan, readnoise=None, shared=1.):
     """Inverse variance from a map of relative weights of the background.
 
     The scale is the median over the image of the measured background noise; photon noise of what lies on the background
@@ -137,6 +137,8 @@ def scaled_weight(data, weight, gain=np.nan, readnoise=None):
         Pixel values; weights in any unit, 0 for pixels not to be used.
     gain, readnoise : float
         As `estimate_ivar`.
+    shared : float
+        By how much the noise of a star exceeds what differences of pixels tell, where neighbours share noise.
 
     Returns
     -------
@@ -154,7 +156,7 @@ def scaled_weight(data, weight, gain=np.nan, readnoise=None):
     floor = least_noise(data, gain, readnoise)
     _, even = background((data-np.median(data[use]))*root, floor)
     level, sigma = background(data, floor)
-    variance = (float(np.median(even[use]))/np.where(use, root, 1))**2
+    variance = (shared*float(np.median(even[use]))/np.where(use, root, 1))**2
     variance = variance+photon_variance(data, level, sigma, gain)
     return np.where(use, 1/np.clip(variance, SMALLEST, 1/SMALLEST), 0).astype(np.float32)
 

@@ -209,6 +209,13 @@ def image_names(path):
         return [(h.name, parsed(h.header)) for h in hdus if _has_pixels(h) and h.name]
 
 
+def planes_of(path):
+    """The first header of a file, and (number, EXTNAME, EXTVER, shape, header) of each HDU with pixels. Errors as `opened`."""
+    with opened(path) as hdus:
+        return parsed(hdus[0].header), [(k, h.name if "EXTNAME" in h.header else "", h.ver, tuple(h.shape), parsed(h.header))
+                                        for k, h in enumerate(hdus) if _has_pixels(h)]
+
+
 def hdu_label(name):
     """EXTNAME of the HDU that an `ImageName` asks for, its number where it has none; reads no pixels. Errors as `read_image`."""
     with opened(name.path) as hdus:
