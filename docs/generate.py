@@ -15,6 +15,8 @@ import tomllib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
+from crowdsource.instruments.formats.registry import IMAGE_FORMATS
+
 from crowdsource.cli.main import build_parser
 from crowdsource.cli.parser import help_of
 from crowdsource.config import PRESETS, FitConfig, as_mapping
@@ -23,7 +25,6 @@ from crowdsource.core.docstrings import attributes
 from crowdsource.core.flags import ENGINE, MASK_SHIFT
 from crowdsource.engine import schema
 from crowdsource.exposure.instrument import INSTRUMENTS, load
-from crowdsource.instruments.formats.registry import IMAGE_FORMATS
 from crowdsource.joint.config import JointConfig
 from crowdsource.production import manifest
 from crowdsource.production.executors import EXECUTORS

@@ -12,7 +12,7 @@ STERADIANS = 1e-14
 
 
 class Field:
-    """The field in counts, with errors from the pipeline, and pixels that are bad or only remarkable."""
+    """The field in counts, with variances as a pipeline gives them, and pixels that are bad or only remarkable."""
 
     def __init__(self):
         sim = simulate_field(FIELD)
@@ -20,7 +20,10 @@ class Field:
         self.variance = 1/sim.ivar
         shape = self.data.shape
         self.bad = np.zeros(shape, bool)
-        self.bad[:, 100] = self.bad[60:64, 30:34] = True
+        # a dead column away from bright stars: a star beside what is flagged as saturated counts as saturated itself
+        column = 10+int(np.argmin([sim.data[:, x-6:x+7].max() for x in range(10, shape[1]-10)]))
+        self.bad[:, column] = self.bad[60:64, 30:34] = True
+        self.clean = self.data
         self.data = np.where(self.bad, np.random.default_rng(1).uniform(1e4, 3e4, shape), self.data).astype(np.float32)
         # pipelines flag stars, and what they have corrected
         self.remarkable = self.data > np.median(self.data)+20*np.sqrt(np.median(self.variance))
@@ -117,4 +120,4 @@ def hst_drc(field, folder):
                    ), AB_OF_FLAM-2.5*np.log10(scale)
 
 
-WRITERS = (jwst_cal, jwst_i2d, hst_flc, hst_drc)
+TELESCOPES = (jwst_cal, jwst_i2d, hst_flc, hst_drc)

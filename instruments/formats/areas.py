@@ -1,6 +1,8 @@
 """Pixels of different areas, and pixels that share noise: distorted detectors, and images that are drizzled from them."""
 import numpy as np
 
+from crowdsource.core.world import sky_of
+
 NODES, SAMPLES = 33, 64
 """Along each axis, places where the area of pixels is computed, and samples of a pixel in which kernels are drawn."""
 
@@ -12,7 +14,7 @@ def area_map(wcs, shape, nominal):
 
     Parameters
     ----------
-    wcs : astropy.wcs.WCS
+    wcs : astropy.wcs.WCS or another one of APE 14
     shape : tuple of int
     nominal : float
         Square degrees.
@@ -21,7 +23,7 @@ def area_map(wcs, shape, nominal):
     y, x = (np.linspace(0, n-1, min(n, NODES)) for n in shape)
     at = np.meshgrid(x, y)
     steps = ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))
-    sky = np.array([wcs.all_pix2world(at[0]+dx, at[1]+dy, 0) for dx, dy in steps])
+    sky = np.array([sky_of(wcs, at[0]+dx, at[1]+dy) for dx, dy in steps])
     right = [(sky[b]-sky[a]) for a, b in ((0, 1), (2, 3))]
     (ra1, dec1), (ra2, dec2) = (((d[0]+180) % 360-180, d[1]) for d in right)
     area = np.abs(ra1*dec2-ra2*dec1)*np.cos(np.deg2rad(sky[:, 1].mean(axis=0)))

@@ -18,6 +18,16 @@ PLAIN, NONE = "plain", "none"
 OWN = {
     "jwst": "crowdsource.instruments.formats.jwst:Webb",
     "hst": "crowdsource.instruments.formats.hst:Hubble",
+    "rubin": "crowdsource.instruments.formats.rubin:Rubin",
+    "panstarrs": "crowdsource.instruments.formats.panstarrs:PanStarrs",
+    "ztf": "crowdsource.instruments.formats.ztf:ZTF",
+    "des": "crowdsource.instruments.formats.des:DES",
+    "decam-stack": "crowdsource.instruments.formats.des:DecamStack",
+    "sdss": "crowdsource.instruments.formats.sdss:SDSS",
+    "spitzer": "crowdsource.instruments.formats.spitzer:Spitzer",
+    "unwise": "crowdsource.instruments.formats.unwise:UnWISE",
+    "roman": "crowdsource.instruments.formats.roman:Roman",
+    "euclid": "crowdsource.instruments.formats.euclid:Euclid",
     PLAIN: "crowdsource.instruments.formats.plain:Plain",
     NONE: "crowdsource.instruments.formats.plain:Nothing",
 }

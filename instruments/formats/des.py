@@ -1,0 +1,55 @@
+"""Images of the Dark Energy Survey, SCI, MSK and WGT in one file, and stacks of DECam by its Community Pipeline.
+
+Bits: DESDM's pixcorrect, ``include/mask_bits.h``; Morganson et al. 2018 (PASP 130, 074501). MAGZERO is an AB zero point.
+"""
+import re
+
+from .base import ANY_BIT, Facts, ImageFormat, beside_of, header_facts, mask_bits
+
+STACK = re.compile(r"_osi_")
+BITS = mask_bits("des", {
+    0: ("bpm", "in the mask of bad pixels"), 1: ("saturate", "saturated"), 2: ("interp", "interpolated"), 3: ("low", "poor read"),
+    4: ("cray", "cosmic ray"), 5: ("star", "near a bright star"), 6: ("trail", "bleed trail"),
+    7: ("edgebleed", "bleed at an edge"), 8: ("ssxtalk", "crosstalk of a saturated source"),
+    9: ("edge", "glowing edge of the CCD"), 10: ("streak", "streak"), 11: ("fixed", "bad, and corrected"),
+}, ("bpm", "saturate", "interp", "low", "cray", "trail", "edgebleed", "ssxtalk", "edge", "streak"), ("saturate",))
+
+
+class DES(ImageFormat):
+    """A tile or an exposure of the Dark Energy Survey."""
+
+    summary = "an image of the Dark Energy Survey"
+    images = ("SCI",)
+    noises = (("ivar", "WGT"),)
+    flag_planes = ("MSK",)
+    bits = BITS
+
+    def claims(self, file):
+        """By the names of its planes."""
+        return all(file.named((name,)) for name in ("SCI", "MSK", "WGT"))
+
+    def facts(self, file, chip, image):
+        """Of a tile the counts of stacked exposures are no electrons."""
+        common = header_facts(image)
+        return Facts(**{**common, "magnitude_system": "" if common["zeropoint"] is None else "AB"})
+
+
+class DecamStack(ImageFormat):
+    """A stack of DECam: osi, osw and osd files."""
+
+    summary = "a stack of DECam"
+    bits = ANY_BIT
+
+    def claims(self, file):
+        """By the instrument's name and the file's."""
+        return file.text("INSTRUME") == "DECAM" and bool(STACK.search(file.path.name)) and bool(file.planes)
+
+    def beside(self, file):
+        """``_osw_`` and ``_osd_``."""
+        return beside_of(file.path, STACK, (("ivar", "_osw_"), ("flags", "_osd_")))
+
+    def facts(self, file, chip, image):
+        """The filter's letter from words such as ``z DECam SDSS c0004``."""
+        common = header_facts(image)
+        return Facts(**{**common, "magnitude_system": "" if common["zeropoint"] is None else "AB",
+                        "band": (common["band"].split() or [""])[0]})
