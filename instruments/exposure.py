@@ -54,7 +54,7 @@ class GenericExposure(Exposure):
         data, facts = source.image.floats(cut), source.form.facts(source.file, source.chip, source.image)
         flags = _flags(source, o, cut)
         bits = flags.bits
-        forbids, findings = judged(flags.dq, data, bits, o["bad_bits"], drop=flags.found and not bits.known)
+        forbids, findings = judged(flags.dq, data, bits, o["bad_bits"], drop=flags.found and not bits.known and o["bad_bits"] is None)
         attributes = _attributes(facts, source.image, o)
         bad, mask = masks(data, flags.dq, replace(bits, forbids=forbids), attributes["saturation"], o)
         noise, told = _noise(source, o, cut, data, np.isfinite(data) & ~bad)

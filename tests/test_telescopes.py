@@ -1,6 +1,4 @@
 """Files of known forms, without a single option: noise, flags, units, zero points and world coordinates come from the file."""
-import logging
-
 import numpy as np
 import pytest
 from crowdsource.instruments.generic import Generic
@@ -52,8 +50,7 @@ def figures(result, truth, zeropoint):
 
 
 @pytest.mark.parametrize("writer", (*TELESCOPES, *SURVEYS), ids=lambda w: w.__name__)
-def test_no_option_at_all(field, tmp_path, writer, caplog):
-    caplog.set_level(logging.INFO)
+def test_no_option_at_all(field, tmp_path, writer, record_property):
     path, zeropoint = writer(field, tmp_path)
     exposure = Generic().open(str(path))
     image = exposure.read(exposure.tasks()[0])
@@ -63,5 +60,6 @@ def test_no_option_at_all(field, tmp_path, writer, caplog):
     # what a pipeline only remarks on excludes nothing: beside bad pixels and those next to saturated ones all are used
     assert image.good[~field.bad & field.remarkable].all()
     chi2, pull, offset, number = figures(fitted(image), field.truth, zeropoint)
-    print(f"FIGURES {writer.__name__} {chi2:.3f} {pull:.3f} {offset:+.4f} {number}")
-    assert 0.98 < chi2 < 1.15 and 0.9 < pull < 1.15 and abs(offset) < 0.01 and number > 30
+    record_property("figures", (chi2, pull, offset, number))
+    # chi2 of so many pixels scatters by 0.007
+    assert 0.99 < chi2 < 1.15 and 0.9 < pull < 1.15 and abs(offset) < 0.01 and number > 50
