@@ -285,6 +285,17 @@ def parts_of_a_fit():
     return table(["part", "option", "the project's own", "entry-point group"], rows)
 
 
+def image_formats():
+    """Forms of image files: what they are, where noise and flags are, and which bits exclude a pixel."""
+    rows = []
+    for name in IMAGE_FORMATS.own:
+        form = IMAGE_FORMATS.load(name)
+        bits = form.bits.names(form.bits.forbids) if form.bits.known else ""
+        planes = (form.images, [n for _, n in form.noises], form.flag_planes)
+        rows.append([f"`{name}`", form.summary, *(", ".join(f"`{n}`" for n in names) for names in planes), bits])
+    return table(["`--file-format`", "a file of it is", "images", "noise", "flags", "bits that exclude a pixel"], rows)
+
+
 def own_names(registry):
     """Names of the project's own parts, those that it registers by entry points included."""
     project = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -295,6 +306,7 @@ PARTS = {
     "layers": layers,
     "rooms": rooms,
     "parts_of_a_fit": parts_of_a_fit,
+    "image_formats": image_formats,
     "generic_options": lambda: options("generic"),
     "decam_options": lambda: options("decam"),
     "wise_options": lambda: options("wise"),

@@ -54,7 +54,9 @@ class GenericExposure(Exposure):
         data, facts = source.image.floats(cut), source.form.facts(source.file, source.chip, source.image)
         flags = _flags(source, o, cut)
         bits = flags.bits
-        forbids, findings = judged(flags.dq, data, bits, o["bad_bits"], drop=flags.found and not bits.known and o["bad_bits"] is None)
+        # nobody has said what bits of an unknown meaning do
+        drop = flags.found and not bits.known and o["bad_bits"] is None
+        forbids, findings = judged(flags.dq, data, bits, o["bad_bits"], drop)
         attributes = _attributes(facts, source.image, o)
         bad, mask = masks(data, flags.dq, replace(bits, forbids=forbids), attributes["saturation"], o)
         noise, told = _noise(source, o, cut, data, np.isfinite(data) & ~bad)
@@ -207,7 +209,8 @@ def _attributes(facts, image, o):
 def _tell(source, facts, attributes, noise, flags):
     """Log on one line what was taken from the file."""
     zeropoint, system = attributes["zeropoint"], attributes["magnitude_system"]
-    words = [f"image in HDU {source.image.hdu}", noise, flags, facts.unit or "no unit",
+    version = f",{source.chip.version}"*(source.several and source.chip.version > 1)
+    words = [f"image in HDU {source.image.hdu}{version}", noise, flags, facts.unit or "no unit",
              f"zero point {zeropoint:.3f}{f' ({system})'*bool(system)}" if np.isfinite(zeropoint) else "no zero point",
              *(("multiplied by the areas of its pixels",) if facts.area is not None else ()), *facts.notes]
     log.info("%s is %s: %s", source.file.path.name, source.form.summary, "; ".join(words))

@@ -1,13 +1,16 @@
 """What files say of themselves: planes that belong together, chips, units, areas, shared noise; and what a user says instead."""
 import logging
+import re
+import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from crowdsource.instruments.formats.areas import area_map, shared_noise
-from crowdsource.instruments.formats.base import ImageFormat
 from crowdsource.instruments.formats.hst import KNOWN
 from crowdsource.instruments.formats.units import zeropoint_of
 from crowdsource.instruments.generic import Generic
@@ -240,7 +243,8 @@ def test_weights_of_a_drizzled_image_count_shared_noise(planes, tmp_path):
     assert noises[1]/noises[0] == pytest.approx(shared_noise(1., 1.)[1], rel=0.1)
 
 
-@pytest.mark.parametrize("unit, wanted", [("nJy", 31.4), ("Jy", 8.9), ("mJy", 16.4), ("nanomaggy", 22.5), ("adu", None), ("", None)])
+@pytest.mark.parametrize("unit, wanted", [
+    ("nJy", 31.4), ("Jy", 8.9), ("mJy", 16.4), ("nanomaggy", 22.5), ("adu", None), ("", None)])
 def test_ab_magnitudes_of_fluxes(unit, wanted):
     found = zeropoint_of(unit)
     assert found is None if wanted is None else found == pytest.approx(wanted, abs=0.001)
@@ -252,22 +256,23 @@ def test_ab_magnitudes_of_surface_brightness():
     assert zeropoint_of("MJy/sr") is None
 
 
-class Ours(ImageFormat):
-    """A form of a package of one's own."""
-
-    summary = "an image of ours"
-    images = ("LIGHT",)
-    noises = (("variance", "SPREAD"),)
-
-    def claims(self, file):
-        return file.text("OURS") == "YES"
-
-
 def test_a_form_of_ones_own(planes, tmp_path, monkeypatch, caplog):
+    """The example of the page that shows how to extend the project."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("ours", f"{__name__}:Ours", group)]
+    page = Path(__file__).resolve().parents[1]/"docs"/"extend.md"
+    if not page.exists():
+        pytest.skip("the source is not beside the tests")
+    section = page.read_text(encoding="utf-8").partition("## An image format")[2]
+    own = ModuleType("own_format")
+    exec(compile(re.search(r"```python\n(.*?)```", section, re.S)[1], str(page), "exec"), own.__dict__)
+    monkeypatch.setitem(sys.modules, "own_format", own)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("ours", "own_format:Ours", group)]
                         if group == "crowdsource.image_formats" else [])
-    data, sigma, _ = planes
-    path = written(tmp_path/"a.fits", {"OURS": "yes"}, hdu(data, "LIGHT"), hdu(sigma**2, "SPREAD"))
-    assert read(path).noise == pytest.approx(3)
-    assert "a.fits is an image of ours: image in HDU LIGHT; variance in SPREAD" in told(caplog)
+    data, sigma, flags = planes
+    marks = (np.where(flags & 8, 1, 0) | np.where(flags & 32, 4, 0)).astype(np.int16)
+    path = written(tmp_path/"a.fits", {"TELESCOP": "Ours", "EXPTIME": 10.}, hdu(data, "LIGHT"), hdu(sigma**2, "SPREAD"),
+                   hdu(marks, "MARKS"))
+    image = read(path)
+    assert image.noise == pytest.approx(3) and (~image.good).sum() == 16 and image.zeropoint == pytest.approx(29.5)
+    assert "a.fits is an image of our telescope: image in HDU LIGHT; variance in SPREAD" in told(caplog)
+    assert "flags in MARKS (dead, full exclude a pixel)" in told(caplog)
