@@ -5,8 +5,8 @@ from astropy.io import fits
 
 from crowdsource.simulate import SimulationConfig, simulate_field
 
-FIELD = SimulationConfig(shape=(192, 192), stars=150., slope=1.5, brightest=1e3, saturated_stars=0, fwhm=2.6,
-                         fwhm_gradient=(0., 0.), sky_gradient=(0., 0.), nebulosity=0., seed=4)
+FIELD = SimulationConfig(shape=(144, 144), stars=85., slope=1.5, brightest=1e3, saturated_stars=0, fwhm=2.6,
+                         fwhm_gradient=(0., 0.), sky_gradient=(0., 0.), nebulosity=0., seed=8)
 STERADIANS = 1e-14
 """Area of a pixel of Webb in its short-wavelength channel, about."""
 

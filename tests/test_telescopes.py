@@ -61,5 +61,5 @@ def test_no_option_at_all(field, tmp_path, writer, record_property):
     assert image.good[~field.bad & field.remarkable].all()
     chi2, pull, offset, number = figures(fitted(image), field.truth, zeropoint)
     record_property("figures", (chi2, pull, offset, number))
-    # chi2 of so many pixels scatters by 0.007
-    assert 0.99 < chi2 < 1.15 and 0.9 < pull < 1.15 and abs(offset) < 0.01 and number > 50
+    # chi2 of so many pixels scatters by 0.01
+    assert 0.99 < chi2 < 1.15 and 0.9 < pull < 1.15 and abs(offset) < 0.01 and number >= 30
