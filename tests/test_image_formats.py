@@ -149,6 +149,15 @@ def test_companions_are_said(field, tmp_path, caplog):
     assert any("flags in" in f and "has shape (5, 5)" in f for f in read(path).findings)
 
 
+@pytest.mark.parametrize("image, weight", [("coadd.fits", "coadd.weight.fits"), ("f_sci.fits.gz", "f_wht.fits")])
+def test_weights_beside_an_image(planes, tmp_path, image, weight):
+    data, _, flags = planes
+    written(tmp_path/image, {}, hdu(data))
+    written(tmp_path/weight, {}, hdu(np.where(flags & 8, 0, 7).astype(np.float32)))
+    assert (~read(tmp_path/image).good).sum() == 16
+    assert read(tmp_path/image, file_format="none").good.all()
+
+
 def test_variances_on_a_scale_of_their_own(field, tmp_path):
     path, _ = panstarrs(field, tmp_path)
     plain = read(path)

@@ -2,7 +2,7 @@
 import re
 from dataclasses import replace
 
-from .base import ImageFormat
+from .base import ImageFormat, beside_of
 
 IMAGES = "SCI", "SCIENCE", "IMAGE", "DATA"
 NOISES = (
@@ -16,6 +16,10 @@ UNCERTAINTIES = {"StdDevUncertainty": "rms", "VarianceUncertainty": "variance", 
 """Kinds of noise by what `astropy.nddata.CCDData` writes of its HDU UNCERT into the keyword UTYPE."""
 NUMBERED = re.compile(r"(\D*?)[-_ ]?\d+")
 """Names of the detectors of a mosaic: CCD1, im12, EXT_3."""
+
+
+ENDING, SCIENCE = re.compile(r"(?<!\.weight)\.fits", re.IGNORECASE), re.compile(r"_sci(?=\.fits)", re.IGNORECASE)
+"""What is replaced in the name of an image of SWarp, and of a drizzled one."""
 
 
 class Plain(ImageFormat):
@@ -40,6 +44,13 @@ class Plain(ImageFormat):
         alike = [p for p in file.planes if first and (m := NUMBERED.fullmatch(p.name)) and m[1] == first[1]]
         return tuple(alike) if len(alike) == len(file.planes) > 1 else file.planes[:1]
 
+    def beside(self, file):
+        """Weights of SWarp and of drizzled images, of an image alone in its file."""
+        if len(file.planes) > 1:
+            return ()
+        return (*beside_of(file.path, ENDING, (("weight", ".weight.fits"),)),
+                *beside_of(file.path, SCIENCE, (("weight", "_wht"),)))
+
     def label(self, chip):
         """The HDU's name, with its version where the name has no number."""
         return chip.name if NUMBERED.fullmatch(chip.name) else super().label(chip)
@@ -59,6 +70,10 @@ class Nothing(Plain):
     summary = "an image alone"
     noises = ()
     flag_planes = ()
+
+    def beside(self, file):
+        """None."""
+        return ()
 
     def claims(self, file):
         """None: it is asked for by name."""

@@ -1,7 +1,7 @@
 """Exposures and coadds of the Rubin Observatory, and whatever else LSST's software writes: IMAGE, MASK and VARIANCE.
 
-The header of MASK names its bits, as ``MP_SAT = 1``. Pixels are in nJy, or in counts that a PhotoCalib in the file's archive or
-the keyword FLUXMAG0 turns into fluxes (lsst.afw.image.PhotoCalib; FLUXMAG0 is the flux of magnitude 0).
+The header of MASK names its bits, as ``MP_SAT = 1``. Pixels are in nJy, or in counts that the
+keyword FLUXMAG0, the flux of magnitude 0, or a PhotoCalib in the file's archive turns into fluxes (lsst.afw.image.PhotoCalib).
 """
 import re
 
@@ -41,12 +41,15 @@ class Rubin(ImageFormat):
         return MaskBits(table, value(FORBIDDING), value(SATURATED))
 
     def facts(self, file, chip, image):
-        """AB magnitudes by the unit nJy, by the PhotoCalib of the archive or by FLUXMAG0."""
+        """AB magnitudes by the unit nJy, by FLUXMAG0, or by a PhotoCalib of the archive, where those of inputs are too."""
         common = header_facts(image)
         if common["magnitude_system"] != "AB":
             at_zero = number(image.header, "FLUXMAG0") or number(file.primary, "FLUXMAG0")
-            mean = _calibration(file.path)
-            zeropoint = ab_of_jansky(mean*1e-9) if mean else 2.5*np.log10(at_zero) if at_zero and at_zero > 0 else None
+            if at_zero and at_zero > 0:
+                zeropoint = 2.5*np.log10(at_zero)
+            else:
+                mean = _calibration(file.path)
+                zeropoint = ab_of_jansky(mean*1e-9) if mean else None
             if zeropoint is not None:
                 common.update(zeropoint=float(zeropoint), magnitude_system="AB")
         return Facts(**common)
