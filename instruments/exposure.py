@@ -10,6 +10,7 @@ from crowdsource.core.errors import CrowdsourceError, DataFileError, InputError
 from crowdsource.core.image import Image
 from crowdsource.exposure.instrument import DetectorTask, Exposure
 from crowdsource.io.fits import ANY, FitsImage, read_image
+from crowdsource.io.hdus import UNREADABLE, one_line
 from crowdsource.io.image_name import ImageName
 
 from .flag_planes import judged, masks, plateau
@@ -51,7 +52,7 @@ class GenericExposure(Exposure):
         o = dict(self.options)
         source = Source.of(self.name, o["file_format"], self.chips.index(task.detector), len(self.chips) > 1)
         cut = _cut(o["cutout"], source.image)
-        data, facts = source.image.floats(cut), source.form.facts(source.file, source.chip, source.image)
+        data, facts = source.image.floats(cut), source.told("facts", source.image)
         flags = _flags(source, o, cut)
         bits = flags.bits
         # nobody has said what bits of an unknown meaning do
@@ -99,10 +100,27 @@ class Source:
         """The image of a number among those of a file. Parameters as `recognised`. Errors as `read_image`."""
         file, form, chips = recognised(name, asked)
         if name.plane is not None or not chips:
+            # what is wrong with the name is said by who reads it
             image = read_image(name)
-        else:
-            image = form.image(file, chips[number])
-        return cls(file, form, chips[number], image, several)
+            return cls(file, form, chips[number], image, several)
+        source = cls(file, form, chips[number], None, several)
+        return replace(source, image=source.told("image"))
+
+    def told(self, what, *more):
+        """What the form tells of the image by the method of a name, which gets the file, the chip and what else is given.
+
+        Raises
+        ------
+        DataFileError
+            When the file is not what it is taken for.
+        """
+        try:
+            return getattr(self.form, what)(self.file, self.chip, *more)
+        except CrowdsourceError:
+            raise
+        except UNREADABLE as problem:
+            raise DataFileError(self.file.path, f"is taken for {self.form.summary}, but its {what} cannot be told "
+                                f"({one_line(problem)}): --file-format none takes the image alone") from problem
 
     def asked_for(self, text, cut):
         """The plane that a user names for this image, cut as it is, as a FitsImage."""
@@ -160,7 +178,7 @@ def _flags(source, o, cut):
         plane = source.asked_for(o["dq"], cut)
         own = plane.path == source.file.path or plane.path in [path for _, path in form.beside(source.file)]
         return Flags(plane.flags(), form.bits_of(plane) if own else ANY_BIT)
-    plane, where = form.flags(source.file, source.chip)
+    plane, where = source.told("flags")
     if plane is None:
         return Flags()
     try:
@@ -175,7 +193,7 @@ def _noise(source, o, cut, data, used):
     if kind is not None:
         given = source.asked_for(o[kind], cut)
         return noise_arguments(Noise(kind, given, ""), data, used, o["trust_noise"]), f"{kind.replace('_', ' ')} as given"
-    found = source.form.noise(source.file, source.chip)
+    found = source.told("noise")
     if found is None:
         return {}, "noise estimated"
     try:

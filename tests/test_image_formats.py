@@ -20,7 +20,7 @@ from telescope_files import Field, hdu, hst_flc, jwst_cal, written
 
 from crowdsource.cli.main import main
 from crowdsource.core import registry
-from crowdsource.core.errors import ConfigError, InputError
+from crowdsource.core.errors import ConfigError, DataFileError, InputError
 from crowdsource.core.flags import ENGINE
 
 SHAPE = (60, 64)
@@ -99,6 +99,8 @@ def test_a_users_options_go_first(planes, tmp_path):
     assert (~image.good).sum() == 16 and image.dq.max() == 1
     alone = read(path, file_format="none")
     assert alone.good.all() and alone.dq.max() == 0
+    fits.PrimaryHDU(data).writeto(tmp_path/"c.fits")
+    assert read(f"{tmp_path}/c.fits:PRIMARY").good.all()
     # another plane of the file, by its name, has nothing beside it
     assert read(f"{path}:ERR", trust_noise=True, saturation=1e9).data[10, 10] == 3
     with pytest.raises(ConfigError, match="no image format 'webb': choose one of jwst, hst"):
@@ -253,7 +255,8 @@ def test_weights_of_a_drizzled_image_count_shared_noise(planes, tmp_path):
 
 
 @pytest.mark.parametrize("unit, wanted", [
-    ("nJy", 31.4), ("Jy", 8.9), ("mJy", 16.4), ("nanomaggy", 22.5), ("adu", None), ("", None)])
+    ("nJy", 31.4), ("Jy", 8.9), ("mJy", 16.4), ("nanomaggy", 22.5), ("adu", None), ("", None),
+    ("a Jy of ours", None)])
 def test_ab_magnitudes_of_fluxes(unit, wanted):
     found = zeropoint_of(unit)
     assert found is None if wanted is None else found == pytest.approx(wanted, abs=0.001)
@@ -285,3 +288,17 @@ def test_a_form_of_ones_own(planes, tmp_path, monkeypatch, caplog):
     assert image.noise == pytest.approx(3) and (~image.good).sum() == 16 and image.zeropoint == pytest.approx(29.5)
     assert "a.fits is an image of our telescope: image in HDU LIGHT; variance in SPREAD" in told(caplog)
     assert "flags in MARKS (dead, full exclude a pixel)" in told(caplog)
+
+
+def test_a_file_that_is_not_what_it_is_taken_for(planes, tmp_path):
+    data, *_ = planes
+    header = fits.Header(dict(CAMCOL="nine", RUN=1, NMGY=1., FILTER="r"))
+    fits.PrimaryHDU(data, header).writeto(tmp_path/"frame-r-000001-1-0001.fits")
+    with pytest.raises(DataFileError, match="HDU 1 and 2 .*; fetch the frame again"):
+        read(tmp_path/"frame-r-000001-1-0001.fits")
+    fits.PrimaryHDU(data/100, fits.Header(dict(BSOFTEN=1., BOFFSET=0., EXPTIME="long"))).writeto(tmp_path/"a.fits")
+    assert np.isnan(read(tmp_path/"a.fits").zeropoint)
+    fits.PrimaryHDU(data).writeto(tmp_path/"unwise-0000p000-w9-img-m.fits")
+    with pytest.raises(DataFileError, match="is taken for a coadd of unWISE, but its facts cannot be told .*--file-format none"):
+        read(tmp_path/"unwise-0000p000-w9-img-m.fits")
+    assert read(tmp_path/"unwise-0000p000-w9-img-m.fits", file_format="none").good.all()

@@ -63,8 +63,8 @@ def linear(plane):
     if softening is None or offset is None:
         return plane
     with np.errstate(over="ignore"):
-        values = offset+2*softening*np.sinh(plane.data.astype(np.float64)/POGSON)
-    return replace(plane, data=values.astype(np.float32))
+        values = (offset+2*softening*np.sinh(plane.data.astype(np.float64)/POGSON)).astype(np.float32)
+    return replace(plane, data=values)
 
 
 def _band(file, header):

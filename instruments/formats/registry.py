@@ -113,4 +113,6 @@ def recognised(name, asked=None):
 def _is(plane, hdu):
     """Whether a plane is what a name's HDU says: a number, EXTNAME, or ``EXTNAME,EXTVER``."""
     extname, _, version = str(hdu).partition(",")
+    if extname.upper() == "PRIMARY":
+        return plane.number == 0
     return plane.number == hdu or (plane.name == extname.upper() and (not version or plane.version == int(version)))

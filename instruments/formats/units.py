@@ -49,7 +49,8 @@ def janskys(unit):
     for target, per_area in ((units.Jy, False), (units.Jy/units.sr, True)):
         try:
             return float(found.to(target)), per_area
-        except (units.UnitConversionError, AttributeError):
+        except (ValueError, AttributeError):
+            # another kind of unit, or none that astropy knows
             continue
     return None
 
