@@ -102,6 +102,8 @@ class MaskBits:
         return ", ".join(self.table.decode(mask)) or "none"
 
 
+RESAMPLED = "resampled: neighbouring pixels share noise, which no map tells"
+"""What the log says of images made of others."""
 ANY_BIT = MaskBits(FlagTable("dq", ()), ANY)
 """Nothing is known: all bits exclude a pixel."""
 

@@ -4,7 +4,7 @@ Bits: DESDM's pixcorrect, ``include/mask_bits.h``; Morganson et al. 2018 (PASP 1
 """
 import re
 
-from .base import ANY_BIT, Facts, ImageFormat, beside_of, header_facts, mask_bits
+from .base import ANY_BIT, RESAMPLED, Facts, ImageFormat, beside_of, header_facts, mask_bits
 
 STACK = re.compile(r"_osi_")
 BITS = mask_bits("des", {
@@ -29,9 +29,10 @@ class DES(ImageFormat):
         return all(file.named((name,)) for name in ("SCI", "MSK", "WGT"))
 
     def facts(self, file, chip, image):
-        """Of a tile the counts of stacked exposures are no electrons."""
+        """An AB zero point; a tile is made of many exposures."""
         common = header_facts(image)
-        return Facts(**{**common, "magnitude_system": "" if common["zeropoint"] is None else "AB"})
+        tile = any("TILENAME" in h for h in (image.header, file.primary)) or file.path.name.startswith("DES")
+        return Facts(**{**common, "magnitude_system": "" if common["zeropoint"] is None else "AB", "notes": (RESAMPLED,)*tile})
 
 
 class DecamStack(ImageFormat):
@@ -52,4 +53,4 @@ class DecamStack(ImageFormat):
         """The filter's letter from words such as ``z DECam SDSS c0004``."""
         common = header_facts(image)
         return Facts(**{**common, "magnitude_system": "" if common["zeropoint"] is None else "AB",
-                        "band": (common["band"].split() or [""])[0]})
+                        "band": (common["band"].split() or [""])[0], "notes": (RESAMPLED,)})

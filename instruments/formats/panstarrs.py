@@ -11,7 +11,7 @@ import numpy as np
 
 from crowdsource.io.fits import number
 
-from .base import Facts, ImageFormat, beside_of, header_facts, mask_bits
+from .base import RESAMPLED, Facts, ImageFormat, beside_of, header_facts, mask_bits
 
 NAME = re.compile(r"skycell\.\d+\.\d+\.(stk|wrp)\.", re.IGNORECASE)
 ENDING = re.compile(r"(?<!\.wt)(?<!\.mask)\.fits", re.IGNORECASE)
@@ -54,7 +54,7 @@ class PanStarrs(ImageFormat):
         base, exptime = number(image.header, "FPA.ZP") or 25., common["exptime"]
         zeropoint = float(base+2.5*np.log10(exptime)) if exptime and exptime > 0 else None
         return Facts(**{**common, "gain": None, "zeropoint": zeropoint, "magnitude_system": "" if zeropoint is None else "AB",
-                        "band": _band(file, common["band"]), "saturation": None})
+                        "band": _band(file, common["band"]), "saturation": None, "notes": (RESAMPLED,)})
 
 
 def linear(plane):

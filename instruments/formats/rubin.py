@@ -11,13 +11,15 @@ from crowdsource.core.flags import FlagDefinition, FlagTable
 from crowdsource.io.fits import number
 from crowdsource.io.hdus import opened
 
-from .base import Facts, ImageFormat, MaskBits, header_facts
+from .base import RESAMPLED, Facts, ImageFormat, MaskBits, header_facts
 from .units import ab_of_jansky
 
 PLANE = re.compile(r"MP_(\w+)")
 FORBIDDING = {"BAD", "SAT", "INTRP", "CR", "NO_DATA", "UNMASKEDNAN", "VIGNETTED", "PARTLY_VIGNETTED", "SENSOR_EDGE_BAD"}
 """Planes of pixels without a value of their own; others say that there is a source, or how many exposures a coadd has there."""
 SATURATED = {"SAT"}
+OF_COADDS = "MP_INEXACT_PSF", "MP_SENSOR_EDGE", "MP_CLIPPED"
+"""Planes that coadds have."""
 
 
 class Rubin(ImageFormat):
@@ -52,7 +54,8 @@ class Rubin(ImageFormat):
                 zeropoint = ab_of_jansky(mean*1e-9) if mean else None
             if zeropoint is not None:
                 common.update(zeropoint=float(zeropoint), magnitude_system="AB")
-        return Facts(**common)
+        coadd = any(key in p.header for p in file.named(self.flag_planes) for key in OF_COADDS)
+        return Facts(**common, notes=(RESAMPLED,)*coadd)
 
 
 def _calibration(path):

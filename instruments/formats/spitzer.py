@@ -4,7 +4,7 @@ IRAC Instrument Handbook, section 6; names are those of its archive, of the pipe
 """
 import re
 
-from .base import Facts, ImageFormat, Noise, beside_of, header_facts
+from .base import RESAMPLED, Facts, ImageFormat, Noise, beside_of, header_facts
 
 COADD = re.compile(r"_maic(?=\.fits)", re.IGNORECASE)
 MOSAIC = re.compile(r"([._])mosaic(?=\.fits)", re.IGNORECASE)
@@ -35,4 +35,5 @@ class Spitzer(ImageFormat):
         """The area of a pixel is that of the world coordinates; GAIN is that of the detector's counts, and no concern here."""
         common, channel = header_facts(image), str(image.header.get("CHNLNUM", "")).strip()
         instrument = str(image.header.get("INSTRUME", file.primary.get("INSTRUME", ""))).strip()
-        return Facts(**{**common, "band": common["band"] or f"{instrument}{channel}", "saturation": None})
+        return Facts(**{**common, "band": common["band"] or f"{instrument}{channel}", "saturation": None,
+                        "notes": (RESAMPLED,)})

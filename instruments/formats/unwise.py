@@ -13,7 +13,7 @@ from crowdsource.io.fits import number
 from ..wise.bits import FLAGS, flags_of
 from ..wise.names import IMAGE
 from ..wise.noise import FLOOR, full_ivar
-from .base import Facts, ImageFormat, MaskBits, beside_of, header_facts
+from .base import RESAMPLED, Facts, ImageFormat, MaskBits, beside_of, header_facts
 
 TO_AB = {1: 2.699, 2: 3.339, 3: 5.174, 4: 6.620}
 VEGA = 22.5
@@ -62,7 +62,7 @@ class UnWISE(ImageFormat):
         return Facts(**{**common, "unit": "Vega nanomaggies", "gain": None, "band": f"W{band}", "magnitude_system": "AB",
                         "zeropoint": (VEGA if zeropoint is None else zeropoint)+TO_AB[band],
                         "mjd": common["mjd"] if None in dates else float(np.mean(dates)),
-                        "notes": ("crowdsource wise knows the PSF as well",)})
+                        "notes": (RESAMPLED, "crowdsource wise knows the PSF as well")})
 
 
 def _band(file):
