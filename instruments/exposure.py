@@ -196,11 +196,19 @@ def _noise(source, o, cut, data, used):
     found = source.told("noise")
     if found is None:
         return {}, "noise estimated"
+    named = f"{found.kind.replace('_', ' ')} in {found.said}"
     try:
         found = replace(found, plane=source.cut(found.plane, cut))
-        return noise_arguments(found, data, used, o["trust_noise"]), f"{found.kind.replace('_', ' ')} in {found.said}"
+        return noise_arguments(found, data, used, o["trust_noise"]), named
     except CrowdsourceError as problem:
-        return dict(findings=(f"{found.kind} in {found.said} is not used: {problem}",)), "noise estimated"
+        told = str(problem)
+    if source.form.certain:
+        try:
+            arguments = noise_arguments(found, data, used, trusted=True)
+            return dict(arguments, findings=(*arguments["findings"], f"{named} is used although {told}")), named
+        except CrowdsourceError as problem:
+            told = str(problem)
+    return dict(findings=(f"{named} is not used: {told}",)), "noise estimated"
 
 
 def _weigh(data, noise, area):

@@ -90,6 +90,13 @@ def test_a_map_that_is_not_what_its_name_says_is_not_used(planes, tmp_path):
     assert any(f.startswith("rms in ERR is not used") for f in image.findings)
 
 
+def test_a_map_whose_meaning_is_known_is_used_and_doubted(planes, tmp_path):
+    data, sigma, _ = planes
+    image = read(written(tmp_path/"a.fits", {"TELESCOP": "JWST"}, hdu(data, "SCI", BUNIT="MJy/sr"), hdu(sigma*20, "ERR")))
+    assert image.noise == pytest.approx(60)
+    assert any(f.startswith("rms in ERR is used although") and "scatters by" in f for f in image.findings)
+
+
 def test_a_users_options_go_first(planes, tmp_path):
     data, sigma, flags = planes
     path = written(tmp_path/"a.fits", {}, hdu(data, "SCI", GAIN=2., MAGZERO=25.), hdu(sigma, "ERR"), hdu(flags, "DQ"))

@@ -197,6 +197,8 @@ class ImageFormat(ABC):
     flag_planes : tuple of str
         Names of the HDU of flags.
     bits : MaskBits
+    certain : bool
+        Whether it is known what a noise map holds: one that disagrees with the image is used, and doubted aloud.
     """
 
     summary: str
@@ -204,6 +206,7 @@ class ImageFormat(ABC):
     noises: tuple = ()
     flag_planes: tuple = ()
     bits: MaskBits = ANY_BIT
+    certain: bool = True
 
     @abstractmethod
     def claims(self, file):

@@ -29,6 +29,7 @@ class Plain(ImageFormat):
     images = IMAGES
     noises = NOISES
     flag_planes = FLAGS
+    certain = False
 
     def claims(self, file):
         """Any file."""
