@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.wcs import WCS
 from crowdsource.instruments.formats.areas import area_map, shared_noise
 from crowdsource.instruments.formats.hst import KNOWN
 from crowdsource.instruments.formats.units import zeropoint_of
@@ -22,6 +23,8 @@ from crowdsource.cli.main import main
 from crowdsource.core import registry
 from crowdsource.core.errors import ConfigError, DataFileError, InputError
 from crowdsource.core.flags import ENGINE
+from crowdsource.core.world import sky_of
+from crowdsource.exposure.model_files import plane_header
 
 SHAPE = (60, 64)
 SIGMA = np.float32(3)
@@ -219,13 +222,17 @@ def test_a_generalised_wcs(field, tmp_path, caplog):
     # the reference of that WCS, pixel 500, is off the image
     place = image.wcs.pixel_to_world(500., 500.)
     assert "WCS by gwcs" in told(caplog) and place.icrs.ra.deg == pytest.approx(30) and place.icrs.dec.deg == pytest.approx(45)
+    # planes that go with a cut-out have a FITS WCS that agrees with it
+    part = image.cutout(20, 120, 30, 110)
+    header = plane_header(part)
+    ra, dec = sky_of(part.wcs, np.array([25., 110.]), np.array([100., 31.]))
+    assert np.allclose(WCS(header).all_world2pix(ra, dec, 0), [[5., 90.], [70., 1.]], atol=1e-4)
 
 
 def test_areas_of_distorted_pixels():
     wcs = tan_wcs((200, 200))
     header = wcs.to_header()
     header.update(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", A_ORDER=2, B_ORDER=2, A_2_0=1e-4, B_0_2=5e-5)
-    from astropy.wcs import WCS
     y, x = np.indices((200, 200))-99.5
     wanted = (1+2e-4*x)*(1+1e-4*y)
     assert np.allclose(area_map(WCS(header), (200, 200), (0.26/3600)**2), wanted, rtol=2e-5)

@@ -5,6 +5,9 @@ high-level interface serves (APE 14), such as an `astropy.wcs.WCS` or a `gwcs.WC
 """
 import numpy as np
 
+NODES, DEGREE = 12, 4
+"""Places along each axis on which a WCS is fitted, and the degree of its polynomials."""
+
 
 def sky_of(wcs, x, y):
     """Right ascension and declination of 0-based pixels, ICRS, degrees, float64; shape (2, ...)."""
@@ -53,6 +56,29 @@ def frame_of(wcs):
         return wcs_to_celestial_frame(wcs)
     except ValueError:
         return None
+
+
+def fits_wcs(wcs, shape, origin=(0, 0)):
+    """A WCS that FITS headers can hold: itself, or a gnomonic one with polynomials that is fitted to another one of APE 14.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS or another one of APE 14
+    shape : tuple of int
+        (ny, nx) of the image in which they agree.
+    origin : tuple of int
+        (x0, y0) of its first pixel in those of the WCS.
+    """
+    from astropy.wcs import WCS
+    if isinstance(wcs, WCS):
+        return wcs
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs.utils import fit_wcs_from_points
+    x, y = (g.ravel() for g in np.meshgrid(*(o+np.linspace(0, n-1, NODES) for o, n in zip(origin, shape[::-1]))))
+    ra, dec = sky_of(wcs, x, y)
+    middle = [o+(n-1)/2 for o, n in zip(origin, shape[::-1])]
+    around = SkyCoord(*sky_of(wcs, *middle), unit="deg")
+    return fit_wcs_from_points((x, y), SkyCoord(ra, dec, unit="deg"), proj_point=around, sip_degree=DEGREE)
 
 
 def is_plain(wcs):

@@ -6,6 +6,7 @@ import numpy as np
 from astropy.io import fits
 
 from ..core.matched_filter import flux_ivar
+from ..core.world import fits_wcs
 from ..engine.schema import PROBABILITY
 from ..nebulosity.classifier import EIGHTH, shrunk
 from .results import hdu_prefix
@@ -139,7 +140,7 @@ def plane_header(image, step=1):
 def _wcs_header(image, step):
     """World coordinates of a plane whose pixels have so many of the image's along a side."""
     x0, y0 = image.origin
-    wcs = image.wcs[y0:, x0:]
+    wcs = fits_wcs(image.wcs, image.shape, image.origin)[y0:, x0:]
     if step > 1:
         # polynomials in pixels, and tables of them, have no form for larger ones; those in degrees stay
         wcs.sip = wcs.cpdis1 = wcs.cpdis2 = wcs.det2im1 = wcs.det2im2 = None

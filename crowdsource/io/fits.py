@@ -14,7 +14,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
 from ..core.nearest import did_you_mean
-from ..core.world import pixels_of, sky_of
+from ..core.world import fits_wcs, pixels_of, sky_of
 from .atomic import atomic_path
 from .decompress import decompressed
 from .hdus import UNREADABLE, one_line, opened, parsed
@@ -348,7 +348,7 @@ def write_image(image, path, overwrite=False):
     OutputError
         When the file exists already or cannot be written.
     """
-    header = fits.Header() if image.wcs is None else image.wcs.to_header(relax=True)
+    header = fits.Header() if image.wcs is None else fits_wcs(image.wcs, image.shape, image.origin).to_header(relax=True)
     to_cutout(header, image.origin)
     for keyword, value in (("GAIN", image.gain), ("SATURATE", image.saturation), ("MAGZERO", image.zeropoint),
                            ("EXPTIME", image.exptime), ("MJD-MID", image.mjd)):
