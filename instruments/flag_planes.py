@@ -18,6 +18,8 @@ PEAK, BRIGHTEST_LEFT_OUT = 10., 0.8
 """Stars by which flags are judged exceed the background by so many times its scatter and are below this quantile of them."""
 FEWEST_PEAKS, MOSTLY = 20, 0.5
 """Flags are judged by so many stars at least, and doubted where they lie on more than this part of them."""
+NEARLY_ALL = 0.9
+"""Of all pixels: a bit of unknown meaning that lies on more of them says that pixels are good."""
 
 
 def plateau(data):
@@ -108,7 +110,8 @@ def judged(dq, data, bits, asked=None, drop=False):
         on_peaks, everywhere = (found & value > 0).mean() if len(found) else 0., float((dq & value > 0).mean())
         name = f"bit {bit}"+f" ({bits.names(1 << bit)})"*bits.known
         told.append(f"{name} {100*everywhere:.2g} and {100*on_peaks:.2g} %")
-        if len(found) >= FEWEST_PEAKS and on_peaks > max(MOSTLY, 2*everywhere):
+        on_stars = len(found) >= FEWEST_PEAKS and on_peaks > max(MOSTLY, 2*everywhere)
+        if on_stars or (drop and everywhere > NEARLY_ALL):
             remedy = "it is left out; --bad-bits says otherwise" if drop else (
                 "where it does not mean that a pixel is bad, leave it out (--bad-bits)")
             does = "would exclude" if drop else "excludes"

@@ -78,6 +78,15 @@ def test_bits_on_stars_are_left_out_where_nobody_has_asked_for_them(planes, tmp_
     assert not asked.good[(flags >> 5 & 1) > 0].any() and any("bit 5 of the flags excludes" in f for f in asked.findings)
 
 
+def test_a_bit_that_says_that_pixels_are_good_is_left_out(planes, tmp_path):
+    data, sigma, flags = planes
+    marks = np.where(flags & 8, 2, 1).astype(np.int16)
+    path = written(tmp_path/"a.fits", {}, hdu(data, "SCI"), hdu(sigma, "ERR"), hdu(marks, "MASK"))
+    image = read(path)
+    assert (~image.good).sum() == 16
+    assert any("bit 0 of the flags would exclude" in f and "99.6 % of all pixels: it is left out" in f for f in image.findings)
+
+
 def test_astropys_own_files(planes, tmp_path):
     data, sigma, flags = planes
     made = CCDData(data, unit="adu", uncertainty=StdDevUncertainty(sigma), mask=(flags & 8) > 0)
