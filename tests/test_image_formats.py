@@ -247,6 +247,16 @@ def test_areas_of_distorted_pixels():
     assert np.allclose(area_map(WCS(header), (200, 200), (0.26/3600)**2), wanted, rtol=2e-5)
 
 
+def test_exposures_of_hubble_are_multiplied_by_the_areas_of_their_pixels(planes, tmp_path):
+    data, sigma, _ = planes
+    wcs = dict(tan_wcs(SHAPE, scale=0.05).to_header(), CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP")
+    wcs |= dict(A_ORDER=2, B_ORDER=2, A_2_0=1e-3)
+    primary = dict(TELESCOP="HST", INSTRUME="ACS", DETECTOR="WFC", EXPTIME=500.)
+    path = written(tmp_path/"a_flc.fits", primary, hdu(data, "SCI", BUNIT="ELECTRONS", IDCSCALE=0.05, **wcs), hdu(sigma, "ERR"))
+    image, wanted = read(path), 1+2e-3*(np.arange(SHAPE[1])-(SHAPE[1]-1)/2)
+    assert np.allclose(image.data, data*wanted, rtol=1e-4) and np.allclose(image.ivar*wanted**2, 1/9, rtol=1e-3)
+
+
 def test_noise_that_drizzled_pixels_share():
     """Noise of large areas over that of pixels and of their differences, for pixels drizzled at random phases."""
     rng, n, number = np.random.default_rng(5), 256, 40
