@@ -112,8 +112,8 @@ def judged(dq, data, bits, asked=None, drop=False):
         told.append(f"{name} {100*everywhere:.2g} and {100*on_peaks:.2g} %")
         on_stars = len(found) >= FEWEST_PEAKS and on_peaks > max(MOSTLY, 2*everywhere)
         if on_stars or (drop and everywhere > NEARLY_ALL):
-            remedy = "it is left out; --bad-bits says otherwise" if drop else (
-                "where it does not mean that a pixel is bad, leave it out (--bad-bits)")
+            remedy = "it is left out; `bad_bits` says otherwise" if drop else (
+                "where it does not mean that a pixel is bad, leave it out (`bad_bits`)")
             does = "would exclude" if drop else "excludes"
             out.append(f"{name} of the flags {does} {100*on_peaks:.0f} % of the peaks of stars and "
                        f"{100*everywhere:.1f} % of all pixels: {remedy}")

@@ -78,12 +78,12 @@ def doubts(values, data, kind):
     own = found[kind]
     if not own > 0 or 1/OFF <= own <= OFF:
         return ()
-    told = f"the image's background scatters by {own:.3g} times the noise that --{kind.replace('_', '-')} gives"
+    told = f"the image's background scatters by {own:.3g} times the noise that `{kind}` gives"
     like = [n for n, ratio in found.items() if 1/ALIKE < ratio < ALIKE]
     if like:
-        raise InputError(f"{told}; taken as --{like[0].replace('_', '-')} the map would fit ({found[like[0]]:.2g}): give it as "
-                         "that, or add --trust-noise")
+        raise InputError(f"{told}; taken as `{like[0]}` the map would fit ({found[like[0]]:.2g}): give it as "
+                         "that, or add `trust_noise=True`")
     if own > OFF or own < 1/FAR_OFF:
-        raise InputError(f"{told}: check the units of both; --weight takes the scale from the image, --trust-noise the map as "
-                         "it is")
+        raise InputError(f"{told}: check the units of both; `weight` takes the scale from the image, `trust_noise=True` the "
+                         "map as it is")
     return (f"{told}: correlated noise of resampled pixels, or units that differ",)
