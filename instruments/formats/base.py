@@ -30,7 +30,7 @@ class Plane:
     number : int
         Of the HDU, from 0.
     name : str
-        EXTNAME, upper case; "" where there is none.
+        EXTNAME, or else EXTTYPE, upper case; "" where there is none.
     version : int
         EXTVER.
     shape : tuple of int
@@ -122,6 +122,24 @@ def mask_bits(name, bits, forbids, saturated=()):
     table = FlagTable(name, [FlagDefinition(k, *v) for k, v in bits.items()])
     value = lambda names: sum(getattr(table, n) for n in names)
     return MaskBits(table, value(forbids), value(saturated))
+
+
+def bits_of_header(name, header, keyword, forbids, saturated=()):
+    """Bits as the header of a plane of flags names them, one keyword for each: ``MP_SAT = 1``.
+
+    Parameters
+    ----------
+    name : str
+    header : astropy.io.fits.Header
+    keyword : re.Pattern
+        Of keywords that name a bit; its first group is the bit's name.
+    forbids, saturated : collection of str
+        Names, in lower case; those that the header does not have do not matter.
+    """
+    bits = {int(v): (match[1].lower(), key) for key, v in header.items()
+            if (match := keyword.fullmatch(key)) and isinstance(v, int) and 0 <= v < 32}
+    known = [named for named, _ in bits.values()]
+    return mask_bits(name, dict(sorted(bits.items())), *([n for n in known if n in wanted] for wanted in (forbids, saturated)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,17 +1,35 @@
 """Calibrated exposures of Euclid: the quadrants of VIS and the detectors of NISP, each with its noise and flags.
 
-Euclid's Data Product Description Document, "VIS Calibrated Quad Frame" and "NIR Calibrated Frame": HDUs are named by the
-detector, ``3-4.E.SCI``, ``.RMS`` and ``.FLG``, or ``DET11.SCI``, ``.RMS`` and ``.DQ``. The bit INVALID is the pipeline's verdict.
-Zero points, MAGZEROP and ZPAB, are taken as those of a unit per second.
+Euclid's Data Product Description Document (https://euclid.esac.esa.int/dr/q1/dpdd), "VIS Calibrated Quad Frame", "VIS Flag Map"
+and "NIR Calibrated Frame": HDUs are named by the detector, ``3-4.E.SCI``, ``.RMS`` and ``.FLG``, or ``DET11.SCI``, ``.RMS`` and
+``.DQ``. VIS is in ADU, and MAGZEROP is the AB zero point of an ADU a second; NISP is in electrons, and ZPAB, 29.8 to 30.1, is the
+zero point of an electron of the whole exposure.
 """
+import re
+
 import numpy as np
 
 from crowdsource.io.fits import number, read_image
 from crowdsource.io.image_name import ImageName
 
-from .base import Facts, ImageFormat, Noise, header_facts, mask_bits
+from .base import Facts, ImageFormat, Noise, bits_of_header, header_facts, mask_bits
 
-BITS = mask_bits("euclid", {0: ("invalid", "not to be used")}, ("invalid",))
+VIS = mask_bits("euclid-vis", {
+    0: ("invalid", "not to be used"), 1: ("hot", "hot"), 2: ("cold", "does not respond"), 3: ("sat", "saturated"),
+    4: ("cosmic", "cosmic ray"), 5: ("ghost", "optical ghost"), 6: ("quadedge", "edge of the quadrant"),
+    7: ("bad_column", "bad column"), 8: ("bad_cluster", "cluster of bad pixels"), 9: ("cr_region", "near a cosmic ray"),
+    12: ("ovrcol", "OVRCOL"), 13: ("extobj", "extended object"), 14: ("scatlight", "scattered light"),
+    15: ("charinj", "line of injected charge"), 17: ("satxtalkghost", "crosstalk of a saturated star"),
+    18: ("starsignal", "light of a star"), 19: ("saturatedstar", "of a saturated star"), 20: ("cticorrection", "CTICORRECTION"),
+    21: ("adcmax", "at the maximum of the converter"), 22: ("no_data", "no data"), 23: ("stitchblock", "STITCHBLOCK"),
+    24: ("objects", "light of an object"),
+}, ("invalid", "hot", "cold", "sat", "cosmic", "bad_column", "bad_cluster", "charinj", "adcmax", "no_data"), ("sat", "adcmax"))
+NISP = re.compile(r"MSK_FLAG_(\w+)")
+"""Keywords of the bits of NISP: ``MSK_FLAG_HOT = 7``."""
+BAD_ON_NISP = "invalid", "disconnected", "zeroqe", "badbase", "lowqe", "superqe", "hot", "rtn", "snowball", "satur", "cosmic"
+"""The flavours of its mask of bad pixels, saturation and cosmic rays. NLINEAR and DARKNODET lie on most pixels."""
+INVALID = mask_bits("euclid", {0: ("invalid", "not to be used")}, ("invalid",))
+"""What is known of the bits of either camera where no header names them."""
 ENDING = ".SCI"
 
 
@@ -19,7 +37,7 @@ class Euclid(ImageFormat):
     """A calibrated exposure of Euclid."""
 
     summary = "an exposure of Euclid"
-    bits = BITS
+    bits = VIS
 
     def claims(self, file):
         """By the telescope's name and those of the HDUs."""
@@ -50,12 +68,18 @@ class Euclid(ImageFormat):
         found = file.with_image((self.label(chip)+ending,), chip)
         return None if found is None else read_image(ImageName(file.path, found.number))
 
+    def bits_of(self, flags):
+        """Those of VIS, or of NISP as the header names them."""
+        if str(flags.hdu).upper().endswith(".FLG"):
+            return VIS
+        found = bits_of_header("euclid-nisp", flags.header, NISP, BAD_ON_NISP, ("satur",))
+        return found if found.known else INVALID
+
     def facts(self, file, chip, image):
-        """The zero point of a second, of the exposure."""
-        common = header_facts(image)
-        headers = image.header, file.primary
-        zeropoint = next((v for k in ("MAGZEROP", "ZPAB") for h in headers if (v := number(h, k)) is not None), None)
-        exptime = common["exptime"]
-        whole = None if zeropoint is None or not exptime else float(zeropoint+2.5*np.log10(exptime))
+        """The zero point of VIS is brought from a second to the exposure, that of NISP is taken as it is."""
+        common, headers = header_facts(image), (image.header, file.primary)
+        second, whole = (next((v for h in headers if (v := number(h, k)) is not None), None) for k in ("MAGZEROP", "ZPAB"))
+        if whole is None and second is not None and common["exptime"]:
+            whole = float(second+2.5*np.log10(common["exptime"]))
         return Facts(**{**common, "zeropoint": whole, "magnitude_system": "" if whole is None else "AB",
                         "band": common["band"] or "VIS"})
