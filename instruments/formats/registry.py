@@ -58,7 +58,13 @@ def _file_of(path, _):
     if path.suffix.lower() == ".asdf":
         return ImageFile(path, fits.Header(), ())
     primary, planes = planes_of(path)
-    return ImageFile(path, primary, tuple(Plane(*plane) for plane in planes))
+    return ImageFile(path, primary, tuple(Plane(number, name or _type(header), version, shape, header)
+                                          for number, name, version, shape, header in planes))
+
+
+def _type(header):
+    """EXTTYPE, by which LSST's software has named HDUs before it used EXTNAME."""
+    return str(header.get("EXTTYPE", "")).strip().upper()
 
 
 def format_of(file, name=None):
