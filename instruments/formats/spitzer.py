@@ -1,12 +1,15 @@
 """Mosaics of Spitzer, of IRAC and MIPS: surface brightness in MJy/sr, with uncertainties and coverage in files beside them.
 
-IRAC Instrument Handbook, section 6; names are those of its archive, of the pipeline's mosaics and of the enhanced products.
+Names: IRAC and MIPS Instrument Handbooks, "Post-BCD products". A mosaic is an ensemble product with a number of its own,
+``SPITZER_I1_4416768_0000_7_E8348771_maic.fits``, and those that go with it are ancillary ones with other numbers,
+``..._7_A42446624_munc.fits`` and ``..._7_A42446625_mcov.fits``; with ``_msaic`` go ``_msunc`` and ``_mscov``. With an enhanced
+product, ``50072211.50072211-21.IRAC.1.mosaic.fits``, go ``.unc.fits`` and ``.cov.fits``; MOPEX writes ``mosaic_unc.fits``.
 """
 import re
 
 from .base import RESAMPLED, Facts, ImageFormat, Noise, beside_of, header_facts
 
-COADD = re.compile(r"_maic(?=\.fits)", re.IGNORECASE)
+COADD = re.compile(r"(?P<observation>SPITZER_[IM]\d_\d+_\d+_\d+)_[EA]\d+_(?P<kind>ms?)aic(?P<short>s?)(?=\.fits)", re.IGNORECASE)
 MOSAIC = re.compile(r"([._])mosaic(?=\.fits)", re.IGNORECASE)
 
 
@@ -22,9 +25,9 @@ class Spitzer(ImageFormat):
         return unit == "MJy/sr" and (file.text("TELESCOP") == "SPITZER" or str(header.get("TELESCOP", "")).upper() == "SPITZER")
 
     def beside(self, file):
-        """Uncertainties, and coverage: ``_munc``, ``_mcov`` of ``_maic``; ``_mosaic_unc``, ``_mosaic_cov`` of ``_mosaic``."""
-        return (*beside_of(file.path, COADD, (("rms", "_munc"), ("weight", "_mcov"))),
-                *beside_of(file.path, MOSAIC, (("rms", r"\1mosaic_unc"), ("weight", r"\1mosaic_cov"))))
+        """Uncertainties, and coverage: of a mosaic of the archive by its observation, of ``_mosaic`` those with its name."""
+        return (*_ancillary(file.path), *beside_of(file.path, MOSAIC, (
+            ("rms", r"\1mosaic_unc"), ("rms", r"\1unc"), ("weight", r"\1mosaic_cov"), ("weight", r"\1cov"))))
 
     def noise(self, file, chip):
         """As `ImageFormat.noise`; coverage is a weight on some scale."""
@@ -37,3 +40,15 @@ class Spitzer(ImageFormat):
         instrument = str(image.header.get("INSTRUME", file.primary.get("INSTRUME", ""))).strip()
         return Facts(**{**common, "band": common["band"] or f"{instrument}{channel}", "saturation": None,
                         "notes": (RESAMPLED,)})
+
+
+def _ancillary(path):
+    """Kind and path of the uncertainties and the coverage of a mosaic of the archive. None where several could be meant."""
+    name = COADD.match(path.name)
+    if name is None:
+        return ()
+    out = []
+    for kind, word in (("rms", "unc"), ("weight", "cov")):
+        found = list(path.parent.glob(f"{name['observation']}_[EA]*_{name['kind']}{word}{name['short']}.fits*"))
+        out += [(kind, found[0])] if len(found) == 1 else []
+    return tuple(out)
