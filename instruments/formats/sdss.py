@@ -1,16 +1,18 @@
 """Corrected frames of SDSS: nanomaggies without sky, whose noise follows from the sky and the calibration in the same file.
 
-The SDSS data model of "frame" tells how: counts are image/calibration + sky, their variance is counts/gain + dark variance. Gains
-(electrons a count) and dark variances (counts squared) are its tables, by column of the camera and filter. AB magnitudes are
-those of SDSS less 0.04 in u and more 0.02 in z (https://www.sdss.org, "Fluxes and Magnitudes").
+The SDSS data model of "frame" (https://data.sdss.org/datamodel) tells how: counts are image/calibration + sky, their variance is
+counts/gain + dark variance. Gains (electrons a count) and dark variances (counts squared) are its tables, by column of the camera
+and filter. AB magnitudes are those of SDSS less 0.04 in u and more 0.02 in z (https://www.sdss.org, "Fluxes and Magnitudes").
 """
 import re
 from dataclasses import replace
 
 import numpy as np
+from astropy.time import Time
 from scipy.ndimage import map_coordinates
 
 from crowdsource.core.errors import DataFileError
+from crowdsource.io.fits import number
 from crowdsource.io.hdus import UNREADABLE, one_line, opened
 
 from .base import Facts, ImageFormat, Noise, header_facts
@@ -38,19 +40,25 @@ class SDSS(ImageFormat):
         return bool(file.planes) and (known or bool(NAME.match(file.path.name))) and file.text("FILTER") in tuple("UGRIZ")
 
     def noise(self, file, chip):
-        """The variance by sky, calibration, gain and dark variance."""
-        image, band = self.image(file, chip), str(file.primary["FILTER"]).strip()
-        calibration, sky = _tables(file.path)
+        """The variance by sky, calibration, gain and dark variance. None where the file is an image alone."""
+        tables = _tables(file.path)
+        if tables is None:
+            return None
+        (calibration, sky), image, band = tables, self.image(file, chip), str(file.primary["FILTER"]).strip()
         gain, dark = _camera(file.primary, band)
         counts = image.data/calibration+sky(image.data.shape)
         variance = (np.maximum(counts, 0)/gain+dark)*calibration**2
         return Noise("variance", replace(image, data=variance.astype(np.float32)), "its sky, calibration and gain")
 
     def facts(self, file, chip, image):
-        """Magnitude 22.5 is a nanomaggy, corrected to AB."""
+        """Magnitude 22.5 is a nanomaggy, corrected to AB; DATE-OBS is a day without its time, which TAI tells."""
         common, band = header_facts(image), str(file.primary["FILTER"]).strip()
+        first_row = number(file.primary, "TAI")
+        # the camera drifts: a row is read 54 s after its exposure began, the last one 39 s after the first. So the time at which
+        # the first row is read, which is what TAI tells, is that of mid-exposure within 10 s
+        mjd = common["mjd"] if first_row is None else Time(first_row/86400, format="mjd", scale="tai").utc.mjd
         return Facts(**{**common, "unit": common["unit"] or "nanomaggy", "zeropoint": 22.5+TO_AB.get(band, 0.),
-                        "magnitude_system": "AB", "gain": None})
+                        "magnitude_system": "AB", "gain": None, "mjd": mjd})
 
 
 def _camera(header, band):
@@ -64,9 +72,12 @@ def _camera(header, band):
 
 
 def _tables(path):
-    """Nanomaggies in a count along a row, and a function that gives the sky in counts for a shape."""
+    """Nanomaggies in a count along a row, and a function that gives the sky in counts for a shape; None of an image alone."""
     try:
         with opened(path) as hdus:
+            # cut-outs, and frames that were brought onto another grid
+            if len(hdus) == 1:
+                return None
             calibration = np.asarray(hdus[1].data, np.float32).copy()
             row = hdus[2].data[0]
             sky, x, y = (np.array(row[n], np.float64) for n in ("ALLSKY", "XINTERP", "YINTERP"))
