@@ -1,6 +1,7 @@
 """Images of the Dark Energy Survey, SCI, MSK and WGT in one file, and stacks of DECam by its Community Pipeline.
 
-Bits: DESDM's pixcorrect, ``include/mask_bits.h``; Morganson et al. 2018 (PASP 130, 074501). MAGZERO is an AB zero point.
+Bits: DESDM's imsupport, ``include/mask_bits.h``; Morganson et al. 2018 (PASP 130, 074501). (In earlier versions bit 3 meant a
+poor read and bit 11 a pixel that was corrected, which decides alike.) MAGZERO is an AB zero point.
 """
 import re
 
@@ -8,11 +9,13 @@ from .base import ANY_BIT, RESAMPLED, Facts, ImageFormat, beside_of, header_fact
 
 STACK = re.compile(r"_osi_")
 BITS = mask_bits("des", {
-    0: ("bpm", "in the mask of bad pixels"), 1: ("saturate", "saturated"), 2: ("interp", "interpolated"), 3: ("low", "poor read"),
+    0: ("bpm", "in the mask of bad pixels"), 1: ("saturate", "saturated"), 2: ("interp", "interpolated"),
+    3: ("badamp", "on an amplifier that does not work"),
     4: ("cray", "cosmic ray"), 5: ("star", "near a bright star"), 6: ("trail", "bleed trail"),
     7: ("edgebleed", "bleed at an edge"), 8: ("ssxtalk", "crosstalk of a saturated source"),
-    9: ("edge", "glowing edge of the CCD"), 10: ("streak", "streak"), 11: ("fixed", "bad, and corrected"),
-}, ("bpm", "saturate", "interp", "low", "cray", "trail", "edgebleed", "ssxtalk", "edge", "streak"), ("saturate",))
+    9: ("edge", "glowing edge of the CCD"), 10: ("streak", "streak"), 11: ("suspect", "not perfect, but usable"),
+    12: ("fixed", "bad, and corrected"), 13: ("nearedge", "close to an edge"), 14: ("tapebump", "on a bump of the tape below"),
+}, ("bpm", "saturate", "interp", "badamp", "cray", "trail", "edgebleed", "ssxtalk", "edge", "streak"), ("saturate",))
 
 
 class DES(ImageFormat):

@@ -1,6 +1,7 @@
 """Images of Hubble: flt and flc exposures with all their chips, and drizzled drz and drc images.
 
-Bits by instrument: ACS Data Handbook, table 3.4, and WFC3 Data Handbook, table 3.3. Magnitudes from PHOTFLAM and PHOTPLAM:
+Bits by instrument: ACS Data Handbook, table 3.4 (https://www.stsci.edu, "ACS Data Quality Flags"), WFC3 Data Handbook, table 3.3,
+and WFPC2 Data Handbook, table 3.4. Magnitudes from PHOTFLAM and PHOTPLAM:
 AB = -2.5 log10(PHOTFLAM) - 5 log10(PHOTPLAM) - 2.408 for a unit per second (ACS Data Handbook, section 5.1).
 """
 import logging
@@ -32,6 +33,12 @@ ALWAYS = "lost", "filled", "badpix", "badcol", "saturated", "crdriz", "unstable"
 OF_CCD = mask_bits("hst", CCD, (*ALWAYS, "masked", "badref", "trap", "atodsat", "crrej", "user"), ("saturated", "atodsat"))
 # blobs on the flat field are corrected, and a signal in the zero read is that of a bright star
 OF_IR = mask_bits("hst", IR, (*ALWAYS, "deviant", "hot"), ("saturated",))
+OF_WFPC2 = mask_bits("hst", {
+    0: ("lost", "lost in transmission"), 1: ("badref", "flagged in a reference file"), 2: ("defect", "defect of the camera"),
+    3: ("saturated", "saturated at the converter"), 4: ("missing", "missing"), 5: ("badpix", "bad for another reason"),
+    7: ("trap", "charge trap"), 8: ("above_trap", "above a charge trap"), 9: ("warm", "warm"), 10: ("repaired", "warm, repaired"),
+    11: ("masked", "on a chip that is masked"), 12: ("crdriz", "cosmic ray by comparison with other exposures"),
+}, ("lost", "badref", "defect", "saturated", "missing", "badpix", "trap", "warm", "masked", "crdriz"), ("saturated",))
 KNOWN = {("ACS", "WFC"): OF_CCD, ("ACS", "HRC"): OF_CCD, ("WFC3", "UVIS"): OF_CCD, ("WFC3", "IR"): OF_IR}
 
 
@@ -54,7 +61,9 @@ class Hubble(ImageFormat):
 
     def bits_of(self, flags):
         """By instrument and channel."""
-        return KNOWN.get(tuple(str(flags.primary.get(k, "")).strip().upper() for k in ("INSTRUME", "DETECTOR")), ANY_BIT)
+        instrument, detector = (str(flags.primary.get(k, "")).strip().upper() for k in ("INSTRUME", "DETECTOR"))
+        # the detectors of WFPC2 have numbers, in the headers of their images
+        return OF_WFPC2 if instrument == "WFPC2" else KNOWN.get((instrument, detector), ANY_BIT)
 
     def facts(self, file, chip, image):
         """A zero point by PHOTFLAM for a unit per second, or for the exposure; areas of pixels that are not drizzled."""

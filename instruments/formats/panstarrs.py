@@ -1,8 +1,9 @@
 """Stacks and warps of Pan-STARRS: pixels on an inverse hyperbolic sine scale, variances and masks in files beside the image.
 
 Waters et al. 2020 (ApJS 251, 4), section 8, and STScI's "PS1 Stack images": a stored value v is
-BOFFSET + 2 BSOFTEN sinh(v/a) with a = 2.5/ln(10), and a magnitude 25 + 2.5 log10(EXPTIME) - 2.5 log10(flux). Bits are those of
-STScI's "PS1 Pixel flags in Image Table Data"; IPP treats the suspect ones as usable.
+BOFFSET + 2 BSOFTEN sinh(v/a) with a = 2.5/ln(10), of images and of variances alike, and a magnitude
+25 + 2.5 log10(EXPTIME) - 2.5 log10(flux); legacypipe, ``panstarrs.py``, does the same. Bits are those of STScI's "PS1 Pixel flags
+in Image Table Data". IPP treats the suspect ones (SUSPECT, which is BURNTOOL, SPIKE, STARCORE and CONV.POOR) as usable.
 """
 import re
 from dataclasses import replace

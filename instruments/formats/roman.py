@@ -21,7 +21,7 @@ from .units import zeropoint_of
 BITS = mask_bits("roman", {
     0: ("do_not_use", "bad pixel, not to be used"), 1: ("saturated", "saturated in the exposure"),
     2: ("jump_det", "a jump was found in the ramp"), 3: ("dropout", "data lost in transmission"),
-    4: ("gw_affected", "affected by the guide window"), 5: ("persistence", "high persistence"),
+    4: ("gw_affected_data", "affected by the guide window"), 5: ("persistence", "high persistence"),
     6: ("ad_floor", "below the floor of the converter"), 7: ("outlier", "differs from other exposures"),
     8: ("unreliable_error", "uncertain error"), 9: ("non_science", "not on the science part of the detector"),
     10: ("dead", "dead"), 11: ("hot", "hot"), 12: ("warm", "warm"), 13: ("low_qe", "low quantum efficiency"),
@@ -29,6 +29,9 @@ BITS = mask_bits("roman", {
     17: ("bad_ref_pixel", "reference pixel that cannot be used"),
     18: ("no_flat_field", "flat field cannot be measured"), 19: ("no_gain_value", "gain cannot be measured"),
     20: ("no_lin_corr", "no correction of linearity"), 21: ("no_sat_check", "no check of saturation"),
+    22: ("unreliable_bias", "large variance of the bias"), 23: ("unreliable_dark", "large variance of the dark"),
+    24: ("unreliable_slope", "large variance of the slope"), 25: ("unreliable_flat", "large variance of the flat field"),
+    28: ("unreliable_reset", "sensitive to the reset"),
     30: ("other_bad_pixel", "bad for another reason"), 31: ("reference_pixel", "reference pixel"),
 }, ("do_not_use", "non_science", "reference_pixel"), ("saturated",))
 UNKNOWN = -1e5

@@ -1,6 +1,7 @@
 """Images of the Zwicky Transient Facility, with masks, and uncertainties of reference images, beside them.
 
-Bits and keywords: "ZTF Science Data System Explanatory Supplement", section 10; MAGZP is on the AB scale of Pan-STARRS1.
+Bits and keywords: "ZTF Science Data System Explanatory Supplement", section 10, and the package ztfimg, ``science.py``; MAGZP is
+on the AB scale of Pan-STARRS1. Halos of bright stars, which that package masks, are used: they are sky.
 """
 import re
 
@@ -12,11 +13,13 @@ NAME = re.compile(r"(sci|ref)img", re.IGNORECASE)
 BITS = mask_bits("ztf", {
     0: ("track", "track of an aircraft or a satellite"), 1: ("detected", "SExtractor found a source"),
     2: ("low_response", "low responsivity"), 3: ("high_response", "high responsivity"), 4: ("noisy", "noisy"),
-    5: ("ghost", "ghost of a bright source"), 7: ("spike", "spike of a pixel, perhaps by radiation"),
+    5: ("ghost", "ghost of a bright source"), 6: ("spillage", "spilt charge"),
+    7: ("spike", "spike of a pixel, perhaps by radiation"),
     8: ("saturated", "saturated"), 9: ("dead", "dead"), 10: ("nan", "not a number"),
     11: ("psf_source", "holds the position of a source"), 12: ("halo", "halo of a bright source"),
     16: ("no_data", "no data, by resampling"),
-}, ("track", "low_response", "high_response", "noisy", "ghost", "spike", "saturated", "dead", "nan", "no_data"), ("saturated",))
+}, ("track", "low_response", "high_response", "noisy", "ghost", "spillage", "spike", "saturated", "dead", "nan", "no_data"),
+    ("saturated",))
 
 
 class ZTF(ImageFormat):
