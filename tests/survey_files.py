@@ -9,15 +9,27 @@ POGSON = 2.5/np.log(10)
 
 
 def rubin(field, folder):
-    """An exposure of LSST's software in counts, with a PhotoCalib in its archive."""
-    planes = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "SUSPECT": 7, "NO_DATA": 8}
+    """An exposure of LSST's software in counts, with its PhotoCalib, and another one, in its archive."""
+    planes = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "SUSPECT": 7, "NO_DATA": 8, "INEXACT_PSF": 13}
     mask = hdu(field.flags(1 << 0 | 1 << 5, 1 << 5), "MASK", **field.wcs, **{f"HIERARCH MP_{k}": v for k, v in planes.items()})
     variance = hdu(field.variance.astype(np.float32), "VARIANCE", **field.wcs)
-    photocalib = fits.BinTableHDU.from_columns([fits.Column("calibrationMean", "D", array=[2.5]),
-                                                fits.Column("calibrationErr", "D", array=[0.01])], name="PhotoCalib")
-    primary = {"TELESCOP": "Simonyi Survey Telescope", "FILTER": "r_57", "EXPTIME": 30., "MJD-AVG": 60900.1, "GAIN": 1.}
+    primary = {"TELESCOP": "Simonyi Survey Telescope", "FILTER": "r_57", "EXPTIME": 30., "DATE-AVG": "2025-08-12T02:24:37",
+               "TIMESYS": "TAI", "GAIN": 1., "AR_HDU": 5, "HIERARCH PHOTOCALIB_ID": 7}
     return written(folder/"calexp.fits", primary, hdu(field.data, "IMAGE", **field.wcs, BUNIT="adu"), mask, variance,
-                   photocalib), 31.4-2.5*np.log10(2.5)
+                   *photocalibs({3: 40., 7: 2.5})), 31.4-2.5*np.log10(2.5)
+
+
+def photocalibs(means):
+    """The index of an archive of LSST's software, and the table of the PhotoCalibs in it, by their ids."""
+    rows, number = np.arange(len(means)), len(means)
+    index = {"id": list(means), "cat.archive": [1]*number, "cat.persistable": [0]*number, "row0": rows, "nrows": [1]*number}
+    columns = [fits.Column(name, "J", array=np.array(values)) for name, values in index.items()]
+    columns.append(fits.Column("name", "64A", array=["PhotoCalib"]*number))
+    values = [fits.Column(name, "D", array=np.array(list(means.values()))*k)
+              for name, k in (("calibrationMean", 1.), ("calibrationErr", 0.01))]
+    tables = [fits.BinTableHDU.from_columns(c) for c in (columns, values)]
+    tables[0].header["EXTTYPE"] = "ARCHIVE_INDEX"
+    return tables
 
 
 def rubin_coadd(field, folder):
@@ -63,7 +75,7 @@ def des(field, folder):
     cards = fits.Header(dict(field.wcs, BAND="g", MAGZERO=30., EXPTIME=90., GAIN=11., SATURATE=8e4, **{"MJD-OBS": 56600.}))
     options = dict(compression_type="GZIP_2", quantize_level=0)
     weight = np.where(field.bad, 0, 1/field.variance).astype(np.float32)
-    planes = (("SCI", field.data), ("MSK", field.flags(1, 32)), ("WGT", weight))
+    planes = (("SCI", field.data), ("MSK", field.flags(1, 32 | 1 << 11)), ("WGT", weight))
     return written(folder/"DES0002+0001_r4907p01_g.fits.fz", {},
                    *(fits.CompImageHDU(plane, cards, name, **(options if plane.dtype.kind == "f" else {}))
                      for name, plane in planes)), 30.
@@ -105,9 +117,10 @@ def spitzer(field, folder):
                  GAIN=3.3, FLUXCONV=0.1088, EXPTIME=100., PXSCAL1=-0.6, PXSCAL2=0.6, MJD_OBS=55000.)
     planes = {"maic": np.where(field.bad, np.nan, field.data*scale), "munc": np.sqrt(field.variance)*scale,
               "mcov": np.where(field.bad, 0, 5.)}
-    for kind, plane in planes.items():
-        fits.PrimaryHDU(plane.astype(np.float32), fits.Header(cards)).writeto(folder/f"SPITZER_I1_12345_0000_1_E8_{kind}.fits")
-    return folder/"SPITZER_I1_12345_0000_1_E8_maic.fits", -2.5*np.log10(scale*1e6*area/3631)
+    for number, (kind, plane) in zip(("E8348771", "A42446624", "A42446625"), planes.items(), strict=True):
+        path = folder/f"SPITZER_I1_4416768_0000_7_{number}_{kind}.fits"
+        fits.PrimaryHDU(plane.astype(np.float32), fits.Header(cards)).writeto(path)
+    return folder/"SPITZER_I1_4416768_0000_7_E8348771_maic.fits", -2.5*np.log10(scale*1e6*area/3631)
 
 
 def unwise(field, folder):
@@ -154,7 +167,8 @@ def euclid(field, folder):
     """Two quadrants of VIS, in counts of an exposure."""
     planes, exptime = [], 560.52
     for quadrant in ("1-1.E", "1-1.F"):
-        cards = dict(field.wcs, GAIN=3.48, MAGZEROP=24.57)
+        # the archive's files have text here
+        cards = dict(field.wcs, GAIN=3.48, MAGZEROP="24.57", BUNIT="ADU")
         planes += [hdu(field.data, f"{quadrant}.SCI", **cards),
                    hdu(np.sqrt(field.variance).astype(np.float32), f"{quadrant}.RMS"),
                    hdu(field.flags(1 | 1 << 4, 1 << 23), f"{quadrant}.FLG")]
@@ -162,4 +176,15 @@ def euclid(field, folder):
     return written(folder/"EUC_VIS_SWL-DET-002681-00-1.fits", primary, *planes), 24.57+2.5*np.log10(exptime)
 
 
-SURVEYS = (rubin, rubin_coadd, panstarrs, ztf, des, decam_stack, sdss, spitzer, unwise, roman, roman_coadd, euclid)
+def nisp(field, folder):
+    """A detector of NISP, in electrons of an exposure; a bit that lies on most pixels."""
+    names = {"INVALID": 0, "DISCONNECTED": 2, "HOT": 7, "SATUR": 10, "NLINEAR": 11, "PERSIST": 13, "DARKNODET": 15, "COSMIC": 16}
+    flags = field.flags(1 | 1 << 7, 1 << 13, np.int32) | 1 << 11 | 1 << 15
+    planes = (hdu(field.data*field.gain, "DET11.SCI", **field.wcs, BUNIT="ELECTRON", ZPAB=29.77, GAIN=2.),
+              hdu((np.sqrt(field.variance)*field.gain).astype(np.float32), "DET11.RMS", BUNIT="ELECTRON"),
+              hdu(flags, "DET11.DQ", **{f"HIERARCH MSK_FLAG_{name}": bit for name, bit in names.items()}))
+    primary = {"TELESCOP": "EUCLID", "INSTRUME": "NISP", "EXPTIME": 87.2, "MJD-OBS": 60400., "FILTER": "Y"}
+    return written(folder/"EUC_NIR_W-CAL-IMAGE_Y-2681-1.fits", primary, *planes), 29.77-2.5*np.log10(field.gain)
+
+
+SURVEYS = (rubin, rubin_coadd, panstarrs, ztf, des, decam_stack, sdss, spitzer, unwise, roman, roman_coadd, euclid, nisp)

@@ -326,7 +326,7 @@ def test_a_form_of_ones_own(planes, tmp_path, monkeypatch, caplog):
 def test_a_file_that_is_not_what_it_is_taken_for(planes, tmp_path):
     data, *_ = planes
     header = fits.Header(dict(CAMCOL="nine", RUN=1, NMGY=1., FILTER="r"))
-    fits.PrimaryHDU(data, header).writeto(tmp_path/"frame-r-000001-1-0001.fits")
+    fits.HDUList([fits.PrimaryHDU(data, header), fits.ImageHDU(data[0])]).writeto(tmp_path/"frame-r-000001-1-0001.fits")
     with pytest.raises(DataFileError, match="HDU 1 and 2 .*; fetch the frame again"):
         read(tmp_path/"frame-r-000001-1-0001.fits")
     fits.PrimaryHDU(data/100, fits.Header(dict(BSOFTEN=1., BOFFSET=0., EXPTIME="long"))).writeto(tmp_path/"a.fits")
