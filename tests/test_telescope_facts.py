@@ -140,3 +140,26 @@ def test_a_part_of_a_frame_of_sdss(data, tmp_path):
                                                    (1400, "i", 6.565, 5.76), (1600, "i", 6.565, 6.25)])
 def test_what_changed_in_the_camera_of_sdss(run, band, gain, dark):
     assert sdss._camera(fits.Header(dict(CAMCOL=2, RUN=run)), band) == [gain, dark]
+
+
+def test_a_mosaic_of_euclid_and_its_noise(data, tmp_path):
+    stamp = "20241105T125727.727353Z_00.00.fits"
+    cards = fits.Header(dict(MAGZERO=24.6, BUNIT="ADU/s", FILTER="VIS"))
+    fits.PrimaryHDU(data, cards).writeto(tmp_path/f"EUC_MER_BGSUB-MOSAIC-VIS_TILE102070858-5ED2D5_{stamp}")
+    for band, tile, rms in (("VIS", 102070858, 3), ("VIS", 102070859, 5), ("NIR-Y", 102070858, 7)):
+        plane = fits.PrimaryHDU(np.full(SHAPE, rms, np.float32))
+        plane.writeto(tmp_path/f"EUC_MER_MOSAIC-{band}-RMS_TILE{tile}-BB87CE_20241104T161703.183124Z_00.00.fits")
+    image = read(tmp_path/f"EUC_MER_BGSUB-MOSAIC-VIS_TILE102070858-5ED2D5_{stamp}")
+    assert image.noise == pytest.approx(3) and (image.zeropoint, image.magnitude_system) == (24.6, "AB")
+    assert image.band == "VIS"
+
+
+def test_errors_of_wfpc2_are_no_errors(data, tmp_path):
+    primary = dict(TELESCOP="HST", INSTRUME="WFPC2", DETECTOR="PC", FILTNAM1="F606W", FILTNAM2="", FILTER1=41, FILTER2=0,
+                   EXPTIME=300., ATODGAIN=7.)
+    planes = [p for k in (1, 2) for p in (hdu(data, "SCI", k, BUNIT="COUNTS", PHOTFLAM=1.9e-18, PHOTPLAM=5996.8),
+                                          hdu(np.sqrt(data), "ERR", k), hdu(np.zeros(SHAPE, np.int16), "DQ", k))]
+    image = read(written(tmp_path/"u2ou0101t_flt.fits", primary, *planes))
+    assert image.ivar_estimated and image.noise == pytest.approx(3, rel=0.3) and image.band == "F606W" and image.gain == 7
+    # STMAG zero point of a count a second, 23.19, and the conversion to AB at the pivot wavelength
+    assert image.zeropoint == pytest.approx(-2.5*np.log10(1.9e-18)-5*np.log10(5996.8)-2.408+2.5*np.log10(300.), abs=1e-3)

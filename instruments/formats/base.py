@@ -311,3 +311,9 @@ def beside_of(path, pattern, replacements):
         if number and (found := next((p for p in tried if p.is_file() and p != path), None)) is not None:
             out.append((kind, found))
     return tuple(out)
+
+
+def only_one(folder, pattern):
+    """The path in a folder that a pattern of names fits; None where there is none, or where several could be meant."""
+    found = list(folder.glob(pattern))
+    return found[0] if len(found) == 1 else None

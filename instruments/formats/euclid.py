@@ -1,9 +1,12 @@
-"""Calibrated exposures of Euclid: the quadrants of VIS and the detectors of NISP, each with its noise and flags.
+"""Calibrated exposures of Euclid, the quadrants of VIS and the detectors of NISP with their noise and flags, and its mosaics.
 
 Euclid's Data Product Description Document (https://euclid.esac.esa.int/dr/q1/dpdd), "VIS Calibrated Quad Frame", "VIS Flag Map"
 and "NIR Calibrated Frame": HDUs are named by the detector, ``3-4.E.SCI``, ``.RMS`` and ``.FLG``, or ``DET11.SCI``, ``.RMS`` and
 ``.DQ``. VIS is in ADU, and MAGZEROP is the AB zero point of an ADU a second; NISP is in electrons, and ZPAB, 29.8 to 30.1, is the
 zero point of an electron of the whole exposure.
+
+Mosaics of MER ("Background-Subtracted Mosaic Product") are images alone, ``EUC_MER_BGSUB-MOSAIC-VIS_TILE102070858-...``, with the
+AB zero point MAGZERO; ``EUC_MER_MOSAIC-VIS-RMS_TILE102070858-...`` is their noise. It tells pixels without data as well.
 """
 import re
 
@@ -12,7 +15,7 @@ import numpy as np
 from crowdsource.io.fits import number, read_image
 from crowdsource.io.image_name import ImageName
 
-from .base import Facts, ImageFormat, Noise, bits_of_header, header_facts, mask_bits
+from .base import RESAMPLED, Facts, ImageFormat, Noise, bits_of_header, header_facts, mask_bits, only_one
 
 VIS = mask_bits("euclid-vis", {
     0: ("invalid", "not to be used"), 1: ("hot", "hot"), 2: ("cold", "does not respond"), 3: ("sat", "saturated"),
@@ -31,6 +34,7 @@ BAD_ON_NISP = "invalid", "disconnected", "zeroqe", "badbase", "lowqe", "superqe"
 INVALID = mask_bits("euclid", {0: ("invalid", "not to be used")}, ("invalid",))
 """What is known of the bits of either camera where no header names them."""
 ENDING = ".SCI"
+MOSAIC = re.compile(r"EUC_MER_(?:BGSUB-)?MOSAIC-(?P<band>[A-Z]+(?:-[A-Z])?)_(?P<tile>TILE\d+)")
 
 
 class Euclid(ImageFormat):
@@ -83,3 +87,25 @@ class Euclid(ImageFormat):
             whole = float(second+2.5*np.log10(common["exptime"]))
         return Facts(**{**common, "zeropoint": whole, "magnitude_system": "" if whole is None else "AB",
                         "band": common["band"] or "VIS"})
+
+
+class EuclidMosaic(ImageFormat):
+    """A mosaic of Euclid's MER."""
+
+    summary = "a mosaic of Euclid"
+
+    def claims(self, file):
+        """By its name."""
+        return bool(file.planes) and MOSAIC.match(file.path.name) is not None
+
+    def beside(self, file):
+        """The RMS of the same band and tile; its name ends otherwise."""
+        name = MOSAIC.match(file.path.name)
+        noise = only_one(file.path.parent, f"EUC_MER_MOSAIC-{name['band']}-RMS_{name['tile']}[-_.]*")
+        return () if noise is None else (("rms", noise),)
+
+    def facts(self, file, chip, image):
+        """The header's zero point."""
+        common = header_facts(image)
+        return Facts(**{**common, "gain": None, "magnitude_system": "" if common["zeropoint"] is None else "AB",
+                        "band": common["band"] or MOSAIC.match(file.path.name)["band"], "notes": (RESAMPLED,)})

@@ -56,6 +56,9 @@ class Hubble(ImageFormat):
 
     def noise(self, file, chip):
         """Errors of an exposure; weights of a drizzled image, whose scale the image tells, with noise that pixels share."""
+        if file.text("INSTRUME") == "WFPC2" and not file.named(("WHT",)):
+            # drizzlepac's wfpc2_to_flt writes the root of the counts, whatever the gain and the noise of reading
+            return None
         found, drizzled = super().noise(file, chip), _drizzled(file)
         return replace(found, factor=drizzled[1]) if found is not None and found.kind == "weight" else found
 
@@ -114,5 +117,6 @@ def _told(file):
 
 def _band(file):
     """The filter of an instrument with one or two wheels."""
-    wheels = [file.text(k) for k in ("FILTER", "FILTER1", "FILTER2")]
+    # FILTER1 of WFPC2 is a number
+    wheels = [file.text(k) for k in ("FILTER", "FILTNAM1", "FILTNAM2", "FILTER1", "FILTER2")]
     return next((w for w in wheels if w and not w.startswith(("CLEAR", "N/A"))), "")

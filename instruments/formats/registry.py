@@ -28,6 +28,7 @@ OWN = {
     "unwise": "crowdsource.instruments.formats.unwise:UnWISE",
     "roman": "crowdsource.instruments.formats.roman:Roman",
     "euclid": "crowdsource.instruments.formats.euclid:Euclid",
+    "euclid-mosaic": "crowdsource.instruments.formats.euclid:EuclidMosaic",
     PLAIN: "crowdsource.instruments.formats.plain:Plain",
     NONE: "crowdsource.instruments.formats.plain:Nothing",
 }

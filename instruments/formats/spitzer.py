@@ -7,7 +7,7 @@ product, ``50072211.50072211-21.IRAC.1.mosaic.fits``, go ``.unc.fits`` and ``.co
 """
 import re
 
-from .base import RESAMPLED, Facts, ImageFormat, Noise, beside_of, header_facts
+from .base import RESAMPLED, Facts, ImageFormat, Noise, beside_of, header_facts, only_one
 
 COADD = re.compile(r"(?P<observation>SPITZER_[IM]\d_\d+_\d+_\d+)_[EA]\d+_(?P<kind>ms?)aic(?P<short>s?)(?=\.fits)", re.IGNORECASE)
 MOSAIC = re.compile(r"([._])mosaic(?=\.fits)", re.IGNORECASE)
@@ -43,12 +43,10 @@ class Spitzer(ImageFormat):
 
 
 def _ancillary(path):
-    """Kind and path of the uncertainties and the coverage of a mosaic of the archive. None where several could be meant."""
+    """Kind and path of the uncertainties and the coverage of a mosaic of the archive."""
     name = COADD.match(path.name)
     if name is None:
         return ()
-    out = []
-    for kind, word in (("rms", "unc"), ("weight", "cov")):
-        found = list(path.parent.glob(f"{name['observation']}_[EA]*_{name['kind']}{word}{name['short']}.fits*"))
-        out += [(kind, found[0])] if len(found) == 1 else []
-    return tuple(out)
+    found = ((kind, only_one(path.parent, f"{name['observation']}_[EA]*_{name['kind']}{word}{name['short']}.fits*"))
+             for kind, word in (("rms", "unc"), ("weight", "cov")))
+    return tuple((kind, other) for kind, other in found if other is not None)
