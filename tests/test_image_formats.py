@@ -206,8 +206,10 @@ def test_bits_of_wide_field_camera_3():
     # a signal in the zero read and cosmic rays in the ramp are corrected in the infrared, and are bad in the visible
     for bit in (11, 13):
         assert ccd.forbids >> bit & 1 and not infrared.forbids >> bit & 1
-    # hot pixels are stable on CCDs
-    assert not ccd.forbids >> 4 & 1 and infrared.forbids >> 4 & 1
+    # hot pixels are stable, blobs on the infrared flat field are corrected; a bad flat field of a CCD is none
+    for bits in (ccd, infrared):
+        assert not bits.forbids >> 4 & 1 and bits.forbids >> 5 & 1
+    assert ccd.forbids >> 9 & 1 and not infrared.forbids >> 9 & 1
 
 
 def test_saturated_in_a_part_of_the_ramp_only(field, tmp_path):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from crowdsource.instruments.formats import des, euclid, jwst, roman, sdss, spitzer, ztf
-from crowdsource.instruments.formats.hst import OF_WFPC2
+from crowdsource.instruments.formats.hst import OF_STIS, OF_WFPC2
 from crowdsource.instruments.formats.registry import file_of, format_of
 from crowdsource.instruments.generic import Generic
 from small_fields import star_image
@@ -48,7 +48,9 @@ def test_bits_that_only_warn_exclude_nothing():
     assert excluded(des.BITS, "badamp", "suspect", "fixed", "nearedge") == [True, False, False, False]
     assert ztf.BITS.table.spillage == 64 and excluded(ztf.BITS, "spillage", "halo", "psf_source") == [True, False, False]
     # WFPC2: saturation of the converter is 8, repaired warm pixels are 1024
-    assert OF_WFPC2.saturated == 8 and excluded(OF_WFPC2, "repaired", "above_trap", "warm") == [False, False, True]
+    assert OF_WFPC2.saturated == 8 and excluded(OF_WFPC2, "repaired", "above_trap", "warm") == [False, True, True]
+    # STIS: 32 is a large blemish, 1024 a small one
+    assert OF_STIS.table.blemish == 32 and excluded(OF_STIS, "blemish", "small_blemish", "hot") == [True, False, True]
     assert euclid.VIS.table.adcmax == 1 << 21
     assert excluded(euclid.VIS, "cosmic", "no_data", "starsignal", "objects", "ghost") == [True, True, False, False, False]
 

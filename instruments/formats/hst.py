@@ -1,7 +1,9 @@
 """Images of Hubble: flt and flc exposures with all their chips, and drizzled drz and drc images.
 
-Bits by instrument: ACS Data Handbook, table 3.4 (https://www.stsci.edu, "ACS Data Quality Flags"), WFC3 Data Handbook, table 3.3,
-and WFPC2 Data Handbook, table 3.4. Magnitudes from PHOTFLAM and PHOTPLAM:
+Bits by instrument: hstcal's headers ``acsdq.h``, ``wf3dq.h`` and ``stisdq.h``, https://www.stsci.edu, "ACS Data Quality Flags",
+and WFPC2 Data Handbook, table 3.4.
+Which exclude a pixel: those that drizzlepac's ``svm_parameters`` do not count as good (final_bits 336 of ACS and UVIS, 528 of
+the infrared, 1024 of WFPC2), and saturation. Magnitudes from PHOTFLAM and PHOTPLAM:
 AB = -2.5 log10(PHOTFLAM) - 5 log10(PHOTPLAM) - 2.408 for a unit per second (ACS Data Handbook, section 5.1).
 """
 import logging
@@ -29,16 +31,26 @@ IR = {**COMMON, 3: ("deviant", "deviant zero read"), 5: ("unstable", "unstable p
       10: ("spike", "spike in the ramp"), 11: ("zerosig", "signal in the zero read, corrected"),
       13: ("ramp", "a cosmic ray in the ramp, corrected"), 14: ("ghost", "ghost or crosstalk")}
 ALWAYS = "lost", "filled", "badpix", "badcol", "saturated", "crdriz", "unstable"
-# hot and warm pixels are stable, their dark current is subtracted: AstroDrizzle uses them as well (final_bits 336)
+# hot and warm pixels are stable, and their dark current is subtracted
 OF_CCD = mask_bits("hst", CCD, (*ALWAYS, "masked", "badref", "trap", "atodsat", "crrej", "user"), ("saturated", "atodsat"))
 # blobs on the flat field are corrected, and a signal in the zero read is that of a bright star
-OF_IR = mask_bits("hst", IR, (*ALWAYS, "deviant", "hot"), ("saturated",))
+OF_IR = mask_bits("hst", IR, (*ALWAYS, "deviant"), ("saturated",))
+# calstis itself works on with small blemishes
+OF_STIS = mask_bits("hst", {
+    **{k: COMMON[k] for k in (0, 1, 2, 4, 8, 9, 12)}, 3: ("masked", "behind an aperture feature"),
+    5: ("blemish", "large blemish"), 7: ("overscan", "overscan"), 10: ("small_blemish", "small blemish"),
+    13: ("crrej", "cosmic ray by combination of exposures"),
+    14: ("no_cti", "transfer of charge not corrected"),
+}, ("lost", "filled", "badpix", "masked", "hot", "blemish", "overscan", "saturated", "badref", "crdriz", "crrej"), ("saturated",))
 OF_WFPC2 = mask_bits("hst", {
     0: ("lost", "lost in transmission"), 1: ("badref", "flagged in a reference file"), 2: ("defect", "defect of the camera"),
     3: ("saturated", "saturated at the converter"), 4: ("missing", "missing"), 5: ("badpix", "bad for another reason"),
     7: ("trap", "charge trap"), 8: ("above_trap", "above a charge trap"), 9: ("warm", "warm"), 10: ("repaired", "warm, repaired"),
     11: ("masked", "on a chip that is masked"), 12: ("crdriz", "cosmic ray by comparison with other exposures"),
-}, ("lost", "badref", "defect", "saturated", "missing", "badpix", "trap", "warm", "masked", "crdriz"), ("saturated",))
+}, ("lost", "badref", "defect", "saturated", "missing", "badpix", "trap", "above_trap", "warm", "masked", "crdriz"),
+    ("saturated",))
+WHOLE = {"WFPC2": OF_WFPC2, "STIS": OF_STIS}
+"""Instruments all of whose detectors have the same bits."""
 KNOWN = {("ACS", "WFC"): OF_CCD, ("ACS", "HRC"): OF_CCD, ("WFC3", "UVIS"): OF_CCD, ("WFC3", "IR"): OF_IR}
 
 
@@ -65,8 +77,7 @@ class Hubble(ImageFormat):
     def bits_of(self, flags):
         """By instrument and channel."""
         instrument, detector = (str(flags.primary.get(k, "")).strip().upper() for k in ("INSTRUME", "DETECTOR"))
-        # the detectors of WFPC2 have numbers, in the headers of their images
-        return OF_WFPC2 if instrument == "WFPC2" else KNOWN.get((instrument, detector), ANY_BIT)
+        return WHOLE.get(instrument) or KNOWN.get((instrument, detector), ANY_BIT)
 
     def facts(self, file, chip, image):
         """A zero point by PHOTFLAM for a unit per second, or for the exposure; areas of pixels that are not drizzled."""
