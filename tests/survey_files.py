@@ -183,7 +183,7 @@ def nisp(field, folder):
     planes = (hdu(field.data*field.gain, "DET11.SCI", **field.wcs, BUNIT="ELECTRON", ZPAB=29.77, GAIN=2.),
               hdu((np.sqrt(field.variance)*field.gain).astype(np.float32), "DET11.RMS", BUNIT="ELECTRON"),
               hdu(flags, "DET11.DQ", **{f"HIERARCH MSK_FLAG_{name}": bit for name, bit in names.items()}))
-    primary = {"TELESCOP": "EUCLID", "INSTRUME": "NISP", "EXPTIME": 87.2, "MJD-OBS": 60400., "FILTER": "Y"}
+    primary = {"ORIGIN": "OU-NIR", "INSTRUME": "NISP", "EXPTIME": 87.2, "MJD-OBS": 60400., "FILTER": "Y"}
     return written(folder/"EUC_NIR_W-CAL-IMAGE_Y-2681-1.fits", primary, *planes), 29.77-2.5*np.log10(field.gain)
 
 

@@ -1,7 +1,9 @@
 """Images of the Dark Energy Survey, SCI, MSK and WGT in one file, and stacks of DECam by its Community Pipeline.
 
 Bits: DESDM's imsupport, ``include/mask_bits.h``; Morganson et al. 2018 (PASP 130, 074501). (In earlier versions bit 3 meant a
-poor read and bit 11 a pixel that was corrected, which decides alike.) MAGZERO is an AB zero point.
+poor read and bit 11 a pixel that was corrected, which decides alike.) On a tile MSK is 1 where no exposure has a good pixel, and
+SCI is interpolated there (despyfits, ``coadd_assemble``). MAGZERO is an AB zero point. The Community Pipeline's osd has codes, as
+an exposure's ood, which https://community.lsst.org/t/133 lists: whatever is not 0 is bad. osw is an inverse variance.
 """
 import re
 

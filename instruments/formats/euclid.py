@@ -44,8 +44,9 @@ class Euclid(ImageFormat):
     bits = VIS
 
     def claims(self, file):
-        """By the telescope's name and those of the HDUs."""
-        return any("EUCLID" in file.text(k) for k in ("TELESCOP", "ORIGIN")) and bool(self.chips(file))
+        """By the telescope's name, or the file's, and those of the HDUs."""
+        named = any("EUCLID" in file.text(k) for k in ("TELESCOP", "ORIGIN")) or file.path.name.startswith("EUC_")
+        return named and bool(self.chips(file))
 
     def chips(self, file):
         """All quadrants, or detectors."""
