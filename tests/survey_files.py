@@ -53,7 +53,7 @@ def panstarrs(field, folder):
     header = fits.Header({**cards, "BSOFTEN": softening, "BOFFSET": offset, "EXPTIME": exptime, "MJD-OBS": 55800.,
                           "HIERARCH FPA.FILTERID": "r.00000", "HIERARCH CELL.GAIN": 1.02})
     planes = {"": (scaled.astype(np.float32), header), ".wt": (field.variance.astype(np.float32), fits.Header(cards)),
-              ".mask": (field.flags(8, 1 << 7 | 1 << 12, np.int16), fits.Header(cards))}
+              ".mask": (field.flags(8, 1 << 7 | 1 << 10 | 1 << 12, np.int16), fits.Header(cards))}
     for ending, (plane, own) in planes.items():
         options = dict(compression_type="GZIP_2", quantize_level=0) if plane.dtype.kind == "f" else {}
         written(folder/f"{name}{ending}.fits", {}, fits.CompImageHDU(plane, own, **options))

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from crowdsource.instruments.formats import des, euclid, jwst, roman, sdss, spitzer, ztf
+from crowdsource.instruments.formats import des, euclid, jwst, panstarrs, roman, sdss, spitzer, ztf
 from crowdsource.instruments.formats.hst import OF_STIS, OF_WFPC2
 from crowdsource.instruments.formats.registry import file_of, format_of
 from crowdsource.instruments.generic import Generic
@@ -43,6 +43,8 @@ def test_bits_of_roman_are_those_of_its_data_models():
 
 
 def test_bits_that_only_warn_exclude_nothing():
+    # MASK.VALUE of IPP's masks
+    assert panstarrs.BITS.forbids == 8575
     # DESDM's BADPIX_BADAMP is 8, BADPIX_SUSPECT 2048, BADPIX_FIXED 4096
     assert [getattr(des.BITS.table, n) for n in ("badamp", "suspect", "fixed")] == [8, 2048, 4096]
     assert excluded(des.BITS, "badamp", "suspect", "fixed", "nearedge") == [True, False, False, False]

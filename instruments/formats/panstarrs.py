@@ -3,7 +3,8 @@
 Waters et al. 2020 (ApJS 251, 4), section 8, and STScI's "PS1 Stack images": a stored value v is
 BOFFSET + 2 BSOFTEN sinh(v/a) with a = 2.5/ln(10), of images and of variances alike, and a magnitude
 25 + 2.5 log10(EXPTIME) - 2.5 log10(flux); legacypipe, ``panstarrs.py``, does the same. Bits are those of STScI's "PS1 Pixel flags
-in Image Table Data". IPP treats the suspect ones (SUSPECT, which is BURNTOOL, SPIKE, STARCORE and CONV.POOR) as usable.
+in Image Table Data"; headers of masks have them as well (MSKNAMnn, MSKVALnn), and in MASK.VALUE, 8575, those that IPP takes for
+bad. The others (SUSPECT, which is BURNTOOL, SPIKE, GHOST, STREAK, STARCORE and CONV.POOR) are only suspect.
 """
 import re
 from dataclasses import replace
@@ -23,7 +24,7 @@ BITS = mask_bits("panstarrs", {
     7: ("suspect", "suspected to be bad"), 8: ("cr", "cosmic ray"), 9: ("spike", "diffraction spike"), 10: ("ghost", "ghost"),
     11: ("streak", "streak"), 12: ("starcore", "core of a bright star"), 13: ("conv_bad", "bad by convolution with a bad pixel"),
     14: ("conv_poor", "poor by convolution with a bad pixel"),
-}, ("detector", "flat", "dark", "blank", "cte", "sat", "low", "cr", "ghost", "streak", "conv_bad"), ("sat",))
+}, ("detector", "flat", "dark", "blank", "cte", "sat", "low", "cr", "conv_bad"), ("sat",))
 
 
 class PanStarrs(ImageFormat):
