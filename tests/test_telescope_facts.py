@@ -54,7 +54,8 @@ def test_bits_that_only_warn_exclude_nothing():
     # STIS: 32 is a large blemish, 1024 a small one
     assert OF_STIS.table.blemish == 32 and excluded(OF_STIS, "blemish", "small_blemish", "hot") == [True, False, True]
     assert euclid.VIS.table.adcmax == 1 << 21
-    assert excluded(euclid.VIS, "cosmic", "no_data", "starsignal", "objects", "ghost") == [True, True, False, False, False]
+    # INVALID holds cosmic rays where they are to be left out
+    assert excluded(euclid.VIS, "invalid", "sat", "starsignal", "objects", "cosmic") == [True, True, False, False, False]
 
 
 def test_bits_of_nisp_are_those_of_the_header(data, tmp_path):

@@ -19,14 +19,13 @@ from .base import RESAMPLED, Facts, ImageFormat, Noise, bits_of_header, header_f
 
 VIS = mask_bits("euclid-vis", {
     0: ("invalid", "not to be used"), 1: ("hot", "hot"), 2: ("cold", "does not respond"), 3: ("sat", "saturated"),
-    4: ("cosmic", "cosmic ray"), 5: ("ghost", "optical ghost"), 6: ("quadedge", "edge of the quadrant"),
-    7: ("bad_column", "bad column"), 8: ("bad_cluster", "cluster of bad pixels"), 9: ("cr_region", "near a cosmic ray"),
-    12: ("ovrcol", "OVRCOL"), 13: ("extobj", "extended object"), 14: ("scatlight", "scattered light"),
-    15: ("charinj", "line of injected charge"), 17: ("satxtalkghost", "crosstalk of a saturated star"),
-    18: ("starsignal", "light of a star"), 19: ("saturatedstar", "of a saturated star"), 20: ("cticorrection", "CTICORRECTION"),
-    21: ("adcmax", "at the maximum of the converter"), 22: ("no_data", "no data"), 23: ("stitchblock", "STITCHBLOCK"),
-    24: ("objects", "light of an object"),
-}, ("invalid", "hot", "cold", "sat", "cosmic", "bad_column", "bad_cluster", "charinj", "adcmax", "no_data"), ("sat", "adcmax"))
+    4: ("cosmic", "cosmic ray"), 5: ("ghost", "optical ghost"), 6: ("quadedge", "near an edge of the quadrant"),
+    7: ("bad_column", "bad column"), 8: ("bad_cluster", "cluster of bad pixels"), 9: ("cr_region", "among many cosmic rays"),
+    12: ("ovrcol", "OVRCOL"), 15: ("charinj", "line of injected charge"), 17: ("satxtalkghost", "crosstalk of a saturated star"),
+    18: ("starsignal", "light of a bright star"), 21: ("adcmax", "at the maximum of the converter"), 22: ("no_data", "no data"),
+    23: ("stitchblock", "STITCHBLOCK"), 24: ("objects", "light of an object"),
+}, ("invalid", "sat", "adcmax"), ("sat", "adcmax"))
+"""INVALID is the pipeline's union of defects, saturation, cosmic rays, ghosts, injected charge and missing data."""
 NISP = re.compile(r"MSK_FLAG_(\w+)")
 """Keywords of the bits of NISP: ``MSK_FLAG_HOT = 7``."""
 BAD_ON_NISP = "invalid", "disconnected", "zeroqe", "badbase", "lowqe", "superqe", "hot", "rtn", "snowball", "satur", "cosmic"
