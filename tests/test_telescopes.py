@@ -60,6 +60,6 @@ def test_no_option_at_all(field, tmp_path, writer, record_property):
     # what a pipeline only remarks on excludes nothing: beside bad pixels and those next to saturated ones all are used
     assert image.good[~field.bad & field.remarkable].all()
     chi2, pull, offset, number = figures(fitted(image), field.truth, zeropoint)
-    record_property("figures", (chi2, pull, offset, number))
+    record_property("figures", str((chi2, pull, offset, number)))
     # chi2 of so many pixels scatters by 0.01
     assert 0.99 < chi2 < 1.15 and 0.9 < pull < 1.15 and abs(offset) < 0.01 and number >= 30
