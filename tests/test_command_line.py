@@ -152,10 +152,10 @@ def test_help_shows_defaults(capsys):
 
 
 def test_dry_run_is_short_and_the_whole_configuration_is_there_for_who_wants_it(folder, capsys):
-    assert main(["im.fits", "--dry-run", "--threshold", "7"]) == 0
+    assert main(["other.fits", "--dry-run", "--threshold", "7"]) == 0
     short = capsys.readouterr().out.splitlines()
     assert len(short) == 4 and short[2] == "detect.threshold = 7.0"
-    assert main(["im.fits", "--show-config", "--threshold", "7"]) == 0
+    assert main(["other.fits", "--show-config", "--threshold", "7"]) == 0
     whole = capsys.readouterr().out.splitlines()
     assert len(whole) > 80 and set(short) < set(whole)
     assert {p.name for p in folder.iterdir()} == {"im.fits", "other.fits", "quick.toml"}

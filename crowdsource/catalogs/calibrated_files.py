@@ -15,6 +15,8 @@ from .calibrate import aperture_corrections, calibrate
 from .catalog import ROWS, StarCatalog
 
 PSF, HEADER = "PSF", "HDR"
+ROOM = 60
+"""Characters of a card for a value and its comment together."""
 
 
 def calibrate_file(path, reference, *, band=None, colour=None, radius=None, out=None, overwrite=False):
@@ -92,9 +94,9 @@ def _aperture(path, catalog, detectors):
 
 
 def _cards(found):
-    """The header cards of a calibration."""
-    return [fits.Card(k, printable(v) if isinstance(v, str) else v, comment) for k, (v, comment) in found.cards().items()
-            if v is not None]
+    """The header cards of a calibration; long names leave no room for a comment."""
+    known = [(k, printable(v) if isinstance(v, str) else v, comment) for k, (v, comment) in found.cards().items() if v is not None]
+    return [fits.Card(k, v, comment if len(str(v))+len(comment) < ROOM else "") for k, v, comment in known]
 
 
 def _rewrite(path, target, found, magnitudes, detectors, overwrite):
