@@ -120,7 +120,7 @@ class Source:
             raise
         except UNREADABLE as problem:
             raise DataFileError(self.file.path, f"is taken for {self.form.summary}, but its {what} cannot be told "
-                                f"({one_line(problem)}): --file-format none takes the image alone") from problem
+                                f"({one_line(problem)}): `file_format='none'` takes the image alone") from problem
 
     def asked_for(self, text, cut):
         """The plane that a user names for this image, cut as it is, as a FitsImage."""

@@ -128,9 +128,9 @@ BAD = [
     (["im.fits", "--config", "sizes.toml"], "option solve.stamp_sizes is ['a']: a list of numbers is needed"),
     (["im.fits", "--config", "none.toml"], "none.toml: cannot be read (No such file or directory); check the name"),
     (["im.fits", "--config", "bad.toml"], "bad.toml: is no TOML"),
-    (["im.fits", "--config", "unknown.toml"], "unknown.toml: option detect.threshhold is unknown: did you mean 'threshold'?"),
+    (["im.fits", "--config", "unknown.toml"], "unknown.toml: option detect.threshhold is unknown (did you mean threshold?)"),
     (["im.fits", "--config", "text.toml"], "text.toml: option detect.threshold is 'low': a value of type float is needed"),
-    (["im.fits", "--config", "option.toml"], "option.toml: option gian is unknown: did you mean 'gain'?"),
+    (["im.fits", "--config", "option.toml"], "option.toml: option gian is unknown (did you mean gain?)"),
     (["im.fits", "--threshold", "-1"], "detect.threshold must be positive"),
     (["im.fits", "--preset", "fast"], "preset 'fast' is unknown: choose one of default, described, released"),
 ]

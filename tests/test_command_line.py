@@ -13,7 +13,7 @@ from crowdsource.cli.main import main
 from crowdsource.cli.parser import Parser
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import DataFileError
-from crowdsource.core.nearest import nearest
+from crowdsource.core.nearest import did_you_mean, nearest
 from crowdsource.exposure.instrument import recognised
 from crowdsource.exposure.results import read_config
 from crowdsource.io.image_name import ImageName
@@ -56,7 +56,7 @@ def test_names_as_cfitsio_writes_them(text, hdu, plane):
 
 @pytest.mark.parametrize("text", ["a.fits[1][10:20,30:40]", "a.fits[10:20,30:40]", "a.fits[*,*]", "a.fits[1]x"])
 def test_what_else_cfitsio_takes_in_brackets_is_refused(text):
-    with pytest.raises(DataFileError, match="--cutout x0:x1,y0:y1"):
+    with pytest.raises(DataFileError, match="`cutout='x0:x1,y0:y1'`"):
         ImageName.parse(text)
 
 
@@ -135,9 +135,10 @@ def test_a_wrong_file_or_plane(folder, capsys, argv, text):
 
 
 def test_nearest_names():
-    assert nearest("GENERC", ["decam", "generic"]) == "generic"
+    assert nearest("GENERC", ["decam", "generic"]) == ["generic"]
     # an ending makes no files alike
-    assert nearest("none.fits", ["im.fits", "nan.fits"]) is None
+    assert nearest("none.fits", ["im.fits", "nan.fits"]) == []
+    assert did_you_mean("mn_passes", ["max_passes", "min_passes", "threads"]) == " (did you mean min_passes?)"
 
 
 def test_help_shows_defaults(capsys):

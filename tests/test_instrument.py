@@ -13,7 +13,7 @@ from crowdsource.core.errors import InstrumentError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.registry import Registry
 from crowdsource.exposure import instrument as contract
-from crowdsource.exposure.instrument import Instrument, Option, WritesImages, claiming, complete, load, registered, require
+from crowdsource.exposure.instrument import Instrument, Option, WritesImages, complete, load, recognised, registered, require
 from crowdsource.testing import InstrumentContract
 
 SHAPE = (48, 64)
@@ -127,14 +127,16 @@ def test_two_of_one_name_are_an_error(registry_of):
     assert registered() == ("other",) and isinstance(load("other"), Other)
 
 
-def test_claims(registry_of):
+def test_who_reads_a_file(registry_of, tmp_path):
+    path = write_fits(tmp_path/"a.fits", np.zeros((4, 4), np.float32), INSTRUME="OTHER")
     registry_of(point("other", "Other"), point("generic", "Generic"))
-    assert claiming("a.fits", {"INSTRUME": "OTHER"}).name == "other"
-    with pytest.raises(InstrumentError, match="a.fits: no instrument claims it: use crowdsource generic"):
-        claiming("a.fits", {})
+    assert recognised(path).name == "other"
+    # what cannot be read as FITS, for whatever reason, is for the one of any image
+    assert recognised(write_fits(tmp_path/"b.fits", np.zeros((4, 4), np.float32))).name == "generic"
+    assert recognised(str(tmp_path/"none.asdf")).name == "generic"
     registry_of(point("other", "Other"), point("twin", "Twin"))
     with pytest.raises(InstrumentError, match=r"several instruments claim it \(other, twin\): name one, as in crowdsource other"):
-        claiming("a.fits", {"INSTRUME": "OTHER"})
+        recognised(path)
 
 
 def test_options_are_completed_and_converted():

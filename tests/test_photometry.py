@@ -104,7 +104,7 @@ def test_fixed_positions_finder_search_units_and_masks():
 @pytest.mark.parametrize("call, message", [
     (lambda: cs.PSFPhotometry(model(), 4), "fit_shape is 4: odd numbers"),
     (lambda: cs.PSFPhotometry(model(), 5)(np.ones((9, 9)), init_params=Table(dict(a=[1.]))), "no column x_init or x"),
-    (lambda: cs.PSFPhotometry(model(), 5, treshold=5)(np.ones((9, 9))), "did you mean 'threshold'")])
+    (lambda: cs.PSFPhotometry(model(), 5, treshold=5)(np.ones((9, 9))), "did you mean threshold")])
 def test_what_is_wrong_is_said(call, message):
     with pytest.raises(cs.CrowdsourceError, match=message):
         call()

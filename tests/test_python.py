@@ -1,4 +1,6 @@
 """What Python users try first: fits of whatever they have, options by name, results with pictures and files."""
+import re
+
 import numpy as np
 import pytest
 from astropy import units
@@ -85,19 +87,19 @@ def test_options_by_name():
 
 
 @pytest.mark.parametrize("options, message", [
-    (dict(treshold=5), "option treshold is unknown: did you mean 'threshold'"),
-    (dict(zeropont=25.), "did you mean 'zeropoint'"), (dict(treads=2), "did you mean 'threads'"),
+    (dict(treshold=5), "option treshold is unknown (did you mean threshold?)"),
+    (dict(zeropont=25.), "did you mean zeropoint"), (dict(treads=2), "did you mean threads"),
     (dict(qwerty=2), "option qwerty is unknown: it is none of the image's"),
-    (dict(detect={"treshold": 5}), "option detect.treshold is unknown: did you mean 'threshold'"),
+    (dict(detect={"treshold": 5}), "option detect.treshold is unknown (did you mean threshold?)"),
     (dict(min_separation=1.), "give detect={'min_separation': ...} or cull={'min_separation': ...}"),
-    (dict(config=5), "config is a int"), (dict(preset="relesed"), "did you mean 'released'"),
+    (dict(config=5), "config is a int"), (dict(preset="relesed"), "did you mean released"),
     (dict(cull=5), "option cull is 5: it is a section"), (dict(threshold=-1), "detect.threshold must be positive"),
     (dict(instrument="generic"), "instrument is for images in files"), (dict(ra=[150.]), "give both"),
     (dict(ra=[150.], dec=[2.]), "need an image with world coordinates"),
     (dict(sources=dict(x=[1.], y=[2., 3.])), "of one length"), (dict(sources=dict(a=[1.])), "no columns x and y"),
     (dict(psf="nowhere.psf"), "nowhere.psf"), (dict(psf=3), "psf is a int: give a crowdsource.PSF")])
 def test_what_is_wrong_is_said_in_terms_of_python(options, message):
-    with pytest.raises(cs.CrowdsourceError, match="(?s).*"+message.replace("{", r"\{").replace("(", r"\(")) as caught:
+    with pytest.raises(cs.CrowdsourceError, match="(?s).*"+re.escape(message)) as caught:
         cs.fit(DATA, **options)
     assert "--" not in str(caught.value)
 

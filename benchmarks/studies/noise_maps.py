@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from crowdsource.instruments.noise_maps import NOISE_OF
 
 from benchmarks.shared import table
 from crowdsource.core.noise import scatter_in_units_of
+from crowdsource.core.noise_maps import NOISE_OF
 from crowdsource.io.fits import read_image
 
 

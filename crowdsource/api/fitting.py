@@ -9,7 +9,7 @@ import numpy as np
 from ..config import FitConfig, as_nested, from_mapping, short_names
 from ..core.errors import ConfigError, InputError
 from ..core.image import Image
-from ..core.nearest import meant
+from ..core.nearest import did_you_mean
 from ..engine.loop import fit as fit_image
 from ..exposure.fit_inputs import configuration
 from ..exposure.given_catalogs import identifiers, named_rows
@@ -24,7 +24,7 @@ from .result import Result
 
 TOP = tuple(FitConfig.__dataclass_fields__)
 """Options of a fit that are not in a section, and the sections."""
-NOWHERE = "it is none of the image's, nor of the configuration's, which crowdsource.FitConfig() shows"
+NOWHERE = ": it is none of the image's, nor of the configuration's, which crowdsource.FitConfig() shows"
 """What is said of a name that resembles none."""
 
 
@@ -116,8 +116,8 @@ def divided(options: Mapping[str, Any], known: tuple[str, ...]) -> tuple[dict[st
     of_fit = (*TOP, "preset", *short_names())
     for name in options:
         if name not in known and name not in of_fit:
-            near = meant(name, (*signature(fit).parameters, *of_fit, *known), NOWHERE)
-            raise ConfigError(f"option {name} is unknown: {near}")
+            near = did_you_mean(name, (*signature(fit).parameters, *of_fit, *known), NOWHERE)
+            raise ConfigError(f"option {name} is unknown{near}")
     first = {name: value for name, value in options.items() if name in known and not isinstance(value, Mapping)}
     return first, {name: value for name, value in options.items() if name not in first}
 

@@ -1,4 +1,5 @@
 """Images from whatever a user has: a file, arrays, an object of astropy."""
+import logging
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from inspect import signature
@@ -10,19 +11,19 @@ import numpy as np
 
 from ..core.errors import InputError, InstrumentError
 from ..core.image import Image
-from ..core.nearest import meant
-from ..exposure.instrument import Instrument, claiming_all, complete, load
+from ..core.nearest import did_you_mean, one_of
+from ..core.noise_maps import doubts
+from ..exposure.instrument import Instrument, complete, load, recognised
 from ..exposure.results import Provenance
-from ..io.fits import read_header
-from ..io.image_name import ImageName
 
 NOISE = {"ivar": lambda v: v, "inverse_sigma": lambda v: v**2, "variance": lambda v: 1/v, "rms": lambda v: v**-2,
          "error": lambda v: v**-2}
 """Inverse variance from each way to give the noise of arrays."""
 DERIVED = {"data", "cls", "metadata", "findings", "ivar_estimated", "copy"}
 """Parameters and attributes of an `Image` that no user gives."""
-ANY_IMAGE = "generic"
-"""The instrument of files that no other claims."""
+KINDS = {"error": "rms", "std": "rms", "var": "variance"}
+"""What noise maps are called in `crowdsource.core.noise_maps`, where arguments or uncertainties of astropy have other names."""
+log = logging.getLogger(__name__)
 
 
 def read_image(path: str | PathLike[str], *, instrument: str | Instrument | None = None, detector: str | None = None,
@@ -74,13 +75,7 @@ def instrument_of(path: str | PathLike[str], instrument: str | Instrument | None
     InstrumentError
         When several instruments claim it.
     """
-    if instrument is not None:
-        return load(instrument)
-    name = ImageName.parse(str(path))
-    claims = claiming_all(name.path, read_header(name.path))
-    if len(claims) > 1:
-        raise InstrumentError(f"{path}: several instruments claim it: give instrument, {' or '.join(i.name for i in claims)}")
-    return claims[0] if claims else load(ANY_IMAGE)
+    return recognised(str(path)) if instrument is None else load(instrument)
 
 
 def as_image(data: Any, *, instrument: str | Instrument | None = None, detector: str | None = None, **options: Any) -> Image:
@@ -94,12 +89,12 @@ def as_image(data: Any, *, instrument: str | Instrument | None = None, detector:
         As `read_image`, for files.
     **options
         For a file as `read_image`, for an array as `crowdsource.Image.from_arrays`, and `error` (or `rms`), `variance` or
-        `inverse_sigma` in the place of `ivar`.
+        `inverse_sigma` in the place of `ivar`; with ``trust_noise=True`` the noise is not compared with the image's own scatter.
 
     Raises
     ------
     InputError
-        When the arrays cannot be used, or an option is none of such data.
+        When the arrays cannot be used, an option is none of such data, or the noise cannot be what it is given as.
     DataFileError, InstrumentError
         As `read_image`.
     """
@@ -109,16 +104,49 @@ def as_image(data: Any, *, instrument: str | Instrument | None = None, detector:
         if value is not None:
             raise InputError(f"{name} is for images in files: leave it out")
     if unknown := [name for name in options if name not in image_options(data)]:
-        what = "an Image has its own" if isinstance(data, Image) else meant(unknown[0], image_options(data))
-        raise InputError(f"option {unknown[0]} is not one of a {type(data).__name__}: {what}")
+        names = image_options(data)
+        what = did_you_mean(unknown[0], names, one_of(names)) if names else ": an Image has its own"
+        raise InputError(f"option {unknown[0]} is not one of a {type(data).__name__}{what}")
     if isinstance(data, Image):
         return data
+    trusted = options.pop("trust_noise", False)
     if is_nddata(data):
-        return Image.from_nddata(data, **options)
+        image, noise = Image.from_nddata(data, **options), data.uncertainty
+        known = noise is not None and noise.uncertainty_type in (*KINDS, "ivar")
+        return compared(image, noise.array, noise.uncertainty_type, "uncertainty") if known and not trusted else image
     if hasattr(data, "fileinfo") or hasattr(data, "filename"):
         raise InputError(f"image is a {type(data).__name__} of an open file: give the name of the file, as 'image.fits' or "
                          "'image.fits:SCI', or hdu.data")
-    return Image.from_arrays(data, **with_ivar(options, getattr(data, "unit", None)))
+    if np.asanyarray(data).dtype.kind == "b":
+        raise InputError("image is an array of bool, as masks are: give the image, and what excludes pixels as mask")
+    name, values = noise_given(options, getattr(data, "unit", None))
+    image = Image.from_arrays(data, **with_ivar(options, name, values))
+    return image if trusted or name in ("", "weight") else compared(image, values, name, name)
+
+
+def compared(image: Image, values: Any, kind: str, argument: str) -> Image:
+    """An image whose noise was compared with its own scatter; it keeps what is odd about it.
+
+    Parameters
+    ----------
+    image : crowdsource.Image
+    values : array_like, shape (ny, nx)
+        The map as it was given.
+    kind : str
+        What it holds, of `NOISE`, or the type of an uncertainty.
+    argument : str
+        How the user calls it.
+
+    Raises
+    ------
+    InputError
+        When it cannot be what it is given as.
+    """
+    values = np.broadcast_to(np.ma.getdata(values), image.shape)
+    told = doubts(values, np.where(image.good, image.data, np.float32(np.nan)), KINDS.get(kind, kind), argument)
+    for sentence in told:
+        log.warning("%s", sentence)
+    return replace(image, findings=(*image.findings, *told)) if told else image
 
 
 def image_options(data: Any, instrument: str | Instrument | None = None) -> tuple[str, ...]:
@@ -130,8 +158,8 @@ def image_options(data: Any, instrument: str | Instrument | None = None) -> tupl
     attributes = [f.name for f in fields(Image)]
     if is_nddata(data):
         planes = set(signature(Image.from_arrays).parameters) & set(attributes) | {"wcs"}
-        return tuple(name for name in attributes if name not in DERIVED | planes)
-    names = dict.fromkeys([*signature(Image.from_arrays).parameters, *NOISE, *attributes])
+        return *(name for name in attributes if name not in DERIVED | planes), "trust_noise"
+    names = dict.fromkeys([*signature(Image.from_arrays).parameters, *NOISE, *attributes, "trust_noise"])
     return tuple(name for name in names if name not in DERIVED)
 
 
@@ -140,8 +168,8 @@ def is_nddata(data: Any) -> bool:
     return any(c.__name__ == "NDData" and c.__module__.startswith("astropy.nddata") for c in type(data).__mro__)
 
 
-def with_ivar(options: Mapping[str, Any], unit: Any = None) -> dict[str, Any]:
-    """Options of arrays with the inverse variance in the place of however else the noise is given.
+def noise_given(options: Mapping[str, Any], unit: Any = None) -> tuple[str, Any]:
+    """By which option the noise of arrays is given, and its values as plain numbers; ("", None) where it is not.
 
     Parameters
     ----------
@@ -157,18 +185,24 @@ def with_ivar(options: Mapping[str, Any], unit: Any = None) -> dict[str, Any]:
     given = [name for name in (*NOISE, "weight") if options.get(name) is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} are both given: keep the one that is the noise, leave out the others")
-    rest = {name: value for name, value in options.items() if name not in NOISE}
-    name = given[0] if given else "weight"
-    if name == "weight":
-        return rest
+    if not given:
+        return "", None
+    name, = given
     values = options[name]
-    if hasattr(values, "to_value") and unit is not None:
+    if name != "weight" and hasattr(values, "to_value") and unit is not None:
         wanted = {"ivar": unit**-2, "inverse_sigma": unit**-1, "variance": unit**2}.get(name, unit)
         try:
             values = values.to_value(wanted)
         except ValueError as problem:
             raise InputError(f"{name} is in {values.unit}, and data need it in {wanted}: convert it") from problem
-    values = np.asarray(getattr(values, "value", values), dtype=np.float64)
+    return name, np.asarray(getattr(values, "value", values), dtype=np.float64)
+
+
+def with_ivar(options: Mapping[str, Any], name: str, values: Any) -> dict[str, Any]:
+    """Options of arrays with the inverse variance in the place of a noise of another name; see `noise_given`."""
+    rest = {option: value for option, value in options.items() if option not in NOISE}
+    if name not in NOISE:
+        return rest
     with np.errstate(divide="ignore"):
         ivar = NOISE[name](values)
     # no noise at all is how maps of errors mark what is not to be used

@@ -187,8 +187,8 @@ def reference_magnitude(reference, band):
     if len(reference.magnitudes) == 1 and not band:
         return reference.magnitudes[0]
     if not band:
-        raise InputError(f"the image's band is not known: name the band or column of {reference.name} (--band, of a fit "
-                         f"--calibrate-band), one of {', '.join(m.band or m.column for m in reference.magnitudes)}")
+        raise InputError(f"the image's band is not known: name the band or column of {reference.name} (`band`), one "
+                         f"of {', '.join(m.band or m.column for m in reference.magnitudes)}")
     return chosen(reference.magnitudes, band, reference.name)
 
 

@@ -54,7 +54,7 @@ def calibrate_file(path, reference, *, band=None, colour=None, radius=None, out=
     ours, detectors = StarCatalog.of(path), detectors_of(path)
     as_fits = str(target).lower().endswith(FITS_ENDINGS)
     if out is None and as_fits and not detectors:
-        raise DataFileError(path, "is no catalog of crowdsource: name a new file for the calibrated one (--out)")
+        raise DataFileError(path, "is no catalog of crowdsource: name a new file for the calibrated one (`out`)")
     found = calibrate(ours, reference, band=band, colour=colour, radius=radius, aperture=_aperture(path, ours, detectors))
     if as_fits and detectors:
         _rewrite(path, target, found, found.magnitudes(*ours.fluxes), detectors, replace)

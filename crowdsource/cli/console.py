@@ -73,7 +73,7 @@ ARGUMENT = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
 def with_options(message):
     """A message with options of the command in the place of arguments of Python: ``--overwrite`` for ```overwrite=True```."""
     def option(found):
-        value = "" if found["value"] in (None, "True") else f" {found['value']}"
+        value = "" if found["value"] in (None, "True") else " "+found["value"].strip("'")
         return f"--{found['name'].replace('_', '-')}{value}"
     return ARGUMENT.sub(option, message)
 

@@ -6,7 +6,7 @@ from math import isfinite
 import numpy as np
 
 from ..core.errors import ConfigError
-from ..core.nearest import meant
+from ..core.nearest import did_you_mean, one_of
 from .extensions import PARTS
 from .presets import preset_config
 from .sections import FitConfig, checked
@@ -36,7 +36,7 @@ def from_mapping(mapping, base=None):
 
 EXCHANGED = {f"{section}.{option}" for section, option in PARTS}
 """Options that hold a part of the fit: by its name, or itself."""
-SHORT = ("detect", "psf", "sky", "solve", "centroid", "cull")
+SHORT = ("detect", "psf", "sky", "solve", "centroid", "cull", "select")
 """Sections whose options may be given without the section where only one of these has the name."""
 
 
@@ -66,7 +66,8 @@ def as_nested(options):
         elif name in top:
             out[name] = value
         elif name not in homes:
-            raise ConfigError(f"option {name} is unknown: {meant(name, (*top, *homes))}")
+            known = (*top, *homes)
+            raise ConfigError(f"option {name} is unknown{did_you_mean(name, known, one_of(known))}")
         elif len(homes[name]) > 1:
             several = " or ".join(f"{home}={{{name!r}: ...}}" for home in homes[name])
             raise ConfigError(f"option {name} is of several sections: give {several}")
@@ -125,7 +126,7 @@ def merged(config, mapping, prefix=""):
     changes = {}
     for name, value in mapping.items():
         if name not in known:
-            raise ConfigError(f"option {prefix}{name} is unknown: {meant(name, known)}")
+            raise ConfigError(f"option {prefix}{name} is unknown{did_you_mean(name, known, one_of(known))}")
         old = getattr(config, name)
         changes[name] = merged(old, value, f"{prefix}{name}.") if is_dataclass(old) else _converted(prefix+name, value, old)
     return replace(config, **changes)

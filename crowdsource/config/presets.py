@@ -3,7 +3,7 @@ from dataclasses import replace
 from math import inf
 
 from ..core.errors import ConfigError
-from ..core.nearest import meant
+from ..core.nearest import did_you_mean, one_of
 from .sections import ArtifactsConfig, CentroidConfig, CullConfig, DetectConfig, FitConfig, PSFConfig, SkyConfig, SolveConfig
 
 PUBLISHED_ARTIFACTS = ArtifactsConfig(sharp=False, saturated=False, negative=False, trails=False)
@@ -59,5 +59,5 @@ def preset_config(name):
         When there is no such preset.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown: {meant(name, PRESETS)}")
+        raise ConfigError(f"preset {name!r} is unknown{did_you_mean(name, PRESETS, one_of(PRESETS))}")
     return PRESETS[name]()

@@ -14,6 +14,7 @@ from .flags import ENGINE
 from .nodata import constant
 from .noise import estimate_ivar, scaled_weight, share, weightless, without_marks
 from .tiles import bands
+from .world import check_wcs
 
 log = logging.getLogger(__name__)
 LARGEST_NOISE = 1e12
@@ -53,7 +54,8 @@ def native(array, name, dtype, copy=False):
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} has dtype {array.dtype}: convert it to a real number type, as in array.astype('f4')")
     if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"{name} has shape {array.shape}: a plane of shape (ny, nx) is needed; choose one of the cube's")
+        raise InputError(f"{name} has shape {array.shape}: a plane of shape (ny, nx) is needed"
+                         +"; choose one of the cube's"*(array.ndim > 2))
     if np.issubdtype(dtype, np.integer) and array.dtype.kind == "f":
         raise InputError(f"{name} has dtype {array.dtype}: flags are integers, as in array.astype('u4')")
     with np.errstate(over="ignore"):
@@ -172,6 +174,7 @@ class Image:
         dq, mask = (None if _is_boolean(plane) else plane for plane in (dq, mask))
         data, ivar, unit = _without_units(data, ivar)
         data = native(np.ma.getdata(data), "data", np.float32, copy)
+        check_wcs(metadata.get("wcs"))
         planes = dict(dq=_plane(dq, "dq", np.uint32, data.shape, copy), mask=_plane(mask, "mask", np.uint16, data.shape, copy))
         # where no level is known, an infinite pixel is not a saturated one
         finite, level = (data < LARGEST_VALUE) & (data > -LARGEST_VALUE), metadata.get("saturation", np.inf)

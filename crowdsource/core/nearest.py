@@ -2,47 +2,35 @@
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import PurePath
 
-ALIKE, STEMS_ALIKE = 0.75, 0.6
-"""Names are alike that share so much, as difflib measures it, and so much before their endings: .fits makes no files alike."""
+ALIKE, STEMS_ALIKE, AS_ALIKE = 0.75, 0.6, 0.05
+"""Names are alike that share so much, as difflib measures it, and so much before their endings, since .fits makes no files alike;
+further ones count that are less alike than the first by this at most."""
 
 
 def nearest(word, names):
-    """The name most alike to a word, in any case; None where none is alike.
+    """The names most alike to a word, in any case, the most alike first; none where none is alike.
 
     Parameters
     ----------
     word : str
     names : iterable of str
-    """
-    word, lower = str(word).lower(), {n.lower(): n for n in names}
-    for found in get_close_matches(word, lower, cutoff=ALIKE):
-        if SequenceMatcher(None, PurePath(word).stem, PurePath(found).stem).ratio() >= STEMS_ALIKE:
-            return lower[found]
-    return None
-
-
-def did_you_mean(word, names):
-    """A clause for a message, `` (did you mean NAME?)``; nothing where no name is alike."""
-    name = nearest(word, names)
-    return "" if name is None else f" (did you mean {name}?)"
-
-
-def meant(name, known, otherwise=None):
-    """What a message says after a name that is not known: the nearest of those that are, or all of them.
-
-    Parameters
-    ----------
-    name : str
-    known : iterable of str
-    otherwise : str, optional
-        What is said where none is near; all of them when not given.
 
     Returns
     -------
-    str
-        ``did you mean 'min_passes' or 'max_passes'?``, or ``choose one of a, b, c``.
+    list of str
     """
-    known = list(known)
-    near = get_close_matches(str(name).lower(), known)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else \
-        otherwise or f"choose one of {', '.join(known)}"
+    word, lower = str(word).lower(), {n.lower(): n for n in names}
+    alike = lambda a, b: SequenceMatcher(None, b, a).ratio()
+    found = [n for n in get_close_matches(word, lower, cutoff=ALIKE)
+             if alike(PurePath(word).stem, PurePath(n).stem) >= STEMS_ALIKE]
+    return [lower[n] for n in found if alike(word, n) >= alike(word, found[0])-AS_ALIKE]
+
+
+def did_you_mean(word, names, otherwise=""):
+    """What a message says after a name that there is not, ``" (did you mean NAME?)"``; `otherwise` where no name is alike."""
+    return f" (did you mean {' or '.join(near)}?)" if (near := nearest(word, names)) else otherwise
+
+
+def one_of(names):
+    """What a message says after a name where all that there are may be listed, ``": choose one of A, B"``."""
+    return f": choose one of {', '.join(names)}"

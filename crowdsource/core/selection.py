@@ -17,7 +17,8 @@ class SelectionConfig:
     Attributes
     ----------
     min_snr : float
-        Rows whose flux is less than this many of its errors are left out of the catalog; 0 keeps all. Forced fits keep all rows.
+        Rows whose flux is less than this many of its errors are left out of the catalog; 0 keeps all. Forced and
+        joint fits keep all rows.
     good_snr : float
         Rows below this are not good.
     min_qf : float

@@ -5,8 +5,21 @@ high-level interface serves (APE 14), such as an `astropy.wcs.WCS` or a `gwcs.WC
 """
 import numpy as np
 
+from .errors import InputError
+
 NODES, DEGREE = 12, 4
 """Places along each axis on which a WCS is fitted, and the degree of its polynomials."""
+
+
+def check_wcs(wcs):
+    """Raise `InputError` for what are no world coordinates of a plane; None is none."""
+    if wcs is None:
+        return
+    if not hasattr(wcs, "pixel_to_world"):
+        header = "; of a header, WCS(header)" if hasattr(wcs, "cards") else ""
+        raise InputError(f"wcs is a {type(wcs).__name__}: give an astropy.wcs.WCS{header}, or another with pixel_to_world")
+    if getattr(wcs, "pixel_n_dim", 2) != 2:
+        raise InputError(f"wcs has {wcs.pixel_n_dim} axes: give that of the plane, as wcs.celestial")
 
 
 def sky_of(wcs, x, y):

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
 from ..core.flags import FlagTable, combine
-from ..core.nearest import meant
+from ..core.nearest import did_you_mean, one_of
 from ..core.registry import Registry
 from ..io.file_names import safe_name
 from ..io.fits import read_header
@@ -316,7 +316,7 @@ def complete(options, given):
     known = {o.name: o for o in options}
     unknown = [n for n in given if n not in known]
     if unknown:
-        raise InstrumentError(f"option {unknown[0]} is unknown: {meant(unknown[0], known)}")
+        raise InstrumentError(f"option {unknown[0]} is unknown{did_you_mean(unknown[0], known, one_of(known))}")
     values = {n: o.default for n, o in known.items()}
     for name, value in given.items():
         if value is not None:
@@ -368,32 +368,16 @@ def load(instrument):
                               "package") from problem
 
 
-def claiming_all(path, header):
-    """All instruments that claim a file. Parameters as `claiming`."""
-    return [i for i in map(load, registered()) if i.claims(path, header)]
-
-
 def claiming(path, header):
-    """The one instrument that claims a file.
+    """All instruments that claim a file, as a list.
 
     Parameters
     ----------
     path : path-like
     header : astropy.io.fits.Header
         Of its first HDU.
-
-    Raises
-    ------
-    InstrumentError
-        When none or several do.
     """
-    claims = claiming_all(path, header)
-    if len(claims) == 1:
-        return claims[0]
-    if claims:
-        names = ", ".join(i.name for i in claims)
-        raise InstrumentError(f"{path}: several instruments claim it ({names}): name one, as in crowdsource {claims[0].name}")
-    raise InstrumentError(f"{path}: no instrument claims it: use crowdsource generic")
+    return [i for i in map(load, registered()) if i.claims(path, header)]
 
 
 def recognised(name):
@@ -411,7 +395,12 @@ def recognised(name):
     """
     path = ImageName.parse(name).path
     try:
-        header = read_header(path)
+        claims = claiming(path, read_header(path))
     except DataFileError:
-        return load(ANY_IMAGE)
-    return claiming(path, header) if claiming_all(path, header) else load(ANY_IMAGE)
+        # other kinds of files than FITS, and what is wrong with this one, are for who reads any image
+        claims = []
+    if len(claims) > 1:
+        names = [i.name for i in claims]
+        raise InstrumentError(f"{path}: several instruments claim it ({', '.join(names)}): name one, as in "
+                              f"crowdsource {names[0]}, or instrument={names[0]!r} in Python")
+    return claims[0] if claims else load(ANY_IMAGE)

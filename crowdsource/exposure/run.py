@@ -52,7 +52,7 @@ def run(instrument, exposure, settings, executor=None, progress=None):
         When an output cannot be written, or the only task fails.
     """
     if settings.nothing_left():
-        log.warning("%s: is finished already; --overwrite fits it anew", settings.outputs.catalog)
+        log.warning("%s: is finished already; `overwrite=True` fits it anew", settings.outputs.catalog)
         return []
     tasks = exposure.tasks()
     settings.check_inputs([t.detector for t in tasks])
@@ -99,7 +99,7 @@ def _gather(context, outcomes):
     if len(done) == len(outcomes):
         context.finished.remove()
     else:
-        log.error("%s holds the %d detectors that are done; --resume fits the others", outputs.catalog, len(done))
+        log.error("%s holds the %d detectors that are done; `resume=True` fits the others", outputs.catalog, len(done))
 
 
 def run_context(instrument, exposure, settings, provenance=None):

@@ -153,7 +153,7 @@ class RunSettings:
         if self.network:
             read_network(self.network[0], ORDERS)
         if from_mapping(self.config).sky.keep and self.earlier.model_file is None:
-            raise ConfigError("sky.keep keeps a given sky, but there is none: name an earlier run's model file (--sky-from)")
+            raise ConfigError("sky.keep keeps a given sky, but there is none: name an earlier run's model file (`sky_from`)")
         check_earlier(detectors, self.earlier.model_file, self.earlier.catalog)
 
     def check_outputs(self, inputs):
@@ -180,8 +180,8 @@ class RunSettings:
             if os.path.realpath(path) in read:
                 raise OutputError(f"{path.name}: is read by this run; give the output another name")
         if self._unfinished.exists() and not (self.resume or self.overwrite):
-            raise OutputError(f"{self._unfinished}: holds finished detectors of a run that was cut off; go on with it (--resume) "
-                              "or start anew (--overwrite)")
+            raise OutputError(f"{self._unfinished}: holds finished detectors of a run that was cut off; go on with it "
+                              "(`resume=True`) or start anew (`overwrite=True`)")
 
     def nothing_left(self):
         """Whether a run that is to be resumed was finished already."""

@@ -114,8 +114,8 @@ def _says(card):
 
 
 def one_line(problem):
-    """An exception's message on one line."""
-    return " ".join(str(problem).split()) or type(problem).__name__
+    """An exception's message on one line, without astropy's advice on options that nobody has here."""
+    return " ".join(str(problem).partition("If this is really a FITS file")[0].split()).rstrip(".") or type(problem).__name__
 
 
 def printable(text):

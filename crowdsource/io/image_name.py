@@ -59,7 +59,7 @@ class ImageName:
         plane = re.fullmatch(r"(:(\d+))?", more)
         if plane is None or SECTION.fullmatch(hdu):
             raise DataFileError(text, "cannot be read as FILE[HDU]: of what CFITSIO takes in brackets only the HDU is known, as "
-                                "[1], [SCI] or [SCI,2]; for a part of an image give --cutout x0:x1,y0:y1, from 0")
+                                "[1], [SCI] or [SCI,2]; for a part of an image give `cutout='x0:x1,y0:y1'`, from 0")
         return cls(Path(file), _hdu(hdu), int(plane[2]) if plane[2] else None)
 
 

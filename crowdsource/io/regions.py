@@ -38,7 +38,7 @@ def write_regions(table, path, overwrite=False):
         system, form = "icrs", 'circle({:.7f},{:.7f},{:.3f}")'
         radius = radius*_scale(x, y, first, second)
     elif "detector" in table.colnames:
-        raise InputError(f"{path}: several detectors without positions on the sky have no image in common: leave out --regions")
+        raise InputError(f"{path}: several detectors without positions on the sky have no image in common: leave out `regions`")
     else:
         first, second, system, form = x+1, y+1, "image", "circle({:.3f},{:.3f},{:.3f})"
     marks = np.asarray(table["psf_star"]) if "psf_star" in table.colnames else np.zeros(len(table), bool)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Column, QTable
 
+from ..core.selection import is_good
 from ..engine.catalog import image_catalog
 from ..engine.schema import magnitudes
 from ..engine.state import FitResult
@@ -110,6 +111,8 @@ def with_shared_columns(catalog, epoch, fit, ids, error):
     if "dmag" in catalog.colnames:
         _put(catalog, "dmag", magnitudes(plain(catalog["flux"]), plain(catalog["dflux"]), 0.)[1], "f4", "mag",
              catalog["dmag"].info.description)
+    told = {n: plain(catalog[n]) for n in ("flux", "dflux", "qf", "rchi2", "flags")}
+    _put(catalog, "good", is_good(told, epoch.state.config.select), "?", None, catalog["good"].info.description)
     _put(catalog, "dflux_epoch", own, "f4", unit, "error of flux from one image to another, without shared confusion")
     _put(catalog, "object_id", ids[epoch.rows], "i8", None, "the star in the list of all images")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
-from ..exposure.instrument import claiming_all, load
+from ..exposure.instrument import claiming, load
 from ..io.checksums import checksums
 from ..io.file_names import distinct_name, with_parts_of
 from ..io.fits import read_header
@@ -188,7 +188,7 @@ def _or_problem(path, request, make):
 def _opened(path, request):
     """The `OpenedExposure` of a file; None where no instrument claims it; a ManifestEntry where it cannot be opened."""
     def make():
-        claims = [load(request.instrument)] if request.instrument else claiming_all(path, read_header(path))
+        claims = [load(request.instrument)] if request.instrument else claiming(path, read_header(path))
         if len(claims) > 1:
             raise InstrumentError(f"{path}: claimed by {', '.join(i.name for i in claims)}; name one (--instrument)")
         return OpenedExposure(claims[0], claims[0].open(str(path), **request.options_of(path))) if claims else None

@@ -169,7 +169,8 @@ def _calibrated(args, reference, path, console):
     try:
         found = calibrate_file(path, reference, band=args.calibrate_band, colour=args.calibrate_colour)
     except CrowdsourceError as problem:
-        console.error(f"{path} is written, but not calibrated: {problem}")
+        told = str(problem).replace("`band`", "`calibrate_band`")
+        console.error(f"{path} is written, but not calibrated: {told}")
         return False
     console.print(*([] if args.quiet else [f"{path}: {line}" for line in found.lines()]))
     return True

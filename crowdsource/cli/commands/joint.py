@@ -3,6 +3,7 @@ from pathlib import Path
 
 from ...core.errors import ConfigError
 from ...core.memory import keep_memory
+from ...exposure.instrument import recognised, registered
 from ...io.atomic_folder import atomic_folder, check_atomic_folder
 from ...io.tables import read_table
 from ...io.toml import read_toml
@@ -27,7 +28,8 @@ def add_arguments(parser):
                         "manifest that crowdsource plan has written")
     parser.add_argument("--out-dir", required=True, metavar="DIR",
                         help=f"new folder of the results: {OBJECTS}, {CURVES} and a catalog of each image")
-    parser.add_argument("--instrument", default="generic", metavar="NAME", help="adapter that reads the images; default generic")
+    parser.add_argument("--instrument", metavar="NAME", help="adapter that reads all images; default the one that claims each, "
+                        "generic where none does")
     parser.add_argument("--option", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
                         help="options of the adapter, as gain=1.9; {path}, {folder}, {name} and {stem} stand for parts of each "
                         "file's name, as in ivar={path}:IVAR")
@@ -59,7 +61,7 @@ def run(args, console):
     """Fit and write; see `crowdsource.cli.commands`."""
     config = {} if args.config is None else read_toml(args.config)
     joint = joint_config(config.pop("joint", {}), args)
-    own = config.pop(args.instrument, {})
+    own = {name: config.pop(name) for name in ([args.instrument] if args.instrument else registered()) if name in config}
     files = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
     check_outputs(args.out_dir, args.overwrite)
     if args.plot is not None:
@@ -132,8 +134,9 @@ def from_manifest(path, roots):
             for e in read_manifest(path, roots) if not e.problem]
 
 
-def given(args, values):
-    """The images that the command line names, with the instrument's options."""
+def given(args, tables):
+    """The images that the command line names; `tables` are options of instruments by their names."""
     request = PlanRequest(args.instrument, tuple((name.replace("-", "_"), value) for name, value in option_pairs(args.option)))
-    return [ImageFile(path=image, instrument=args.instrument, options={**values, **request.options_of(image)})
-            for image in args.images]
+    readers = [args.instrument or recognised(image).name for image in args.images]
+    return [ImageFile(path=image, instrument=reader, options={**tables.get(reader, {}), **request.options_of(image)})
+            for image, reader in zip(args.images, readers)]
