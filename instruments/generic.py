@@ -78,7 +78,9 @@ class Generic(Instrument, WritesImages):
     """Any image. Of known forms all is taken from the file, of others what planes and headers tell; a user's options go first."""
 
     name = "generic"
-    summary = "any FITS image, with or without a noise map, flags and a PSF"
+    summary = "any image: of a telescope whose files are known, or FITS with or without noise map, flags and PSF"
+    image_help = ("image of a known form, or any FITS image; the HDU by number from 0 or name, also in brackets, as "
+                  "image.fits[1] or image.fits[SCI,2]; all images of the file when not given")
     options = OPTIONS
 
     def open(self, path, **options):

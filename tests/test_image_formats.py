@@ -19,6 +19,7 @@ from small_fields import SKY, star_image, tan_wcs
 from survey_files import panstarrs, ztf
 from telescope_files import Field, hdu, hst_flc, jwst_cal, written
 
+import crowdsource as cs
 from crowdsource.cli.main import main
 from crowdsource.core import registry
 from crowdsource.core.errors import ConfigError, DataFileError, InputError
@@ -137,6 +138,14 @@ def test_all_chips_are_fitted(field, tmp_path, monkeypatch):
         assert hdus["SCI1_HDR"].header["ZPCRWD"] == pytest.approx(read(path).zeropoint)
     one = Generic().open(f"{path}:SCI,2")
     assert one.chips == ("",) and one.read(one.tasks()[0]).meta["header"]["CCDCHIP"] == 1
+
+
+@pytest.mark.parametrize("writer, chip", [(hst_flc, "SCI2"), (panstarrs, None), (ztf, None)])
+def test_python_reads_what_the_command_reads(field, tmp_path, writer, chip):
+    path, _ = writer(field, tmp_path)
+    image, same = cs.read_image(path, detector=chip), read(path, 0 if chip is None else 1)
+    assert image.meta["instrument"].name == "generic" and image.zeropoint == same.zeropoint
+    assert all(np.array_equal(getattr(image, plane), getattr(same, plane)) for plane in ("data", "ivar", "dq", "mask"))
 
 
 def test_maps_for_several_chips(field, tmp_path):
@@ -334,6 +343,6 @@ def test_a_file_that_is_not_what_it_is_taken_for(planes, tmp_path):
     fits.PrimaryHDU(data/100, fits.Header(dict(BSOFTEN=1., BOFFSET=0., EXPTIME="long"))).writeto(tmp_path/"a.fits")
     assert np.isnan(read(tmp_path/"a.fits").zeropoint)
     fits.PrimaryHDU(data).writeto(tmp_path/"unwise-0000p000-w9-img-m.fits")
-    with pytest.raises(DataFileError, match="is taken for a coadd of unWISE, but its facts cannot be told .*--file-format none"):
+    with pytest.raises(DataFileError, match="is taken for a coadd of unWISE, but its facts cannot be told .*`file_format='none'`"):
         read(tmp_path/"unwise-0000p000-w9-img-m.fits")
     assert read(tmp_path/"unwise-0000p000-w9-img-m.fits", file_format="none").good.all()

@@ -10,8 +10,9 @@ from small_fields import write_fits
 
 from crowdsource.cli.main import main
 from crowdsource.core.errors import MissingExtraError, OutputError
+from crowdsource.core.selection import SelectionConfig, is_good
 from crowdsource.exposure.results import read_config
-from crowdsource.io.tables import read_table
+from crowdsource.io.tables import plain, read_table
 from crowdsource.joint import files
 from crowdsource.joint.files import check_outputs
 
@@ -68,6 +69,9 @@ def test_a_folder_of_objects_light_curves_and_catalogs(written):
     for k in range(IMAGES):
         catalog = read_table(written/f"night{k}.cat.fits")
         assert len(catalog) == images["sources"][k] and {"object_id", "dflux_epoch"} <= set(catalog.colnames)
+        # by the errors that are in the table
+        told = {name: plain(catalog[name]) for name in ("flux", "dflux", "qf", "rchi2", "flags")}
+        assert np.array_equal(catalog["good"], is_good(told, SelectionConfig())) and 0.5 < catalog["good"].mean() < 1
         assert Path(fits.getheader(written/f"night{k}.cat.fits")["IN001"]).name == f"night{k}.fits"
         assert read_config(written/f"night{k}.cat.fits")["detect"]["threshold"] > 0
 

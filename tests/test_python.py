@@ -8,6 +8,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table
+from astropy.wcs import WCS as AnyWCS
 from small_fields import GAIN, NOISE, star_image, tan_wcs, write_fits
 from test_decam import write_exposure
 
@@ -54,6 +55,30 @@ def test_noise_in_any_form(noise):
     assert np.allclose(image.ivar, NOISE**-2) and not image.ivar_estimated
 
 
+@pytest.mark.parametrize("given, taken", [
+    (dict(ivar=ERROR**2), "variance"), (dict(error=ERROR**2), "variance")])
+def test_noise_that_must_be_something_else_is_told(given, taken):
+    name, = given
+    with pytest.raises(cs.CrowdsourceError, match=f"the noise that `{name}` gives; taken as `{taken}` the map would fit"):
+        cs.fit(DATA, **given)
+    assert cs.api.images.as_image(DATA, **given, trust_noise=True).good.any()
+
+
+def test_uncertainties_that_must_be_something_else_are_told():
+    ccd = CCDData(DATA, unit="adu", uncertainty=StdDevUncertainty(ERROR**2))
+    with pytest.raises(cs.CrowdsourceError, match="the noise that `uncertainty` gives; taken as `variance`"):
+        cs.fit(ccd)
+    assert cs.api.images.as_image(ccd, trust_noise=True).noise == pytest.approx(NOISE**2)
+
+
+def test_noise_of_one_number_and_of_another_shape():
+    assert np.array_equal(cs.api.images.as_image(DATA, error=NOISE).ivar, cs.api.images.as_image(DATA, error=ERROR).ivar)
+    # smooth noise of resampled pixels is taken, and what is odd about it stays with the image
+    assert "correlated noise" in cs.api.images.as_image(DATA, variance=(5*NOISE)**2).findings[-1]
+    with pytest.raises(cs.CrowdsourceError, match=r"error has shape \(3,\) but data has"):
+        cs.fit(DATA, error=[1., 2., 3.])
+
+
 def test_pixels_without_noise_are_not_used():
     error = ERROR.copy()
     error[3, 4] = 0
@@ -92,6 +117,9 @@ def test_options_by_name():
     (dict(qwerty=2), "option qwerty is unknown: it is none of the image's"),
     (dict(detect={"treshold": 5}), "option detect.treshold is unknown (did you mean threshold?)"),
     (dict(min_separation=1.), "give detect={'min_separation': ...} or cull={'min_separation': ...}"),
+    (dict(min_snr=5.), "give psf={'min_snr': ...} or select={'min_snr': ...}"),
+    (dict(wcs=WCS.to_header()), "wcs is a Header: give an astropy.wcs.WCS; of a header, WCS(header)"),
+    (dict(config=dict(qwerty=1)), "option qwerty is unknown: crowdsource.FitConfig() shows all"),
     (dict(config=5), "config is a int"), (dict(preset="relesed"), "did you mean released"),
     (dict(cull=5), "option cull is 5: it is a section"), (dict(threshold=-1), "detect.threshold must be positive"),
     (dict(instrument="generic"), "instrument is for images in files"), (dict(ra=[150.]), "give both"),
@@ -253,3 +281,12 @@ def test_exposures_of_several_detectors(tmp_path, monkeypatch):
     again = cs.fit(image, **SHORT)
     assert again.config == result.config and np.array_equal(again.catalog["detection_id"], result.catalog["detection_id"])
     assert np.array_equal(values(again.catalog["flux"]), values(result.catalog["flux"]))
+
+
+def test_images_that_are_none():
+    for data, message in ((DATA > 0, "array of bool, as masks are"), (DATA[0], "a plane of shape (ny, nx) is needed"),
+                          (np.stack([DATA]*3), "choose one of the cube's")):
+        with pytest.raises(cs.CrowdsourceError, match=re.escape(message)):
+            cs.fit(data)
+    with pytest.raises(cs.CrowdsourceError, match="wcs has 3 axes: give that of the plane, as wcs.celestial"):
+        cs.fit(DATA, wcs=AnyWCS(naxis=3))

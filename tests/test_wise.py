@@ -12,6 +12,7 @@ from crowdsource.instruments.wise.names import files_of
 from crowdsource.instruments.wise.noise import crowd_saturated, full_ivar
 from crowdsource.instruments.wise.psf import Orientation, PolarModel, built_in, orientation
 
+import crowdsource as cs
 from crowdsource.cli.main import main
 from crowdsource.config import FitConfig
 from crowdsource.core.errors import CrowdsourceError, DataFileError, InputError, InstrumentError
@@ -84,6 +85,18 @@ def test_files_are_found_flat_nested_and_by_epoch(tmp_path):
     exposure = Wise().open(COADD, band="w1", dir=str(tmp_path/"epochs"), epoch=5)
     assert exposure.identity == "1866p257w1e005" and len(exposure.inputs) == 5
     assert "fulldepth" in str(files_of(tmp_path/"epochs", COADD, 1, 5)["msk"])
+
+
+def test_the_name_of_the_image_is_enough(tmp_path, monkeypatch):
+    path = write_tile(tmp_path/"tiles")
+    monkeypatch.chdir(tmp_path)
+    image = cs.read_image("tiles/"+path.name)
+    assert image.meta["instrument"].name == "wise" and np.array_equal(image.ivar, read(path).ivar)
+    next(path.parent.glob("*n-m*")).unlink()
+    with pytest.raises(DataFileError, match="no n-m plane .* have the image read by generic, which takes what there is"):
+        cs.read_image(path)
+    image = cs.read_image(path, instrument="generic")
+    assert image.magnitude_system == "AB" and not image.ivar_estimated
 
 
 def test_missing_planes_are_named_or_allowed(tmp_path):

@@ -118,7 +118,7 @@ def divided(options: Mapping[str, Any], known: tuple[str, ...]) -> tuple[dict[st
         if name not in known and name not in of_fit:
             near = did_you_mean(name, (*signature(fit).parameters, *of_fit, *known), NOWHERE)
             raise ConfigError(f"option {name} is unknown{near}")
-    first = {name: value for name, value in options.items() if name in known and not isinstance(value, Mapping)}
+    first = {name: value for name, value in options.items() if name in known and not (isinstance(value, Mapping) and name in TOP)}
     return first, {name: value for name, value in options.items() if name not in first}
 
 

@@ -13,7 +13,7 @@ from ..core.errors import InputError, InstrumentError
 from ..core.image import Image
 from ..core.nearest import did_you_mean, one_of
 from ..core.noise_maps import doubts
-from ..exposure.instrument import Instrument, complete, load, recognised
+from ..exposure.instrument import Instrument, load, recognised
 from ..exposure.results import Provenance
 
 NOISE = {"ivar": lambda v: v, "inverse_sigma": lambda v: v**2, "variance": lambda v: 1/v, "rms": lambda v: v**-2,
@@ -54,7 +54,7 @@ def read_image(path: str | PathLike[str], *, instrument: str | Instrument | None
         When an option is unknown, or there are several detectors and none is chosen.
     """
     adapter = instrument_of(path, instrument)
-    exposure = adapter.open(str(path), **complete(adapter.options, options))
+    exposure = adapter.open(str(path), **options)
     tasks = {task.detector: task for task in exposure.tasks()}
     if detector is None and len(tasks) == 1:
         detector = next(iter(tasks))
@@ -119,7 +119,7 @@ def as_image(data: Any, *, instrument: str | Instrument | None = None, detector:
                          "'image.fits:SCI', or hdu.data")
     if np.asanyarray(data).dtype.kind == "b":
         raise InputError("image is an array of bool, as masks are: give the image, and what excludes pixels as mask")
-    name, values = noise_given(options, getattr(data, "unit", None))
+    name, values = noise_given(options, np.shape(data), getattr(data, "unit", None))
     image = Image.from_arrays(data, **with_ivar(options, name, values))
     return image if trusted or name in ("", "weight") else compared(image, values, name, name)
 
@@ -168,19 +168,21 @@ def is_nddata(data: Any) -> bool:
     return any(c.__name__ == "NDData" and c.__module__.startswith("astropy.nddata") for c in type(data).__mro__)
 
 
-def noise_given(options: Mapping[str, Any], unit: Any = None) -> tuple[str, Any]:
+def noise_given(options: Mapping[str, Any], shape: tuple[int, ...], unit: Any = None) -> tuple[str, Any]:
     """By which option the noise of arrays is given, and its values as plain numbers; ("", None) where it is not.
 
     Parameters
     ----------
     options : mapping
+    shape : tuple of int
+        Of the data; one number is the noise of all pixels.
     unit : astropy.units.Unit, optional
         Of the data, into which a noise with a unit is converted.
 
     Raises
     ------
     InputError
-        When the noise is given in more than one way, or in a unit that does not suit the data.
+        When the noise is given in more than one way, or in a unit or a shape that does not suit the data.
     """
     given = [name for name in (*NOISE, "weight") if options.get(name) is not None]
     if len(given) > 1:
@@ -195,7 +197,10 @@ def noise_given(options: Mapping[str, Any], unit: Any = None) -> tuple[str, Any]
             values = values.to_value(wanted)
         except ValueError as problem:
             raise InputError(f"{name} is in {values.unit}, and data need it in {wanted}: convert it") from problem
-    return name, np.asarray(getattr(values, "value", values), dtype=np.float64)
+    values = np.asarray(getattr(values, "value", values), dtype=np.float64)
+    if values.shape not in ((), shape):
+        raise InputError(f"{name} has shape {values.shape} but data has {shape}: cut them to the same pixels")
+    return name, np.broadcast_to(values, shape)
 
 
 def with_ivar(options: Mapping[str, Any], name: str, values: Any) -> dict[str, Any]:

@@ -95,8 +95,8 @@ def _aperture(path, catalog, detectors):
 
 def _cards(found):
     """The header cards of a calibration; long names leave no room for a comment."""
-    known = [(k, printable(v) if isinstance(v, str) else v, comment) for k, (v, comment) in found.cards().items() if v is not None]
-    return [fits.Card(k, v, comment if len(str(v))+len(comment) < ROOM else "") for k, v, comment in known]
+    cards = [(k, printable(v) if isinstance(v, str) else v, comment) for k, (v, comment) in found.cards().items()]
+    return [fits.Card(k, v, comment if len(str(v))+len(comment) < ROOM else "") for k, v, comment in cards if v is not None]
 
 
 def _rewrite(path, target, found, magnitudes, detectors, overwrite):

@@ -66,8 +66,8 @@ def as_nested(options):
         elif name in top:
             out[name] = value
         elif name not in homes:
-            known = (*top, *homes)
-            raise ConfigError(f"option {name} is unknown{did_you_mean(name, known, one_of(known))}")
+            near = did_you_mean(name, (*top, *homes), ": crowdsource.FitConfig() shows all")
+            raise ConfigError(f"option {name} is unknown{near}")
         elif len(homes[name]) > 1:
             several = " or ".join(f"{home}={{{name!r}: ...}}" for home in homes[name])
             raise ConfigError(f"option {name} is of several sections: give {several}")

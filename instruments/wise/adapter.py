@@ -100,7 +100,8 @@ class Wise(Instrument, WritesImages, SimulatesExposures):
         found = files_of(folder, coadd, values["band"], values["epoch"])
         for kind, file in found.items():
             if file is None and not (values["allow_missing"] and kind in OPTIONAL):
-                allowed = ", or go on without it (`allow_missing=True`)" if kind in OPTIONAL else ""
+                allowed = ", or go on without it (`allow_missing=True`)" if kind in OPTIONAL else "" if kind == "img-m" else \
+                    ", or have the image read by generic, which takes what there is"
                 raise DataFileError(folder, f"holds no {kind} plane of {coadd}, neither in itself nor in {coadd[:3]}/{coadd}; "
                                     f"fetch it{allowed}")
         return WiseExposure(files=tuple(found.items()), options=tuple(values.items()), coadd=coadd, band=values["band"],
