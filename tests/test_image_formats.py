@@ -343,6 +343,6 @@ def test_a_file_that_is_not_what_it_is_taken_for(planes, tmp_path):
     fits.PrimaryHDU(data/100, fits.Header(dict(BSOFTEN=1., BOFFSET=0., EXPTIME="long"))).writeto(tmp_path/"a.fits")
     assert np.isnan(read(tmp_path/"a.fits").zeropoint)
     fits.PrimaryHDU(data).writeto(tmp_path/"unwise-0000p000-w9-img-m.fits")
-    with pytest.raises(DataFileError, match="is taken for a coadd of unWISE, but its facts cannot be told .*`file_format='none'`"):
+    with pytest.raises(DataFileError, match="a coadd of unWISE, but its facts cannot be told .*`file_format='none'`"):
         read(tmp_path/"unwise-0000p000-w9-img-m.fits")
     assert read(tmp_path/"unwise-0000p000-w9-img-m.fits", file_format="none").good.all()

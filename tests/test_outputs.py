@@ -14,6 +14,7 @@ from crowdsource.core.errors import InputError
 from crowdsource.core.world import pixel_scale
 from crowdsource.io.fits_tables import read_hdu, table_hdu
 from crowdsource.io.regions import write_regions
+from crowdsource.io.tables import read_table
 
 SHAPE = (64, 80)
 RNG = np.random.default_rng(11)
@@ -59,6 +60,9 @@ def test_all_forms_hold_the_same_rows(folder):
             # lines of a VOTable are broken
             assert " ".join(table["flux"].description.split()) == whole["flux"].description
             assert table["flux"].unit == whole["flux"].unit
+        # which plain text has as words
+        again = read_table(folder/f"{name}.{ending}")
+        assert again["good"].dtype == bool and all(np.array_equal(again[c], whole[c]) for c in ("good", "psf_star"))
     meta = Table.read(folder/"b.ecsv").meta
     assert meta["chi2"] == whole.meta["CHI2"] and meta["seeing"] == whole.meta["SEEING"] and meta["sources"] == len(whole)
     fwhm = Table.read(folder/"a.cat.fits").meta["FWHM"]

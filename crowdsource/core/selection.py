@@ -65,6 +65,9 @@ def significant(columns, snr):
     return np.asarray(columns["flux"]) >= snr*np.asarray(columns["dflux"])
 
 
-def near_bright(fracflux):
-    """Flags, int64, of sources at which hardly any of the light is their own; `fracflux` has the shape (n,)."""
-    return np.where(np.asarray(fracflux) < NEAR_BRIGHT, ENGINE.near_bright << MASK_SHIFT, 0).astype(np.int64)
+def near_bright(fracflux, qf):
+    """Flags, int64, of sources at which hardly any of the light is their own; `fracflux` and `qf` have the shape (n,).
+
+    Where no pixel is good nothing is known of the light.
+    """
+    return np.where((np.asarray(fracflux) < NEAR_BRIGHT) & (np.asarray(qf) > 0), ENGINE.near_bright << MASK_SHIFT, 0).astype(np.int64)

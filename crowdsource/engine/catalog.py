@@ -50,7 +50,7 @@ def image_catalog(state):
     if len(state.extended):
         extended = _extended(state)
         columns = {name: np.concatenate([values, extended[name]]) for name, values in columns.items()}
-    columns["flags"] = columns["flags"] | near_bright(columns["fracflux"])
+    columns["flags"] = columns["flags"] | near_bright(columns["fracflux"], columns["qf"])
     columns["good"] = is_good(columns, state.config.select)
     if image.wcs is not None:
         columns["ra"], columns["dec"] = sky_of(image.wcs, columns["x"], columns["y"])

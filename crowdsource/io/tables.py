@@ -62,10 +62,21 @@ def read_table(name):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Table.read(path, format=kind)
+            return _with_booleans(Table.read(path, format=kind))
     except Exception as problem:
         raise DataFileError(path, f"cannot be read as a table ({one_line(problem)[:120]}); "
                             "give FITS, ECSV, CSV, VOTable or Parquet") from problem
+
+
+def _with_booleans(table):
+    """The table with booleans in the place of their words, which are all that plain text has."""
+    for name in table.colnames:
+        column = table[name]
+        if getattr(column, "dtype", None) is not None and column.dtype.kind == "U" and len(column) and column.ndim == 1:
+            words = np.char.lower(np.ma.getdata(column).astype(str))
+            if np.isin(words, ("true", "false")).all() and not np.ma.is_masked(column):
+                table[name] = words == "true"
+    return table
 
 
 def _from_fits(path, hdu):
