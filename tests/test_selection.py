@@ -7,7 +7,7 @@ from crowdsource.config import from_mapping
 from crowdsource.config.mapping import as_mapping
 from crowdsource.core.errors import ConfigError
 from crowdsource.core.flags import ENGINE, MASK_SHIFT
-from crowdsource.core.selection import NEAR_BRIGHT, SelectionConfig, is_good
+from crowdsource.core.selection import NEAR_BRIGHT, SelectionConfig, is_good, near_bright
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.validate.evaluate import compare
 
@@ -33,6 +33,10 @@ def columns(n=1, **other):
 def test_a_row_that_is_not_good_in_one_respect(other):
     assert is_good(columns(), SelectionConfig()).all()
     assert not is_good(columns(**other), SelectionConfig()).any()
+
+
+def test_rows_of_which_nothing_is_known_are_not_near_a_bright_star():
+    assert (near_bright([0.1, 0.5, 0., np.nan], [1., 1., 0., 1.]) >> MASK_SHIFT == [ENGINE.near_bright, 0, 0, 0]).all()
 
 
 def test_bits_of_the_instrument_can_be_excluded():

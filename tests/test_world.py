@@ -88,6 +88,20 @@ def test_distortions_in_tables_of_the_file_are_used(tmp_path):
     assert found is not None and np.allclose(sky_of(found, 50., 60.), sky_of(plain, 53., 61.), rtol=0, atol=1e-8)
 
 
+def test_world_coordinates_in_a_table_of_the_file(tmp_path):
+    x, y = np.array([1., 33., 65.]), np.array([1., 31., 61.])
+    grid = np.stack(np.broadcast_arrays(150-1e-4*(x-32)[None, :], 2+1e-4*(y-30)[:, None]), axis=-1)
+    table = fits.BinTableHDU.from_columns([
+        fits.Column("COORDS", "18D", dim="(2,3,3)", array=grid[None]), fits.Column("X", "3D", array=x[None]),
+        fits.Column("Y", "3D", array=y[None])], name="WCS-TABLE")
+    axes = [{f"CTYPE{k}": name, f"CRPIX{k}": 1., f"CRVAL{k}": 1., f"CDELT{k}": 1., f"CUNIT{k}": "deg", f"PS{k}_0": "WCS-TABLE",
+             f"PS{k}_1": "COORDS", f"PS{k}_2": index, f"PV{k}_1": 1, f"PV{k}_2": 1, f"PV{k}_3": k}
+            for k, (name, index) in enumerate((("RA---TAB", "X"), ("DEC--TAB", "Y")), 1)]
+    header = fits.Header({**axes[0], **axes[1], "RADESYS": "ICRS"})
+    fits.HDUList([fits.PrimaryHDU(star_image(SHAPE), header), table]).writeto(tmp_path/"a.fits")
+    assert np.allclose(sky_of(read_image(tmp_path/"a.fits").wcs(), 10., 40.), (150+21e-4, 2+11e-4), rtol=0, atol=1e-9)
+
+
 def test_a_wcs_of_another_package_serves():
     plain = WCS(header_of("galactic"))
 

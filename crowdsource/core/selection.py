@@ -70,4 +70,5 @@ def near_bright(fracflux, qf):
 
     Where no pixel is good nothing is known of the light.
     """
-    return np.where((np.asarray(fracflux) < NEAR_BRIGHT) & (np.asarray(qf) > 0), ENGINE.near_bright << MASK_SHIFT, 0).astype(np.int64)
+    near = (np.asarray(fracflux) < NEAR_BRIGHT) & (np.asarray(qf) > 0)
+    return np.where(near, ENGINE.near_bright << MASK_SHIFT, 0).astype(np.int64)
