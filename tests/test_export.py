@@ -36,6 +36,10 @@ def test_export_tells_what_it_wrote(survey, tmp_path, capsys):
     assert {p.name for p in tmp_path.iterdir()} == {"out", "p.png", *(f"m_{n}.fits" for n in (
         "objects", "detections", "depth_g", "depth_r"))}
     assert (tmp_path/"out"/"objects_5arcs").is_dir()
+    words = ["healpix", "export", "s", "out", "--release", "dr1", "--margin", "5", "--maps", "m_", "--picture", "p.png"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "out: is there already, of the same release and options"
+    assert main([*words, "--cone", "45", "0", "900"]) == 2 and "out: exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given, message", [

@@ -1,6 +1,7 @@
 """Exports: HATS collections and what is in them, rows of a part of the sky, and maps of the coverage."""
 import hashlib
 import io
+import json
 import subprocess
 import sys
 import warnings
@@ -258,11 +259,66 @@ def test_collections_are_replaced_when_asked_for_and_other_folders_never(survey,
         export_hats(survey, other, overwrite=True)
     assert (other/"thesis.tex").read_text() == "x"
     export_hats(survey, tmp_path/"dr1", HatsConfig("none"))
+    # the same again is there already; of a part that is lost it is not
+    assert export_hats(survey, tmp_path/"dr1", HatsConfig("none")) == []
+    with pytest.raises(OutputError, match="exists already"):
+        export_hats(survey, tmp_path/"dr1", HatsConfig("none", margin=0))
+    (tmp_path/"dr1"/"objects"/"partition_info.csv").unlink()
     with pytest.raises(OutputError, match="exists already"):
         export_hats(survey, tmp_path/"dr1", HatsConfig("none"))
     export_hats(survey, tmp_path/"dr1", HatsConfig("none", margin=0), overwrite=True)
-    assert sorted(p.name for p in (tmp_path/"dr1").iterdir()) == ["collection.properties", "objects"]
+    assert sorted(p.name for p in (tmp_path/"dr1").iterdir()) == ["collection.properties", "contents.json", "objects"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dr1", "mine"]
+
+
+def forge_nothing(folder):
+    (folder/"contents.json").unlink()
+
+
+def forge_list(folder):
+    (folder/"contents.json").write_text(json.dumps(dict(format="crowdsource-folder", version=1, key="", files={
+        "collection.properties": 1, "thesis.tex": 9, "../other": 1})))
+    (folder/"thesis.tex").write_text("years")
+
+
+def add_file(folder):
+    (folder/"objects"/"thesis.tex").write_text("years")
+
+
+def change_file(folder):
+    (folder/"objects"/"partition_info.csv").write_text("years")
+
+
+def add_link(folder):
+    (folder/"home").symlink_to(folder.parent)
+
+
+def add_folder(folder):
+    (folder/"plans").mkdir()
+
+
+@pytest.mark.parametrize("odd", [forge_nothing, forge_list, add_file, change_file, add_link, add_folder])
+def test_only_what_the_list_names_is_removed(tmp_path, odd):
+    def publish():
+        with atomic_folder(tmp_path/"out", "collection.properties", overwrite=True) as folder:
+            (folder/"objects").mkdir()
+            (folder/"objects"/"partition_info.csv").write_text("Norder,Npix\n")
+            (folder/"collection.properties").write_text("a=b\n")
+    publish()
+    publish()
+    odd(tmp_path/"out")
+    before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="holds other things|not in its contents.json"):
+        publish()
+    assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
+
+
+def test_the_folder_of_unfinished_work_is_no_place_for_other_things(tmp_path):
+    (tmp_path/".out.partial").mkdir()
+    (tmp_path/".out.partial"/"thesis.tex").write_text("years")
+    with pytest.raises(OutputError, match="move it away"), atomic_folder(tmp_path/"out", "mark"):
+        pass
+    assert (tmp_path/".out.partial"/"thesis.tex").read_text() == "years"
 
 
 @pytest.mark.parametrize("values, message", [(dict(margin=-1), "a margin of -1 arcsec"), (dict(margin=1e4), "out of range"),
@@ -345,8 +401,10 @@ def test_single_files_hold_the_rows(survey, tmp_path, ending):
         assert len(found) == len(expected) > 50
         for column in ("_healpix_29", "ra", "calibrated_flux" if detections else "flux_r"):
             assert np.array_equal(np.asarray(found[column]), np.asarray(expected[column]), equal_nan=True), column
+    # the same again is there already
+    assert write_tables(contents, tmp_path/f"part.{ending}") == written
     with pytest.raises(OutputError, match="exists already"):
-        write_tables(contents, tmp_path/f"part.{ending}")
+        write_tables(contents[:1] if ending == "fits" else contents[::-1], tmp_path/f"part.{ending}")
     with pytest.raises(OutputError, match=r"ends in \.fits, \.ecsv or \.parquet"):
         write_tables(contents, tmp_path/"part.txt")
 
@@ -396,8 +454,9 @@ def test_picture(survey, tmp_path, wide):
     plot_coverage(coverage, tmp_path/"sky.png", "dr1")
     with open(tmp_path/"sky.png", "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+    plot_coverage(coverage, tmp_path/"sky.png", "dr1")
     with pytest.raises(OutputError, match="exists already"):
-        plot_coverage(coverage, tmp_path/"sky.png")
+        plot_coverage(coverage, tmp_path/"sky.png", "dr2")
 
 
 def test_regions_know_which_pixels_they_touch():

@@ -193,8 +193,12 @@ def test_outputs_are_whole_or_not_there(tmp_path):
     with atomic_path(path) as temporary:
         temporary.write_text("whole")
     assert path.read_text() == "whole" and len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(OutputError, match="exists already"), atomic_path(path):
-        pass
+    with pytest.raises(OutputError, match="exists already"), atomic_path(path) as temporary:
+        temporary.write_text("WHOLE")
+    inode = path.stat().st_ino
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert path.stat().st_ino == inode and len(list(tmp_path.iterdir())) == 1
     with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\)"), atomic_path(path, True) as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")

@@ -158,8 +158,12 @@ def test_names_and_errors(first, tmp_path):
     store, release = first
     assert open_release(store, "one").columns[0].name == SPATIAL_INDEX
     assert release.bands == (("g", "AB"), ("i", "AB"), ("r", "AB"))
-    with pytest.raises(OutputError, match="exists already"):
-        assemble(store, "one")
+    before = {p: p.stat().st_mtime_ns for p in release.path.rglob("*")}
+    # the same again is there already, and is not touched
+    assert assemble(store, "one").record == release.record
+    assert {p: p.stat().st_mtime_ns for p in release.path.rglob("*")} == before
+    with pytest.raises(OutputError, match="exists already, of another config"):
+        assemble(store, "one", ObjectsConfig(AssociationConfig(radius=0.3)))
     with pytest.raises(ConfigError, match="cannot be named"):
         assemble(store, "../one")
     with pytest.raises(ConfigError, match="make one with --margin 80"):

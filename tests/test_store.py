@@ -51,9 +51,11 @@ def test_impossible_stores_are_refused(tmp_path, wrong, told):
 
 
 def test_no_store_is_made_over_something(tmp_path):
-    create_store(tmp_path/"s")
+    made = create_store(tmp_path/"s", bands=("g",))
+    # the same again is there already
+    assert create_store(tmp_path/"s", bands=("g",)).root == made.root
     with pytest.raises(OutputError, match="exists already"):
-        create_store(tmp_path/"s")
+        create_store(tmp_path/"s", bands=("g", "r"))
     with pytest.raises(StoreError, match="is no store"):
         open_store(tmp_path)
 

@@ -50,7 +50,7 @@ def calibrate_file(path, reference, *, band=None, colour=None, radius=None, out=
     path = str(path)
     target, replace = (Path(path), True) if out is None else (Path(out), overwrite)
     check_ending(target)
-    check_output(target, replace)
+    check_output(target, overwrite=True)
     ours, detectors = StarCatalog.of(path), detectors_of(path)
     as_fits = str(target).lower().endswith(FITS_ENDINGS)
     if out is None and as_fits and not detectors:

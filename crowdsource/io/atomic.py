@@ -1,5 +1,6 @@
 """Outputs that are whole or not there: written under a temporary name, then moved into place."""
 import errno
+import filecmp
 import os
 import re
 import uuid
@@ -21,7 +22,8 @@ def atomic_path(path, overwrite=False):
     path : path-like
         The wanted file.
     overwrite : bool
-        Replace an existing file.
+        Replace an existing file. Otherwise one that is there stays, and is an error only where it differs: what is published
+        again is there already.
 
     Yields
     ------
@@ -34,11 +36,13 @@ def atomic_path(path, overwrite=False):
         When the file exists and may not be replaced, its folder cannot be written, or the disk is full.
     """
     path = Path(path)
-    check_output(path, overwrite)
+    check_output(path, overwrite=True)
     temporary = path.with_name(f".{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        if overwrite or not (path.exists() and filecmp.cmp(temporary, path, shallow=False)):
+            check_output(path, overwrite)
+            os.replace(temporary, path)
     except OSError as problem:
         if isinstance(problem, CrowdsourceError):
             raise

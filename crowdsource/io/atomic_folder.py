@@ -1,19 +1,26 @@
 """Folders of many files that are whole or not there: made beside the wanted name, then renamed."""
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import CrowdsourceError, OutputError
+from .folder_contents import CONTENTS, is_whole, read_contents, strangers, write_contents
+
+REPLACED = "replaced"
+LEFTOVER = re.compile(rf"[0-9a-f]{{32}}|{REPLACED}")
+"""What lies in the folder in which folders are made."""
 
 
 @contextmanager
-def atomic_folder(path, mark, overwrite=False):
-    """A new folder that gets the wanted name when the block ends well.
+def atomic_folder(path, mark, overwrite=False, key=""):
+    """A new folder that gets the wanted name when the block ends well, with a list of its files.
 
-    What runs that were killed have left beside it is removed.
+    What runs that were killed have left beside it is removed. A folder that is replaced is removed too, which is done only where
+    its list names all that lies in it.
 
     Parameters
     ----------
@@ -23,6 +30,8 @@ def atomic_folder(path, mark, overwrite=False):
         Name of a file by which a folder of the same kind is known: no other is replaced, but an empty one.
     overwrite : bool
         Replace a folder that is there.
+    key : str
+        What it is made of, from `crowdsource.io.folder_contents.made_of`; see `published`.
 
     Yields
     ------
@@ -39,23 +48,40 @@ def atomic_folder(path, mark, overwrite=False):
     workshop = path.with_name(f".{path.name}.partial")
     try:
         with _alone(workshop):
-            for left in workshop.iterdir():
-                remove(left)
+            _clear(workshop)
             made = workshop/uuid.uuid4().hex
             made.mkdir()
             try:
                 yield made
+                write_contents(made, key)
                 check_atomic_folder(path, mark, overwrite)
                 if path.exists():
-                    os.replace(path, workshop/"replaced")
+                    os.replace(path, workshop/REPLACED)
                 os.replace(made, path)
             finally:
-                shutil.rmtree(workshop, ignore_errors=True)
+                _clear(workshop)
+                workshop.rmdir()
     except OSError as problem:
         if isinstance(problem, CrowdsourceError):
             raise
         raise OutputError(f"{path}: cannot be written ({problem.strerror or problem}); free space or choose another place") \
             from problem
+
+
+def published(path, mark, key):
+    """Whether a folder is there already, whole, and made of the same as `atomic_folder` was told by its key."""
+    contents = read_contents(path) if (Path(path)/mark).is_file() else None
+    return contents is not None and contents.key == key != "" and is_whole(path, contents)
+
+
+def _clear(workshop):
+    """Remove what was made in a workshop; raises `OutputError` where other things lie there."""
+    inside = list(workshop.iterdir())
+    other = next((p for p in inside if not LEFTOVER.fullmatch(p.name) or p.is_symlink()), None)
+    if other is not None:
+        raise OutputError(f"{other}: was not put there by crowdsource, which removes it for nobody; move it away")
+    for left in inside:
+        remove(left)
 
 
 @contextmanager
@@ -90,9 +116,20 @@ def check_atomic_folder(path, mark, overwrite=False):
         return
     if not path.is_dir():
         raise OutputError(f"{path}: is a file; name a folder")
-    if any(path.iterdir()) and not (path/mark).is_file():
-        raise OutputError(f"{path}: holds other things (it has no {mark}); choose another folder")
-    if any(path.iterdir()) and not overwrite:
+    if any(path.iterdir()):
+        _check_replaced(path, mark, overwrite)
+
+
+def _check_replaced(path, mark, overwrite):
+    """Raise `OutputError` where a folder with something in it may not be replaced."""
+    contents = read_contents(path)
+    if not (path/mark).is_file() or contents is None or mark not in contents.files:
+        raise OutputError(f"{path}: holds other things (it has no {CONTENTS} that lists {mark}); choose another folder")
+    other = strangers(path, contents)
+    if other:
+        raise OutputError(f"{path}: holds {len(other)} things that are not in its {CONTENTS}, as {other[0]}; move them away, or "
+                          "choose another folder")
+    if not overwrite:
         raise OutputError(f"{path}: exists already; choose another name or allow overwriting (`overwrite=True`)")
 
 

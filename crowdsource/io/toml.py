@@ -1,8 +1,6 @@
 """Configuration files."""
-import tomllib
-from pathlib import Path
-
 from ..core.errors import ConfigError
+from .bounded import read_toml_file
 
 
 def read_toml(path):
@@ -14,7 +12,7 @@ def read_toml(path):
         When it cannot be read or is no TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return read_toml_file(path)
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror}); check the name") from problem
     except ValueError as problem:

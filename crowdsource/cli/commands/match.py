@@ -28,7 +28,7 @@ def run(args, console):
     """Match and write; see `crowdsource.cli.commands`."""
     if args.out is not None:
         check_ending(args.out)
-        check_output(args.out, args.overwrite)
+        check_output(args.out, overwrite=True)
     table = match(args.first, args.second, radius=args.radius, magnitudes=(args.mag_a, args.mag_b), all_columns=args.all_columns)
     if args.out is not None:
         write_catalog(table, args.out, overwrite=args.overwrite)

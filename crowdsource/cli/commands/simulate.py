@@ -55,7 +55,7 @@ def run(args, console):
         return [str(file) for file in instrument.simulate(args.out, args.ccds, args.overwrite, **values)], 0
     if args.ccds:
         raise ConfigError("--ccds needs --instrument, whose detectors they are")
-    check_output(args.out, args.overwrite)
+    check_output(args.out, overwrite=True)
     sim = simulate_field(SimulationConfig(**values))
     write_simulation(sim, args.out, overwrite=args.overwrite)
     ny, nx = sim.data.shape

@@ -6,19 +6,20 @@ A collection is a folder with ``collection.properties`` and folders of catalogs:
 holds the rows of other pixels that lie near it.
 """
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...core.errors import ConfigError
-from ...io.atomic_folder import atomic_folder
+from ...io.atomic_folder import atomic_folder, published
+from ...io.folder_contents import made_of
 from ..healpix import SPATIAL_INDEX, HealpixPixel, at_border, cells_around, margin_order
 from ..regions import WHOLE_SKY, Region, in_cells, overlapping, pixels_with_cells
 from ..sorting import order_by
 from .arrow import joined_tables, parquet, parquet_options
 from .export_tables import DetectionTable, NestedObjectTable, ObjectTable
-from .hats_files import COLLECTION, HatsCatalog, write_catalog_files, write_collection
+from .hats_files import COLLECTION, HatsCatalog, builder, write_catalog_files, write_collection
 
 SECOND, NESTED, NONE = FORMS = ("second", "nested", "none")
 WIDEST_MARGIN = 600.
@@ -108,6 +109,7 @@ def export_hats(survey, out, config=None, *, region=WHOLE_SKY, runner=None, over
     Returns
     -------
     list of crowdsource.survey.exports.hats_files.HatsCatalog
+        Empty where the same collection is there already.
 
     Raises
     ------
@@ -119,17 +121,25 @@ def export_hats(survey, out, config=None, *, region=WHOLE_SKY, runner=None, over
         When pyarrow is not installed.
     """
     config, runner = (config or HatsConfig()).checked(), runner or TaskRunner()
+    key = collection_key(survey.release, config, region)
+    if published(out, COLLECTION, key):
+        return []
     objects = (NestedObjectTable if config.detections == NESTED else ObjectTable)(survey, region)
     parquet()
     if not objects.counts():
         raise ConfigError(f"release {survey.release.name} has no objects there; choose another part of the sky")
-    with atomic_folder(out, COLLECTION, overwrite) as folder:
+    with atomic_folder(out, COLLECTION, overwrite, key) as folder:
         written = write_catalog_and_margin(objects, folder, config, runner)
         if config.detections == SECOND:
             detections = DetectionTable(survey, region)
             (folder/detections.name).mkdir()
             written += write_catalog_and_margin(detections, folder/detections.name, config, runner)
     return written
+
+
+def collection_key(release, config, region):
+    """What a collection is made of, as a checksum: the release, how it is exported, which part of it, and by which version."""
+    return made_of(release.name, release.record, asdict(config), asdict(region), builder())
 
 
 def write_catalog_and_margin(content, folder, config, runner):

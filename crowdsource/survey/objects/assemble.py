@@ -112,7 +112,7 @@ def assemble(store, name, config=None, *, previous=None, zero_points=None, execu
     Raises
     ------
     OutputError
-        When there is a release of that name.
+        When there is a release of that name that was made of other detections or in another way.
     ConfigError
         When a value makes no sense, or the store's margin is narrower than the radius needs.
     """
@@ -122,18 +122,27 @@ def assemble(store, name, config=None, *, previous=None, zero_points=None, execu
         raise ConfigError(f"a radius of {config.association.radius:g} arcsec needs margins of {config.association.reach:.4g}, "
                           f"but the store has {store.margin:g}: make one with --margin {np.ceil(config.association.reach):.0f}")
     with store.assembling(), store.reading():
-        if final.exists():
-            raise OutputError(f"{final}: exists already; choose another name or remove it")
         if previous:
             open_release(store, previous)
         snapshot = store.snapshot()
         versions = len(snapshot.state.zeropoints)
         plan = ReleasePlan(store=str(store.path), snapshot=snapshot.number, config=config, previous=previous or "",
                            zero_points=versions if zero_points is None else zero_points, bands=bands_of(snapshot))
+        if final.exists():
+            return _same_release(store, name, plan)
         folder = _partial_folder(final, plan)
         done = _make_all(snapshot.pixels, plan, folder, executor, progress)
         _finish(folder, final, plan, done)
     return open_release(store, name)
+
+
+def _same_release(store, name, plan):
+    """The release that is there, if it was made by the same plan; raises `OutputError` otherwise."""
+    release, wanted = open_release(store, name), plan.record()
+    other = [n.replace("_", " ") for n in wanted if release.record.get(n) != wanted[n]]
+    if other:
+        raise OutputError(f"{release.path}: exists already, of another {', '.join(other)}; choose another name or remove it")
+    return release
 
 
 def _release_folder(store, name):

@@ -30,7 +30,7 @@ LOWEST_MAX_ROWS = 100
 
 
 def create_store(path, order=5, max_rows=1_000_000, margin=15., bands=()):
-    """Make a new, empty store.
+    """Make a new, empty store; one that is there and was made with the same values stays as it is.
 
     Parameters
     ----------
@@ -52,15 +52,17 @@ def create_store(path, order=5, max_rows=1_000_000, margin=15., bands=()):
     ConfigError
         When a value is out of range.
     OutputError
-        When the folder cannot be made or has something in it.
+        When the folder cannot be made or has something else in it.
     """
     path, bands = Path(path), tuple(map(str, bands))
     _check(order, max_rows, margin, bands)
+    content = dict(format=FORMAT, version=VERSION, order=int(order), max_rows=int(max_rows), margin=float(margin),
+                   margin_order=margin_order(margin), bands=list(bands))
+    if _says(path/STORE_FILE, commit_log.signed_json(content)):
+        return Store(path)
     # temporary files and locks alone are no store yet
     if path.exists() and not (path.is_dir() and all(p.name in LOCKS or p.name[0] == "." for p in path.iterdir())):
         raise OutputError(f"{path}: exists already; choose another name for a new store")
-    content = dict(format=FORMAT, version=VERSION, order=int(order), max_rows=int(max_rows), margin=float(margin),
-                   margin_order=margin_order(margin), bands=list(bands))
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name in LOCKS:
@@ -70,6 +72,14 @@ def create_store(path, order=5, max_rows=1_000_000, margin=15., bands=()):
     with atomic_path(path/STORE_FILE) as temporary:
         temporary.write_bytes(commit_log.signed_json(content))
     return Store(path)
+
+
+def _says(path, content):
+    """Whether a file is there and holds these bytes."""
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _check(order, max_rows, margin, bands):

@@ -1,10 +1,12 @@
 """``crowdsource healpix export``: write a release in formats that other programs read."""
+from pathlib import Path
+
 from ....core.errors import ConfigError, need
 from ....io.atomic import check_output
-from ....io.atomic_folder import check_atomic_folder
+from ....io.atomic_folder import check_atomic_folder, published
 from ....survey.exports.coverage import coverage_of, plot_coverage, write_maps, write_moc
 from ....survey.exports.export_tables import DetectionTable, ObjectTable
-from ....survey.exports.hats import FORMS, NESTED, SECOND, HatsConfig, TaskRunner, export_hats
+from ....survey.exports.hats import FORMS, NESTED, SECOND, HatsConfig, TaskRunner, collection_key, export_hats
 from ....survey.exports.hats_files import COLLECTION
 from ....survey.exports.release_reader import ReleaseReader
 from ....survey.exports.table_files import write_tables
@@ -47,6 +49,8 @@ def run(args, console):
     store = open_store(args.store)
     with store.reading():
         survey = ReleaseReader(store, open_release(store, args.release))
+        if kind == HATS and not published(args.out, COLLECTION, collection_key(survey.release, hats_config(args), region)):
+            check_atomic_folder(args.out, COLLECTION, args.overwrite)
         if kind == HATS:
             lines = _hats(args, console, survey, region)
         else:
@@ -71,12 +75,13 @@ def chosen_format(args):
 
 
 def check_outputs(args, kind):
-    """Raise at once the errors that would end the command later: for files that exist, and for packages that are missing."""
-    if kind == HATS:
-        check_atomic_folder(args.out, COLLECTION, args.overwrite)
-    files = [None if kind == HATS else args.out, args.moc, args.picture, args.maps and f"{args.maps}objects.fits"]
-    for path in filter(None, files):
-        check_output(path, args.overwrite)
+    """Raise at once the errors that would end the command later: for places that take no file, and packages that are missing."""
+    if kind != HATS:
+        check_output(args.out, overwrite=True)
+    # what is there already and the same is no error: the release comes first, so an earlier run has made it
+    again = args.overwrite or Path(args.out).exists()
+    for path in filter(None, (args.moc, args.picture, args.maps and f"{args.maps}objects.fits")):
+        check_output(path, again)
     needs = ((kind != FITS, "pyarrow", "parquet", "a Parquet catalog"), (args.moc, "mocpy", "sky", "a MOC"),
              (args.picture, "matplotlib", "plot", "a picture"))
     for wanted, module, extra, purpose in needs:
@@ -89,13 +94,20 @@ def region_of(args):
     return cone_region(*args.cone) if args.cone else pixel_region(args.pixels) if args.pixels else WHOLE_SKY
 
 
-def _hats(args, console, survey, region):
+def hats_config(args):
+    """The `HatsConfig` that the options say."""
     default = HatsConfig()
-    config = HatsConfig(args.detections or SECOND, default.margin if args.margin is None else args.margin,
-                        default.max_rows if args.max_rows is None else args.max_rows)
+    return HatsConfig(args.detections or SECOND, default.margin if args.margin is None else args.margin,
+                      default.max_rows if args.max_rows is None else args.max_rows)
+
+
+def _hats(args, console, survey, region):
+    config = hats_config(args)
     with console.progress() as progress, console.processes(args.workers) as executor:
         written = export_hats(survey, args.out, config, region=region, runner=TaskRunner(executor, progress),
                               overwrite=args.overwrite)
+    if not written:
+        return [f"{args.out}: is there already, of the same release and options"]
     return [f"{args.out}: a HATS collection", *(f"  {c.name}: {c.rows} rows in {c.files} files, {c.size/MEGA:.1f} MB"
                                                 for c in written)]
 
