@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from astropy.io import fits
 from small_survey import make_manifest, make_survey
 
 from crowdsource.cli.main import main
@@ -13,6 +14,7 @@ from crowdsource.production.executors import open_workers
 from crowdsource.production.manifest import read_manifest
 from crowdsource.production.options import RunOptions
 from crowdsource.production.state import FollowUp, part_of_manifest
+from crowdsource.production.status import status_of
 from crowdsource.survey.objects.release import open_release
 from crowdsource.survey.store.store import create_store, open_store
 
@@ -21,6 +23,8 @@ from crowdsource.survey.store.store import create_store, open_store
 def survey(tmp_path_factory):
     folder = tmp_path_factory.mktemp("survey")
     make_survey(folder, 4, 1, side=64)
+    for path in (folder/"single").iterdir():
+        fits.setval(path, "FILTER", value="r")
     make_manifest(folder, folder/"m.ecsv")
     return folder
 
@@ -63,10 +67,54 @@ def test_catalogs_that_cannot_be_ingested_are_told(survey, tmp_path):
     out = tmp_path/"out"
     report = running.Run(entries, out, RunOptions(), open_workers("threads", 1),
                          follow_up=FollowUp(str(tmp_path/"store"), "one"))()
-    # rows without a band are rejected by name in the store: it is no failure of the run
-    assert report.status == 0
-    rejected = open_store(tmp_path/"store").snapshot().images.rejected
-    assert sum(rejected) > 0
+    # the fit is good, but nothing of it came into the store: so it is told, now, by a second run, and by the status
+    assert sum(open_store(tmp_path/"store").snapshot().images.rejected) > 0
+    then = FollowUp(str(tmp_path/"store"), "one")
+    again = running.Run(entries, out, RunOptions(), open_workers("threads", 1), follow_up=then)()
+    for each in report, again:
+        assert each.done == 1 and each.status == 1
+        assert any("rows are rejected by the store" in f.message for f in each.failed.values())
+    state = status_of(entries, out)
+    assert list(state.outside) and "rows are rejected" in "".join(state.lines())
+    assert main(["status", str(survey/"m.ecsv"), "--out", str(out)]) == 1
+    catalog = next(out.rglob("*.cat.fits"))
+    assert main(["healpix", "ingest", str(tmp_path/"store"), str(catalog)]) == 2
+    # a store that takes them
+    create_store(tmp_path/"other")
+    then = FollowUp(str(tmp_path/"other"), "one")
+    assert running.Run(entries, out, RunOptions(), open_workers("threads", 1), follow_up=then)().status == 0
+    assert not status_of(entries, out).outside
+
+
+def test_two_chains_to_one_release_at_once(survey, tmp_path):
+    store = create_store(tmp_path/"store")
+    entries = [e for e in read_manifest(survey/"m.ecsv") if e.instrument == "generic"][:1]
+
+    def run_into(name, release="one"):
+        then = FollowUp(str(store.path), release)
+        return running.Run(entries, tmp_path/name, RunOptions(), open_workers("threads", 1), follow_up=then)
+
+    tried = []
+
+    def meanwhile(*_):
+        if tried:
+            return
+        tried.append(True)
+        # before its work: no folder of an exposure is made
+        with pytest.raises(ConfigError, match="release one is being made by a run into .*first"):
+            run_into("second")()
+        assert {p.name for p in (tmp_path/"second").iterdir()} == {"run.json"}
+        # the same run twice, and another release
+        assert following.StoreFollowUp(FollowUp(str(store.path), "one")).claim_release(tmp_path/"first") is None
+        following.StoreFollowUp(FollowUp(str(store.path), "two")).claim_release(tmp_path/"third").free()
+
+    (store.path/"releases").mkdir()
+    # of a run that was killed
+    (store.path/"releases"/".one.0123456789abcdef.run").write_text("killed")
+    assert run_into("first")(progress=meanwhile).status == 0 and tried
+    assert [p.name for p in (store.path/"releases").iterdir()] == ["one"]
+    with pytest.raises(ConfigError, match="release one exists already"):
+        run_into("second")()
 
 
 def test_store_made_anew_gets_all_again(survey, tmp_path):

@@ -1,10 +1,14 @@
 """What follows the fits of a run: catalogs are ingested into a store as they are finished, and a release is made at the end."""
+import hashlib
+import os
+import re
 from importlib import import_module
 from pathlib import Path
 
 from ..core.errors import ConfigError
-from .records import ASSEMBLE, INGEST, read_record
-from .state import ScheduledTask
+from ..io.locks import take_lock
+from .records import ASSEMBLE, FAILED, INGEST, ingest_key, read_record
+from .state import Failure, ScheduledTask
 
 MEMORY = 1000.
 """MB that ingesting and assembling are expected to take."""
@@ -34,6 +38,45 @@ class StoreFollowUp:
         # whether this run has ingested something, and whether its release is made, or cannot be
         self._ingested, self._settled = False, False
 
+    def claim_release(self, out):
+        """Keep runs into other folders from making the release while this one goes on.
+
+        Runs into the same folder share their work, and the release too.
+
+        Parameters
+        ----------
+        out : Path
+            The run's folder.
+
+        Returns
+        -------
+        crowdsource.io.locks.Lock or None
+            To be freed at the run's end; None where nothing is to be made, or a run into the same folder has it.
+
+        Raises
+        ------
+        ConfigError
+            When a run into another folder is going to make the release.
+        """
+        if not self.release or not self.assemble:
+            return None
+        folder, name = self.store/"releases", re.escape(self.release)
+        folder.mkdir(exist_ok=True)
+        own = folder/f".{self.release}.{hashlib.sha256(str(out).encode()).hexdigest()[:16]}.run"
+        lock = take_lock(own)
+        if lock is not None:
+            os.write(lock.descriptor, str(out).encode())
+        for path in sorted(p for p in folder.iterdir() if re.fullmatch(rf"\.{name}\.[0-9a-f]{{16}}\.run", p.name) and p != own):
+            other = take_lock(path)
+            if other is None:
+                if lock is not None:
+                    lock.free()
+                raise ConfigError(f"release {self.release} is being made by a run into {_text(path)}; give another name "
+                                  "(--release), or wait for its end")
+            # a run that was killed has left it
+            other.free()
+        return lock
+
     def check_release(self):
         """Raise `ConfigError` when the release exists already although more is to come into the store."""
         if self.release and self._release_exists():
@@ -41,14 +84,19 @@ class StoreFollowUp:
                               "name (--release)")
 
     def add(self, exposure):
-        """Take an exposure that has its catalog, unless the store holds it already."""
-        digest = exposure.gathered["outputs"][0][2]
-        known = read_record(exposure.paths.ingested, self._key(digest)) is not None
-        if not known or str(exposure.paths.catalog) not in self._held:
-            self.waiting.append((exposure.paths, digest))
+        """Take an exposure that has its catalog, unless the store holds it already.
 
-    def _key(self, digest):
-        return f"{self.store} {digest}"
+        Returns
+        -------
+        Failure or None
+            Where the store holds it, but has rejected all its rows.
+        """
+        digest = exposure.gathered["outputs"][0][2]
+        known = read_record(exposure.paths.ingested, ingest_key(self.store, digest))
+        if known is None or str(exposure.paths.catalog) not in self._held:
+            self.waiting.append((exposure.paths, digest))
+            return None
+        return Failure(known["reason"], known["error"]) if known["state"] == FAILED else None
 
     def release_due(self):
         """Whether a release is to be made of what was ingested."""
@@ -69,7 +117,7 @@ class StoreFollowUp:
         """
         if self.waiting and (len(self.waiting) >= TOGETHER or not fits_left):
             some, self.waiting = self.waiting[:TOGETHER], self.waiting[TOGETHER:]
-            catalogs = [dict(catalog=str(paths.catalog), record=str(paths.ingested), key=self._key(digest))
+            catalogs = [dict(catalog=str(paths.catalog), record=str(paths.ingested), key=ingest_key(self.store, digest))
                         for paths, digest in some]
             return self._task(INGEST, "catalogs into the store", dict(task="ingest", catalogs=catalogs))
         if not fits_left and self.release_due():
@@ -86,3 +134,11 @@ class StoreFollowUp:
     def task_failed(self, task):
         """Note that an ingest or the release has failed."""
         self._settled |= task.kind == ASSEMBLE
+
+
+def _text(path):
+    """What a file says; its name where it is gone."""
+    try:
+        return path.read_text(encoding="utf-8") or path.name
+    except OSError:
+        return path.name

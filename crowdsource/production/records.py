@@ -14,12 +14,15 @@ from pathlib import Path
 from ..exposure.finished import FinishedDetectors, detector_file_name
 from ..exposure.tasks import path_of_detector
 from ..io.atomic import atomic_path, remove_temporary_files
+from ..io.bounded import read_json
 from ..io.file_names import distinct_name
 
 ENDING = ".task.json"
 DONE, FAILED = "done", "failed"
 FIT, GATHER, INGEST, ASSEMBLE, LOOK, TILE = "fit", "gather", "ingest", "assemble", "look", "tile"
 """Kinds of tasks."""
+UNUSABLE = OSError, ValueError, KeyError, TypeError, AttributeError, IndexError
+"""What reading a record raises that is not there, damaged, or a file of another kind."""
 LASTING = "input", "internal"
 """Failures that the same inputs and settings give again; others may pass."""
 
@@ -87,6 +90,28 @@ def results_key(entry, settings):
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+def ingest_key(store, digest):
+    """What the record of an ingest is of: the store, and the catalog by its checksum."""
+    return f"{store} {digest}"
+
+
+def ingest_failure(paths, gathered):
+    """Why a catalog has not come into the store that it was given to last; empty where it has, or was given to none.
+
+    Parameters
+    ----------
+    paths : OutputPaths
+    gathered : dict
+        Summary of the record of its gathering.
+    """
+    try:
+        record = read_json(paths.ingested)
+        current = str(record["key"]).endswith(f" {gathered['outputs'][0][2]}")
+        return str(record["error"]) if current and record["state"] == FAILED else ""
+    except UNUSABLE:
+        return ""
+
+
 def output_facts(path):
     """[name, bytes, SHA-256] of a file, as records hold them."""
     with open(path, "rb") as file:
@@ -122,15 +147,14 @@ def read_record(path, key):
     dict or None
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["key"] != key:
             return None
         for name, size, _ in record["outputs"]:
             if os.stat(Path(path).parent/name).st_size != size:
                 return None
         return record_summary(record) if record["state"] in (DONE, FAILED) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        # not there, damaged, or a file of another kind
+    except UNUSABLE:
         return None
 
 
@@ -138,8 +162,8 @@ def read_detector_record(paths, detector):
     """The whole record of a detector, whatever its inputs and settings were; None where there is none."""
     for path, found in ((paths.detector_record(detector), lambda r: r), (paths.record, lambda r: r["detectors"].get(detector))):
         try:
-            return found(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
+            return found(read_json(path))
+        except UNUSABLE:
             continue
     return None
 
@@ -202,8 +226,8 @@ def differences(path):
     """How the outputs of a record differ from it by their checksums: a list of messages."""
     out = []
     try:
-        outputs = [(name, size, digest) for name, size, digest in json.loads(Path(path).read_text(encoding="utf-8"))["outputs"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        outputs = [(name, size, digest) for name, size, digest in read_json(path)["outputs"]]
+    except UNUSABLE:
         return [f"{path}: cannot be read as a record; run anew"]
     for name, size, digest in outputs:
         file = Path(path).parent/name

@@ -87,8 +87,8 @@ class Run:
             When the options cannot be used or the folder cannot be written.
         """
         stop = stop or StopRequest()
-        self._prepare()
         self.progress = progress or (lambda *_: None)
+        claim = self._prepare()
         self._show_progress()
         abandoned = True
         try:
@@ -107,14 +107,14 @@ class Run:
         finally:
             # whatever ends the loop, an exception too: nobody waits for the jobs that run
             self.workers.close(abandon=abandoned)
-            for _, lock in self.running.values():
+            for lock in (claim, *(lock for _, lock in self.running.values())):
                 _free(lock)
         if stop.level and not self.report.stopped:
             self.report.stopped = "by a signal"
         return self.report
 
     def _prepare(self):
-        """Check the options, and find what is done already."""
+        """Check the options, and find what is done already; gives the lock of the release that is going to be made."""
         if self.wanted_follow_up is not None:
             self.follow_up = StoreFollowUp(self.wanted_follow_up)
         instruments = {e.instrument for e in self.entries if not e.problem}
@@ -131,8 +131,11 @@ class Run:
                 self.report.add_settled(e.name, dict(state=FAILED, reason="input", error=e.problem))
         for label, entries in entries_by_label(self.entries).items():
             self._prepare_exposure(label, entries, reads)
-        if self.follow_up is not None and (self.ready or self.follow_up.waiting):
+        if self.follow_up is None:
+            return None
+        if self.ready or self.follow_up.waiting:
             self.follow_up.check_release()
+        return self.follow_up.claim_release(self.out)
 
     def _prepare_exposure(self, label, entries, reads):
         """Find what is done of an exposure, and queue the rest."""
@@ -173,8 +176,9 @@ class Run:
         """Go on with an exposure that has its catalog."""
         if len(exposure.done) == len(exposure.records) and FinishedDetectors(exposure.paths.catalog).folder.exists():
             remove_finished(exposure.paths)  # a run that was killed has left them
-        if self.follow_up is not None:
-            self.follow_up.add(exposure)
+        problem = None if self.follow_up is None else self.follow_up.add(exposure)
+        if problem is not None:
+            self.report.failed[f"{exposure.name} into the store"] = problem
 
     def _over(self, stop):
         """Whether the run has come to its end."""

@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from ..core.errors import DataFileError
 from ..io.atomic import atomic_path
+from ..io.bounded import read_json
 from ..io.locks import is_locked
 from .manifest import entries_by_label
 from .options import RunOptions
-from .records import DONE, FAILED, OutputPaths, known_records, read_detector_record, read_record, results_key
+from .records import DONE, FAILED, OutputPaths, ingest_failure, known_records, read_detector_record, read_record, results_key
 from .state import Failure, may_be_retried
 
 RUN = "run.json"
@@ -80,6 +81,8 @@ class RunStatus:
         Exposures that have their catalog.
     ungathered : dict of str to Failure
         Exposures whose detectors are done or failed but that have no catalog.
+    outside : dict of str to Failure
+        Exposures whose catalog was given to a store which has taken none of its rows.
     exposures : int
     seconds : float
         Of all fits that are done.
@@ -97,6 +100,7 @@ class RunStatus:
     again: int = 0
     gathered: int = 0
     ungathered: dict = field(default_factory=dict)
+    outside: dict = field(default_factory=dict)
     exposures: int = 0
     seconds: float = 0.
     remaining: float = 0.
@@ -116,7 +120,8 @@ class RunStatus:
             hours = self.remaining/3600
             out.append(f"about {hours:.1f} hours of work are left, expected to be done {self.finish:%Y-%m-%d %H:%M}")
         out += [f"running: {name}" for name in self.running[:SHOWN]]
-        out += [f"{name}: {f.reason}{': '*bool(f.message)}{f.message}" for name, f in [*self.ungathered.items()][:SHOWN]]
+        out += [f"{name}: {f.reason}{': '*bool(f.message)}{f.message}" for name, f in
+                [*self.ungathered.items(), *self.outside.items()][:SHOWN]]
         for reason, names in self.reasons():
             out.append(f"failed, {reason}: {len(names)}")
             out += [f"  {name}: {self.failed[name].message}" for name in names[:SHOWN]]
@@ -145,7 +150,7 @@ def read_last_run(out):
     """
     path = Path(out)/RUN
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
         return LastRun(options=RunOptions(**held["options"]), reads=held["reads"], workers=int(held["workers"]))
     except FileNotFoundError:
         return None
@@ -178,6 +183,8 @@ def status_of(entries, out, pictures=False, now=None):
         key = results_key(own[0], run.options.result_settings(own[0].instrument, run.reads))
         known = known_records(paths, own, key)
         _count_gathering(status, paths, own, key, known)
+        if known.gathered is not None and (problem := ingest_failure(paths, known.gathered)):
+            status.outside[f"{paths.label} into the store"] = Failure("input", problem)
         for e in own:
             record = known.detectors.get(e.detector)
             if record is None or record["state"] == FAILED:

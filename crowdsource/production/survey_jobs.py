@@ -5,19 +5,24 @@ from ..survey.objects.assemble import assemble as assemble_release
 from ..survey.store.ingest import ingest as ingest_catalogs
 from ..survey.store.store import open_store
 from .outcomes import new_outcome
-from .records import write_record
+from .records import FAILED, write_record
 
 
 def ingest(job):
-    """Bring catalogs into a store, and write a record for each that is there."""
+    """Bring catalogs into a store, and write a record for each that is there: a failure where all its rows are rejected."""
     keep_memory()
     report = ingest_catalogs(open_store(job["store"]), [c["catalog"] for c in job["catalogs"]])
-    failed = {f for f, _ in report.failed}
+    problems, unread, empty = [problem for _, problem in report.failed], {f for f, _ in report.failed}, report.told_of_empty()
     for c in job["catalogs"]:
-        if c["catalog"] not in failed:
-            write_record(c["record"], dict(new_outcome(job), key=c["key"]))
-    if report.failed:
-        raise InputError("; ".join(problem for _, problem in report.failed))
+        if c["catalog"] in unread:
+            continue
+        outcome = dict(new_outcome(job), key=c["key"])
+        if c["catalog"] in empty:
+            problems.append(empty[c["catalog"]])
+            outcome.update(state=FAILED, reason="input", error=problems[-1])
+        write_record(c["record"], outcome)
+    if problems:
+        raise InputError("; ".join(problems))
     return dict(figures=dict(rows=report.rows, **report.counts))
 
 

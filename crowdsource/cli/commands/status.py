@@ -25,4 +25,4 @@ def run(args, console):
     if args.html is not None:
         write_page(state, f"{out.name}: {state.done} of {state.total}", args.html)
         lines.append(f"{args.html}: {len(state.pictures)} pictures")
-    return lines, 1 if wrong or state.ungathered or state.done < state.total else 0
+    return lines, 1 if wrong or state.ungathered or state.outside or state.done < state.total else 0

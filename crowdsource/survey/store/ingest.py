@@ -40,6 +40,8 @@ class IngestReport:
         Number of rows that came into the store.
     rejects : Counter
         Number of rejected rows, by reason.
+    empty : dict of str to int
+        Files of which the store has rejected all rows, now or before, and their numbers.
     """
 
     files: int = 0
@@ -47,6 +49,7 @@ class IngestReport:
     counts: Counter = field(default_factory=Counter)
     rows: int = 0
     rejects: Counter = field(default_factory=Counter)
+    empty: dict = field(default_factory=dict)
 
     def add(self, outcome):
         """Count an `IngestOutcome`."""
@@ -56,10 +59,16 @@ class IngestReport:
         if outcome.status == REFUSED:
             self.failed.append((outcome.metadata.file, outcome.problem))
 
+    def told_of_empty(self):
+        """A line for each of the `empty` files."""
+        why = ", ".join(sorted(self.rejects)) or "as before"
+        return {f: f"{f}: all its {n} rows are rejected by the store ({why}); mend the catalog, or make a store that takes it"
+                for f, n in self.empty.items()}
+
     @property
     def status(self):
-        """Exit status: 0 when all files were read, 1 when some failed, 2 when all did."""
-        failed = len({f for f, _ in self.failed})
+        """Exit status: 0 when all files came in, 1 when some failed, 2 when all did; one whose rows are all rejected failed."""
+        failed = len({f for f, _ in self.failed} | set(self.empty))
         return 0 if not failed else 2 if failed >= self.files else 1
 
 
@@ -86,6 +95,16 @@ def catalog_files(names):
             raise DataFileError(name, f"is a folder without {PATTERN}; name files in it")
         out += found
     return list(dict.fromkeys(out))
+
+
+def all_rejected(store):
+    """Number of rows of each file of a store all of whose rows were rejected, by its name."""
+    images = store.snapshot().images
+    taken, rejected = Counter(), Counter()
+    for file, rows, refused in zip(images.file[images.alive], images.rows[images.alive], images.rejected[images.alive]):
+        taken[file] += int(rows)
+        rejected[file] += int(refused)
+    return {str(file): number for file, number in rejected.items() if number and not taken[file]}
 
 
 def ingest(store, files, options=None, batch_rows=BATCH_ROWS, progress=None):
@@ -125,6 +144,9 @@ def ingest(store, files, options=None, batch_rows=BATCH_ROWS, progress=None):
         if progress:
             progress("ingest", k, len(files), dict(rows=report.rows))
     buffer.flush()
+    if report.rejects or report.counts[UNCHANGED]:
+        rejected = all_rejected(store)
+        report.empty = {str(f): rejected[str(f)] for f in files if str(f) in rejected}
     return report
 
 

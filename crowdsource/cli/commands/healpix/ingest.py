@@ -32,7 +32,7 @@ def run(args, console):
     if files:
         with console.progress() as progress:
             report = ingest(store, files, options, progress=progress)
-        for _, problem in report.failed:
+        for problem in (*(p for _, p in report.failed), *report.told_of_empty().values()):
             console.log.error("%s", problem)
         lines, status = summary(report), report.status
     if args.zero_points is not None:
