@@ -61,7 +61,7 @@ class GenericExposure(Exposure):
         attributes = _attributes(facts, source.image, o)
         bad, mask = masks(data, flags.dq, replace(bits, forbids=forbids), attributes["saturation"], o)
         noise, told = _noise(source, o, cut, data, np.isfinite(data) & ~bad)
-        noise["findings"] = (*noise.get("findings", ()), *flags.findings, *findings)
+        noise["findings"] = (*noise.get("findings", ()), *flags.findings, *findings, *_odd_numbers(source.image, o))
         if facts.area is not None:
             _weigh(data, noise, facts.area[cut])
         _tell(source, facts, attributes, told, flags.told(forbids))
@@ -230,6 +230,11 @@ def _attributes(facts, image, o):
     return dict(gain=gain if gain and gain > 0 else np.nan, origin=(x0, y0), saturation=saturation if saturation > 0 else np.inf,
                 zeropoint=np.nan if zeropoint is None else zeropoint, magnitude_system=system, exptime=facts.exptime or np.nan,
                 band=facts.band, mjd=facts.mjd)
+
+
+def _odd_numbers(image, o):
+    """What is odd in the header about numbers that no option gives."""
+    return [line for what in ("gain", "readnoise", "saturation", "exptime") if o.get(what) is None for line in image.odd(what)]
 
 
 def _tell(source, facts, attributes, noise, flags):

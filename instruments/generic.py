@@ -3,6 +3,7 @@ import re
 from dataclasses import replace
 
 from crowdsource.core.errors import InputError
+from crowdsource.core.memory import check_fit
 from crowdsource.exposure.instrument import Instrument, Option, WritesImages, complete, finite, flag, not_negative, positive
 from crowdsource.io.fits import ANY, write_image
 from crowdsource.io.image_name import ImageName
@@ -100,6 +101,9 @@ class Generic(Instrument, WritesImages):
         name = ImageName.parse(path)
         files = [name.path]+[ImageName.parse(values[n]).path for n in (*NOISE_MAPS, "dq", "psf") if values[n]]
         file, form, chips = recognised(name, values["file_format"])
+        for chip in chips:
+            x0, x1, y0, y1 = values["cutout"] or (0, chip.shape[-1], 0, chip.shape[-2])
+            check_fit(name.path, (y1-y0, x1-x0), chip.number)
         if form is not None:
             files += [found for kind, found in form.beside(file) if not (values["dq"] if kind == "flags" else maps)]
         labels = tuple(form.label(chip) for chip in chips) if len(chips) > 1 else ("",)

@@ -1,6 +1,7 @@
 """Arguments and checks that several commands share."""
 import argparse
 import re
+from math import inf
 from pathlib import Path
 
 from ..core.errors import ConfigError, CrowdsourceError
@@ -15,6 +16,12 @@ def add_verbosity(group):
     choice = group.add_mutually_exclusive_group()
     choice.add_argument("--verbose", action="store_true", help="log more details")
     choice.add_argument("--quiet", action="store_true", help="log only errors")
+
+
+def add_memory(group):
+    """Add ``--memory``, the budget for what files claim to hold; `crowdsource.core.memory.budget` tells the default."""
+    group.add_argument("--memory", dest="file_memory", type=converter(_megabytes), metavar="MB",
+                       help="refuse files that need more memory; default three quarters of what the machine or its cgroup has")
 
 
 def add_manifest(parser):
@@ -60,6 +67,13 @@ def _count(text):
     if not re.fullmatch("[1-9][0-9]*", text):
         raise ValueError("a whole number of at least 1 is needed")
     return int(text)
+
+
+def _megabytes(text):
+    value = float(text)
+    if not 0 < value < inf:
+        raise ValueError("a positive number is needed")
+    return value
 
 
 count = converter(_count)

@@ -5,6 +5,7 @@ import sys
 import crowdsource
 
 from ..core.errors import CrowdsourceError, InstrumentError
+from ..core.memory import memory_budget
 from ..core.nearest import did_you_mean
 from ..exposure.instrument import load, recognised, registered
 from ..io.hdus import existing, names_beside
@@ -40,11 +41,15 @@ def main(argv=None):
             args = build_parser(argv).parse_args(argv)
             quiet = getattr(args, "quiet", False)
             console.configure(getattr(args, "verbose", False), quiet)
-            lines, status = args.run(args, console)
+            with memory_budget(getattr(args, "file_memory", None)):
+                lines, status = args.run(args, console)
             console.print(*([] if quiet else lines))
             return status
         except CrowdsourceError as problem:
             console.error(str(problem))
+            return BAD_INPUT
+        except MemoryError as problem:
+            console.error(f"there is not enough memory ({problem or 'the system gives no more'}); give less at a time")
             return BAD_INPUT
         except KeyboardInterrupt:
             print("crowdsource: interrupted", file=sys.stderr)

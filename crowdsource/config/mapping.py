@@ -122,6 +122,8 @@ def merged(config, mapping, prefix=""):
     ConfigError
         When a name is unknown or a value has the wrong type.
     """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"option {prefix.rstrip('.')} is {mapping!r}: it is a table, give its options")
     known = {f.name: f for f in fields(config)}
     changes = {}
     for name, value in mapping.items():

@@ -1,6 +1,6 @@
 """The sections of a configuration, one per stage, and the rules for their values."""
-from dataclasses import dataclass, field, replace
-from math import inf
+from dataclasses import dataclass, field, is_dataclass, replace
+from math import inf, isnan
 
 from ..artifacts.options import ArtifactsConfig
 from ..core.calibration import calibration
@@ -349,6 +349,28 @@ class FitConfig:
                 object.__setattr__(self, section, replace(sections[section](), **{option: part}))
 
 
+LEAST = {
+    "max_sources": 1, "sky.global_passes": 0, "sky.smooth": 0, "detect.saturated_reach": 0, "detect.edge": 0,
+    "detect.blend_passes": 0, "solve.max_stamp_pixels": 1, "solve.max_iterations": 1, "solve.tile": 16, "solve.overlap": 0,
+    "cull.prune_from": 0, "psf.settle_passes": 0, "psf.core": 3, "psf.stamp": 3, "psf.max_stars": 1, "psf.min_stars": 1,
+}
+"""The least values of options that are whole numbers, where nothing else is said of them."""
+MOST = 2**31-1
+"""The highest value of any of them."""
+
+
+def _number_rules(config):
+    """Rules that numbers keep because of what they are, as (whether it holds, message)."""
+    for section in (config, *(v for v in vars(config).values() if is_dataclass(v))):
+        prefix = "" if section is config else next(n for n, v in vars(config).items() if v is section)+"."
+        for name, value in vars(section).items():
+            if isinstance(value, float):
+                yield not isnan(value), f"{prefix}{name} must be a number, not NaN"
+            elif isinstance(value, int):
+                least = LEAST.get(prefix+name, -MOST)
+                yield least <= value <= MOST, f"{prefix}{name} must be at least {least} and at most {MOST}"
+
+
 def checked(config):
     """The same config, or an error that names the first value out of range.
 
@@ -385,6 +407,8 @@ def checked(config):
          "select.min_snr must not be negative, select.min_qf between 0 and 1, select.max_rchi2 positive"),
         (set(config.select.flags) <= {d.name for d in ENGINE.definitions},
          f"select.flags must be among {', '.join(d.name for d in ENGINE.definitions)}"),
+        (s.tolerance > 0 and s.search_tolerance > 0, "solve.tolerance and solve.search_tolerance must be positive"),
+        *_number_rules(config),
         *nebulosity_rules(config.nebulosity),
     ]
     for holds, message in rules:

@@ -18,6 +18,32 @@ SAME = 0.01
 """Positions nearer to each other than this along both axes are one, pixels."""
 
 
+BOX = 8
+"""Side of the boxes in which no more positions may lie than pixels, pixels."""
+
+
+def check_crowding(x, y, shape, apart=1):
+    """Raise `InputError` where more positions lie together than there are pixels: these do not say how bright each is.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,)
+        In pixels; those that are NaN do not count.
+    shape : tuple of int
+        (ny, nx) of the image.
+    apart : int
+        They may be so many times less dense.
+    """
+    known, side = np.isfinite(x) & np.isfinite(y), BOX*apart
+    cells = [np.clip(np.asarray(v)[known], 0, n-1).astype(np.int64)//side for v, n in zip((x, y), shape[::-1])]
+    across = shape[1]//side+1
+    counts = np.bincount(cells[1]*across+cells[0]) if known.any() else np.zeros(1, int)
+    if counts.max() > BOX**2:
+        row, column = divmod(int(counts.argmax()), across)
+        raise InputError(f"{counts.max()} positions lie on the {side} x {side} pixels from x = {column*side}, y = {row*side}, "
+                         f"which do not tell the light of more than {BOX**2}; leave some out")
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GivenPositions:
     """Positions of a forced fit.
@@ -50,7 +76,7 @@ class GivenPositions:
         Raises
         ------
         InputError
-            When x and y are not of one length.
+            When x and y are not of one length, or more positions lie together than pixels.
         """
         x, y = table_positions(table, image)
         ny, nx = image.shape
@@ -62,7 +88,9 @@ class GivenPositions:
         number, row = np.empty(len(order), int), np.full(len(x), -1)
         number[order] = np.arange(len(order))
         row[on] = number[np.ravel(which)]
-        return cls(x=x, y=y, fitted=on[first[order]], row=row)
+        fitted = on[first[order]]
+        check_crowding(x[fitted], y[fitted], image.shape)
+        return cls(x=x, y=y, fitted=fitted, row=row)
 
     def sources(self):
         """The `Sources` that are fitted."""

@@ -4,12 +4,14 @@ import logging
 import numpy as np
 
 from ..core.errors import DataFileError, InputError
-from ..engine.given import OUTSIDE
+from ..engine.given import OUTSIDE, GivenPositions, check_crowding
 from ..io.positions import positions
 from ..io.tables import read_table
 from .instrument import TakesGalaxies, require
 
 log = logging.getLogger(__name__)
+APART = 4
+"""Bright stars, whose stamps are large, may lie so many times less close together than others."""
 IDENTIFIERS = ("id", "name", "row", "index")
 """A user's columns of whole numbers or text whose names end so go along into a forced catalog."""
 
@@ -35,6 +37,7 @@ def given_rows(path, image, several=False):
     on = (x > -OUTSIDE) & (x < nx-1+OUTSIDE) & (y > -OUTSIDE) & (y < ny-1+OUTSIDE)
     if not on.any() and not several:
         raise DataFileError(path, f"none of its {len(on)} positions lies on the image; x and y count from 0")
+    _named(path, lambda: GivenPositions.of(dict(x=rows["x"], y=rows["y"]), image))
     if several and not on.all():
         log.warning("%s: %d of %d positions are off the image and left out", path, (~on).sum(), len(on))
     return rows[on] if several else rows
@@ -74,7 +77,11 @@ def bright_stars(instrument, path, image):
         When it cannot be read or lacks the columns.
     """
     rows = _named(path, instrument.bright_stars, image, read_table(path))
-    return rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
+    rows = rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
+    x, y = (np.asarray(rows[c])-o for c, o in zip("xy", image.origin))
+    on = (x >= 0) & (x < image.shape[1]) & (y >= 0) & (y < image.shape[0])
+    _named(path, check_crowding, x[on], y[on], image.shape, APART)
+    return rows
 
 
 def with_galaxies(instrument, path, image):

@@ -3,7 +3,7 @@ import json
 import tomllib
 from pathlib import Path
 
-LARGEST = 1 << 28
+LARGEST = 1 << 30
 """Bytes of a file above which it is no record, list or configuration."""
 
 

@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 from astropy.io import fits
 
+from .bounded_fits import BoundedFile
 from .hdus import Hdus
 
 LONGEST = 600.
@@ -41,7 +42,7 @@ def decompressed(hdu, path, number):
     Exception
         Of many kinds, when the stream is damaged.
     """
-    with Hdus.fromfile(str(path), mode="readonly", memmap=False, disable_image_compression=True) as hdus:
+    with Hdus.fromfile(BoundedFile(path), mode="readonly", disable_image_compression=True) as hdus:
         table, method = hdus[number], hdus[number].header.get("ZCMPTYPE")
         if method == "PLIO_1":
             _check_lengths(table.data[COLUMN])

@@ -13,15 +13,17 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
+from ..core.memory import check_claim
 from ..core.nearest import did_you_mean
 from ..core.world import fits_wcs, pixels_of, sky_of
 from .atomic import atomic_path
+from .bounded_fits import BLOCK, SHORT
 from .decompress import decompressed
 from .hdus import UNREADABLE, one_line, opened, parsed
 from .image_name import ImageName
 
-SHORT = "the file is truncated or damaged; fetch it again"
-BLOCK = 2880
+UNPACKING = 4
+"""A compressed image takes so many times its bytes where another process unpacks it."""
 ANY = 0xFFFFFFFF
 """All flags."""
 KEYWORDS = {
@@ -36,6 +38,9 @@ KEYWORDS = {
     "start": ("MJD-OBS", "MJD-BEG", "MJD_OBS", "MJD"),
 }
 """Header keywords by what they tell, the most trusted first."""
+NO_LESS = {"gain": (0., False), "readnoise": (0., True), "saturation": (0., True), "exptime": (0., True)}
+"""Least values by what they tell, and whether they may have these; a saturation or exposure time of 0 means none."""
+WORDS = {"gain": "gain", "readnoise": "read noise", "saturation": "level of saturation", "exptime": "exposure time"}
 LARGEST_FACT = 1e30
 MJD_ZERO = datetime(1858, 11, 17)
 
@@ -74,9 +79,19 @@ class FitsImage:
         for header in (self.header, self.primary):
             for keyword in KEYWORDS[what]:
                 value = number(header, keyword) if kind is float else str(header.get(keyword, "")).strip()
-                if value not in (None, ""):
+                if value not in (None, "") and not (what in NO_LESS and _too_low(what, value)):
                     return value
         return None
+
+    def odd(self, what):
+        """A line for each of the `KEYWORDS` for a number that has a value in a header which is none; see `NO_LESS`."""
+        out = []
+        for keyword in KEYWORDS[what]:
+            for header in (self.header, self.primary):
+                text, value = str(header.get(keyword, "")).strip(), number(header, keyword)
+                if text and (value is None or _too_low(what, value)):
+                    out.append(f"{keyword} in the header is {text[:40]!r}, which is no {WORDS[what]}: it is not used")
+        return list(dict.fromkeys(out))
 
     def floats(self, cut=np.s_[:, :]):
         """The pixels as float32, infinite where they are beyond its range; `data` itself where that is so already.
@@ -126,6 +141,12 @@ class FitsImage:
         wcs = celestial_wcs(self.header, self.path)
         middle = [(n-1)/2 for n in self.data.shape[::-1]]
         return wcs if wcs is not None and np.isfinite(known_sky(wcs, *middle)).all() else None
+
+
+def _too_low(what, value):
+    """Whether a number cannot be what a keyword says that it is."""
+    least, may_be = NO_LESS[what]
+    return value < least or (value == least and not may_be)
 
 
 def number(header, keyword):
@@ -307,6 +328,8 @@ def _pixels(hdu, path, number, label):
         size = place["datSpan"]-BLOCK+1 if isinstance(hdu, fits.CompImageHDU) else hdu.size
         if place["datLoc"]+size > path.stat().st_size:
             raise DataFileError(path, f"pixels are missing at the end: {SHORT}", label)
+        if isinstance(hdu, fits.CompImageHDU):
+            check_claim(path, UNPACKING*np.prod(hdu.shape, dtype=float)*abs(hdu.header["BITPIX"])/8, "its image", label)
         with np.errstate(all="ignore"):
             return np.asarray(decompressed(hdu, path, number) if isinstance(hdu, fits.CompImageHDU) else hdu.data)
     except DataFileError:

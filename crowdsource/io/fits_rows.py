@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DataFileError
-from .fits import BLOCK, SHORT
+from ..core.memory import check_claim
+from .bounded_fits import BLOCK, MOST_BLOCKS, SHORT
 
 CARD = 80
-MOST_BLOCKS = 4000
-"""Blocks of a header after which what is read is no FITS."""
 TYPES = {"L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "A": "S", "E": ">f4", "D": ">f8"}
 """NumPy's types of the columns that are read (FITS standard 4.0, table 18); bits, complex numbers and arrays of variable length
 are not."""
@@ -249,6 +248,7 @@ def read_fields(path, hdu, wanted, out):
         When the file has become shorter.
     """
     width, rows = hdu.number("NAXIS1"), hdu.number("NAXIS2")
+    check_claim(path, 2*width*rows, "its table", hdu.name)
     with open(path, "rb") as file:
         file.seek(hdu.start)
         data = file.read(width*rows)

@@ -2,6 +2,8 @@
 import numpy as np
 from astropy.io import fits
 
+from .hdus import printable
+
 FITS_ENDINGS = ".fits", ".fit"
 """Endings of catalogs in FITS."""
 OTHER_UNIT = "FUNIT"
@@ -24,7 +26,7 @@ def table_hdu(table, name, cards=()):
     -------
     astropy.io.fits.BinTableHDU
     """
-    columns = []
+    columns, table = [], _named_in_ascii(table)
     for n in table.colnames:
         values = _values(table[n])
         columns.append(fits.Column(n, fits_format(values.dtype), unit=standard_unit(table[n].info.unit), array=values))
@@ -40,6 +42,15 @@ def table_hdu(table, name, cards=()):
     return hdu
 
 
+def _named_in_ascii(table):
+    """The table itself, or a copy in which names of columns have no characters that FITS does not know."""
+    odd = {n: printable(n) for n in table.colnames if printable(n) != n}
+    if odd:
+        table = table.copy(copy_data=False)
+        table.rename_columns(list(odd), list(odd.values()))
+    return table
+
+
 def plain(column):
     """A column's values without their unit, with their mask where they have one."""
     return column if isinstance(column, np.ma.MaskedArray) else getattr(column, "value", column)
@@ -49,7 +60,9 @@ def _values(column):
     """A column's values without their unit: NaN where a number is masked, and text where anything may stand."""
     values = np.ma.asarray(plain(column))
     if values.dtype.kind == "O":
-        return np.asarray(values.filled("")).astype(str)
+        values = np.ma.asarray(np.asarray(values.filled("")).astype(str))
+    if values.dtype.kind == "U" and not all(map(str.isascii, values.data.ravel())):
+        return np.array([printable(text) for text in values.data.ravel()]).reshape(values.shape)
     return values.filled(np.nan) if values.dtype.kind == "f" else values.data
 
 

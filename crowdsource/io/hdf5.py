@@ -1,13 +1,19 @@
 """Tables of numbers in HDF5: structured arrays as datasets, written whole and with the file's checksum."""
 import hashlib
 import io
+import math
 import os
 
 import h5py
 import numpy as np
 
 from ..core.errors import DataFileError
+from ..core.memory import check_claim
 from .atomic import atomic_path
+
+MOST_PACKED = 1100
+"""Bytes that a byte of a file stands for at most: deflate, the strongest of the usual filters, reaches 1,032."""
+COPIES = 2
 
 
 def write_rows(path, tables, attributes=None, overwrite=False):
@@ -74,7 +80,14 @@ def read_rows(path, name, start=0, stop=None):
     with opened_rows(path) as file:
         if name not in file:
             raise DataFileError(path, f"has no dataset {name}; it was damaged, or is of another kind")
-        return file[name][start:stop]
+        rows = file[name]
+        if not isinstance(rows, h5py.Dataset) or rows.ndim != 1:
+            raise DataFileError(path, f"{name} is no table; it was damaged, or is of another kind")
+        _check(rows, os.path.getsize(path), path)
+        try:
+            return rows[start:stop]
+        except (OSError, ValueError, TypeError) as problem:
+            raise DataFileError(path, f"its dataset {name} cannot be read ({problem}); restore it from a copy") from problem
 
 
 def read_attributes(path):
@@ -95,3 +108,36 @@ def opened_rows(path):
         return h5py.File(path, "r", locking=False)
     except OSError as problem:
         raise DataFileError(path, f"cannot be read as HDF5 ({problem}); restore it from a copy") from problem
+
+
+def check_datasets(file, path):
+    """Raise `DataFileError` when the datasets of a user's file claim more than it can hold, or than memory does.
+
+    Parameters
+    ----------
+    file : path-like or file object
+    path : path-like
+        Its name.
+    """
+    size = os.path.getsize(path) if file is path else file.seek(0, 2)
+
+    def look(name, found):
+        if isinstance(found, h5py.Dataset):
+            _check(found, size, path)
+
+    try:
+        with h5py.File(file, "r", **({"locking": False} if file is path else {})) as whole:
+            whole.visititems(look)
+    except DataFileError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError) as problem:
+        raise DataFileError(path, f"cannot be read as HDF5 ({problem}); fetch it again") from problem
+
+
+def _check(dataset, size, path):
+    """Raise `DataFileError` when a dataset claims more than a file of a size can hold, or than memory does."""
+    claimed = math.prod(dataset.shape or ())*dataset.dtype.itemsize
+    if claimed > MOST_PACKED*size:
+        raise DataFileError(path, f"its dataset {dataset.name} claims {claimed:,} bytes, which a file of {size:,} cannot hold: "
+                            "it is damaged; fetch it again")
+    check_claim(path, COPIES*claimed, f"its dataset {dataset.name}")

@@ -10,6 +10,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
 from ..core.nearest import did_you_mean
+from .bounded_fits import BoundedFile
 
 UNREADABLE = Exception
 """What astropy raises on damaged files: of its own, of decompressors, of the system, and of arithmetic with odd headers."""
@@ -29,6 +30,8 @@ class Hdus(fits.HDUList):
             if isinstance(key, int):
                 _mend_name(hdu)
             return hdu
+        except DataFileError:
+            raise
         except UNREADABLE as problem:
             if isinstance(problem, IndexError) or (isinstance(problem, KeyError) and not isinstance(key, int)):
                 raise
@@ -62,7 +65,9 @@ def opened(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         try:
-            hdus = Hdus.fromfile(str(path), mode="readonly", memmap=False)
+            hdus = Hdus.fromfile(BoundedFile(path), mode="readonly")
+        except DataFileError:
+            raise
         except UNREADABLE as problem:
             raise DataFileError(path, f"cannot be read as FITS ({one_line(problem)}); give a FITS image") from problem
         with hdus:

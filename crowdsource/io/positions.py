@@ -66,13 +66,13 @@ def sky_positions(table):
     pair = next((pair for pair in SKY if set(pair) <= names.keys()), None)
     if pair is not None:
         return tuple(angles(table, names[name], unit) for name, unit in zip(pair, ("hourangle", "deg")))
-    whole = next((table[n] for n in table.colnames if isinstance(table[n], SkyCoord)), None)
+    whole = next((_one_dimensional(table, n) for n in table.colnames if isinstance(table[n], SkyCoord)), None)
     return None if whole is None else (whole.icrs.ra.deg, whole.icrs.dec.deg)
 
 
 def angles(table, name, unit):
     """A column of angles in degrees; of sexagesimal text, in a unit, where it holds text that is no number."""
-    text = np.ma.asarray(table[name])
+    text = np.ma.asarray(_one_dimensional(table, name))
     if text.dtype.kind not in "SUO":
         return numbers(table, name, "deg")
     from astropy.coordinates import Angle
@@ -131,9 +131,17 @@ def star_positions(table, image):
     return rows
 
 
+def _one_dimensional(table, name):
+    """A column that has one value in each row."""
+    column = table[name]
+    if len(column.shape) != 1:
+        raise InputError(f"column {name} of the catalog has {column.shape[1:]} values in each row; give one")
+    return column
+
+
 def numbers(table, name, unit):
     """A column as float64 in a unit, NaN where masked."""
-    column = table[name]
+    column = _one_dimensional(table, name)
     try:
         if getattr(column, "unit", None) not in (None, ""):
             from astropy import units

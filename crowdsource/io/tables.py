@@ -6,16 +6,26 @@ import numpy as np
 from astropy.io import fits
 
 from ..core.errors import DataFileError, OutputError, need
+from ..core.memory import check_claim
 from .atomic import atomic_path
 from .fits_tables import FITS_ENDINGS, OTHER_UNIT, plain, table_hdu
+from .hdf5 import check_datasets
 from .hdus import UNREADABLE, existing, one_line, opened, printable
 from .image_name import ImageName
+from .packed import ENDINGS as PACKED_ENDINGS
+from .packed import starts_with, unpacked
 
 ENDINGS = (".fits", ".fit", ".ecsv", ".vot", ".xml", ".csv", ".parquet")
 PREFERRED = ("CAT", "OBJECTS", "LDAC_OBJECTS")
 """Table HDUs taken before the first."""
 FORMATS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml": "votable", ".hdf5": "hdf5", ".h5": "hdf5"}
 """astropy's names of formats by ending; text of any form otherwise."""
+OF_TEXT, COPIES = 4, 3
+"""A table takes so many times the bytes of its text, and of its columns, while it is read."""
+BYTES_OF_ROW = 48
+"""What is made of each row beside, such as its position on an image."""
+WIDTHS, POINTER = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}, 8
+"""Bytes of a value of Parquet by its type; of one of any length at least a pointer."""
 OF_FILES = {"EXTNAME", "comments", "ARROW:schema", "pandas"}
 """What a table that was read says of its file, and not of itself."""
 KEYWORD = 8
@@ -53,16 +63,20 @@ def read_table(name):
     path = existing(place.path, "a table")
     if path.suffix.lower() == ".parquet":
         return _from_parquet(path)
-    with open(path, "rb") as start:
-        head = start.read(9)
-    if head.startswith((b"SIMPLE", b"\x1f\x8b")):
+    if starts_with(path, 6).startswith(b"SIMPLE"):
         return _from_fits(path, place.hdu)
+    whole = unpacked(path)
+    named = path.with_suffix("") if whole is not None and path.suffix.lower() in PACKED_ENDINGS else path
+    kind = FORMATS.get(named.suffix.lower(), "ascii")
+    if kind == "hdf5":
+        check_datasets(path if whole is None else whole, path)
+    else:
+        check_claim(path, OF_TEXT*(path.stat().st_size if whole is None else whole.getbuffer().nbytes), "its text")
     from astropy.table import Table
-    kind = FORMATS.get(path.suffix.lower(), "ascii")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _with_booleans(Table.read(path, format=kind))
+            return _with_booleans(Table.read(path if whole is None else whole, format=kind))
     except Exception as problem:
         raise DataFileError(path, f"cannot be read as a table ({one_line(problem)[:120]}); "
                             "give FITS, ECSV, CSV, VOTable or Parquet") from problem
@@ -93,8 +107,12 @@ def _from_fits(path, hdu):
             offer = ", ".join(f"{k} ({n})" if n else str(k) for k, n in zip(tables, names))
             raise DataFileError(path, f"holds no table there; its tables are in HDU {offer}" if tables else
                                 "holds no table; give a file with one", hdu)
+        header = hdus[chosen].header
+        _check_rows(path, header["NAXIS2"], header["NAXIS1"]*header["NAXIS2"]+header.get("PCOUNT", 0), chosen)
         try:
             return _told(Table.read(hdus[chosen]), hdus[chosen])
+        except DataFileError:
+            raise
         except UNREADABLE as problem:
             raise DataFileError(path, f"its table cannot be read ({one_line(problem)}); fetch the file again",
                                 chosen) from problem
@@ -121,8 +139,12 @@ def _from_parquet(path):
     parquet = need("pyarrow.parquet", "parquet", "reading a Parquet file")
     from astropy.table import Table
     try:
+        footer = parquet.read_metadata(path)
+        _check_rows(path, footer.num_rows, _claimed(footer))
         columns = parquet.read_table(path)
-    except (OSError, ValueError) as problem:
+    except DataFileError:
+        raise
+    except (OSError, ValueError, MemoryError) as problem:
         raise DataFileError(path, f"cannot be read as Parquet ({problem}); fetch it again") from problem
     table = Table({n: columns[n].to_numpy() for n in columns.column_names})
     for f in columns.schema:
@@ -130,6 +152,21 @@ def _from_parquet(path):
         table[f.name].unit, table[f.name].description = notes.get("unit") or None, notes.get("description") or None
     table.meta.update({k.decode(): v.decode() for k, v in (columns.schema.metadata or {}).items() if k.decode() not in OF_FILES})
     return table
+
+
+def _check_rows(path, rows, size, hdu=None):
+    """Raise `DataFileError` when rows of a size in bytes would take more memory than there is."""
+    check_claim(path, COPIES*size+BYTES_OF_ROW*rows, f"a table of {rows:,} rows", hdu)
+
+
+def _claimed(metadata):
+    """Bytes that the columns of a Parquet file take as arrays, by what its footer says."""
+    total = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            width = WIDTHS.get(chunk.physical_type, POINTER)
+            total += max(width*max(chunk.num_values, group.num_rows), chunk.total_uncompressed_size)
+    return total
 
 
 def write_catalog(table, path, meta=None, overwrite=False):

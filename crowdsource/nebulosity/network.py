@@ -1,11 +1,12 @@
 """Run convolutional networks in numpy: Sequential models of Keras 2, described in JSON with weights in HDF5."""
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import DataFileError
+from ..io.bounded import read_json
+from ..io.hdf5 import check_datasets
 from .layers import BUILDERS
 
 ENDINGS = ".json", ".h5"
@@ -90,7 +91,7 @@ def read_network(path, classes):
 def _listed(path):
     """The layers of a Sequential model as described in the JSON file, without input layers."""
     try:
-        model = json.loads(path.read_text(encoding="utf-8"))
+        model = read_json(path)
         kind, layers = model["class_name"], model["config"]
         layers = layers if isinstance(layers, list) else layers["layers"]
         _, ny, nx, planes = layers[0]["config"]["batch_input_shape"]
@@ -106,6 +107,7 @@ def _listed(path):
 def _weights(path, names):
     """The weights of each named layer, as lists of float32 arrays in the order of Keras."""
     import h5py
+    check_datasets(path, path)
     try:
         with h5py.File(path) as file:
             groups = file.get("model_weights", file)

@@ -2,6 +2,8 @@
 import numpy as np
 from scipy import ndimage
 
+from ..core.memory import BYTES_OF_PIXEL
+
 PART = 512
 """Side of the part of an image in which peaks are counted, pixels."""
 SIGMA, FOUND = 1.5, 5.
@@ -16,7 +18,7 @@ CPU = 1., 0.7, 2e-4, 4e-9
 Fitted to simulated fields of 1 to 8 megapixels with 1,000 to 270,000 stars on one core of a server; other machines differ by a
 factor of two.
 """
-MEMORY = 170., 46., 2.2e-3
+MEMORY = 170., BYTES_OF_PIXEL, 2.2e-3
 """MB: of any task, for each megapixel and for each star; of the same fields."""
 
 

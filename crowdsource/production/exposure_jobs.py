@@ -13,6 +13,7 @@ from ..exposure.instrument import Exposure, load
 from ..exposure.results import Provenance
 from ..exposure.run import run_context
 from ..exposure.settings import OutputFiles, RunSettings, UserCatalogs
+from ..io.bounded import read_json
 from ..io.checksums import checksums
 from ..io.fits import read_header
 from .outcomes import ChangedError
@@ -144,8 +145,8 @@ def gather(job):
         found = read_record(paths.record, job["key"])
         if found is None or not gathered_whole(found, job["detectors"], job["done"]):
             raise OSError(errno.ESTALE, "detectors that were fitted are not there", str(paths.folder))
-        return json.loads(paths.record.read_text(encoding="utf-8"))
-    records = {d: json.loads(paths.detector_record(d).read_text(encoding="utf-8")) for d in job["detectors"]}
+        return read_json(paths.record)
+    records = {d: read_json(paths.detector_record(d)) for d in job["detectors"]}
     done = [d for d, r in records.items() if r["state"] == DONE]
     image_files = {kind: paths.image_file(kind) for kind in kinds}
     FinishedDetectors(paths.catalog, kinds=kinds).gather(done, paths.catalog, image_files, overwrite=True)

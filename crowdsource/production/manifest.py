@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError, DataFileError
+from ..io.bounded import json_of
 from ..io.file_names import distinct_name, is_safe
 from ..io.tables import read_table, write_catalog
 
@@ -212,11 +213,11 @@ class _Reader:
 
     @staticmethod
     def _options(text):
-        return tuple(json.loads(text).items())
+        return tuple(json_of(text).items())
 
     def _inputs(self, text):
         return tuple(InputFile(self._inside(p), int(size), int(mtime), str(digest))
-                     for p, size, mtime, digest in json.loads(text))
+                     for p, size, mtime, digest in json_of(text))
 
     def _inside(self, text):
         """The absolute path, checked to lie in one of the folders."""

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.errors import CrowdsourceError, DataFileError, InstrumentError
+from ..core.errors import ConfigError, CrowdsourceError, DataFileError, InstrumentError
 from ..exposure.instrument import claiming, load
 from ..io.checksums import checksums
 from ..io.file_names import distinct_name, with_parts_of
@@ -101,6 +101,8 @@ def files_of(names, pattern=None):
         When a name is neither.
     """
     out = []
+    if pattern is not None and (Path(pattern).is_absolute() or not pattern.strip() or ".." in Path(pattern).parts):
+        raise ConfigError(f"--pattern {pattern}: give a name with wildcards, as *_r.fits; folders are named by themselves")
     for name in map(Path, names):
         if name.is_dir():
             inside = (p for p in name.rglob(pattern or "*") if not any(part.startswith(".") or part.endswith(".parts")

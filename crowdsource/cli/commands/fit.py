@@ -15,7 +15,7 @@ from ...io.atomic import check_folder
 from ...io.file_names import with_parts_of
 from ...io.image_name import ImageName
 from ...io.toml import read_toml
-from ..arguments import BAD_INPUT, add_verbosity, converter, count
+from ..arguments import BAD_INPUT, add_memory, add_verbosity, converter, count
 
 OUTPUTS = "out", "model_out", "info_out", "residual_out", "plot", "regions", "debug_plots"
 """Options that name outputs."""
@@ -80,6 +80,7 @@ def _add_fit_options(fit):
                      help="threads for each detector; default 1; results do not depend on it")
     fit.add_argument("--workers", type=count, default=1, metavar="N",
                      help="detectors fitted at the same time, each in its own process; default 1")
+    add_memory(fit)
 
 
 def _add_output_options(out):

@@ -3,7 +3,7 @@ from ...core.errors import ConfigError, DataFileError
 from ...io.atomic import check_output
 from ...production.manifest import check_manifest_name, write_manifest
 from ...production.plan import PlanRequest, plan
-from ..arguments import add_verbosity, check_workers, option_pairs
+from ..arguments import add_memory, add_verbosity, check_workers, option_pairs
 
 
 def add_arguments(parser):
@@ -19,6 +19,7 @@ def add_arguments(parser):
                         help="estimate the number of stars without reading an image of each exposure")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="files read at the same time; default 1")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing manifest")
+    add_memory(parser)
     add_verbosity(parser)
 
 
@@ -26,7 +27,8 @@ def run(args, console):
     """Plan; see `crowdsource.cli.commands`."""
     check_workers(args.workers)
     check_manifest_name(args.out)
-    check_output(args.out, args.overwrite)
+    # the same manifest that is there already is no error
+    check_output(args.out, overwrite=True)
     options = option_pairs(args.option)
     if args.option and not args.instrument:
         raise ConfigError("--option needs the adapter whose option it is: name it (--instrument)")

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from math import inf
 
 from ...core.errors import ConfigError
+from ...core.memory import memory_budget
 from ...io.toml import read_toml
 from ...production.executors import open_workers
 from ...production.manifest import read_manifest
@@ -19,7 +20,8 @@ def add_arguments(parser):
     where = parser.add_argument_group("where")
     add_executor(where)
     where.add_argument("--memory", type=float, metavar="MB",
-                       help="memory that the running tasks together are expected to need at most")
+                       help="memory that the running tasks together are expected to need at most; a file "
+                       "that needs more is refused")
     where.add_argument("--task", type=int, default=1, metavar="I", help="do only the I-th of N parts (--of N), counted from 1")
     where.add_argument("--of", type=int, default=1, metavar="N", help="number of parts, each of every N-th exposure; default 1")
     when = parser.add_argument_group("when something is wrong")
@@ -64,7 +66,7 @@ def run(args, console):
                               retry_failed=args.retry_failed)
     manifest_run = Run(entries, out, options, workers, policy, follow_up)
     stop = StopRequest()
-    with console.progress() as progress, _signals(stop, console) as received:
+    with console.progress() as progress, memory_budget(args.memory), _signals(stop, console) as received:
         report = manifest_run(stop, progress)
     lines = [f"{out}: {report.done} of {report.total} detectors are done ({report.before} were before), {len(report.failed)} "
              f"failed, {report.left} left", *report.lines]

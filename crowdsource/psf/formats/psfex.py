@@ -14,6 +14,8 @@ from .base import PSFFormat
 
 log = logging.getLogger(__name__)
 FINEST = 5
+SAMPLINGS = 0.01, 20.
+"""Pixels to a sample that a model may have."""
 """Largest number of samples in a pixel with which a model is taken over."""
 
 
@@ -74,11 +76,15 @@ def psfex_profile(hdu, shape):
     Raises
     ------
     InputError
-        When the model depends on anything but the position.
+        When the model depends on anything but the position, or its samples are of no possible size.
     """
+    sampling = float(hdu.header["PSF_SAMP"])
+    if not SAMPLINGS[0] <= sampling <= SAMPLINGS[1]:
+        raise InputError(f"PSF_SAMP is {sampling:g} pixels to a sample: between {SAMPLINGS[0]} and {SAMPLINGS[1]} are expected; "
+                         "the file is damaged: run PSFEx again")
     planes = np.array(hdu.data["PSF_MASK"][0], dtype=np.float64)
     planes = planes.reshape(-1, *planes.shape[-2:])
-    return profile_of_planes(planes, float(hdu.header["PSF_SAMP"]), _polynomial(hdu.header, len(planes)), shape)
+    return profile_of_planes(planes, sampling, _polynomial(hdu.header, len(planes)), shape)
 
 
 def profile_of_planes(planes, sampling, polynomial, shape):

@@ -106,6 +106,8 @@ def validated(stamp):
     stamp = np.array(stamp, dtype=np.float64)
     if stamp.ndim != 2 or stamp.shape[0] != stamp.shape[1] or stamp.shape[0] % 2 == 0:
         raise InputError(f"the PSF stamp has shape {stamp.shape}: a square with an odd number of pixels is needed")
+    if len(stamp) < 3:
+        raise InputError("the PSF stamp is a single pixel, which has no shape: at least 3 x 3 are needed")
     if not np.isfinite(stamp).all():
         raise InputError("the PSF stamp holds NaN or infinite pixels: replace them")
     if not stamp.sum() > 0:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...core.errors import ConfigError, OutputError
 from ...io.atomic import atomic_path
+from ...io.bounded import read_json
 from ...io.checksums import checksums
 from ...io.hdf5 import read_attributes, write_rows
 from ..healpix import SPATIAL_INDEX, cells_around
@@ -168,7 +169,7 @@ def _partial_folder(final, plan):
     """The folder of an unfinished release; pixels of an earlier run stay when its plan was the same."""
     folder = final.with_name(f".{final.name}.partial")
     try:
-        same = json.loads((folder/PLAN).read_text(encoding="utf-8")) == plan.record()
+        same = read_json(folder/PLAN) == plan.record()
     except (OSError, ValueError):
         same = False
     if not same:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.errors import StoreError
 from ...io.atomic import atomic_path
+from ...io.bounded import json_of
 from ...io.checksums import checksums
 from ...io.hdf5 import read_attributes, read_rows, write_rows
 from .commits import Commit, Segment, StoredFile
@@ -127,7 +128,7 @@ def read_signed_json(path, kind, version=VERSION):
     """
     try:
         data = Path(path).read_bytes()
-        content = json.loads(data)
+        content = json_of(data.decode())
         digest = content.pop(CHECKSUM)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
         raise StoreError(f"{path}: cannot be read ({problem}); restore it from a copy") from problem

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.errors import CrowdsourceError
+from ...io.bounded import read_json
 from . import commit_log
 from .store import LOCKS, RELEASES, STORE_FILE
 
@@ -97,7 +98,7 @@ def _releases(store, files, problems):
         folder = path.parent.relative_to(store.path).as_posix()
         files[f"{folder}/{RELEASE}"] = None
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path)
             own = content.pop(commit_log.CHECKSUM)
             if json.loads(commit_log.signed_json(content))[commit_log.CHECKSUM] != own:
                 problems.append(f"{folder}/{RELEASE}: its checksum is not that of its content; restore it from a copy")

@@ -1,11 +1,10 @@
 """``crowdsource healpix assemble``: make a release of objects."""
-import tomllib
 from dataclasses import fields
-from pathlib import Path
 
 from ....config.mapping import merged
 from ....core.docstrings import attributes
 from ....core.errors import ConfigError
+from ....io.toml import read_toml
 from ....survey.objects.assemble import assemble
 from ....survey.objects.association import AssociationConfig
 from ....survey.objects.average import AverageConfig
@@ -51,11 +50,10 @@ def configured(args):
     config = ObjectsConfig()
     if args.config:
         try:
-            config = merged(config, tomllib.loads(Path(args.config).read_text(encoding="utf-8")))
-        except OSError as problem:
-            raise ConfigError(f"{args.config}: cannot be read ({problem.strerror}); check the name") from problem
-        except ValueError as problem:
-            raise ConfigError(f"{args.config}: {problem}") from problem
+            config = merged(config, read_toml(args.config))
+        except ConfigError as problem:
+            text = str(problem)
+            raise ConfigError(text if text.startswith(args.config) else f"{args.config}: {text}") from problem
     given = {section: {f.name: v for f in fields(kind) if (v := getattr(args, f"{section}.{f.name}")) is not None}
              for section, kind in SECTIONS.items()}
     return merged(config, given).checked()
