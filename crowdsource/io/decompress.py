@@ -5,6 +5,7 @@ of RICE_1 on odd settings: they run in a process of their own then. That of PLIO
 checked.
 """
 import io
+import math
 import os
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import warnings
 import numpy as np
 from astropy.io import fits
 
+from ..core.memory import check_claim
 from .bounded_fits import BoundedFile
 from .hdus import Hdus
 
+UNPACKING = 4
+"""An image takes so many times its bytes where another process unpacks it."""
 LONGEST = 600.
 """Seconds for one image."""
 SHIFT = 15
@@ -24,6 +28,21 @@ COLUMN = "COMPRESSED_DATA"
 SAFE = "GZIP_1", "GZIP_2", "NOCOMPRESS", "PLIO_1"
 RICE = {"BLOCKSIZE": (32, 16), "BYTEPIX": (4, 1, 2)}
 """Settings of RICE_1 that there are, the one first that counts where a header has none."""
+
+
+def check_unpacked(hdu, path, label):
+    """Raise `DataFileError` when memory does not hold what a compressed image claims to unpack to; of other HDUs nothing is said.
+
+    Parameters
+    ----------
+    hdu : astropy.io.fits HDU
+    path : path-like
+        Its file.
+    label : int or str
+        Of the HDU.
+    """
+    if isinstance(hdu, fits.CompImageHDU):
+        check_claim(path, UNPACKING*math.prod(map(float, hdu.shape))*abs(hdu.header["BITPIX"])/8, "its image", label)
 
 
 def decompressed(hdu, path, number):

@@ -13,17 +13,14 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import DataFileError
-from ..core.memory import check_claim
 from ..core.nearest import did_you_mean
 from ..core.world import fits_wcs, pixels_of, sky_of
 from .atomic import atomic_path
 from .bounded_fits import BLOCK, SHORT
-from .decompress import decompressed
+from .decompress import check_unpacked, decompressed
 from .hdus import UNREADABLE, one_line, opened, parsed
 from .image_name import ImageName
 
-UNPACKING = 4
-"""A compressed image takes so many times its bytes where another process unpacks it."""
 ANY = 0xFFFFFFFF
 """All flags."""
 KEYWORDS = {
@@ -328,8 +325,7 @@ def _pixels(hdu, path, number, label):
         size = place["datSpan"]-BLOCK+1 if isinstance(hdu, fits.CompImageHDU) else hdu.size
         if place["datLoc"]+size > path.stat().st_size:
             raise DataFileError(path, f"pixels are missing at the end: {SHORT}", label)
-        if isinstance(hdu, fits.CompImageHDU):
-            check_claim(path, UNPACKING*np.prod(hdu.shape, dtype=float)*abs(hdu.header["BITPIX"])/8, "its image", label)
+        check_unpacked(hdu, path, label)
         with np.errstate(all="ignore"):
             return np.asarray(decompressed(hdu, path, number) if isinstance(hdu, fits.CompImageHDU) else hdu.data)
     except DataFileError:

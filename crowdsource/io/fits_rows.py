@@ -115,7 +115,7 @@ def locate_hdus(path):
 def _header(file, place, path, number):
     """The cards from a place on, with END; None where there is but padding at the file's end."""
     file.seek(place)
-    text = b""
+    text = bytearray()
     for _ in range(MOST_BLOCKS):
         block = file.read(BLOCK)
         if number and not text and not block.startswith(b"XTENSION"):
@@ -124,7 +124,7 @@ def _header(file, place, path, number):
             raise DataFileError(path, SHORT if text else "is no FITS; give a catalog", number)
         for k in range(0, BLOCK, CARD):
             if block[k:k+8] == b"END     ":
-                return (text+block[:k+CARD]).decode("latin-1")
+                return (bytes(text)+block[:k+CARD]).decode("latin-1")
         text += block
     raise DataFileError(path, SHORT, number)
 

@@ -1,4 +1,7 @@
 """Tables as HDUs of FITS files."""
+import re
+from itertools import count
+
 import numpy as np
 from astropy.io import fits
 
@@ -44,7 +47,12 @@ def table_hdu(table, name, cards=()):
 
 def _named_in_ascii(table):
     """The table itself, or a copy in which names of columns have no characters that FITS does not know."""
-    odd = {n: printable(n) for n in table.colnames if printable(n) != n}
+    odd, taken = {}, set(table.colnames)
+    for name in table.colnames:
+        if printable(name) != name:
+            plain_name = re.sub(r"[^0-9A-Za-z_]", "_", name)
+            odd[name] = next(n for k in count(1) if (n := plain_name+f"_{k}"*(k > 1)) not in taken)
+            taken.add(odd[name])
     if odd:
         table = table.copy(copy_data=False)
         table.rename_columns(list(odd), list(odd.values()))

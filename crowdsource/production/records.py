@@ -21,7 +21,7 @@ ENDING = ".task.json"
 DONE, FAILED = "done", "failed"
 FIT, GATHER, INGEST, ASSEMBLE, LOOK, TILE = "fit", "gather", "ingest", "assemble", "look", "tile"
 """Kinds of tasks."""
-UNUSABLE = OSError, ValueError, KeyError, TypeError, AttributeError, IndexError
+UNUSABLE = OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError
 """What reading a record raises that is not there, damaged, or a file of another kind."""
 LASTING = "input", "internal"
 """Failures that the same inputs and settings give again; others may pass."""
@@ -226,7 +226,7 @@ def differences(path):
     """How the outputs of a record differ from it by their checksums: a list of messages."""
     out = []
     try:
-        outputs = [(name, size, digest) for name, size, digest in read_json(path)["outputs"]]
+        outputs = [(str(name), size, digest) for name, size, digest in read_json(path)["outputs"]]
     except UNUSABLE:
         return [f"{path}: cannot be read as a record; run anew"]
     for name, size, digest in outputs:

@@ -14,7 +14,17 @@ from ..io.bounded import read_json
 from ..io.locks import is_locked
 from .manifest import entries_by_label
 from .options import RunOptions
-from .records import DONE, FAILED, OutputPaths, ingest_failure, known_records, read_detector_record, read_record, results_key
+from .records import (
+    DONE,
+    FAILED,
+    UNUSABLE,
+    OutputPaths,
+    ingest_failure,
+    known_records,
+    read_detector_record,
+    read_record,
+    results_key,
+)
 from .state import Failure, may_be_retried
 
 RUN = "run.json"
@@ -154,7 +164,7 @@ def read_last_run(out):
         return LastRun(options=RunOptions(**held["options"]), reads=held["reads"], workers=int(held["workers"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except UNUSABLE as problem:
         raise DataFileError(path, f"cannot be read ({problem}); run again") from problem
 
 

@@ -2,6 +2,7 @@
 
 The data models are those of roman_datamodels; bits are those of its module dqflags. The PSF of a field is not in these files.
 """
+import math
 import warnings
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import numpy as np
 from astropy.io import fits
 
 from crowdsource.core.errors import DataFileError, need
+from crowdsource.core.memory import check_claim
 from crowdsource.io.fits import FitsImage
 from crowdsource.io.hdus import UNREADABLE, existing, one_line
 
@@ -102,7 +104,9 @@ class Roman(ImageFormat):
             if name not in roman:
                 return None
             values = roman[name]
-            data = np.array(getattr(values, "value", values))
+            values = getattr(values, "value", values)
+            check_claim(file.path, 3*math.prod(map(float, values.shape))*values.dtype.itemsize, f"its {name}")
+            data = np.array(values)
         data = data.astype(np.float32) if data.dtype == np.float16 else data
         return FitsImage(file.path, name, data, fits.Header(), fits.Header())
 

@@ -1,5 +1,6 @@
 """Read a PSF from a file of any registered format."""
 from ...core.errors import CrowdsourceError, DataFileError, InputError
+from ...io.decompress import check_unpacked
 from ...io.hdus import UNREADABLE, existing, one_line, opened
 from ..registry import OWN_FORMATS, PSF_FORMATS
 from .base import PSFFile
@@ -50,6 +51,7 @@ def read_psf(path, shape, hdu=None, norm_size=59, file_format=None):
             candidates = sorted(range(len(hdus)), key=lambda k: not hdus[k].name.endswith("PSF")) if hdu is None else \
                 [_number(path, hdus, hdu)]
             for file in (PSFFile(path, hdus, k) for k in candidates):
+                check_unpacked(file.hdu, path, file.label)
                 for each in formats:
                     if each.is_fits and each.claims(file):
                         return _read(each, file, shape, norm_size)
