@@ -9,7 +9,7 @@ import numpy as np
 from crowdsource.core.errors import CrowdsourceError, DataFileError, InputError
 from crowdsource.core.image import Image
 from crowdsource.exposure.instrument import DetectorTask, Exposure
-from crowdsource.io.fits import ANY, FitsImage, read_image
+from crowdsource.io.fits import ANY, FitsImage, planes_of, read_image
 from crowdsource.io.hdus import UNREADABLE, one_line
 from crowdsource.io.image_name import ImageName
 
@@ -102,6 +102,10 @@ class Source:
         if name.plane is not None or not chips:
             # what is wrong with the name is said by who reads it
             image = read_image(name)
+            if not chips:
+                # the image can be read, but not all that is in its file
+                planes_of(name.path)
+                raise DataFileError(name.path, "its HDUs cannot be told; the file is damaged: fetch it again")
             return cls(file, form, chips[number], image, several)
         source = cls(file, form, chips[number], None, several)
         return replace(source, image=source.told("image"))

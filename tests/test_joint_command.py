@@ -56,7 +56,8 @@ def names(folder):
 
 
 def test_a_folder_of_objects_light_curves_and_catalogs(written):
-    assert names(written) == {"objects.fits", "lightcurves.parquet", *(f"night{k}.cat.fits" for k in range(IMAGES))}
+    catalogs = {f"night{k}.cat.fits" for k in range(IMAGES)}
+    assert names(written) == {"contents.json", "objects.fits", "lightcurves.parquet", *catalogs}
     with fits.open(written/"objects.fits") as hdus:
         assert [h.name for h in hdus] == ["PRIMARY", "OBJECTS", "IMAGES"]
         header, objects, images = hdus[0].header, hdus["OBJECTS"].data, hdus["IMAGES"].data
@@ -88,7 +89,7 @@ def test_a_file_that_is_no_image_is_left_out_and_told(folder, capsys):
     assert main(["joint", "night0.fits", "broken.fits", "night2.fits", *OPTIONS, "--out-dir", "out"]) == 1
     out = capsys.readouterr().out
     assert "objects on 2 images" in out and "left out: broken: broken.fits: cannot be read as FITS" in out
-    assert names(folder/"out") == {"objects.fits", "lightcurves.parquet", "night0.cat.fits", "night2.cat.fits"}
+    assert names(folder/"out") == {"contents.json", "objects.fits", "lightcurves.parquet", "night0.cat.fits", "night2.cat.fits"}
     assert fits.getheader("out/objects.fits")["LEFT001"].startswith("broken: broken.fits: ")
 
 
@@ -102,7 +103,12 @@ def test_an_existing_folder_is_refused_unless_it_may_be_replaced(folder, written
     assert "exists already" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in Path("out").iterdir()} == before
     assert main([*argv, "--overwrite"]) == 0
-    assert names(folder/"out") == {"objects.fits", "lightcurves.parquet", "night0.cat.fits"}
+    assert names(folder/"out") == {"contents.json", "objects.fits", "lightcurves.parquet", "night0.cat.fits"}
+    # the same again is there already
+    before = {p.name: p.stat().st_mtime_ns for p in Path("out").iterdir()}
+    assert main(argv) == 0 and "out: is there already" in capsys.readouterr().out
+    assert {p.name: p.stat().st_mtime_ns for p in Path("out").iterdir()} == before
+    assert main([*argv, "--motion"]) == 2 and "exists already" in capsys.readouterr().err
     # a folder of other things is not replaced even then
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("years of work")

@@ -13,6 +13,7 @@ from ..core.errors import need
 from ..core.version import DISTRIBUTION, installed_version
 from ..exposure.results import JOINT, Provenance, config_lines, detector_header, write_result
 from ..io.atomic_folder import atomic_folder, check_atomic_folder
+from ..io.fits import read_header
 from ..io.fits_tables import table_hdu
 from ..io.hdus import printable
 from ..io.tables import native_values, write_catalog
@@ -37,7 +38,7 @@ def check_outputs(folder, overwrite=False):
     check_atomic_folder(folder, OBJECTS, overwrite)
 
 
-def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
+def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False, key=""):
     """Write a joint fit into a folder, whole or not at all.
 
     Parameters
@@ -50,6 +51,8 @@ def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
         Images that could not be read, beside those that the result names.
     overwrite : bool
         Replace the folder of an earlier joint fit.
+    key : str
+        What it is made of; see `crowdsource.io.atomic_folder.published`.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def write_joint(result, folder, *, inputs=None, refused=None, overwrite=False):
     """
     check_outputs(folder, overwrite)
     header = joint_header(result, {**(refused or {}), **result.refused})
-    with atomic_folder(folder, OBJECTS, overwrite) as made:
+    with atomic_folder(folder, OBJECTS, overwrite, key) as made:
         write_objects(made/OBJECTS, header, result.objects, result.images)
         write_catalog(result.light_curves, made/CURVES, {"version": installed_version(), "reference": header["REFERENC"]})
         for name, fit in zip(result.names, result.fits):
@@ -77,6 +80,12 @@ def tell_left_out(header, lines):
     """Write into a header what was left out, one line each."""
     for k, line in enumerate(lines, 1):
         header[f"{LEFT}{k:03d}"] = printable(line)
+
+
+def left_out(folder):
+    """What was left out of the joint fit in a folder, as `tell_left_out` has told it."""
+    header = read_header(Path(folder)/OBJECTS)
+    return [str(value) for keyword, value in header.items() if keyword.startswith(LEFT) and keyword[len(LEFT):].isdigit()]
 
 
 def fit_number(objects, names):

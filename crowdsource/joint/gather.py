@@ -72,7 +72,7 @@ class Renumbered:
         return table
 
 
-def gather(parts, folder, *, names, origin, next_id=0, refused=None, overwrite=False):
+def gather(parts, folder, *, names, origin, next_id=0, refused=None, overwrite=False, key=""):
     """Write the folder of a joint fit from those of its tiles, whole or not at all.
 
     Parameters
@@ -89,6 +89,8 @@ def gather(parts, folder, *, names, origin, next_id=0, refused=None, overwrite=F
     refused : mapping of str to str, optional
         Images that were left out, and why.
     overwrite : bool
+    key : str
+        As that of `crowdsource.joint.files.write_joint`.
 
     Returns
     -------
@@ -100,7 +102,7 @@ def gather(parts, folder, *, names, origin, next_id=0, refused=None, overwrite=F
     kept = renumbered([p.tile for p in parts], tables, origin, next_id)
     objects = _stacked([k.table(t) for k, t in zip(kept, tables)])
     header = gathered_joint_header(parts, headers, names, objects, refused or {})
-    with atomic_folder(folder, OBJECTS, overwrite) as made:
+    with atomic_folder(folder, OBJECTS, overwrite, key) as made:
         write_objects(made/OBJECTS, header, objects, _stacked(images))
         writer = None
         for part, numbers in zip(parts, kept):

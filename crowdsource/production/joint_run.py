@@ -110,6 +110,8 @@ class TiledFit:
     objects : path-like, optional
         Objects of an earlier fit, whose stars stay.
     overwrite : bool
+    key : str
+        As that of `crowdsource.joint.files.write_joint`.
     """
 
     files: tuple
@@ -120,6 +122,7 @@ class TiledFit:
     workers: object
     objects: Path = None
     overwrite: bool = False
+    key: str = ""
     refused: dict = field(default_factory=dict, init=False)
 
     def __call__(self, progress=None):
@@ -184,7 +187,7 @@ class TiledFit:
             raise InputError("no tile shows a star")
         names = [n for n in seen if n in found]
         count = gather(parts, self.out, names=names, origin=reference["origin"], next_id=reference["next_id"],
-                       refused=self.refused, overwrite=self.overwrite)
+                       refused=self.refused, overwrite=self.overwrite, key=self.key)
         for name, why in self.refused.items():
             log.warning("%s is left out: %s", name, why)
         return JointReport(objects=count, images=len(names), tiles=len(parts), reference=reference["name"], refused=self.refused)

@@ -1,14 +1,18 @@
 """``crowdsource joint``: fit many images of one field at once."""
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ...core.errors import ConfigError
 from ...core.memory import keep_memory
+from ...core.version import installed_version
 from ...exposure.instrument import recognised, registered
-from ...io.atomic_folder import atomic_folder, check_atomic_folder
+from ...io.atomic_folder import atomic_folder, check_atomic_folder, published
+from ...io.checksums import checksums
+from ...io.folder_contents import made_of
 from ...io.tables import read_table
 from ...io.toml import read_toml
 from ...joint.config import JointConfig, checked_joint
-from ...joint.files import CURVES, OBJECTS, ROWS, check_outputs, write_joint
+from ...joint.files import CURVES, OBJECTS, ROWS, check_outputs, left_out, write_joint
 from ...joint.inputs import ImageFile, opened_images
 from ...joint.known import known_stars
 from ...joint.loop import fit_sources
@@ -63,22 +67,38 @@ def run(args, console):
     joint = joint_config(config.pop("joint", {}), args)
     own = {name: config.pop(name) for name in ([args.instrument] if args.instrument else registered()) if name in config}
     files = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
-    check_outputs(args.out_dir, args.overwrite)
+    key = fit_key(args, files, config, joint)
+    there = published(args.out_dir, OBJECTS, key)
+    if not there:
+        check_outputs(args.out_dir, args.overwrite)
     if args.plot is not None:
-        check_plot(args.plot, args.overwrite)
-    if args.hats is not None:
+        # the folder comes first: where it is there, an earlier run may have made the picture
+        check_plot(args.plot, args.overwrite or there)
+    if args.hats is not None and not published(args.hats, CATALOG[0], key):
         check_atomic_folder(args.hats, CATALOG[0], args.overwrite)
-    report = (whole_field if args.tile is None else in_tiles)(args, files, config, joint, console)
+    report = None if there else (whole_field if args.tile is None else in_tiles)(args, files, config, joint, console, key)
     if args.plot is not None:
         plot_joint(args.out_dir, {i.name: i.source(config).read for i in opened_images(files)[0]}, args.plot)
     if args.hats is not None:
-        write_hats(args)
+        write_hats(args, key)
+    if there:
+        left = left_out(args.out_dir)
+        return [f"{args.out_dir}: is there already, of the same images and options", *(f"left out: {line}" for line in left)], \
+            1 if left else 0
     lines = [f"{args.out_dir}: {report.objects} objects on {report.images} images, reference {report.reference}"]
     lines += [f"left out: {name}: {why}" for name, why in report.refused.items()]
     return lines, 1 if report.refused else 0
 
 
-def whole_field(args, files, config, joint, console):
+def fit_key(args, files, config, joint):
+    """What the folder of a fit is made of, as a checksum: images, options and version; memory changes no result."""
+    inputs = checksums(sorted({str(p) for i in opened_images(files)[0] for p in i.inputs}))
+    objects = None if args.objects is None else checksums([args.objects])[0][1]
+    return made_of(sorted(repr(f) for f in files), sorted((Path(p).name, digest) for p, digest in inputs), config,
+                   asdict(replace(joint, memory=None)), objects, args.tile, installed_version())
+
+
+def whole_field(args, files, config, joint, console, key):
     """Fit all images at once in this process; gives a `JointReport`."""
     for name, given in (("workers", args.workers > 1), ("scheduler", args.scheduler), ("executor", args.executor != "processes")):
         if given:
@@ -89,28 +109,31 @@ def whole_field(args, files, config, joint, console):
     images, refused = opened_images(files)
     with console.progress() as progress:
         result = fit_sources([i.source(config) for i in images], joint, args.threads, progress, known)
-    write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite)
+    write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite,
+                key=key)
     return JointReport(objects=len(result.objects), images=len(result.names), tiles=1,
                        reference=result.objects.meta["reference"], refused={**refused, **result.refused})
 
 
-def in_tiles(args, files, config, joint, console):
+def in_tiles(args, files, config, joint, console, key):
     """Fit the field in tiles, which workers do; gives a `JointReport`."""
     check_workers(args.workers)
     if args.threads > 1:
         raise ConfigError("--threads is of a field that is fitted at once; tasks done at the same time are --workers")
     workers = open_workers(args.executor, args.workers, None, args.scheduler)
     fit = TiledFit(files=files, config=config, joint=joint, out=args.out_dir, side=args.tile, workers=workers,
-                   objects=args.objects, overwrite=args.overwrite)
+                   objects=args.objects, overwrite=args.overwrite, key=key)
     with console.progress() as progress:
         return fit(progress)
 
 
-def write_hats(args):
-    """Write objects with their light curves where the user wants them."""
+def write_hats(args, key):
+    """Write objects with their light curves where the user wants them, if they are not there already."""
+    if published(args.hats, CATALOG[0], key):
+        return
     folder = Path(args.out_dir)
     objects, light_curves = read_table(f"{folder/OBJECTS}:{ROWS}"), read_table(folder/CURVES)
-    with atomic_folder(args.hats, CATALOG[0], args.overwrite) as made:
+    with atomic_folder(args.hats, CATALOG[0], args.overwrite, key) as made:
         write_nested(objects, light_curves, made, Path(args.hats).name)
 
 
