@@ -113,7 +113,9 @@ def test_the_command_matches_files_of_any_form(tmp_path, monkeypatch, capsys):
     assert np.median(table["mag_1"]-table["mag_2"]) == pytest.approx(-25, abs=1e-6)
     assert main(["match", "a.ecsv", "b.csv"]) == 0
     assert "stars by the sky" in capsys.readouterr().out
-    assert main(["match", "a.ecsv", "b.csv", "-o", "m.fits"]) == 2
+    # the same again is there already, another is not put in its place
+    assert main(["match", "a.ecsv", "b.csv", "-o", "m.fits"]) == 0
+    assert main(["match", "a.ecsv", "b.csv", "-o", "m.fits", "--all-columns"]) == 2
 
 
 def test_fits_of_zero_points_have_the_errors_that_they_say():
