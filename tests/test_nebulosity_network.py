@@ -56,7 +56,7 @@ def test_files_that_cannot_be_run_are_told_of(tmp_path):
         files(tmp_path/"net.txt")
     write_network(path)
     (tmp_path/"net.h5").write_bytes(b"no HDF5")
-    with pytest.raises(DataFileError, match="net.h5: holds no weights of the network beside it"):
+    with pytest.raises(DataFileError, match="net.h5: cannot be read as HDF5"):
         read_network(path, ORDERS)
     for text in ("{", "{}", "[]", '{"class_name": "Sequential", "config": []}'):
         path.write_text(text)

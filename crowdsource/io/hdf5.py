@@ -81,7 +81,7 @@ def read_rows(path, name, start=0, stop=None):
         if name not in file:
             raise DataFileError(path, f"has no dataset {name}; it was damaged, or is of another kind")
         rows = file[name]
-        if not isinstance(rows, h5py.Dataset) or rows.ndim != 1:
+        if not isinstance(rows, h5py.Dataset) or not rows.shape:
             raise DataFileError(path, f"{name} is no table; it was damaged, or is of another kind")
         _check(rows, os.path.getsize(path), path)
         try:
