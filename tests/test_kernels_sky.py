@@ -267,7 +267,7 @@ def some_places(ra, dec, seed=13, sources=5):
     source = rng.integers(0, sources, n).astype(np.int32)
     # two joint fits of two images each, in which all detections near each other are one star
     place = np.round(np.stack([ra, dec], axis=1)/LINK).astype(int)
-    star = np.unique(place, axis=0, return_inverse=True)[1].ravel()+seed*n
+    star = np.unique(place, axis=0, return_inverse=True)[1].ravel()+1000*seed
     joint = np.where(source[:, None] < 4, np.stack([source//2, star], axis=1), -1)
     return DetectionPositions(ra, dec, sigma, weight, source, joint)
 

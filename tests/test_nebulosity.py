@@ -213,7 +213,7 @@ def test_a_network_gives_probabilities(tmp_path, mode, planes):
 
 @pytest.mark.parametrize("asked, message", [
     (["absent.h5"], "absent.json: there is no such file"), (["words"], "give off, detect, or"),
-    (["broken.h5"], "broken.h5: holds no weights"), (["detect", "--nebulosity-mode", "continuous"], "name a network")])
+    (["broken.h5"], "broken.h5: cannot be read as HDF5"), (["detect", "--nebulosity-mode", "continuous"], "name a network")])
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_networks_are_checked_before_any_work(tmp_path, monkeypatch, capsys, asked, message, more):
     monkeypatch.chdir(tmp_path)

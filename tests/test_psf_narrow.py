@@ -13,7 +13,7 @@ from crowdsource.psf.profiles.gridded import GridProfile
 from crowdsource.psf.profiles.stamp import StampProfile
 from crowdsource.psf.refit.narrow import core_templates, fit_narrow_core
 
-CONFIG = PSFConfig(order=0, core=9, min_stars=200)
+CONFIG = PSFConfig(order=0, core=9, core_widths=0., min_stars=200)
 PHASES = np.array([(0, 0), (0.25, 0), (0.49, 0), (0.49, 0.49), (-0.25, 0.25), (0.4, -0.1)])
 
 

@@ -200,7 +200,7 @@ def test_parts_of_other_settings_are_not_taken(out, caplog):
 def test_parts_that_were_left_are_told_of(out):
     run(Camera(), Three(("n2",)), settings_of(out))
     out.unlink()
-    with pytest.raises(OutputError, match="go on with it .--resume. or start anew"):
+    with pytest.raises(OutputError, match="go on with it .`resume=True`. or start anew"):
         run(Camera(), Three(), settings_of(out))
     assert all(o.cpu for o in run(Camera(), Three(), settings_of(out, overwrite=True)))
 

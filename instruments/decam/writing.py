@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from crowdsource.core.errors import InputError
 from crowdsource.core.flags import ENGINE
-from crowdsource.io.atomic import atomic_path
+from crowdsource.io.atomic import atomic_path, check_output
 from crowdsource.io.fits import to_cutout
 from crowdsource.io.gzip_times import clear_gzip_times
 
@@ -74,8 +74,12 @@ def exposure_files(path, primary, overwrite=False, truth=False):
     filter_of(path)
     paths = paths_of(path)
     compressed = str(path).endswith(".fz")
+    paths = {what: p for what, p in paths.items() if truth or what != "truth"}
+    # none gets its name where another cannot
+    for p in paths.values():
+        check_output(p, overwrite)
     with ExitStack() as stack:
-        parts = {what: stack.enter_context(atomic_path(p, overwrite)) for what, p in paths.items() if truth or what != "truth"}
+        parts = {what: stack.enter_context(atomic_path(p, overwrite)) for what, p in paths.items()}
         for part in parts.values():
             fits.PrimaryHDU(header=primary).writeto(part, output_verify="silentfix")
 

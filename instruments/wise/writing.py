@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from crowdsource.core.errors import InputError
 from crowdsource.core.flags import ENGINE
-from crowdsource.io.atomic import atomic_path
+from crowdsource.io.atomic import atomic_path, check_output
 from crowdsource.io.fits import to_cutout
 
 from .atlas import SCALE, SIDE, atlas
@@ -64,6 +64,9 @@ def write_tile(paths, bands, bits, truths=(), overwrite=False):
     OutputError
         When a file exists or cannot be written.
     """
+    # none gets its name where another cannot
+    for path in paths.values():
+        check_output(path, overwrite)
     with ExitStack() as stack:
         parts = {what: stack.enter_context(atomic_path(path, overwrite)) for what, path in paths.items()}
         for p in bands:
