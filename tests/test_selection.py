@@ -59,8 +59,11 @@ def test_good_rows_are_purer(field, catalog):
 
 
 def test_faint_rows_are_left_out_where_that_is_wanted(field, catalog):
-    kept = fit(field.image(), config=FitConfig(select=SelectionConfig(min_snr=3.))).catalog
+    result = fit(field.image(), config=FitConfig(select=SelectionConfig(min_snr=3.)))
+    kept = result.catalog
     assert np.array_equal(kept["flux"], catalog["flux"][np.asarray(catalog["flux"]) >= 3*np.asarray(catalog["dflux"])])
+    # what the model has of each row goes with it
+    assert len(result.model_flux) == len(kept) and np.abs(result.model_flux/np.asarray(kept["flux"])-1).max() < 0.12
     # a forced fit has a row for each position
     forced = fit(field.image(), sources=catalog[:50], config=FitConfig(select=SelectionConfig(min_snr=1e6))).catalog
     assert len(forced) == 50 and not forced["good"].all()

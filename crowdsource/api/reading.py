@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import FitConfig, from_mapping
 from ..core.errors import ConfigError, DataFileError
-from ..exposure.results import hdu_prefix, history_table, read_config
+from ..exposure.results import ROWS, detectors_in, hdu_prefix, history_table, read_config
 from ..io.fits import read_image as read_plane
 from ..io.fits_tables import FITS_ENDINGS, read_hdu
 from ..io.hdus import opened
@@ -21,7 +21,6 @@ from .images import as_image
 from .result import Result
 
 log = logging.getLogger(__name__)
-ROWS = "CAT"
 COUNTS = "passno", "sources", "new"
 """Figures of a pass that are whole numbers."""
 
@@ -76,7 +75,7 @@ def chosen(hdus: Any, detector: str | None, path: str | PathLike[str]) -> str:
     DataFileError
         When there is none of the name, or several and none is named.
     """
-    names = [h.name.removesuffix(ROWS).removesuffix("_") for h in hdus if h.name == ROWS or h.name.endswith("_"+ROWS)]
+    names = detectors_in(hdus)
     if not names:
         raise DataFileError(path, "holds no catalog of crowdsource; give one that crowdsource wrote")
     if detector is None and len(names) == 1:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.nddata import extract_array
 
 from ..core.errors import InputError
 from ..engine.profiles import add_profiles
@@ -98,9 +99,9 @@ class Result(FitResult):
         if not (-0.5 <= x < nx-0.5 and -0.5 <= y < ny-0.5):
             raise InputError(f"row {row} is off the image, at ({x:.1f}, {y:.1f}) of {nx} x {ny} pixels")
         x0, y0 = int(pixel(x))-size//2, int(pixel(y))-size//2
-        sky = self._cut(self.sky, x0, y0, size)
-        data, model = self._cut(self.image.data, x0, y0, size), self._cut(self.model, x0, y0, size)
-        others = sky+model-self._cut(self._light(row, x, y, size), x0, y0, size)
+        data, sky, model, light = (extract_array(plane, (size, size), (pixel(y), pixel(x)), fill_value=np.nan)
+                                   for plane in (self.image.data, self.sky, self.model, self._light(row, x, y, size)))
+        others = sky+model-light
         return Cutout(data=data, others=others, residual=data-sky-model, x=x-x0, y=y-y0,
                       origin=(x0+self.image.origin[0], y0+self.image.origin[1]))
 
@@ -187,12 +188,3 @@ class Result(FitResult):
             flux = self.model_flux[row]
         self.psf.add_to(light, np.array([x]), np.array([y]), np.array([flux], dtype=np.float64), size)
         return light
-
-    @staticmethod
-    def _cut(plane: np.ndarray, x0: int, y0: int, size: int) -> np.ndarray:
-        """A square of a plane, NaN where it leaves it."""
-        out = np.full((size, size), np.nan, np.float32)
-        ny, nx = plane.shape
-        left, right, low, high = max(x0, 0), min(x0+size, nx), max(y0, 0), min(y0+size, ny)
-        out[low-y0:high-y0, left-x0:right-x0] = plane[low:high, left:right]
-        return out

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.noise import MAD_TO_SIGMA
+from ..engine.schema import POGSON, magnitudes
 from ..exposure.results import WHOLE
 from ..psf.export import curve_of_growth
 from .catalog import CALIBRATED, SIGNIFICANT, StarCatalog
@@ -21,8 +23,6 @@ LEFT_OF_CLIPPED = 0.9733
 ROUNDS, HALVINGS = 20, 40
 TINY = 1e-12
 """Variance, magnitudes squared, that is nothing beside any other."""
-TO_SIGMA = 1.4826
-"""Sigma of a normal distribution over its median absolute deviation."""
 NODES = 5
 """The light of the PSF is summed at so many positions along each axis."""
 
@@ -74,10 +74,9 @@ class Calibration:
 
     def magnitudes(self, flux, error):
         """Calibrated magnitudes and their errors from fluxes of all rows of the catalog; NaN where a flux is not positive."""
-        flux, error = np.asarray(flux, dtype=float), np.asarray(error, dtype=float)
-        safe = np.where(flux > 0, flux, np.nan)
-        total = self.zeropoint_total if np.isfinite(self.zeropoint_total) else self.zeropoint
-        return total-2.5*np.log10(safe)-self.aperture, 2.5/np.log(10)*error/safe
+        mag, dmag = magnitudes(np.asarray(flux, dtype=float), np.asarray(error, dtype=float),
+                               self.zeropoint_total if np.isfinite(self.zeropoint_total) else self.zeropoint)
+        return mag-self.aperture, dmag
 
     def apply(self, table):
         """A copy of the catalog with the columns ``mag_cal`` and ``dmag_cal``, and with the calibration in its ``meta``."""
@@ -171,7 +170,7 @@ def calibrate(catalog, reference, *, band=None, colour=None, radius=None, apertu
         blue, red = (values_of(theirs.table, m)[0] for m in pair)
         colours = (blue-red)[pairs.second]
     usable = ours.reliable[pairs.first] & np.isfinite(difference) & np.isfinite(variance) & \
-        (error[pairs.first] < 2.5/np.log(10)/SIGNIFICANT)
+        (error[pairs.first] < POGSON/SIGNIFICANT)
     found = fitted(difference[usable], variance[usable], None if colours is None else colours[usable])
     total = found.pop("zeropoint")
     with_psf = np.isfinite(middle)
@@ -246,7 +245,7 @@ def fitted(difference, variance, colours=None):
     freedom = keep.sum()/max(keep.sum()-len(values), 1)
     extra = _common_variance(left[keep]*np.sqrt(freedom), variance[keep], _mean_square)
     values, left, covariance = _weighted(design, difference, variance+extra, keep)
-    spread = TO_SIGMA*np.median(np.abs(left[keep]))
+    spread = MAD_TO_SIGMA*np.median(np.abs(left[keep]))
     return dict(zeropoint=float(values[0]), zeropoint_error=float(np.sqrt(covariance[0, 0])),
                 colour_term=float(values[1]) if term else 0., scatter=float(spread), stars=int(keep.sum()), pivot=pivot,
                 colour_term_error=float(np.sqrt(covariance[1, 1])) if term else np.nan)
@@ -262,7 +261,7 @@ def _weighted(design, values, variance, keep):
 
 def _half_within(pulls):
     """The scale of pulls by the one in the middle; 1 of a normal distribution."""
-    return TO_SIGMA*np.median(np.abs(pulls))
+    return MAD_TO_SIGMA*np.median(np.abs(pulls))
 
 
 def _mean_square(pulls):
@@ -284,7 +283,7 @@ def _common_variance(left, variance, scale):
 def _near(values):
     """Values not farther off the median than five times their scatter: where the fit begins."""
     middle = np.median(values)
-    return np.abs(values-middle) <= 5*TO_SIGMA*np.median(np.abs(values-middle))+1e-6
+    return np.abs(values-middle) <= 5*MAD_TO_SIGMA*np.median(np.abs(values-middle))+1e-6
 
 
 def _central(values):

@@ -5,14 +5,14 @@ import numpy as np
 from astropy.io import fits
 
 from ..core.errors import DataFileError
-from ..exposure.results import FIGURES, hdu_prefix
+from ..exposure.results import FIGURES, ROWS, detectors_in, hdu_prefix
 from ..io.atomic import atomic_path, check_output
 from ..io.fits_tables import FITS_ENDINGS, read_hdu, table_hdu
 from ..io.hdus import opened, printable
 from ..io.tables import check_ending, write_catalog
 from ..psf.formats.native import holds_psf, read_hdus
 from .calibrate import aperture_corrections, calibrate
-from .catalog import ROWS, StarCatalog
+from .catalog import StarCatalog
 
 PSF, HEADER = "PSF", "HDR"
 ROOM = 60
@@ -68,8 +68,7 @@ def detectors_of(path):
     if not path.lower().endswith(FITS_ENDINGS):
         return []
     with opened(path) as hdus:
-        names = [h.name for h in hdus if getattr(h, "columns", None) is not None]
-    return [n.removesuffix(ROWS).removesuffix("_") for n in names if n == ROWS or n.endswith(f"_{ROWS}")]
+        return detectors_in(hdus)
 
 
 def _aperture(path, catalog, detectors):

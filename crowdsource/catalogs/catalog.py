@@ -6,14 +6,16 @@ import numpy as np
 
 from ..core.errors import DataFileError, InputError
 from ..core.flags import ENGINE, MASK_SHIFT
+from ..engine.schema import magnitudes
+from ..exposure.results import ROWS, detectors_in, hdu_prefix
 from ..io.fits_tables import read_hdu
 from ..io.hdus import opened
 from ..io.image_name import ImageName
+from ..io.packed import starts_with
 from ..io.positions import PIXELS, numbers, sky_positions
 from ..io.tables import read_table
 from .columns import Magnitude, band_word, chosen, fluxes_of, magnitudes_of, values_of
 
-ROWS = "CAT"
 DOUBTED = int(ENGINE.bad | ENGINE.saturated | ENGINE.nonfinite | ENGINE.uncertain | ENGINE.offimage | ENGINE.extended |
               ENGINE.nebulous | ENGINE.trail | ENGINE.negative) << MASK_SHIFT
 """Flags of rows by which nothing is registered or calibrated."""
@@ -128,9 +130,7 @@ class StarCatalog:
 
     def instrumental(self):
         """Instrumental magnitudes, -2.5 log10 of the flux, and errors, NaN where the flux is not positive."""
-        flux, error = self.fluxes
-        safe = np.where(flux > 0, flux, np.nan)
-        return -2.5*np.log10(safe), 2.5/np.log(10)*error/safe
+        return magnitudes(*self.fluxes, 0.)
 
     @property
     def reliable(self):
@@ -153,13 +153,11 @@ def read_rows(path):
     """The rows of a catalog's file, those of several detectors together, with their names as ``detector``."""
     place = ImageName.parse(path)
     if place.path.is_file() and place.hdu is None:
-        with open(place.path, "rb") as file:
-            fits = file.read(6) == b"SIMPLE"
-        if fits:
+        if starts_with(place.path, 6) == b"SIMPLE":
             with opened(place.path) as hdus:
-                names = [h.name for h in hdus if h.name.endswith(f"_{ROWS}") and getattr(h, "columns", None) is not None]
-                if len(names) > 1:
-                    return _together({n.removesuffix(f"_{ROWS}"): read_hdu(hdus[n]) for n in names}, hdus[0].header)
+                detectors = detectors_in(hdus)
+                if len(detectors) > 1:
+                    return _together({d: read_hdu(hdus[hdu_prefix(d)+ROWS]) for d in detectors}, hdus[0].header)
     return read_table(path)
 
 

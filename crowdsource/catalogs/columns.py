@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import InputError
+from ..engine.schema import POGSON
 from ..io.positions import numbers
 
 PATTERNS = (
@@ -94,7 +95,7 @@ def values_of(table, magnitude):
         return values, np.where(np.isfinite(values), TYPICAL_ERROR, np.nan)
     errors = numbers(table, magnitude.error, "mag")
     if magnitude.error.lower().endswith("over_error"):
-        errors = 2.5/np.log(10)/np.where(errors > 0, errors, np.nan)
+        errors = POGSON/np.where(errors > 0, errors, np.nan)
     return values, np.where((errors >= 0) & (errors < 90), errors, np.nan)
 
 

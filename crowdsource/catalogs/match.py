@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..core.errors import InputError
+from ..engine.schema import POGSON
 from ..joint.frame import Frame
 from ..joint.register import StarList, mutual, refined, register
 from .catalog import SIGNIFICANT, StarCatalog
@@ -186,12 +187,12 @@ def _bright(catalog, points, rows, fwhm=3.):
     except InputError:
         mag, error = np.zeros(len(rows)), np.full(len(rows), 0.01)
     order = np.argsort(np.where(np.isfinite(mag), mag, np.inf), kind="stable")
-    good = np.isfinite(mag) & catalog.reliable[rows] & (error < 1.0857/SIGNIFICANT*2)
+    good = np.isfinite(mag) & catalog.reliable[rows] & (error < POGSON/SIGNIFICANT*2)
     keep = order[good[order]][:BRIGHTEST] if good.sum() > 2 else order[:BRIGHTEST]
     mag, error = np.where(np.isfinite(mag), mag, 0.)[keep], error[keep]
     flux = 10**(-0.4*(mag-np.median(mag))) if len(mag) else mag
     x, y = points[:, keep]
-    return StarList(x=x, y=y, flux=flux, error=flux*error/1.0857, fwhm=fwhm, shape=(0, 0))
+    return StarList(x=x, y=y, flux=flux, error=flux*error/POGSON, fwhm=fwhm, shape=(0, 0))
 
 
 def _frame_on_sky(first, second):

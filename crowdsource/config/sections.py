@@ -361,8 +361,8 @@ MOST = 2**31-1
 
 def _number_rules(config):
     """Rules that numbers keep because of what they are, as (whether it holds, message)."""
-    for section in (config, *(v for v in vars(config).values() if is_dataclass(v))):
-        prefix = "" if section is config else next(n for n, v in vars(config).items() if v is section)+"."
+    sections = {"": config, **{f"{n}.": v for n, v in vars(config).items() if is_dataclass(v)}}
+    for prefix, section in sections.items():
         for name, value in vars(section).items():
             if isinstance(value, float):
                 yield not isnan(value), f"{prefix}{name} must be a number, not NaN"

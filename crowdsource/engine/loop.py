@@ -217,14 +217,16 @@ def refitted(state, n_parameters, start_sky, clock):
 def finish(state):
     """The result: the catalog with all measurements, and the images. Parameters as `single_pass`."""
     start = time.process_time()
-    catalog = image_catalog(state)
+    catalog, extended = image_catalog(state), state.extended
+    model_flux = np.concatenate([state.flux, [one.flux for one in extended]])
     if state.config.select.min_snr > 0 and not state.forced:
-        catalog = catalog[significant(catalog, state.config.select.min_snr)]
+        kept = significant(catalog, state.config.select.min_snr)
+        catalog, model_flux = catalog[kept], model_flux[kept]
+        extended = tuple(one for one, stays in zip(extended, kept[len(state.flux):]) if stays)
     history = [dict(h) for h in state.history]
     history[-1]["cpu_measure"] = time.process_time()-start
     image = state.image
     for sentence in doubts(state):
         image = image.with_finding(sentence)
     return FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=history, config=state.config,
-                     image=image, probabilities=state.probabilities, extended=state.extended,
-                     model_flux=np.concatenate([state.flux, [one.flux for one in state.extended]]))
+                     image=image, probabilities=state.probabilities, extended=extended, model_flux=model_flux)

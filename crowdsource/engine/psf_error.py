@@ -172,7 +172,9 @@ def added_errors(state, excess):
     _, ivar = boxes(state, s.x, s.y, SIDE)
     planes = state.psf.render(s.x, s.y, SIDE, derivatives=True)
     light = np.maximum(s.flux, 0)[:, None, None]*np.abs(planes[0])
-    variance = (excess.psf*light)**2+excess.photons*light-excess.misplaced*counted_light(ivar)
+    variance = (excess.psf*light)**2+excess.photons*light
+    if excess.misplaced:
+        variance -= excess.misplaced*counted_light(ivar)
     for k, plane in enumerate(planes):
         information = (ivar*plane**2).sum(axis=(1, 2), dtype=np.float64)
         noise = (variance*(ivar*plane)**2).sum(axis=(1, 2), dtype=np.float64)

@@ -123,6 +123,10 @@ def documentation():
     return "\n".join(["| column | type | unit | definition |", "|---|---|---|---|", *rows])
 
 
+POGSON = 2.5/np.log(10)
+"""Magnitudes of a relative change of the flux by 1, for small ones."""
+
+
 def magnitudes(flux, dflux, zeropoint):
     """Magnitudes and errors of fluxes.
 
@@ -140,4 +144,4 @@ def magnitudes(flux, dflux, zeropoint):
     positive = np.asarray(flux) > 0
     safe = np.where(positive, flux, 1.)
     mag = np.where(positive, zeropoint-2.5*np.log10(safe), np.nan)
-    return mag, np.where(positive, 2.5/np.log(10)*np.asarray(dflux)/safe, np.nan)
+    return mag, np.where(positive, POGSON*np.asarray(dflux)/safe, np.nan)

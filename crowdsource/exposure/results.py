@@ -42,6 +42,8 @@ FIGURES = ("ORIGIN", "VERSION", "INSTRUME", "EXPOSURE", "BAND", MAGNITUDE_SYSTEM
 PLAIN = {"NSOURCES": "sources", "NPASS": "passes", "CHI2": "chi2", "FWHM": "fwhm", "SEEING": "seeing", "PIXSCALE": "pixel_scale",
          "ZEROPT": "zeropoint"}
 """What catalogs that are no FITS call some of them."""
+ROWS = "CAT"
+"""Name of the HDU of a catalog's rows."""
 COLUMN = "COL"
 """Keyword, with a number from 1, of what the columns of the history are."""
 OF_PIXELS = re.compile(r"SIMPLE|XTENSION|EXTEND|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|"
@@ -208,6 +210,12 @@ def add_columns(catalog, columns):
 def hdu_prefix(detector):
     """What stands before the names of a detector's HDUs."""
     return f"{detector.upper()}_" if detector else ""
+
+
+def detectors_in(hdus):
+    """Names of the detectors whose rows HDUs hold, as `hdu_prefix` has them: "" for an only one; none where they hold no rows."""
+    names = [h.name for h in hdus if getattr(h, "columns", None) is not None]
+    return [n.removesuffix(ROWS).removesuffix("_") for n in names if n == ROWS or n.endswith(f"_{ROWS}")]
 
 
 def history_hdu(history, name):

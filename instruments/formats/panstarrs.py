@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from crowdsource.engine.schema import POGSON
 from crowdsource.io.fits import number
 
 from .base import RESAMPLED, Facts, ImageFormat, beside_of, header_facts, mask_bits
 
 NAME = re.compile(r"skycell\.\d+\.\d+\.(stk|wrp)\.", re.IGNORECASE)
 ENDING = re.compile(r"(?<!\.wt)(?<!\.mask)\.fits", re.IGNORECASE)
-POGSON = 2.5/np.log(10)
 BITS = mask_bits("panstarrs", {
     0: ("detector", "bad in the detector"), 1: ("flat", "no flat field"), 2: ("dark", "no dark"), 3: ("blank", "no data"),
     4: ("cte", "poor charge transfer"), 5: ("sat", "saturated or not linear"), 6: ("low", "too low"),

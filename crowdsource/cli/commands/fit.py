@@ -110,12 +110,12 @@ def _add_output_options(out):
 def run(args, console):
     """Fit and write, or show what would be done, image by image. See `crowdsource.cli.commands`."""
     if len(args.images) == 1:
-        return [], _fit(args, args.images[0], console, [])
+        return [], _fit(args, args.images[0], _reference(args), console, [])
     _check_names(args)
-    states, written = [], []
+    reference, states, written = _reference(args), [], []
     for image in args.images:
         try:
-            states.append(_fit(args, image, console, written))
+            states.append(_fit(args, image, reference, console, written))
         except CrowdsourceError as problem:
             console.error(f"{image}: {problem}" if str(ImageName.parse(image).path) not in str(problem) else str(problem))
             states.append(BAD_INPUT)
@@ -134,8 +134,21 @@ def _check_names(args):
                               f"for the image's name, as in {{stem}}-{name}, or leave it to --out-dir")
 
 
-def _fit(args, image, console, written):
-    """Fit one exposure; gives the exit status. `written` are outputs of exposures before it, to which its own are added."""
+def _reference(args):
+    """The `StarCatalog` by which catalogs are to be calibrated; None where there is none, or nothing is fitted."""
+    if args.calibrate is None or args.dry_run or args.show_config:
+        return None
+    reference = StarCatalog.of(args.calibrate)
+    if not reference.magnitudes:
+        raise DataFileError(args.calibrate, "has no magnitudes by a usual name; give a reference catalog for --calibrate")
+    return reference
+
+
+def _fit(args, image, reference, console, written):
+    """Fit one exposure; gives the exit status.
+
+    `reference` is what its catalog is calibrated by, `written` are outputs of exposures before it, to which its own are added.
+    """
     instrument = recognised(image) if args.recognised else args.instrument
     own, config = _configured(args, instrument, image)
     exposure = instrument.open(image, **own)
@@ -147,9 +160,6 @@ def _fit(args, image, console, written):
     if args.dry_run or args.show_config:
         console.print(*describe_run(instrument, exposure, settings, args.show_config))
         return 0
-    reference = None if args.calibrate is None else StarCatalog.of(args.calibrate)
-    if reference is not None and not reference.magnitudes:
-        raise DataFileError(args.calibrate, "has no magnitudes by a usual name; give a reference catalog for --calibrate")
     if settings.threads > 1:
         keep_memory()
     start = time.process_time()

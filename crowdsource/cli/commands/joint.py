@@ -67,7 +67,8 @@ def run(args, console):
     joint = joint_config(config.pop("joint", {}), args)
     own = {name: config.pop(name) for name in ([args.instrument] if args.instrument else registered()) if name in config}
     files = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
-    key = fit_key(args, files, config, joint)
+    images, refused = opened_images(files)
+    key = fit_key(args, files, images, config, joint)
     there = published(args.out_dir, OBJECTS, key)
     if not there:
         check_outputs(args.out_dir, args.overwrite)
@@ -76,9 +77,10 @@ def run(args, console):
         check_plot(args.plot, args.overwrite or there)
     if args.hats is not None and not published(args.hats, CATALOG[0], key):
         check_atomic_folder(args.hats, CATALOG[0], args.overwrite)
-    report = None if there else (whole_field if args.tile is None else in_tiles)(args, files, config, joint, console, key)
+    report = None if there else whole_field(args, images, refused, config, joint, console, key) if args.tile is None else \
+        in_tiles(args, files, config, joint, console, key)
     if args.plot is not None:
-        plot_joint(args.out_dir, {i.name: i.source(config).read for i in opened_images(files)[0]}, args.plot)
+        plot_joint(args.out_dir, {i.name: i.source(config).read for i in images}, args.plot)
     if args.hats is not None:
         write_hats(args, key)
     if there:
@@ -90,15 +92,15 @@ def run(args, console):
     return lines, 1 if report.refused else 0
 
 
-def fit_key(args, files, config, joint):
+def fit_key(args, files, images, config, joint):
     """What the folder of a fit is made of, as a checksum: images, options and version; memory changes no result."""
-    inputs = checksums(sorted({str(p) for i in opened_images(files)[0] for p in i.inputs}))
+    inputs = checksums(sorted({str(p) for i in images for p in i.inputs}))
     objects = None if args.objects is None else checksums([args.objects])[0][1]
     return made_of(sorted(repr(f) for f in files), sorted((Path(p).name, digest) for p, digest in inputs), config,
                    asdict(replace(joint, memory=None)), objects, args.tile, installed_version())
 
 
-def whole_field(args, files, config, joint, console, key):
+def whole_field(args, images, refused, config, joint, console, key):
     """Fit all images at once in this process; gives a `JointReport`."""
     for name, given in (("workers", args.workers > 1), ("scheduler", args.scheduler), ("executor", args.executor != "processes")):
         if given:
@@ -106,7 +108,6 @@ def whole_field(args, files, config, joint, console, key):
     if args.threads > 1 and args.memory is None:
         keep_memory()
     known = None if args.objects is None else known_stars(read_table(args.objects))
-    images, refused = opened_images(files)
     with console.progress() as progress:
         result = fit_sources([i.source(config) for i in images], joint, args.threads, progress, known)
     write_joint(result, args.out_dir, inputs={i.name: i.inputs for i in images}, refused=refused, overwrite=args.overwrite,

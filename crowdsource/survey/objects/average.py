@@ -106,8 +106,8 @@ class PositionErrors:
     floor: float
 
 
-def is_good(rows, config):
-    """Which detections are good by the limits of a configuration.
+def within_limits(rows, config):
+    """Which detections are within the limits of a configuration; those of averages are stricter than those of `good`.
 
     Parameters
     ----------

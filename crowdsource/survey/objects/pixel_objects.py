@@ -19,9 +19,9 @@ from .average import (
     band_means,
     detection_uses,
     flag_and_epoch_ranges,
-    is_good,
     members_of,
     shares_image,
+    within_limits,
 )
 from .columns import MEMBER_COLUMNS, dtype_of, object_columns
 from .identifiers import carry_over_identifiers, new_identifiers
@@ -166,7 +166,7 @@ def measurements_of(rows, images, config):
     reason = np.select([~rows["primary"], ~calibrated | (images.band[source] < 0), ~known],
                        [NOT_PRIMARY, NO_ZEROPOINT, NO_FLUX], 0).astype(np.uint8)
     return Measurements(flux=np.where(known[:, None], flux, np.nan), band=images.band[source], visit=images.visit[source],
-                        flags=rows["flags"], mjd=images.mjd[source], ok=is_good(rows, config), reason=reason)
+                        flags=rows["flags"], mjd=images.mjd[source], ok=within_limits(rows, config), reason=reason)
 
 
 def make_objects(tables, images, config, previous=None):
