@@ -276,6 +276,20 @@ class ImageFormat(ABC):
         return Facts(**header_facts(image))
 
 
+def ab_facts(common, **changes):
+    """The `Facts` of an image whose zero point, where it is known, is one of AB magnitudes.
+
+    Parameters
+    ----------
+    common : mapping
+        From `header_facts`.
+    **changes
+        Fields that are known otherwise.
+    """
+    told = {**common, **changes}
+    return Facts(**{**told, "magnitude_system": "" if told["zeropoint"] is None else "AB"})
+
+
 def header_facts(image):
     """Fields of `Facts` from keywords that many observatories use, as a dict.
 

@@ -7,7 +7,7 @@ an exposure's ood, which https://community.lsst.org/t/133 lists: whatever is not
 """
 import re
 
-from .base import ANY_BIT, RESAMPLED, Facts, ImageFormat, beside_of, header_facts, mask_bits
+from .base import ANY_BIT, RESAMPLED, ImageFormat, ab_facts, beside_of, header_facts, mask_bits
 
 STACK = re.compile(r"_osi_")
 BITS = mask_bits("des", {
@@ -37,7 +37,7 @@ class DES(ImageFormat):
         """An AB zero point; a tile is made of many exposures."""
         common = header_facts(image)
         tile = any("TILENAME" in h for h in (image.header, file.primary)) or file.path.name.startswith("DES")
-        return Facts(**{**common, "magnitude_system": "" if common["zeropoint"] is None else "AB", "notes": (RESAMPLED,)*tile})
+        return ab_facts(common, notes=(RESAMPLED,)*tile)
 
 
 class DecamStack(ImageFormat):
@@ -57,5 +57,4 @@ class DecamStack(ImageFormat):
     def facts(self, file, chip, image):
         """The filter's letter from words such as ``z DECam SDSS c0004``."""
         common = header_facts(image)
-        return Facts(**{**common, "magnitude_system": "" if common["zeropoint"] is None else "AB",
-                        "band": (common["band"].split() or [""])[0], "notes": (RESAMPLED,)})
+        return ab_facts(common, band=(common["band"].split() or [""])[0], notes=(RESAMPLED,))

@@ -15,7 +15,7 @@ import numpy as np
 from crowdsource.io.fits import number, read_image
 from crowdsource.io.image_name import ImageName
 
-from .base import RESAMPLED, Facts, ImageFormat, Noise, bits_of_header, header_facts, mask_bits, only_one
+from .base import RESAMPLED, ImageFormat, Noise, ab_facts, bits_of_header, header_facts, mask_bits, only_one
 
 VIS = mask_bits("euclid-vis", {
     0: ("invalid", "not to be used"), 1: ("hot", "hot"), 2: ("cold", "does not respond"), 3: ("sat", "saturated"),
@@ -85,8 +85,7 @@ class Euclid(ImageFormat):
         second, whole = (next((v for h in headers if (v := number(h, k)) is not None), None) for k in ("MAGZEROP", "ZPAB"))
         if whole is None and second is not None and common["exptime"]:
             whole = float(second+2.5*np.log10(common["exptime"]))
-        return Facts(**{**common, "zeropoint": whole, "magnitude_system": "" if whole is None else "AB",
-                        "band": common["band"] or "VIS"})
+        return ab_facts(common, zeropoint=whole, band=common["band"] or "VIS")
 
 
 class EuclidMosaic(ImageFormat):
@@ -107,5 +106,4 @@ class EuclidMosaic(ImageFormat):
     def facts(self, file, chip, image):
         """The header's zero point."""
         common = header_facts(image)
-        return Facts(**{**common, "gain": None, "magnitude_system": "" if common["zeropoint"] is None else "AB",
-                        "band": common["band"] or MOSAIC.match(file.path.name)["band"], "notes": (RESAMPLED,)})
+        return ab_facts(common, gain=None, band=common["band"] or MOSAIC.match(file.path.name)["band"], notes=(RESAMPLED,))

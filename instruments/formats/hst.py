@@ -14,7 +14,7 @@ import numpy as np
 from crowdsource.io.fits import number
 
 from .areas import area_map, shared_noise
-from .base import ANY_BIT, Facts, ImageFormat, header_facts, mask_bits
+from .base import ANY_BIT, ImageFormat, ab_facts, header_facts, mask_bits
 from .units import pixel_area
 
 log = logging.getLogger(__name__)
@@ -87,8 +87,8 @@ class Hubble(ImageFormat):
         exposure = not file.named(("WHT",))
         area = _areas(common["wcs"], image) if exposure else None
         notes = () if exposure else _told(file)
-        return Facts(**{**common, "zeropoint": zeropoint, "magnitude_system": "" if zeropoint is None else "AB", "area": area,
-                        "mjd": common["mjd"] if None in dates else float(np.mean(dates)), "band": _band(file), "notes": notes})
+        return ab_facts(common, zeropoint=zeropoint, area=area, mjd=common["mjd"] if None in dates else float(np.mean(dates)),
+                        band=_band(file), notes=notes)
 
 
 def _zeropoint(image, unit, exptime):

@@ -7,7 +7,7 @@ from crowdsource.io.fits import number, read_image
 from crowdsource.io.image_name import ImageName
 
 from .areas import shared_noise
-from .base import Facts, ImageFormat, header_facts, mask_bits
+from .base import ImageFormat, ab_facts, header_facts, mask_bits
 from .gwcs import gwcs_of
 from .units import zeropoint_of
 
@@ -49,13 +49,10 @@ class Webb(ImageFormat):
         exptime, mjd = (next((v for k in keys for h in (image.header, file.primary) if (v := number(h, k))), None)
                         for keys in (("XPOSURE", "EFFEXPTM"), ("MJD-AVG", "EXPMID")))
         wcs = gwcs_of(file.path)
-        return Facts(**{
-            **common, "zeropoint": zeropoint, "mjd": mjd or common["mjd"],
-            "magnitude_system": "" if zeropoint is None else "AB",
-            "exptime": exptime,
-            "band": band(file), "wcs": wcs or common["wcs"],
-            "area": None if area is None else read_image(ImageName(file.path, area.number)).floats(),
-            "notes": (*(("WCS by gwcs",) if wcs else ()), *shared(*(number(file.primary, k) for k in ("PIXFRAC", "PXSCLRT"))))})
+        return ab_facts(
+            common, zeropoint=zeropoint, mjd=mjd or common["mjd"], exptime=exptime, band=band(file), wcs=wcs or common["wcs"],
+            area=None if area is None else read_image(ImageName(file.path, area.number)).floats(),
+            notes=(*(("WCS by gwcs",) if wcs else ()), *shared(*(number(file.primary, k) for k in ("PIXFRAC", "PXSCLRT")))))
 
 
 def band(file):

@@ -14,7 +14,7 @@ import numpy as np
 from crowdsource.engine.schema import POGSON
 from crowdsource.io.fits import number
 
-from .base import RESAMPLED, Facts, ImageFormat, beside_of, header_facts, mask_bits
+from .base import RESAMPLED, ImageFormat, ab_facts, beside_of, header_facts, mask_bits
 
 NAME = re.compile(r"skycell\.\d+\.\d+\.(stk|wrp)\.", re.IGNORECASE)
 ENDING = re.compile(r"(?<!\.wt)(?<!\.mask)\.fits", re.IGNORECASE)
@@ -55,8 +55,8 @@ class PanStarrs(ImageFormat):
         common = header_facts(image)
         base, exptime = number(image.header, "FPA.ZP") or 25., common["exptime"]
         zeropoint = float(base+2.5*np.log10(exptime)) if exptime and exptime > 0 else None
-        return Facts(**{**common, "gain": None, "zeropoint": zeropoint, "magnitude_system": "" if zeropoint is None else "AB",
-                        "band": _band(file, common["band"]), "saturation": None, "notes": (RESAMPLED,)})
+        return ab_facts(common, gain=None, zeropoint=zeropoint, band=_band(file, common["band"]), saturation=None,
+                        notes=(RESAMPLED,))
 
 
 def linear(plane):

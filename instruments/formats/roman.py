@@ -15,7 +15,7 @@ from crowdsource.io.fits import FitsImage
 from crowdsource.io.hdus import UNREADABLE, existing, one_line
 
 from .areas import area_map
-from .base import Facts, ImageFormat, Noise, Plane, mask_bits
+from .base import ImageFormat, Noise, Plane, ab_facts, mask_bits
 from .gwcs import installed, usable
 from .jwst import shared
 from .units import zeropoint_of
@@ -93,10 +93,9 @@ class Roman(ImageFormat):
         areas = None if coadd or wcs is None or not area else area_map(wcs, image.data.shape, np.rad2deg(1.)**2*area)
         if areas is not None and not NEAR[0] < np.median(areas) < NEAR[1]:
             areas = None
-        return Facts(unit="MJy/sr" if coadd else "DN/s", exptime=exptime, band=band,
-                     mjd=float(np.mean(dates)) if dates else np.nan, zeropoint=zeropoint,
-                     magnitude_system="" if zeropoint is None else "AB", wcs=wcs, area=areas,
-                     notes=(*drizzled, *(() if wcs is not None else ("no WCS: it needs the package gwcs",))))
+        return ab_facts({}, unit="MJy/sr" if coadd else "DN/s", exptime=exptime, band=band,
+                        mjd=float(np.mean(dates)) if dates else np.nan, zeropoint=zeropoint, wcs=wcs, area=areas,
+                        notes=(*drizzled, *(() if wcs is not None else ("no WCS: it needs the package gwcs",))))
 
     def _plane(self, file, name):
         """An array of the file as a FitsImage; None where there is none."""

@@ -7,7 +7,7 @@ import re
 
 from crowdsource.io.fits import number
 
-from .base import Facts, ImageFormat, beside_of, header_facts, mask_bits
+from .base import ImageFormat, ab_facts, beside_of, header_facts, mask_bits
 
 NAME = re.compile(r"(sci|ref)img", re.IGNORECASE)
 BITS = mask_bits("ztf", {
@@ -44,5 +44,4 @@ class ZTF(ImageFormat):
         common = header_facts(image)
         start, readnoise = (number(image.header, k) for k in ("OBSMJD", "READNOI"))
         mjd = common["mjd"] if start is None else start+(common["exptime"] or 0.)/86400/2
-        return Facts(**{**common, "mjd": mjd, "magnitude_system": "" if common["zeropoint"] is None else "AB",
-                        "readnoise": common["readnoise"] if readnoise is None else readnoise})
+        return ab_facts(common, mjd=mjd, readnoise=common["readnoise"] if readnoise is None else readnoise)
