@@ -118,13 +118,18 @@ def read_hdu(hdu):
     -------
     astropy.table.QTable
     """
-    from astropy.table import QTable
-    from astropy.units import Quantity
-    table = QTable.read(hdu)
+    from astropy.table import QTable, Table
+    table = QTable(described(Table.read(hdu), hdu), copy=False)
     table.meta.clear()
     table.convert_bytestring_to_unicode()
+    return table
+
+
+def described(table, hdu):
+    """A table of an HDU with what the header says of columns where astropy does not look: it stands in the table's meta else."""
     for k, name in enumerate(hdu.columns.names, 1):
-        if f"{OTHER_UNIT}{k}" in hdu.header:
-            table[name] = Quantity(table[name], hdu.header[f"{OTHER_UNIT}{k}"])
-        table[name].info.description = hdu.header.get(f"TCOMM{k}")
+        description, unit = (table.meta.pop(f"{keyword}{k}", None) for keyword in ("TCOMM", OTHER_UNIT))
+        table[name].info.description = table[name].info.description or description
+        if unit is not None:
+            table[name].unit = unit
     return table

@@ -8,7 +8,7 @@ from astropy.io import fits
 from ..core.errors import DataFileError, OutputError, need
 from ..core.memory import check_claim
 from .atomic import atomic_path
-from .fits_tables import FITS_ENDINGS, OTHER_UNIT, plain, table_hdu
+from .fits_tables import FITS_ENDINGS, described, plain, table_hdu
 from .hdf5 import check_datasets
 from .hdus import UNREADABLE, existing, one_line, opened, printable
 from .image_name import ImageName
@@ -110,22 +110,12 @@ def _from_fits(path, hdu):
         header = hdus[chosen].header
         _check_rows(path, header["NAXIS2"], header["NAXIS1"]*header["NAXIS2"]+header.get("PCOUNT", 0), chosen)
         try:
-            return _told(Table.read(hdus[chosen]), hdus[chosen])
+            return described(Table.read(hdus[chosen]), hdus[chosen])
         except DataFileError:
             raise
         except UNREADABLE as problem:
             raise DataFileError(path, f"its table cannot be read ({one_line(problem)}); fetch the file again",
                                 chosen) from problem
-
-
-def _told(table, hdu):
-    """The table with what its header says of columns where astropy does not look: it stands in the table's meta else."""
-    for k, name in enumerate(hdu.columns.names, 1):
-        description, unit = (table.meta.pop(f"{keyword}{k}", None) for keyword in ("TCOMM", OTHER_UNIT))
-        table[name].info.description = table[name].info.description or description
-        if unit is not None:
-            table[name].unit = unit
-    return table
 
 
 def _has_rows(hdu):
