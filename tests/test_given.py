@@ -60,6 +60,19 @@ def test_no_position_on_the_image_leaves_nothing_but_flags(image):
     assert np.isnan(values(catalog["flux"])).all() and (values(catalog["flags"]) == OFF).all()
 
 
+def test_where_no_pixel_is_good_nothing_is_said_of_the_flux():
+    mask = np.zeros(SHAPE, bool)
+    mask[55:, :40] = True
+    image = Image.from_arrays(star_image(SHAPE, X, Y, FLUX), gain=4., mask=mask)
+    given = fit(image, sources=dict(x=[X[0], X[1], 12.], y=[Y[0], Y[1], 78.]))
+    assert np.isfinite(values(given.catalog["flux"])).tolist() == [True, True, False]
+    for name in ("dflux", "dx", "fluxlbs", "rchi2"):
+        assert np.isnan(values(given.catalog[name])).tolist() == [False, False, True], name
+    assert given.catalog["qf"][2] == 0 and given.catalog["x"][2].value == 12 and not given.catalog["good"][2]
+    assert values(given.catalog["flags"])[2] & ENGINE.bad << MASK_SHIFT
+    assert any("1 of 3 given positions have no good pixel around" in f for f in given.image.findings)
+
+
 def test_units_and_masked_positions(image):
     x = np.ma.masked_array(X, [False, True, False])
     catalog = fit(image, sources=Table(dict(x=x, y=Y*units.pix))).catalog

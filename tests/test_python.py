@@ -136,9 +136,16 @@ def test_what_an_object_has_is_not_given_again():
     image = cs.Image.from_arrays(DATA, ERROR**-2)
     with pytest.raises(cs.CrowdsourceError, match="zeropoint"):
         cs.fit(image, zeropoint=25.)
-    assert image_options(image) == () and "gain" in image_options(DATA) and "findings" not in image_options(DATA)
+    assert image_options(image) == ("trust_noise",) and "gain" in image_options(DATA) and "findings" not in image_options(DATA)
     with pytest.raises(cs.CrowdsourceError, match="give the name of the file"):
         cs.fit(fits.HDUList([fits.PrimaryHDU(DATA)]))
+
+
+def test_the_noise_of_an_image_is_compared_as_well():
+    image = cs.Image.from_arrays(DATA, np.full(DATA.shape, NOISE**2, np.float32))
+    with pytest.raises(cs.CrowdsourceError, match="taken as `variance` the map would fit"):
+        cs.fit(image, **SHORT)
+    assert cs.api.images.as_image(image, trust_noise=True) is image
 
 
 def test_progress_bar(capsys, result):

@@ -84,7 +84,7 @@ def as_image(data: Any, *, instrument: str | Instrument | None = None, detector:
     Parameters
     ----------
     data : path-like, Image, astropy.nddata.NDData, or array_like of shape (ny, nx)
-        An array may be a masked one, or a Quantity.
+        An array may be a masked one, or a Quantity. The noise that a user gave an Image is compared, too.
     instrument, detector
         As `read_image`, for files.
     **options
@@ -105,11 +105,12 @@ def as_image(data: Any, *, instrument: str | Instrument | None = None, detector:
             raise InputError(f"{name} is for images in files: leave it out")
     if unknown := [name for name in options if name not in image_options(data)]:
         names = image_options(data)
-        what = did_you_mean(unknown[0], names, one_of(names)) if names else ": an Image has its own"
+        what = ": an Image has its own" if isinstance(data, Image) else did_you_mean(unknown[0], names, one_of(names))
         raise InputError(f"option {unknown[0]} is not one of a {type(data).__name__}{what}")
-    if isinstance(data, Image):
-        return data
     trusted = options.pop("trust_noise", False)
+    if isinstance(data, Image):
+        given = not data.ivar_estimated and "instrument" not in data.meta
+        return compared(data, data.ivar, "ivar", "ivar") if given and not trusted else data
     if is_nddata(data):
         image, noise = Image.from_nddata(data, **options), data.uncertainty
         known = noise is not None and noise.uncertainty_type in (*KINDS, "ivar")
@@ -152,7 +153,7 @@ def compared(image: Image, values: Any, kind: str, argument: str) -> Image:
 def image_options(data: Any, instrument: str | Instrument | None = None) -> tuple[str, ...]:
     """What may be given beside data: options of a file's instrument, or parameters of `Image`. Errors as `read_image`."""
     if isinstance(data, Image):
-        return ()
+        return ("trust_noise",)
     if isinstance(data, str | PathLike):
         return tuple(option.name for option in instrument_of(data, instrument).options)
     attributes = [f.name for f in fields(Image)]

@@ -1,7 +1,7 @@
 """Positions that a user gives: what is fitted of them, and a catalog with a row for each, in their order.
 
-Positions that are not known, or lie too far off the image, are not fitted: their rows hold NaN and a flag. Positions that
-are the same are fitted once.
+Positions that are not known, or lie too far off the image, are not fitted: their rows hold NaN and a flag, as do those of
+positions around which no pixel is good. Positions that are the same are fitted once.
 """
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,8 @@ OUTSIDE = 2.
 SAME = 0.01
 """Positions nearer to each other than this along both axes are one, pixels."""
 
-
+WITHOUT_LIGHT = "x", "y", "ra", "dec", "sky", "qf"
+"""Columns that are known where no pixel is good."""
 BOX = 8
 """Side of the boxes in which no more positions may lie than pixels, pixels."""
 
@@ -104,25 +105,28 @@ class GivenPositions:
         result : crowdsource.engine.state.FitResult
             Of the fitted ones, in their order.
         """
-        if len(self.fitted) == len(self.row):
+        missing, unseen = self.row < 0, spread(np.asarray(result.catalog["qf"]), self.row) == 0
+        if len(self.fitted) == len(self.row) and not unseen.any():
             return result
         from astropy.table import Column, QTable
-        missing, count = self.row < 0, np.bincount(self.row[self.row >= 0], minlength=len(self.fitted))
+        count = np.bincount(self.row[~missing], minlength=len(self.fitted))
         several = ~missing & (np.append(count, 0)[self.row] > 1)
+        flags = (np.where(missing, ENGINE.offimage, 0) | np.where(several, ENGINE.duplicate, 0)) << MASK_SHIFT
         table = QTable()
         for name in result.catalog.colnames:
             column = result.catalog[name]
             values = spread(np.asarray(plain(column)), self.row)
+            if values.dtype.kind == "f" and name not in WITHOUT_LIGHT:
+                values[unseen] = np.nan
             if name in "xy":
                 values[missing] = (self.x, self.y)["xy".index(name)][missing]+result.image.origin["xy".index(name)]
-            if name == "flags":
-                values |= (np.where(missing, ENGINE.offimage, 0) | np.where(several, ENGINE.duplicate, 0)) << MASK_SHIFT
-            table[name] = Column(values, unit=column.unit)
+            table[name] = Column(values | flags if name == "flags" else values, unit=column.unit)
             table[name].info.description = column.info.description
         if "detection_id" in table.colnames:
             table["detection_id"] = np.arange(len(table))
         sentences = [f"{number} of {len(missing)} given positions {what}" for number, what in (
             (int(missing.sum()), "are not known or off the image: their fluxes are NaN"),
+            (int(unseen.sum()), "have no good pixel around: their fluxes are NaN"),
             (int(several.sum()), "are the same as others: these are fitted once")) if number]
         image = result.image
         for sentence in sentences:
