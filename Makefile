@@ -9,6 +9,8 @@ FIELD = --shape 512 512 --stars 3000 --bad-columns 1 --seed 2018
 KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd cython_ext/*.h)
 # the engine's kernels and NumPy's library must not compete for cores
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# tests run in as many processes as there are cores; what a module prepares is prepared once where they are handed out in order
+AT_ONCE ?= -n auto --maxprocesses 8 --dist worksteal
 
 define PREREQUISITES
 import os, shutil, sys, sysconfig
@@ -54,7 +56,7 @@ demo: $(VENV)/.demo $(VENV)/.kernels
 	@$(ONE_THREAD) $(BIN)/crowdsource demo --out $(DEMO_OUTPUT)
 
 test: $(VENV)/.test $(VENV)/.kernels
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q $(AT_ONCE)
 
 bench: $(VENV)/.test $(VENV)/.kernels
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.peers.run

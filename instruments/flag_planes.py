@@ -16,6 +16,9 @@ FAR_ABOVE, MANY_COUNTS = 20., 1000.
 whole numbers: the brightest pixels of a faint image have equal counts by chance."""
 PEAK, BRIGHTEST_LEFT_OUT = 10., 0.8
 """Stars by which flags are judged exceed the background by so many times its scatter and are below this quantile of them."""
+BESIDE = 0.1
+"""The pixels beside the peak of a star, two along each axis, exceed the background by at least this part of it on average; hot
+pixels and bad columns do not."""
 FEWEST_PEAKS, MOSTLY = 20, 0.5
 """Flags are judged by so many stars at least, and doubted where they lie on more than this part of them."""
 NEARLY_ALL = 0.9
@@ -123,7 +126,10 @@ def judged(dq, data, bits, asked=None, drop=False):
 
 
 def bright_peaks(data):
-    """Pixels (y, x) that are the brightest around, well above the background and not among the very brightest: those saturate."""
+    """Pixels (y, x) that are the brightest around as stars are, well above the background.
+
+    They are not among the very brightest: those saturate.
+    """
     values = data[np.isfinite(data)][::17]
     if not len(values):
         return np.empty(0, int), np.empty(0, int)
@@ -131,6 +137,11 @@ def bright_peaks(data):
     filled = np.where(np.isfinite(data), data, -np.inf)
     top = (filled == ndimage.maximum_filter(filled, 5)) & (filled > level+PEAK*max(level-low, 1e-30))
     y, x = np.nonzero(top)
+    beside = np.min([(filled[np.clip(y-j, 0, None), np.clip(x-i, 0, None)]
+                      + filled[np.clip(y+j, None, len(data)-1), np.clip(x+i, None, data.shape[1]-1)])/2
+                     for j, i in ((0, 1), (1, 0))], axis=0)
+    stars = beside-level >= BESIDE*(data[y, x]-level)
+    y, x = y[stars], x[stars]
     keep = data[y, x] < np.quantile(data[y, x], BRIGHTEST_LEFT_OUT) if len(y) else np.empty(0, bool)
     return y[keep], x[keep]
 

@@ -1,4 +1,6 @@
 """Files in the forms of telescopes, of one simulated field: each writer gives the file and the magnitude of one count."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -14,8 +16,8 @@ STERADIANS = 1e-14
 class Field:
     """The field in counts, with variances as a pipeline gives them, and pixels that are bad or only remarkable."""
 
-    def __init__(self):
-        sim = simulate_field(FIELD)
+    def __init__(self, **options):
+        sim = simulate_field(replace(FIELD, **options))
         self.data, self.truth, self.header, self.gain = sim.data, sim.truth, sim.header, FIELD.gain
         self.variance = 1/sim.ivar
         shape = self.data.shape

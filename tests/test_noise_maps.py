@@ -104,6 +104,20 @@ def test_bits_of_bad_and_saturated_pixels_are_not(folder, field):
     assert not read(ivar="ivar.fits", dq="dq.fits").findings
 
 
+def test_bad_columns_and_hot_pixels_are_no_stars(folder):
+    """On a field of few stars most of the brightest pixels are bad ones, whose flags are right."""
+    rng = np.random.default_rng(4)
+    field = simulate_field(replace(CROWD, stars=30.))
+    bad = rng.random(CROWD.shape) < 0.003
+    bad[:, [20, 90]] = True
+    write_fits("dirty.fits", np.where(bad, rng.uniform(1e4, 3e4, CROWD.shape), field.data).astype(np.float32))
+    write_fits("dirty_ivar.fits", field.ivar)
+    write_fits("dq.fits", bad.astype(np.int32))
+    exposure = Generic().open("dirty.fits", ivar="dirty_ivar.fits", dq="dq.fits")
+    image = exposure.read(exposure.tasks()[0])
+    assert not image.findings and not image.good[bad].any()
+
+
 @pytest.mark.parametrize("unit, gain, exptime, electrons", [
     ("", 2., 100., 2.), ("adu", 2., 100., 2.), ("ELECTRONS", 2., 100., 1.), ("electron", None, None, 1.), ("e-", 4., 10., 1.),
     ("ELECTRONS/S", 1., 500., 500.), ("electron s-1", 2., 500., 500.), ("counts/s", 2., 100., 200.), ("DN / s", 2., 100., 200.),
