@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from crowdsource.config import CullConfig
-from crowdsource.engine.cull import MARGIN, MAX_POSITION_INFLATION, acceptable, marginal_error, removal_error, significant
+from crowdsource.engine.cull import MARGIN, MAX_POSITION_INFLATION, acceptable, joined, marginal_error, removal_error, significant
 from crowdsource.engine.sources import Sources
 
 SHAPE = (50, 60)
@@ -53,6 +53,15 @@ def test_the_fainter_of_a_close_pair_goes():
     assert cull(sources(rows), CONFIG, SHAPE).flux.tolist() == [100, 50, 100]
     assert len(cull(sources(rows), CullConfig(min_separation=0.), SHAPE)) == 4
     assert len(cull(sources(rows), CullConfig(min_separation=1.2), SHAPE)) == 2
+
+
+def test_the_light_of_those_that_go_moves_the_one_that_stays():
+    kept = sources([(10, 10, 300), (11, 11, 50), (30, 30, 100), (40, 40, 80)], bright=(3,))
+    gone = sources([(10.8, 10, 100), (10.4, 10.4, 200), (30.5, 30, -40), (20, 20, 500), (40.5, 40, 80)])
+    after = joined(kept, gone, 1.)
+    assert after.flux.tolist() == [600, 50, 100, 80]
+    assert after.x == pytest.approx([(3000+1080+2080)/600, 11, 30, 40]) and after.y[0] == pytest.approx((3000+1000+2080)/600)
+    assert joined(kept, gone, 0.) is kept and joined(kept, gone.subset([]), 1.) is kept
 
 
 def test_a_chain_loses_every_second_one_from_the_brightest():

@@ -2,7 +2,7 @@
 import numpy as np
 
 from ..core.calibration import calibration
-from ..core.neighbours import pairs
+from ..core.neighbours import neighbours, pairs
 
 MARGIN = 8.
 """Sources farther off the image than this, and than their stamps reach, are removed, pixels."""
@@ -112,6 +112,37 @@ def significant(sources, significance, bound, radius, fwhm=np.inf, least=0.):
     keep = np.ones(len(sources), bool)
     keep[insignificant[~spared]] = False
     return keep
+
+
+def joined(sources, removed, radius):
+    """Sources where the light of those that were removed beside them counts for their positions.
+
+    Two sources on one star share its light in whatever way fits noise best: neither stands where the star is.
+
+    Parameters
+    ----------
+    sources, removed : crowdsource.engine.sources.Sources
+    radius : float
+        The brightest source nearer than this to one that was removed gets its light, pixels.
+
+    Returns
+    -------
+    Sources
+    """
+    removed = removed.subset(removed.flux > 0)
+    if radius <= 0 or not len(removed):
+        return sources
+    indptr, near = neighbours(sources.x, sources.y, removed.x, removed.y, radius)
+    row = np.repeat(np.arange(len(removed)), np.diff(indptr))
+    order = np.lexsort((-sources.flux[near], row))
+    row, near = row[order], near[order]
+    first = (np.diff(row, prepend=-1) > 0) & (sources.flux[near] > 0) & ~sources.bright[near]
+    row, near = row[first], near[first]
+    moments = [np.bincount(near, removed.flux[row]*at, len(sources)) for at in (1, removed.x[row], removed.y[row])]
+    flux = sources.flux+moments[0]
+    x, y = (np.where(moments[0] > 0, (sources.flux*at+moment)/np.where(flux != 0, flux, 1), at)
+            for at, moment in zip((sources.x, sources.y), moments[1:]))
+    return sources.with_values(flux=flux, x=x, y=y)
 
 
 def _fainter_of_close(sources, config):

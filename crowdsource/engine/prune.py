@@ -7,7 +7,7 @@ from ..core.calibration import calibration
 from ..core.neighbours import neighbours
 from . import stages
 from .confusion import extent_factor
-from .cull import marginal_error, removal_error, significant
+from .cull import joined, marginal_error, removal_error, significant
 from .measure import extent_significance, measured
 from .merge import entangled, merged
 from .model_error import JUDGED, error_of_others
@@ -51,11 +51,14 @@ def pruned(state):
         # a fit without them tells more about sources that are hardly separated from their neighbours
         retried = ~keep & entangled(state)
         keep |= retried
+    of_use = keep.copy()
     keep[keep] = stages.acceptable_of(state, sources.subset(keep))
+    beside = sources.subset(of_use & ~keep)
     if not merging:
-        return replace(state, sources=sources.subset(keep), covariance=None)
+        return replace(state, sources=joined(sources.subset(keep), beside, c.min_separation), covariance=None)
     kept = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
-    return replace(merged(kept, significance[keep], radius, retried[keep]), covariance=None)
+    left = merged(kept, significance[keep], radius, retried[keep])
+    return replace(left, sources=joined(left.sources, beside, c.min_separation), covariance=None)
 
 
 def judged(state, bound, radius):
