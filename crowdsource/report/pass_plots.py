@@ -5,7 +5,8 @@ import numpy as np
 
 from ..core.errors import OutputError, need
 from ..io.atomic import check_folder
-from .pictures import RESIDUAL_RANGE, STYLE, bar, psf_panels, reduced, save, show
+from .measured import reduced
+from .pictures import RESIDUAL_RANGE, STYLE, bar, psf_panels, save, show
 
 
 class PassPlots:

@@ -7,13 +7,25 @@ import numpy as np
 from ..core.errors import OutputError, need
 from ..io.atomic import atomic_path
 from ..psf.export import oversampled_stamp
+from .measured import (
+    CORNER_SIZE,
+    WINGS,
+    asinh_stretched,
+    busiest_box,
+    corner_differences,
+    left_by_phase,
+    plain,
+    planes_of,
+    radial_profile,
+    reduced,
+    robust_scatter,
+    stacked_residual,
+    stretch_limits,
+)
 
-LARGEST_SIDE = 1100
-ZOOM = 96
 PSF_SIZE = 59
-CORNER_SIZE = 25
-FINER, WINGS, PHASES, MOST_STARS = 5, 299, 5, 200
-"""Samples of the PSF's core in a pixel, side of its wings, cells of phases along each axis, and number of stars looked at."""
+FINER = 5
+"""Samples of the PSF's core in a pixel."""
 RESIDUAL_RANGE = 5.
 INK, ACCENT, SECOND, GREY = "#22303c", "#d1495b", "#1f77a4", "#9aa5b1"
 STYLE = {"font.size": 8., "axes.titlesize": 9., "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -86,12 +98,12 @@ def fit_figure(result, title=""):
         catalog = result.catalog[np.isfinite(plain(result.catalog["flux"]))]
         x, y, flux = (plain(catalog[n]) for n in ("x", "y", "flux"))
         x, y = x-image.origin[0], y-image.origin[1]
-        parts = _planes(image, result)
+        parts = planes_of(image, result)
         figure.text(0.035, 1-0.28/figure.get_figheight(), heading, fontsize=13, fontweight="bold", va="center")
         figure.text(0.965, 1-0.28/figure.get_figheight(), _summary(image, result, parts), ha="right", va="center",
                     fontsize=9)
         figure.text(0.035, 1-0.45/figure.get_figheight(), "\n".join(image.findings), fontsize=9, va="top", linespacing=1.4)
-        box = _busiest(x, y, image.shape)
+        box = busiest_box(x, y, image.shape)
         _wide_row(figure, rows[0].subgridspec(1, 3, wspace=0.08), parts, image, box)
         _zoom_row(figure, rows[1].subgridspec(1, 3, wspace=0.08), parts, (x, y, flux), box)
         _psf_row(figure, rows[2].subgridspec(1, 4, wspace=0.3), result.psf, parts["residual"], (x, y, flux, catalog))
@@ -100,11 +112,6 @@ def fit_figure(result, title=""):
         _histogram(figure.add_subplot(last[3]), parts["significance"][image.good])
         _errors(figure.add_subplot(last[4]), catalog)
     return figure
-
-
-def plain(column):
-    """A column's values as a float64 array, without unit or mask."""
-    return np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
 
 
 def save(figure, path, dpi=100):
@@ -122,66 +129,10 @@ def save(figure, path, dpi=100):
         raise problem if isinstance(problem, OutputError) else OutputError(f"{path}: {problem}") from problem
 
 
-def _planes(image, result):
-    """Data, model with sky, and residual in sigma, NaN where masked."""
-    model = result.model+result.sky
-    significance = np.where(image.good, (image.data-model)*np.sqrt(image.ivar), np.nan)
-    # saturated pixels are masked but worth seeing, dead ones lie far below the sky
-    dead = ~image.good & (image.data < result.sky-10*image.noise)
-    return dict(data=np.where(dead, np.nan, image.data), model=model, significance=significance,
-                residual=np.where(image.good, image.data-model, np.nan))
-
-
 def _summary(image, result, parts):
     good = parts["significance"][image.good]
     return (f"{len(result.catalog)} sources    {len(result.history)} passes    FWHM {float(result.psf.fwhm()):.2f} px    "
-            f"residual: chi² {np.mean(good**2):.2f}, robust {_robust(good):.2f} sigma")
-
-
-def _robust(values):
-    return 1.4826*np.median(np.abs(values-np.median(values))) if len(values) else np.nan
-
-
-def _busiest(x, y, shape):
-    """The box (x0, x1, y0, y1) with most sources, away from the edge where the image is large enough."""
-    ny, nx = shape
-    wide, high = min(ZOOM, nx), min(ZOOM, ny)
-    step = 16
-    count, ye, xe = np.histogram2d(y, x, bins=[np.arange(0, ny+step, step), np.arange(0, nx+step, step)])
-    sums = np.cumsum(np.cumsum(np.pad(count, ((1, 0), (1, 0))), axis=0), axis=1)
-    m, n = max(1, high//step), max(1, wide//step)
-    boxes = sums[m:, n:]-sums[:-m, n:]-sums[m:, :-n]+sums[:-m, :-n]
-    if not boxes.size:
-        return 0, wide, 0, high
-    j, i = np.unravel_index(np.argmax(boxes), boxes.shape)
-    x0, y0 = min(int(xe[i]), nx-wide), min(int(ye[j]), ny-high)
-    return x0, x0+wide, y0, y0+high
-
-
-def _stretch(data):
-    """Limits and softening of an asinh stretch: from below the sky to the brightest stars' wings."""
-    values = data[np.isfinite(data)]
-    if not len(values):
-        return 0., 1., 1.
-    low, sky, high = np.quantile(values, [0.005, 0.4, 0.999])
-    return low, max(high, low+1e-6), max((sky-low), (high-low)*1e-3, 1e-6)
-
-
-def _asinh(data, stretch):
-    low, high, soft = stretch
-    return np.arcsinh((data-low)/soft)/np.arcsinh((high-low)/soft)
-
-
-def reduced(plane):
-    """The plane averaged over square blocks so that no side is above the largest, and the block's side."""
-    step = -(-max(plane.shape)//LARGEST_SIDE)
-    if step == 1:
-        return plane, 1
-    ny, nx = (n//step*step for n in plane.shape)
-    blocks = plane[:ny, :nx].reshape(ny//step, step, nx//step, step)
-    good = np.isfinite(blocks)
-    number = good.sum(axis=(1, 3))
-    return np.where(number > 0, np.where(good, blocks, 0).sum(axis=(1, 3))/np.maximum(number, 1), np.nan), step
+            f"residual: chi² {np.mean(good**2):.2f}, robust {robust_scatter(good):.2f} sigma")
 
 
 def show(axes, plane, name, **options):
@@ -195,7 +146,7 @@ def show(axes, plane, name, **options):
 
 
 def _grey(axes, plane, stretch, name, extent):
-    return show(axes, _asinh(plane, stretch), name, cmap="gray", vmin=0, vmax=1, extent=extent)
+    return show(axes, asinh_stretched(plane, stretch), name, cmap="gray", vmin=0, vmax=1, extent=extent)
 
 
 def bar(axes, shown, label=""):
@@ -212,7 +163,7 @@ def _wide_row(figure, grid, parts, image, box):
     """Image, model and residual of the whole image, with the zoomed box outlined."""
     ny, nx = image.shape
     extent = (-0.5, nx-0.5, -0.5, ny-0.5)
-    stretch = _stretch(parts["data"])
+    stretch = stretch_limits(parts["data"])
     axes = [figure.add_subplot(grid[0, k]) for k in range(3)]
     for panel, key, name in ((axes[0], "data", "Image"), (axes[1], "model", "Model: stars and sky")):
         plane, step = reduced(parts[key])
@@ -232,7 +183,7 @@ def _zoom_row(figure, grid, parts, sources, box):
     x0, x1, y0, y1 = box
     extent = (x0-0.5, x1-0.5, y0-0.5, y1-0.5)
     cut = {k: v[y0:y1, x0:x1] for k, v in parts.items()}
-    stretch = _stretch(cut["data"])
+    stretch = stretch_limits(cut["data"])
     near = (x > x0-0.5) & (x < x1-0.5) & (y > y0-0.5) & (y < y1-0.5) & (flux > 0)
     size = 10+9*np.log10(np.maximum(flux[near], 1e-9)/max(np.min(flux[near], initial=np.inf), 1e-9)) if near.any() else 10
     axes = [figure.add_subplot(grid[0, k]) for k in range(3)]
@@ -259,12 +210,12 @@ def psf_panels(figure, grid, psf, parts, sources):
                   extent=extent)
     bar(axes, shown)
     axes = figure.add_subplot(grid[1])
-    mosaic = _corners(psf, parts["data"].shape)
+    mosaic = corner_differences(psf, parts["data"].shape)
     most = max(1., np.ceil(np.nanmax(np.abs(mosaic))))
     bar(axes, show(axes, mosaic, "Corners less middle, %", cmap="PuOr_r", vmin=-most, vmax=most))
     _no_ticks(axes)
     axes = figure.add_subplot(grid[2])
-    stack, number = _stacked_residual(parts["residual"], sources, peak)
+    stack, number = stacked_residual(parts["residual"], sources, peak)
     most = max(1., np.ceil(np.nanmax(np.abs(stack), initial=0)))
     half = CORNER_SIZE//2
     shown = show(axes, stack, f"Left of {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
@@ -289,14 +240,9 @@ def _psf_row(figure, grid, psf, residual, sources):
     shown = show(axes[1], np.log10(np.clip(np.abs(wide), 1e-8, 1)), "PSF's wings, log of its peak", cmap="viridis", vmin=-7,
                   vmax=0, extent=(-half, half, -half, half))
     bar(axes[1], shown)
-    at = np.arange(WINGS)-half
-    ring = np.hypot(at[:, None], at[None, :]).round().astype(int).ravel()
-    order = np.argsort(ring, kind="stable")
-    parts = np.split(np.abs(wide).ravel()[order], np.flatnonzero(np.diff(ring[order]))+1)[:half]
-    radius = np.arange(len(parts))+0.5
-    axes[2].fill_between(radius, [max(p.min(), 1e-9) for p in parts], [max(p.max(), 1e-9) for p in parts], color="#bcd4e6",
-                         label="least to most", lw=0)
-    axes[2].plot(radius, [max(p.mean(), 1e-9) for p in parts], color=SECOND, lw=1.2, label="mean")
+    radius, least, mean, most = (np.maximum(v, 1e-9) for v in radial_profile(psf))
+    axes[2].fill_between(radius, least, most, color="#bcd4e6", label="least to most", lw=0)
+    axes[2].plot(radius, mean, color=SECOND, lw=1.2, label="mean")
     if psf.uncertainty is not None:
         error = psf.uncertainty/psf.stamp(1)[0, 0]
         middle = len(error)//2
@@ -306,69 +252,16 @@ def _psf_row(figure, grid, psf, residual, sources):
     axes[2].set_ylim(1e-8, 2)
     axes[2].set_title("PSF by distance, pixels")
     axes[2].legend(loc="lower left", handlelength=1.2)
-    phases, number = _by_phase(residual, sources)
+    phases, number = left_by_phase(residual, sources)
     most = max(0.5, float(np.nanmax(np.abs(phases), initial=0.5)))
     shown = show(axes[3], phases, f"Left by pixel phase, {number} stars, %", cmap="PuOr_r", vmin=-most, vmax=most,
                   extent=(-0.5, 0.5, -0.5, 0.5))
     bar(axes[3], shown)
 
 
-def _by_phase(residual, sources):
-    """What is left in the middle 3x3 pixels of bright stars, percent of their flux, by place in the pixel, and their number.
-
-    A PSF that is wrong between the pixels leaves light of one sign where stars are in the middle of a pixel, of the other where
-    they are at its corners.
-    """
-    x, y, flux, catalog = sources
-    chosen, px, py = _bright_stars(residual.shape, x, y, flux, catalog, 1)
-    sums, counts = np.zeros((PHASES, PHASES)), np.zeros((PHASES, PHASES))
-    at = np.arange(-1, 2)
-    middle = residual[py[chosen, None, None]+at[None, :, None], px[chosen, None, None]+at[None, None, :]]
-    left = 100*middle.sum(axis=(1, 2))/flux[chosen]
-    cell = [np.clip(((v[chosen]-p[chosen]+0.5)*PHASES).astype(int), 0, PHASES-1) for v, p in ((y, py), (x, px))]
-    known = np.isfinite(left)
-    np.add.at(sums, tuple(c[known] for c in cell), left[known])
-    np.add.at(counts, tuple(c[known] for c in cell), 1)
-    return np.where(counts > 0, sums/np.maximum(counts, 1), np.nan), int(known.sum())
-
-
-def _bright_stars(shape, x, y, flux, catalog, half):
-    """Indices of the brightest PSF stars away from the edge, brightest first, and the pixels of all sources in x and y."""
-    ny, nx = shape
-    px, py = np.floor(x+0.5).astype(int), np.floor(y+0.5).astype(int)
-    use = (px >= half) & (px < nx-half) & (py >= half) & (py < ny-half) & (flux > 0)
-    if "psf_star" in catalog.colnames and np.any(catalog["psf_star"]):
-        use &= np.asarray(catalog["psf_star"], dtype=bool)
-    return np.flatnonzero(use)[np.argsort(-flux[use], kind="stable")][:MOST_STARS], px, py
-
-
 def _no_ticks(axes):
     axes.set_xticks([])
     axes.set_yticks([])
-
-
-def _corners(psf, shape):
-    """PSFs at the four corners less that of the middle, percent of its peak, as a mosaic with the corners in place."""
-    ny, nx = shape
-    middle = psf.stamp(CORNER_SIZE, (nx-1)//2, (ny-1)//2)
-    lines = []
-    for y in (0.05*ny, 0.95*ny):
-        tiles = [100*(psf.stamp(CORNER_SIZE, x, y)-middle)/middle.max() for x in (0.05*nx, 0.95*nx)]
-        lines.append(np.hstack([tiles[0], np.full((CORNER_SIZE, 1), np.nan), tiles[1]]))
-    return np.vstack([lines[0], np.full((1, 2*CORNER_SIZE+1), np.nan), lines[1]])
-
-
-def _stacked_residual(residual, sources, peak):
-    """Median residual of the PSF's stars in percent of their peaks, and how many they are."""
-    x, y, flux, catalog = sources
-    half = CORNER_SIZE//2
-    chosen, px, py = _bright_stars(residual.shape, x, y, flux, catalog, half)
-    if not len(chosen):
-        return np.full((CORNER_SIZE, CORNER_SIZE), np.nan), 0
-    at = np.arange(-half, half+1)
-    stack = residual[py[chosen, None, None]+at[None, :, None], px[chosen, None, None]+at[None, None, :]]
-    stack = 100*stack/(flux[chosen]*peak)[:, None, None]
-    return np.ma.median(np.ma.masked_invalid(stack), axis=0).filled(np.nan), len(chosen)
 
 
 def _histogram(axes, significance):
