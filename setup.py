@@ -87,7 +87,7 @@ setup(
     packages=packages(),
     package_dir=ROOMS,
     package_data={"crowdsource": ["py.typed", "*.pyi"], "crowdsource.cython_ext": ["*.pxd", "*.pyx", "*.h"],
-                  "crowdsource.data": ["**/*"]},
+                  "crowdsource.report.templates": ["*.html", "*.css", "*.js"], "crowdsource.data": ["**/*"]},
     exclude_package_data={"": ["*.c", "**/*.py[co]", "**/__pycache__"]},
     ext_modules=cythonize(extensions, include_path=[shared_declarations()], compiler_directives=DIRECTIVES,
                           shared_utility_qualified_name=COMMON),

@@ -9,6 +9,7 @@ from .finished import INFO, MODEL, RESIDUAL
 from .fit_inputs import read_fit_inputs
 from .given_catalogs import identifiers
 from .model_files import info_hdus, model_hdus, plane_header, probability_hdus
+from .pages import write_detector_page
 from .results import add_columns, detector_header, result_hdus, run_header
 from .tasks import TaskOutcome, path_of_detector
 
@@ -39,6 +40,9 @@ def fit_detector(context, task, progress=None):
     if settings.outputs.plot is not None:
         plot_fit(image, result, path_of_detector(settings.outputs.plot, task.detector))
     header = write_finished(context, task, image, result)
+    if settings.outputs.report is not None:
+        page = path_of_detector(settings.outputs.report, task.detector)
+        write_detector_page(result, header, page, task.detector, settings.replaces)
     clock.stop("writing parts")
     return TaskOutcome(task, header, {**_stages(result.history), **clock.seconds})
 

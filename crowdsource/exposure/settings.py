@@ -10,6 +10,7 @@ from ..io.tables import check_ending
 from ..nebulosity.classifier import ORDERS
 from ..nebulosity.network import files as network_files
 from ..nebulosity.network import read_network
+from ..report.page import check_extra
 from .earlier import check_earlier
 from .finished import INFO, MODEL, RESIDUAL, FinishedDetectors
 
@@ -21,8 +22,8 @@ class OutputFiles:
     Attributes
     ----------
     catalog : path-like
-    model, info, residual, plot : path-like or None
-        Model file, info file, file of the residual, and picture.
+    model, info, residual, plot, report : path-like or None
+        Model file, info file, file of the residual, picture, and report page.
     regions : path-like or None
         Of the sources, for DS9.
     debug_plots : path-like or None
@@ -36,6 +37,7 @@ class OutputFiles:
     info: object = None
     residual: object = None
     plot: object = None
+    report: object = None
     regions: object = None
     debug_plots: object = None
     model_image: bool = True
@@ -43,7 +45,7 @@ class OutputFiles:
     @property
     def files(self):
         """The outputs that are files."""
-        return [p for p in (self.catalog, *self.image_files.values(), self.plot, self.regions) if p is not None]
+        return [p for p in (self.catalog, *self.image_files.values(), self.plot, self.report, self.regions) if p is not None]
 
     @property
     def image_files(self):
@@ -167,8 +169,11 @@ class RunSettings:
             need("pyarrow.parquet", "parquet", "a Parquet catalog")
         if outputs.plot is not None or outputs.debug_plots is not None:
             need("matplotlib.figure", "plot", "a picture")
+        if outputs.report is not None:
+            check_extra()
         for path in outputs.files:
-            check_output(path, self.replaces)
+            if path != outputs.report or Path(path).parent.is_dir():
+                check_output(path, self.replaces)
         named = [Path(p).absolute() for p in outputs.files]
         if len(set(named)) < len(named):
             raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")

@@ -112,7 +112,8 @@ def _context(job):
     paths, wanted = OutputPaths(job["out"], job["label"]), job["settings"]
     outputs = OutputFiles(catalog=paths.catalog, model=paths.image_file(MODEL) if wanted[MODEL] else None,
                           info=paths.image_file(INFO) if wanted[INFO] else None,
-                          plot=paths.picture("") if wanted["plot"] else None)
+                          plot=paths.picture("") if wanted["plot"] else None,
+                          report=paths.page("") if wanted.get("report") else None)
     catalogs = UserCatalogs(forced=wanted["force"], bright=wanted["bright"], galaxies=wanted["galaxies"])
     settings = RunSettings(outputs=outputs, catalogs=catalogs, config=wanted["config"], threads=wanted["threads"], overwrite=True,
                            resume=True)

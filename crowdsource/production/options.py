@@ -10,6 +10,7 @@ from ..io.checksums import checksums
 from ..nebulosity.classifier import ORDERS
 from ..nebulosity.network import files as network_files
 from ..nebulosity.network import read_network
+from ..report.page import check_extra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,8 @@ class RunOptions:
         Values of the fit as in a TOML file, an instrument's options under its name.
     force, bright, galaxies : str or None
         Catalogs, as in `crowdsource.exposure.settings.UserCatalogs`.
-    model, info, plot : bool
-        Write model files, info files, pictures.
+    model, info, plot, report : bool
+        Write model files, info files, pictures, report pages.
     threads : int
         Of each fit.
     task_memory : float or None
@@ -37,6 +38,7 @@ class RunOptions:
     model: bool = False
     info: bool = False
     plot: bool = False
+    report: bool = False
     threads: int = 1
     task_memory: float = None
 
@@ -50,6 +52,8 @@ class RunOptions:
         loaded = {n: load(n) for n in instruments}
         for name, instrument in loaded.items():
             complete(instrument.options, self.of_instrument(name))
+        if self.report:
+            check_extra()
         fit = from_mapping(self.fit_values(instruments))
         if fit.nebulosity.network:
             read_network(network_files(fit.nebulosity.method)[0], ORDERS)

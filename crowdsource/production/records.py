@@ -68,6 +68,10 @@ class OutputPaths:
         """The picture of a detector; the name common to all for an empty one."""
         return path_of_detector(self.folder/f"{self.label}.png", distinct_name(detector) if detector else "")
 
+    def page(self, detector):
+        """The report page of a detector; the name common to all for an empty one."""
+        return path_of_detector(self.folder/f"{self.label}.html", distinct_name(detector) if detector else "")
+
     def detector_record(self, detector):
         """The record of a detector that is not gathered yet."""
         return FinishedDetectors(self.catalog).folder/(detector_file_name(detector)+ENDING)

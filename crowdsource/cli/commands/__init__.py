@@ -26,6 +26,7 @@ COMMANDS = {
     "joint": "fit many images of one field at once: one list of stars, and their light curves",
     "match": "match two catalogs, by the sky or by the pattern of their stars: magnitudes, colours, separations",
     "calibrate": "find zero point and colour term of a catalog against a reference, and add calibrated magnitudes",
+    "report": "write pages that show what came of a fit, a run, a release or an object",
     "healpix": "combine catalogs into objects and releases, by HEALPix",
     "simulate": "simulate a field of stars with known truth",
     "simulate-survey": "simulate catalogs of many exposures of stars with known truth",

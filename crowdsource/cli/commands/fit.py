@@ -2,6 +2,7 @@
 import time
 from pathlib import Path
 
+from ...api.pages import page_name
 from ...catalogs.calibrated_files import calibrate_file
 from ...catalogs.catalog import StarCatalog
 from ...config import FitConfig, from_mapping
@@ -97,6 +98,8 @@ def _add_output_options(out):
     out.add_argument("--regions", metavar="FILE", help="write the sources as circles for DS9, a region file (.reg)")
     out.add_argument("--no-model-image", action="store_true", help="write only sky and flags into the model file")
     out.add_argument("--plot", metavar="FILE", help="write a picture of image, model, residual and PSF (PNG)")
+    out.add_argument("--report", metavar="DIR", help="write a report page of each detector into this folder: image, model and "
+                     "residual with the sources, PSF, sky, statistics, configuration, in one HTML file")
     out.add_argument("--debug-plots", metavar="DIR",
                      help="write pictures of the residual and the PSF of each pass into this folder")
     out.add_argument("--overwrite", action="store_true", help="replace existing files")
@@ -197,7 +200,9 @@ def _settings(args, exposure, config, image):
     named = {o: with_parts_of(getattr(args, o), ImageName.parse(image).path) for o in OUTPUTS if getattr(args, o) is not None}
     named.setdefault("out", f"{exposure.label}.cat.fits")
     paths = {o: Path(p) if Path(p).parent != Path() else folder/p for o, p in named.items()}
-    outputs = OutputFiles(catalog=paths.pop("out"), model_image=not args.no_model_image,
+    catalog = paths.pop("out")
+    page = Path(args.report)/page_name(catalog) if args.report else None
+    outputs = OutputFiles(catalog=catalog, model_image=not args.no_model_image, report=page,
                           **{o.removesuffix("_out"): p for o, p in paths.items()})
     catalogs = UserCatalogs(forced=args.force, bright=args.bright_stars, galaxies=args.galaxies)
     return RunSettings(outputs=outputs, catalogs=catalogs, earlier=EarlierRun(model_file=args.sky_from, catalog=args.psf_from),
@@ -248,7 +253,7 @@ def _summary(done, outputs):
                      f"FWHM {h['FWHM']:.2f} px, chi2 {h['CHI2']:.3f}"+", noise estimated"*h["NOISEEST"])
     for path, what in ((outputs.model, "model, sky and flags" if outputs.model_image else "sky and flags"),
                        (outputs.info, "inverse variance of fluxes, flags and PSF"), (outputs.residual, "residual"),
-                       (outputs.plot, "picture"), (outputs.regions, "regions"),
+                       (outputs.plot, "picture"), (outputs.report, "report page"), (outputs.regions, "regions"),
                        (outputs.debug_plots, "pictures of each pass")):
         if path is not None and done:
             lines.append(f"{path}: {what}")

@@ -41,6 +41,7 @@ def add_arguments(parser):
     fit.add_argument("--models", action="store_true", help="write model files")
     fit.add_argument("--infos", action="store_true", help="write info files")
     fit.add_argument("--pictures", action="store_true", help="write pictures of image, model and residual")
+    fit.add_argument("--reports", action="store_true", help="write a report page of each detector")
     afterwards = parser.add_argument_group("afterwards")
     afterwards.add_argument("--then", choices=("healpix",),
                             help="ingest finished catalogs into a store as they appear, and assemble a release at the end")
@@ -79,7 +80,8 @@ def run(args, console):
 def _options(args):
     config = {} if args.config is None else read_toml(args.config)
     return RunOptions(config=config, force=args.force, bright=args.bright_stars, galaxies=args.galaxies, model=args.models,
-                      info=args.infos, plot=args.pictures, threads=args.threads, task_memory=args.task_memory)
+                      info=args.infos, plot=args.pictures, report=args.reports, threads=args.threads,
+                      task_memory=args.task_memory)
 
 
 @contextmanager
