@@ -95,7 +95,7 @@ def small_survey(stars=STARS, images=6):
     images = SimpleNamespace(
         source=np.arange(images, dtype=np.int32), exposure=np.array([f"e{k}" for k in range(images)]),
         detector=np.array(["n1", "n2"]*3)[:images], band=np.array(["g", "r", "r"]*2)[:images], system=np.array(["AB"]*images),
-        alive=np.ones(images, bool),
+        alive=np.ones(images, bool), file=np.array([f"e{k}.cat.fits" for k in range(images)]),
         mjd=55000.+np.arange(images), zeropoint=np.full(images, 22.5), pixel_scale=np.full(images, 0.25))
     snapshot = FakeSnapshot(tables, images)
     made = make_objects([t for p in snapshot.pixels for t in snapshot.read(p)],

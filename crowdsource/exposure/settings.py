@@ -10,7 +10,7 @@ from ..io.tables import check_ending
 from ..nebulosity.classifier import ORDERS
 from ..nebulosity.network import files as network_files
 from ..nebulosity.network import read_network
-from ..report.page import check_extra
+from ..report.page import check_page
 from .earlier import check_earlier
 from .finished import INFO, MODEL, RESIDUAL, FinishedDetectors
 
@@ -170,10 +170,9 @@ class RunSettings:
         if outputs.plot is not None or outputs.debug_plots is not None:
             need("matplotlib.figure", "plot", "a picture")
         if outputs.report is not None:
-            check_extra()
-        for path in outputs.files:
-            if path != outputs.report or Path(path).parent.is_dir():
-                check_output(path, self.replaces)
+            check_page(outputs.report, self.replaces)
+        for path in (p for p in outputs.files if p != outputs.report):
+            check_output(path, self.replaces)
         named = [Path(p).absolute() for p in outputs.files]
         if len(set(named)) < len(named):
             raise OutputError(f"{named[0]}: two outputs have the same name; give each its own")

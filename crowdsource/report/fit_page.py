@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from .measured import plain, planes_of
-from .page import Cell, Page, Panel, Section, cell, number, write_page
+from .page import Cell, Page, Panel, Section, cell, check_page, number, write_page
 from .planes import compact, magnitudes, source_columns, viewer_data
 from .plots import BLUE, GREEN, RED, bokeh, good_colours, line, new_plot, points, thinned_view, with_legend
 from .psf_plots import psf_section
@@ -170,6 +170,7 @@ def write_fit_page(result, facts, path, *, missing=(), completeness=None, back=N
     OutputError
         When the file exists already or cannot be written.
     """
+    check_page(path, overwrite)
     write_page(fit_page(result, facts, missing=missing, completeness=completeness, back=back), path, overwrite)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import OutputError, need
 from ..core.version import installed_version
-from ..io.atomic import atomic_path
+from ..io.atomic import atomic_path, check_output
 
 EXTRA, PURPOSE = "report", "a report page"
 NONE = "\u2013"
@@ -145,14 +145,46 @@ def write_page(page, path, overwrite=False):
 def html_of(page):
     """The text of a page; names and words that come from files are escaped."""
     check_extra()
-    embed, resources = need("bokeh.embed", EXTRA, PURPOSE), need("bokeh.resources", EXTRA, PURPOSE)
     panels = [panel for section in page.sections for panel in section.panels if panel.figure is not None]
-    script, divs = embed.components([panel.figure for panel in panels]) if panels else ("", ())
-    library = resources.Resources(mode="inline", components=["bokeh"]).render_js() if panels else ""
+    script, divs, library = _embedded([panel.figure for panel in panels])
     by_panel = {id(panel): div for panel, div in zip(panels, divs)}
     return _template().render(page=page, div_of=lambda panel: by_panel[id(panel)], script=script, library=library,
                               version=installed_version(), css=_asset("page.css"), code=_asset("page.js"),
                               viewer_code=_asset("viewer.js") if page.viewer else "", viewer=for_script(page.viewer))
+
+
+def _embedded(figures):
+    """The script of plots, their places as HTML, and the library that they need."""
+    if not figures:
+        return "", (), ""
+    embed, resources, documents = (need(f"bokeh.{name}", EXTRA, PURPOSE) for name in ("embed", "resources", "document"))
+    document = documents.Document()
+    # what plots refer to is looked for once, and not again with each of them
+    with document.models.freeze():
+        for figure in figures:
+            document.add_root(figure)
+    script, divs = embed.components(figures)
+    return script, divs, resources.Resources(mode="inline", components=["bokeh"]).render_js()
+
+
+def check_page(path, overwrite=False):
+    """Raise an error where a page could not be written, before any work is done.
+
+    Parameters
+    ----------
+    path : path-like
+    overwrite : bool
+
+    Raises
+    ------
+    MissingExtraError
+        When bokeh is not installed.
+    OutputError
+        When the file exists already, or its folder cannot be written.
+    """
+    check_extra()
+    if Path(path).parent.is_dir():
+        check_output(path, overwrite)
 
 
 def check_extra():

@@ -23,7 +23,7 @@ MOST_ROWS = 20_000
 ALWAYS = ("x", "y", "ra", "dec", "mag", "dmag", "flux", "dflux", "qf", "rchi2", "fracflux", "spread_model", "dflux_iso", "flags",
           "good", "psf_star", "passno")
 DIGITS = {"x": 3, "y": 3, "ra": 7, "dec": 7, "mag": 4, "dmag": 4, "mag_cal": 4}
-BITS, FINE = 16, 1/512
+BITS, FINE = 16, 1/2048
 """Significant bits of values, and steps of positions in pixels, that a page holds."""
 NODES = 17
 """Of the grid, along a side, on which a page knows right ascensions and declinations."""

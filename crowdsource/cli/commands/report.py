@@ -5,11 +5,10 @@ from urllib.parse import quote
 
 from ...api.pages import page_name, report
 from ...core.errors import ConfigError, CrowdsourceError
-from ...io.atomic import check_output
 from ...production.manifest import ENDINGS, read_manifest
 from ...production.records import OutputPaths
 from ...production.run_page import PAGE, figures_of_run, is_run, write_run_page
-from ...report.page import check_extra
+from ...report.page import check_extra, check_page
 from ...survey.exports.release_reader import ReleaseReader
 from ...survey.objects.release import open_release
 from ...survey.pages.object_page import write_object_page
@@ -87,7 +86,7 @@ def _of_store(source, args):
         survey = ReleaseReader(store, open_release(store, args.release or only_release(store)))
         what = survey.release.name if args.object is None else f"{survey.release.name}-{args.object}"
         path = _place(args, Path(), f"{what}.html")
-        check_output(path, args.overwrite) if path.parent.is_dir() else None
+        check_page(path, args.overwrite)
         if args.object is None:
             write_release_page(survey, path, args.overwrite)
         else:
@@ -99,6 +98,7 @@ def _of_run(source, args, console):
     path = _place(args, source, PAGE)
     beside = (source.with_suffix(ending) for ending in ENDINGS)
     manifest = args.manifest or next((path for path in beside if path.is_file()), None)
+    check_page(path, args.overwrite)
     entries = [] if manifest is None else read_manifest(manifest)
     lines = _each(source, path, args, console) if args.each else []
     write_run_page(figures_of_run(source, entries), path, f"Run {source.absolute().name}", args.overwrite)
