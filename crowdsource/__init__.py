@@ -10,6 +10,7 @@ from importlib import import_module
 _NAMES = {
     "api.fitting": "fit",
     "api.images": "read_image",
+    "api.pages": "write_report",
     "api.photometry": "PSFPhotometry",
     "api.reading": "read_psf read_result",
     "api.result": "Cutout Result",

@@ -1,6 +1,7 @@
 # What type checkers know of the package, whose names are imported when they are first used. A test holds it to __init__.py.
 from .api.fitting import fit as fit
 from .api.images import read_image as read_image
+from .api.pages import write_report as write_report
 from .api.photometry import PSFPhotometry as PSFPhotometry
 from .api.reading import read_psf as read_psf
 from .api.reading import read_result as read_result

@@ -19,7 +19,7 @@ from crowdsource.simulate.files import write_simulation
 
 pytest.importorskip("bokeh", reason="bokeh is not installed")
 
-from crowdsource.api.pages import FoundFit, report
+from crowdsource.api.pages import FoundFit, write_report
 from crowdsource.report import page as pages
 from crowdsource.report.fit_page import FitContents, FitFacts, fit_page, write_fit_page
 from crowdsource.report.planes import binned, coloured, encoded, grey, picture, source_columns
@@ -189,7 +189,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(folder, tmp_path, capsys)
     cat = (tmp_path/"a.cat.fits").read_bytes().replace(str(folder/"field.fits").encode(), b"?"*len(str(folder/"field.fits")))
     (tmp_path/"b.cat.fits").write_bytes(cat)
     ARTIFICIAL.write(tmp_path/"b.completeness.ecsv")
-    text = report(tmp_path/"b.cat.fits")[0].read_text(encoding="utf-8")
+    text = write_report(tmp_path/"b.cat.fits")[0].read_text(encoding="utf-8")
     assert "is not found" in text and sections(text)[:3] == ["positions", "stars", "completeness"] and "viewer-data" not in text
     # named, it is there again
     found = FoundFit(tmp_path/"b.cat.fits", model=folder/"field.mod.fits", image=str(tmp_path/"moved.fits"))
@@ -200,7 +200,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(folder, tmp_path, capsys)
 
 def test_catalogs_of_other_formats_have_pages_of_their_rows(result, tmp_path):
     result.write(tmp_path/"rows.ecsv")
-    text = report(tmp_path/"rows.ecsv")[0].read_text(encoding="utf-8")
+    text = write_report(tmp_path/"rows.ecsv")[0].read_text(encoding="utf-8")
     assert "holds no PSF and no history" in text and sections(text) == ["positions", "stars", "sky"]
 
 
@@ -214,12 +214,12 @@ def test_magnitudes_of_two_bands_make_a_diagram(result):
 
 def test_faults_are_told_before_any_work(folder, tmp_path, capsys, monkeypatch):
     with pytest.raises(OutputError, match="field.html: exists already"):
-        report(folder/"field.cat.fits", folder/"pages")
+        write_report(folder/"field.cat.fits", folder/"pages")
     write_fits(tmp_path/"image.fits", np.zeros((9, 9), np.float32))
     with pytest.raises(DataFileError, match="holds no catalog of crowdsource"):
-        report(tmp_path/"image.fits")
+        write_report(tmp_path/"image.fits")
     with pytest.raises(DataFileError, match="the fit is of 190 x 150"):
-        report(folder/"field.cat.fits", tmp_path, image=str(tmp_path/"image.fits"))
+        write_report(folder/"field.cat.fits", tmp_path, image=str(tmp_path/"image.fits"))
     assert main(["report", str(tmp_path)]) == 2 and "neither the folder of a run nor a store" in capsys.readouterr().err
     assert main(["report", str(folder/"field.cat.fits"), "x.cat.fits", "--out", "a.html"]) == 2
     assert "name a folder" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Report pages in a real browser: they load without complaints, zoom, and show the row that is clicked."""
 import os
+import re
 import shutil
 
 import numpy as np
@@ -114,7 +115,8 @@ def test_click_shows_the_row_here_and_in_the_plots(browser, fitted):
     ActionChains(browser).move_to_element(panel).click().perform()
     assert browser.execute_script("return crowdsourceViewer.selected()") == row
     shown = browser.find_element(By.CSS_SELECTOR, ".row-panel").text
-    assert f"Row {row}" in shown and f"{x:.3f} pix" in shown and f"{y:.3f} pix" in shown
+    told = [float(number) for number in re.findall(r"\b[xy]\s+([\d.]+) pix", shown)[:2]]
+    assert f"Row {row}" in shown and np.allclose(told, [x, y], atol=0.001)
     chosen = "return Bokeh.documents[0].get_model_by_name('sources').selected.indices"
     assert list(browser.execute_script(chosen)) == [row]
     # and the other way round: a point of a plot is shown in the image

@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(5)
     shape = (90, 90)
-    data = star_image(shape, *rng.uniform(5, 85, (2, 25)), 10**rng.uniform(3, 4.5, 25))
+    data = star_image(shape, *rng.uniform(5, 85, (2, 25)), np.r_[10**rng.uniform(3, 4.5, 15), np.full(10, 300.)])
     result = cs.fit(data, rms=np.full(shape, 3.), wcs=tan_wcs(shape), zeropoint=25., mjd=57000.25, band="r")
     paths = OutputPaths(folder, "good")
     paths.folder.mkdir()

@@ -28,9 +28,9 @@ EXCLUDED = ("saturated", "nonfinite", "nodata", "cosmic", "hot", "trail", "negat
 """Flags of pixels that a fit has found and left out."""
 
 
-def report(path: str | PathLike[str], out: str | PathLike[str] | None = None, *, detector: str | None = None,
-           model: str | PathLike[str] | None = None, image: Any = None, completeness: str | PathLike[str] | None = None,
-           back: tuple[str, str] | None = None, overwrite: bool = False) -> list[Path]:
+def write_report(path: str | PathLike[str], out: str | PathLike[str] | None = None, *, detector: str | None = None,
+                 model: str | PathLike[str] | None = None, image: Any = None, completeness: str | PathLike[str] | None = None,
+                 back: tuple[str, str] | None = None, overwrite: bool = False) -> list[Path]:
     """Write the report page of a catalog: image, model and residual with the sources, PSF, sky, statistics, configuration.
 
     What cannot be found is left out, and the page says so.
@@ -122,7 +122,7 @@ class FoundFit:
     model : path-like, optional
         That beside the catalog when not given.
     image : optional
-        As `report`.
+        As `write_report`.
 
     Attributes
     ----------

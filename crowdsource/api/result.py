@@ -11,7 +11,8 @@ from ..core.errors import InputError
 from ..engine.profiles import add_profiles
 from ..engine.state import FitResult
 from ..exposure.model_files import model_hdus, plane_header
-from ..exposure.results import Provenance, detector_header, write_result
+from ..exposure.pages import write_detector_page
+from ..exposure.results import Provenance, detector_header, run_header, write_result
 from ..io.atomic import atomic_path, check_output
 from ..psf.base import pixel
 from ..psf.export import curve_of_growth
@@ -117,6 +118,24 @@ class Result(FitResult):
         """
         self._require("image", "model", "sky", "psf")
         return fit_figure(self, title)
+
+    def report(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a page that shows the fit, one HTML file: image, model and residual with the sources, PSF, sky, statistics.
+
+        Raises
+        ------
+        MissingExtraError
+            When bokeh is not installed.
+        OutputError
+            When the file exists already or cannot be written.
+        InputError
+            As `residual`.
+        """
+        self._require("image", "model", "sky", "psf")
+        provenance = self.image.meta.get("provenance", Provenance(exposure=self.image.exposure))
+        header = run_header(self, provenance)
+        header["NOISEEST"] = self.image.ivar_estimated
+        write_detector_page(self, header, path, self.image.detector, overwrite)
 
     def write(self, path: str | PathLike[str], *, model: str | PathLike[str] | None = None, overwrite: bool = False) -> None:
         """Write the catalog with PSF, configuration and history, which `crowdsource.read_result` reads.

@@ -55,7 +55,7 @@ def binned(plane, step):
 
 def grey(plane, stretch):
     """A plane as grey levels, uint8, by an asinh stretch; NaN becomes dark."""
-    shown = asinh_stretched(plane, stretch)
+    shown = asinh_stretched(plane.astype(np.float32), tuple(map(float, stretch)))
     return np.nan_to_num(np.clip(shown, 0, 1)*255, nan=40.).astype(np.uint8)
 
 
@@ -87,12 +87,14 @@ def picture(pixels, quality=None):
 def picture_planes(image, parts):
     """(name, pixels, step, signed) of each plane that the viewer shows; of the image alone where `parts` is None."""
     step = -(-max(image.shape)//LARGEST)
+    data, every = image.data if parts is None else parts["data"], 1+max(image.shape)//1000
+    stretch = stretch_limits(data[::every, ::every])
     if parts is None:
-        return [("Image", grey(image.data, stretch_limits(image.data)), 1, False)]
-    stretch = stretch_limits(parts["data"])
-    return [("Image", grey(parts["data"], stretch), 1, False),
+        return [("Image", grey(data, stretch), 1, False)]
+    return [("Image", grey(data, stretch), 1, False),
             ("Model", grey(binned(parts["model"], step), stretch), step, False),
-            ("Residual", coloured(binned(parts["significance"], step)), step, True)]
+            # what is averaged has less noise, by which the colours go
+            ("Residual", coloured(binned(parts["significance"], step)*step), step, True)]
 
 
 def encoded(planes, budget=BUDGET):
@@ -121,7 +123,7 @@ def viewer_data(image, parts, fwhm):
     """
     ny, nx = image.shape
     planes = picture_planes(image, parts)
-    shown = [dict(name=name+(f", {step} x {step} pixels averaged" if step > 1 else ""), address=address, signed=signed,
+    shown = [dict(name=name, note=f", {step} x {step} pixels averaged" if step > 1 else "", address=address, signed=signed,
                   covers=[pixels.shape[1]*step, pixels.shape[0]*step])
              for (name, pixels, step, signed), address in zip(planes, encoded(planes))]
     return dict(planes=shown, size=[nx, ny], origin=list(image.origin), fwhm=float(fwhm) if np.isfinite(fwhm) else 3.,

@@ -23,8 +23,8 @@ from .plots import (
 
 BIN = 0.25
 """Of magnitudes."""
-FAINT, DEEP, FAINTEST = 20., 5., 0.1
-"""Stars below the first signal to noise, at least this part of all, tell at which magnitude the second one is reached."""
+FAINT, DEEP = 20., 5.
+"""Stars below the one signal to noise tell at which magnitude the other is reached."""
 OF_BAND = re.compile(r"mag_(?!err|error|cal$|calibrated)\w{1,12}")
 PERCENT = 2.5/np.log(10)
 
@@ -37,11 +37,7 @@ def depth_of(magnitude, flux, error):
     magnitude, flux, error : ndarray, shape (n,)
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        usable = (flux > 0) & (error > 0) & np.isfinite(magnitude)
-        significance = flux/error
-        # where all are bright, the faintest of them
-        most = max(FAINT, float(np.quantile(significance[usable], FAINTEST))) if usable.any() else FAINT
-        faint = usable & (significance <= most)
+        faint = (flux > 0) & (error > 0) & (flux < FAINT*error) & np.isfinite(magnitude)
         limit = magnitude[faint]+2.5*np.log10(flux[faint]/(DEEP*error[faint]))
     return float(np.median(limit)) if len(limit) else np.nan
 

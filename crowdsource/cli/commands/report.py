@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from ...api.pages import page_name, report
+from ...api.pages import page_name, write_report
 from ...core.errors import ConfigError, CrowdsourceError
 from ...production.manifest import ENDINGS, read_manifest
 from ...production.records import OutputPaths
@@ -65,8 +65,8 @@ def _pages(source, args, console):
         if is_run(source):
             return _of_run(source, args, console)
         raise ConfigError(f"{source}: is neither the folder of a run nor a store; give one, or a catalog")
-    pages = report(source, args.out, detector=args.detector, model=args.model, image=args.image, completeness=args.completeness,
-                   overwrite=args.overwrite)
+    pages = write_report(source, args.out, detector=args.detector, model=args.model, image=args.image,
+                         completeness=args.completeness, overwrite=args.overwrite)
     return [_told(p) for p in pages]
 
 
@@ -115,7 +115,7 @@ def _each(source, path, args, console):
             if args.overwrite or not any(catalog.parent.glob(f"{name.removesuffix('.html')}*.html")):
                 back = ("the run", quote(os.path.relpath(path.absolute(), catalog.parent.absolute())))
                 try:
-                    written += len(report(catalog, back=back, overwrite=True))
+                    written += len(write_report(catalog, back=back, overwrite=True))
                 except CrowdsourceError as problem:
                     console.error(str(problem))
             if progress:

@@ -14,7 +14,7 @@
     const box = document.createElement("div"), picture = document.createElement("canvas"), marks = document.createElement("canvas");
     const label = document.createElement("span"), image = new Image();
     box.className = "view";
-    label.textContent = plane.name;
+    label.textContent = plane.name + plane.note;
     box.append(picture, marks, label);
     find(".panels").append(box);
     const panel = {plane, box, picture, marks, image, ready: false};
@@ -87,7 +87,7 @@
     const radius = Math.max(2.5, Math.min(data.fwhm * 0.6 * view.scale, 40));
     context.lineWidth = 1.1;
     for (const good of [true, false]) {
-      context.strokeStyle = panel.plane.signed ? (good ? "#22303c90" : "#7a4b9e90") : (good ? "#f2b134d0" : "#6fc3f0c0");
+      context.strokeStyle = panel.plane.signed ? (good ? "#22303ca0" : "#a87400b0") : (good ? "#6fc3f0d0" : "#f2b134d0");
       context.beginPath();
       for (const row of rows.length > SHOWN ? [] : rows) {
         if ((columns.good[row] > 0) !== good) continue;
