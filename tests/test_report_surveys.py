@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from small_fields import star_image, tan_wcs
 from small_release import small_survey
+from small_survey import make_manifest, make_survey
 
 import crowdsource as cs
 from crowdsource.cli.main import main
@@ -78,6 +79,15 @@ def test_command_for_runs(run, capsys):
     assert "is not found" in text and 'href="../index.html"' in text
     assert 'href="good/good.html"' in (folder/"index.html").read_text(encoding="utf-8")
     assert main(["report", str(folder)]) == 2 and "exists already" in capsys.readouterr().err
+
+
+def test_run_writes_pages_with_its_fits(tmp_path):
+    make_survey(tmp_path, 1, side=64)
+    make_manifest(tmp_path, tmp_path/"m.ecsv")
+    assert main(["run", str(tmp_path/"m.ecsv"), "--executor", "threads", "--reports", "--quiet"]) == 0
+    (figures,) = figures_of_run(tmp_path/"m")
+    assert figures.state == "done" and figures.page == tmp_path/"m"/"field0000"/"field0000.html"
+    assert 'id="viewer"' in figures.page.read_text(encoding="utf-8")
 
 
 def test_figures_of_a_release_are_those_of_its_rows():

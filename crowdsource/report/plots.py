@@ -59,11 +59,11 @@ def with_legend(plot, place="top_right"):
     return plot
 
 
-def points(plot, source, x, y, *, colour=BLUE, size=4, alpha=0.55, view=None, name=None, **options):
+def points(plot, source, x, y, *, colour=BLUE, size=4, view=None, name=None):
     """Points of columns of a source; one that is selected is large and red in every plot of that source."""
     view = {} if view is None else {"view": view}
     legend = {} if name is None else {"legend_label": name}
-    drawn = plot.scatter(x, y, source=source, size=size, color=colour, alpha=alpha, line_color=None, **view, **legend, **options)
+    drawn = plot.scatter(x, y, source=source, size=size, color=colour, alpha=0.5, line_color=None, **view, **legend)
     drawn.nonselection_glyph = drawn.glyph
     drawn.selection_glyph = bokeh("models").Scatter(x=x, y=y, size=size+8, fill_color="#e8412c", line_color="#ffffff")
     return drawn

@@ -102,7 +102,7 @@ def _psf_stars(contents):
     view = models.CDSView(filter=models.IndexFilter(np.flatnonzero(contents.columns["psf_star"]).tolist()))
     ny, nx = contents.shape
     plot = new_plot("x (pixels)", "y (pixels)", match_aspect=True, x_range=(-0.5, nx-0.5), y_range=(-0.5, ny-0.5))
-    points(plot, contents.source, "x", "y", colour=RED, size=6, alpha=0.8, view=view)
+    points(plot, contents.source, "x", "y", colour=RED, size=6, view=view)
     return Panel(title=f"{int(contents.columns['psf_star'].sum())} PSF stars", figure=plot,
                  caption="Where they are; a click shows one in the image.")
 

@@ -84,7 +84,7 @@ def _error(contents):
     view = contents.view
     points(plot, contents.source, "magnitude", "error", colour=BLUE, view=view, name="dflux, neighbours free")
     if "error_alone" in contents.columns:
-        points(plot, contents.source, "magnitude", "error_alone", colour=GREEN, size=3, alpha=0.35, view=view,
+        points(plot, contents.source, "magnitude", "error_alone", colour=GREEN, size=3, view=view,
                name="dflux_iso, as if isolated")
     mark(plot, PERCENT/DEEP, "5 sigma", upright=False, colour=SOFT)
     return Panel(title="Errors", figure=with_legend(plot, "bottom_right"),

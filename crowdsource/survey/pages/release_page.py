@@ -249,7 +249,7 @@ def _repeatability(objects, bands):
 
 def _with_median(plot, columns, edges, colour):
     """Draw points of objects, which the pointer names, and their median in bins, which is returned."""
-    points(plot, _source(columns), "x", "y", size=3, alpha=0.35, colour=colour)
+    points(plot, _source(columns), "x", "y", size=3, colour=colour)
     plot.add_tools(bokeh("models").HoverTool(tooltips=[("object", "@object_id"), ("", "@y{0.0000}")]))
     middle, (_, median, _) = running(columns["x"], columns["y"], edges)
     line(plot, middle, median, name="median")
