@@ -9,7 +9,7 @@ from ..core.flags import ENGINE, MASK_SHIFT
 from ..core.image import Image
 from ..exposure.pages import facts_of
 from ..exposure.results import detectors_in, hdu_prefix, read_config
-from ..exposure.tasks import path_of_detector
+from ..exposure.tasks import page_name, path_of_detector
 from ..io.fits import read_image as read_plane
 from ..io.fits_tables import FITS_ENDINGS
 from ..io.hdus import opened
@@ -20,8 +20,6 @@ from ..report.page import check_extra
 from .images import instrument_of, read_image
 from .reading import read_result
 
-ENDINGS = re.compile(r"(\.cat)?\.(fits?|fts|ecsv|vot|csv|parquet)(\.fz|\.gz)?$", re.IGNORECASE)
-"""Endings of catalogs, without which their names are those of the files beside them."""
 MODEL, COMPLETENESS = (".mod.fits", ".model.fits"), (".completeness.fits", ".completeness.ecsv", ".completeness.parquet")
 """Endings of files that are looked for beside a catalog."""
 EXCLUDED = ("saturated", "nonfinite", "nodata", "cosmic", "hot", "trail", "negative")
@@ -84,14 +82,9 @@ def write_report(path: str | PathLike[str], out: str | PathLike[str] | None = No
     return pages
 
 
-def page_name(path: str | PathLike[str]) -> str:
-    """The name of the page of a catalog."""
-    return ENDINGS.sub("", Path(path).name)+".html"
-
-
 def _beside(path: Path, endings: tuple[str, ...]) -> Path | None:
     """The first file of these endings that lies beside a catalog."""
-    stem = ENDINGS.sub("", path.name)
+    stem = page_name(path).removesuffix(".html")
     return next((p for e in endings if (p := path.parent/f"{stem}{e}").is_file()), None)
 
 

@@ -1,10 +1,14 @@
 """What the fit of a detector is given, and what became of it."""
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .finished import FinishedDetectors
 from .results import Provenance
 from .settings import RunSettings
+
+ENDINGS = re.compile(r"(\.cat)?\.(fits?|fts|ecsv|vot|csv|parquet)(\.fz|\.gz)?$", re.IGNORECASE)
+"""Of catalogs; without them their names are those of the files beside them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,6 +50,11 @@ class TaskOutcome:
     header: object = None
     cpu: dict = field(default_factory=dict)
     error: Exception = None
+
+
+def page_name(catalog):
+    """The name of the report page of a catalog."""
+    return ENDINGS.sub("", Path(catalog).name)+".html"
 
 
 def path_of_detector(path, detector):

@@ -2,7 +2,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.nddata import extract_array
 
 from .measured import stretch_limits
 from .planes import coloured, grey, picture
@@ -50,6 +49,9 @@ def cutouts_at(parts, x, y, side=SIDE, **facts):
     -------
     Cutouts
     """
+    # slow to load, and needed for pages only
+    from astropy.nddata import extract_array
+
     def cut(name):
         at = tuple(int(np.floor(v+0.5)) for v in (y, x))
         return extract_array(parts[name].astype(np.float32), (side, side), at, fill_value=np.nan)

@@ -56,7 +56,7 @@ def binned(plane, step):
 def grey(plane, stretch):
     """A plane as grey levels, uint8, by an asinh stretch; NaN becomes dark."""
     shown = asinh_stretched(plane.astype(np.float32), tuple(map(float, stretch)))
-    return np.nan_to_num(np.clip(shown, 0, 1)*255, nan=40.).astype(np.uint8)
+    return np.nan_to_num(np.clip(shown, 0, 1)*255+0.5, nan=40.).astype(np.uint8)
 
 
 def coloured(plane, most=RANGE):

@@ -2,7 +2,6 @@
 import time
 from pathlib import Path
 
-from ...api.pages import page_name
 from ...catalogs.calibrated_files import calibrate_file
 from ...catalogs.catalog import StarCatalog
 from ...config import FitConfig, from_mapping
@@ -12,6 +11,7 @@ from ...exposure.instrument import complete, flag, recognised
 from ...exposure.run import describe_run, status
 from ...exposure.run import run as run_exposure
 from ...exposure.settings import EarlierRun, OutputFiles, RunSettings, UserCatalogs
+from ...exposure.tasks import page_name
 from ...io.atomic import check_folder
 from ...io.file_names import with_parts_of
 from ...io.image_name import ImageName

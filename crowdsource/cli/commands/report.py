@@ -3,8 +3,9 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from ...api.pages import page_name, write_report
+from ...api.pages import write_report
 from ...core.errors import ConfigError, CrowdsourceError
+from ...exposure.tasks import page_name
 from ...production.manifest import ENDINGS, read_manifest
 from ...production.records import OutputPaths
 from ...production.run_page import PAGE, figures_of_run, is_run, write_run_page
