@@ -320,6 +320,9 @@ class FitConfig:
         %.
     max_sources : int
         Limit on the number of sources, at which detection stops adding.
+    max_work : float
+        A fit takes about as much work as so many crowded fields of its size, at most: then stamps become smaller, and the search
+        ends with the brightest sources. Wrong noise and images of no stars do so; inf for no such bound.
     artifacts, sky, detect, solve, centroid, cull, psf, nebulosity, select
         The stages. For `sky`, `detect`, `solve` and `centroid` an estimator, detector, solver or centroid method may be given in
         place of a section, the other options of which are then the default ones.
@@ -331,6 +334,7 @@ class FitConfig:
     stop_new: float = calibration.fit.stop_new
     stop_fraction: float = calibration.fit.stop_fraction
     max_sources: int = 5_000_000
+    max_work: float = 10.
     artifacts: ArtifactsConfig = field(default_factory=ArtifactsConfig)
     sky: SkyConfig = field(default_factory=SkyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
@@ -383,6 +387,7 @@ def checked(config):
     rules = [
         (1 <= config.min_passes <= config.max_passes, "min_passes must be at least 1 and at most max_passes"),
         (config.prune_passes >= 0, "prune_passes must not be negative"),
+        (config.max_work > 0, "max_work must be positive"),
         (not config.sky.keep or s.sky_spacing == 0, "sky.keep keeps the sky and solve.sky_spacing fits it: choose one"),
         (config.sky.block >= 4, "sky.block must be at least 4 pixels"),
         (0 < d.threshold < inf, "detect.threshold must be positive and finite"),

@@ -211,7 +211,7 @@ def stamp_levels(psf, config):
 
 
 def sizes(state, sources):
-    """Stamp sizes of sources; the limit on memory is for the stamps of one tile.
+    """Stamp sizes of sources; the limit on memory is for the stamps of one tile, that of the budget for all.
 
     Parameters
     ----------
@@ -224,7 +224,8 @@ def sizes(state, sources):
     """
     solve = state.config.solve
     guarded = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(state.tiles))
-    return stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
+    size = stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
+    return size if state.spent.largest == np.inf else np.minimum(size, int(state.spent.largest))
 
 
 def stamp_sizes(flux, psf, noise, config, bright=None):

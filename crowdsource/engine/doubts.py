@@ -1,6 +1,8 @@
 """What a user should know of a fit that went on to its end but does not look right, in sentences that say what may be given."""
 import numpy as np
 
+from .savings import told
+
 LARGEST_CHI2 = 4.
 """Mean of (residual/sigma)^2 from which the noise or the model is doubted."""
 NARROWER = 0.8
@@ -23,6 +25,8 @@ def doubts(state):
     if image.ivar_estimated and not np.isfinite(image.gain):
         out.append("the gain is not known, and the noise is estimated without the photons of stars: errors of bright ones are "
                    "too small; give the gain or a noise map")
+    if cut := told(state):
+        out.append(cut)
     chi2 = history[-1]["chi2"]
     if chi2 > LARGEST_CHI2:
         out.append(f"the model leaves {chi2:.3g} times the noise in the pixels (chi2): the noise is more than its map says, or "

@@ -14,6 +14,7 @@ from ..core.neighbours import neighbours
 from ..cython_ext import detect as detect_kernel
 from ..psf.base import pixel
 from . import stages
+from .budget import trials_left
 from .cull import off_image
 from .measure import boxes, cutouts
 from .profile_fit import LARGEST_SCALE, ProfileFit
@@ -102,7 +103,10 @@ def _with_new(state, fwhm):
         for x, y, shape in groups(state, fwhm, reach):
             if any(distance(one.shape, x-one.x, y-one.y) < CORE for one in state.extended):
                 continue
-            fit = _fit_of_group(state, fwhm, x, y, shape, reach)
+            if trials_left(state) < 0:
+                return state
+            fit, work = _fit_of_group(state, fwhm, x, y, shape, reach)
+            state = replace(state, spent=state.spent.tried(work, fit is not None))
             if fit is not None:
                 # what is taken apart no more is not what ends a search
                 state = replace(_with_profile(state, fit), grown=state.grown+np.count_nonzero(fit.flux == 0))
@@ -110,11 +114,15 @@ def _with_new(state, fwhm):
 
 
 def _fit_of_group(state, fwhm, x, y, shape, reach):
-    """The fit of a profile in the place of a group of sources, or of all but the brightest; None where the points are better."""
+    """The fit of a profile in the place of a group of sources, or of all but the brightest, and pixels of all trials.
+
+    None where the points are better.
+    """
     radius = FIRST_BOX*reach*fwhm
     start = ProfileFit.started(state, fwhm, x, y, shape, most=radius)
     _, group = neighbours(state.x, state.y, [x], [y], radius)
     group = group[np.argsort(-state.flux[group], kind="stable")]
+    work = 0
     for members in (group, group[1:]):
         fit = start.over(members, np.zeros(len(members))).fitted(STEPS)
         if not _like(fit):
@@ -125,8 +133,9 @@ def _fit_of_group(state, fwhm, x, y, shape, reach):
             fit = fit.recentred().fitted(0).with_members().fitted(STEPS).with_stars().fitted(STEPS)
         else:
             if _wins(fit):
-                return fit
-    return None
+                return fit, work+fit.work
+        work += fit.work
+    return None, work
 
 
 def _like(fit):

@@ -27,6 +27,7 @@ from .joint_fit import fitted
 from .measure import mean_chi2
 from .model_error import with_model_error
 from .prune import pruned
+from .savings import within_budget
 from .schedule import next_kind, pruning_share, psf_is_due
 from .sources import Sources
 from .state import LAST, SEARCH, FitResult, PassState
@@ -155,6 +156,7 @@ def single_pass(state, start_sky=None):
     if kind == SEARCH and not state.forced:
         state = stages.with_peaks(state)
         clock.stop("peaks")
+    state = within_budget(state)
     n_parameters = 1 if kind == LAST or state.stays else 3
     before = len(state.sources)
     state, figures = fitted(state, n_parameters, with_errors=kind == LAST or pruning_share(state) > 0)
@@ -208,7 +210,7 @@ def refitted(state, n_parameters, start_sky, clock):
         clock.stop("sky")
         state, _ = stages.with_psf(state, first)
         clock.stop("psf")
-        again, _ = fitted(stages.with_model(state), n_parameters)
+        again, _ = fitted(within_budget(stages.with_model(state)), n_parameters)
         state = stages.with_model(replace(again, new=state.new))
         clock.stop("fit")
     return state

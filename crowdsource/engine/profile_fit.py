@@ -55,6 +55,8 @@ class ProfileFit:
         Its light, once it is fitted.
     chi2 : float
     covariance : ndarray, shape (7, 7), or None
+    work : int
+        Pixels of all evaluations so far.
     """
 
     state: object
@@ -70,6 +72,7 @@ class ProfileFit:
     stamp: np.ndarray = None
     chi2: float = np.inf
     covariance: np.ndarray = None
+    work: int = 0
 
     @classmethod
     def started(cls, state, fwhm, x, y, shape, flux=0., passno=None, most=LARGEST_BOX):
@@ -129,7 +132,8 @@ class ProfileFit:
     def recentred(self):
         """A new start from here, with a box of the size that suits."""
         p = self.parameters
-        return ProfileFit.started(self.state, self.fwhm, p[1], p[2], self.shape, p[0], self.passno).over(self.members, self.flux)
+        start = ProfileFit.started(self.state, self.fwhm, p[1], p[2], self.shape, p[0], self.passno)
+        return replace(start, work=self.work).over(self.members, self.flux)
 
     def over(self, members, flux):
         """The same fit with other fluxes of other members."""
@@ -212,7 +216,7 @@ class ProfileFit:
             p = self._limited(here+step/scale, here)
         chi2, stamp, normal, _ = best
         return replace(self, parameters=here, chi2=chi2, stamp=(here[0]*stamp).astype(np.float32),
-                       covariance=np.linalg.pinv(normal, hermitian=True))
+                       work=self.work+(steps+1)*self.data.size, covariance=np.linalg.pinv(normal, hermitian=True))
 
     def _with_flux(self):
         """Parameters whose flux and constant, where there is no flux yet, are those of least chi2."""

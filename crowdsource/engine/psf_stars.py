@@ -9,6 +9,7 @@ from ..core.kinds import narrow_kind
 from ..core.neighbours import neighbours
 from ..psf.base import StarStamps, pixel
 from ..psf.refit.uncertainty import inverse_square
+from .budget import most_psf_stars
 from .cull import off_image
 from .design import sizes
 from .measure import boxes, cutouts, measured
@@ -57,10 +58,11 @@ def psf_stars(state, first=False):
     -------
     crowdsource.psf.base.StarStamps
     """
-    chosen = select(state)
+    size = max(state.config.psf.stamp, 2*round(STAMP*float(state.psf.fwhm()))+1)
+    chosen = select(state)[:most_psf_stars(state, size)]
     if state.config.psf.method == "fit":
         chosen = np.r_[chosen, saturated_stars(state, len(chosen))]
-    stamps = stamps_of(state, chosen, max(state.config.psf.stamp, 2*round(STAMP*float(state.psf.fwhm()))+1))
+    stamps = stamps_of(state, chosen, size)
     if not state.psf.wide_stamp or not len(chosen):
         return stamps
     stamps = with_sky_around(state, stamps)

@@ -18,7 +18,8 @@ def next_kind(state):
     """Kind of the next pass: `SEARCH`, `PRUNE` or `LAST`.
 
     A search ends when it finds too few new sources and the model does not improve any more, a forced fit when its sky, and
-    positions that may move, have settled. The number of passes never exceeds the configured maximum.
+    positions that may move, have settled; any, when the budget is spent. The number of passes never exceeds the configured
+    maximum.
 
     Parameters
     ----------
@@ -31,9 +32,10 @@ def next_kind(state):
         return LAST
     if done or state.passno >= c.max_passes-1-prunes:
         return PRUNE if done < prunes else LAST
-    if state.passno < least_passes(state, prunes):
+    if state.passno < least_passes(state, prunes) and not state.spent.over:
         return SEARCH
-    finished = sky_has_settled(state) and positions_have_settled(state) if state.forced else search_has_ended(state)
+    finished = state.spent.over or (sky_has_settled(state) and positions_have_settled(state) if state.forced
+                                    else search_has_ended(state))
     return SEARCH if not finished else PRUNE if prunes else LAST
 
 

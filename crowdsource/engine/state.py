@@ -1,5 +1,5 @@
 """The state that passes of the loop hand on, and the result of a fit."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,33 @@ class FitResult:
         return self.first_row+np.arange(len(self.catalog), dtype=np.int64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a fit has taken of its budget so far, see `crowdsource.engine.budget`.
+
+    Attributes
+    ----------
+    overlap : float
+        Of stamps in all solves, on each pixel.
+    lost, won : float
+        Pixels of profiles that were tried in vain, and of those that took the place of sources.
+    largest : float
+        Largest stamp that sources get from now on, pixels.
+    over : bool
+        The search ends.
+    """
+
+    overlap: float = 0.
+    lost: float = 0.
+    won: float = 0.
+    largest: float = np.inf
+    over: bool = False
+
+    def tried(self, pixels, won):
+        """What is spent after one more profile."""
+        return replace(self, **{"won" if won else "lost": (self.won if won else self.lost)+pixels})
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PassState:
     """Everything that a pass starts from and hands on to the next; its arrays are never changed in place.
@@ -104,6 +131,7 @@ class PassState:
         Extended sources; their light is part of the model.
     fixed : bool
         Positions that are given stay as they are.
+    spent : Spent
     """
 
     image: object
@@ -129,6 +157,7 @@ class PassState:
     model_error: np.ndarray = None
     extended: tuple = ()
     fixed: bool = True
+    spent: Spent = Spent()
 
     @property
     def stays(self):

@@ -14,6 +14,7 @@ from ..core.neighbours import neighbours
 from ..engine.design import Workspace
 from ..engine.loop import initialize, refitted, single_pass
 from ..engine.measure import mean_chi2
+from ..engine.savings import told
 from ..engine.sources import Sources
 from ..engine.state import LAST, PRUNE, SEARCH
 from ..exposure.instrument import detection_ids
@@ -187,13 +188,15 @@ class ImageSource:
         Raises
         ------
         CrowdsourceError
-            When it cannot be read or shows no stars.
+            When it cannot be read, shows no stars, or takes more work than images of stars do.
         """
         image = self.read()
         config = self.config(image) if callable(self.config) else self.config
         state = initialize(image, self.psf(image) if callable(self.psf) else self.psf, checked(config), None, None, None)
         for _ in range(passes):
             state = single_pass(replace(state, kind=SEARCH))
+            if cut := told(state):
+                raise InputError(cut)
         if not len(state.sources):
             raise InputError("it shows no stars")
         return state
