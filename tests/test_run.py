@@ -243,3 +243,25 @@ def test_errors_of_any_kind_travel_between_processes(out):
 def test_folders_of_pass_pictures(out):
     run(Camera(), Three(("n2", "n3")), settings_of(out, debug_plots=out.with_name("plots")))
     assert len(list(Path(out.with_name("plots")/"n1").glob("pass-*-psf.png"))) >= 4
+
+
+@pytest.mark.parametrize("ending", ["cat.fits", "vot", "csv"])
+def test_what_is_there_already_is_a_success_if_it_is_of_the_same(out, caplog, ending):
+    out = out.with_name(f"a.{ending}")
+    settings = settings_of(out, model=out.with_name("a.mod.fits"))
+    run(Camera(), Three(), settings)
+    before = {p: p.read_bytes() for p in out.parent.iterdir() if p.is_file()}
+    if ending == "csv":
+        # it holds the rows alone and does not tell what it is made of
+        with pytest.raises(OutputError, match="exists already"):
+            run(Camera(), Three(), settings)
+        return
+    with caplog.at_level("INFO"):
+        assert run(Camera(), Three(), settings) == [] and "is there already" in caplog.text
+    for other in (dict(config=dict(max_passes=4)), dict(info=out.with_name("a.info.fits"))):
+        with pytest.raises(OutputError, match="exists already"):
+            run(Camera(), Three(), settings_of(out, **{"model": out.with_name("a.mod.fits"), **other}))
+    assert {p: p.read_bytes() for p in out.parent.iterdir() if p.is_file()} == before
+    out.with_name("a.mod.fits").write_bytes(before[out.with_name("a.mod.fits")].replace(b"RUNSUM  = '", b"RUNSUM  = 'f"))
+    with pytest.raises(OutputError, match="exists already"):
+        run(Camera(), Three(), settings)

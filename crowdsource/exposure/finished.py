@@ -17,6 +17,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from ..core.errors import CrowdsourceError, OutputError
+from ..core.version import installed_version
 from ..io.atomic import atomic_path
 from ..io.file_names import distinct_name
 from ..io.fits import read_header
@@ -24,11 +25,9 @@ from ..io.fits_tables import FITS_ENDINGS, read_hdu
 from ..io.gzip_times import clear_gzip_times
 from ..io.hdus import opened
 from ..io.tables import write_catalog
-from .results import gathered_header, hdu_prefix, plain_record
+from .results import RUN, gathered_header, hdu_prefix, made_by, plain_record
 
 log = logging.getLogger(__name__)
-RUN = "RUNSUM"
-"""Keyword of what tells whether a part is of the same run."""
 ONLY = "image"
 """Name of the part of an exposure's only detector."""
 COPY_BYTES = 1 << 24
@@ -79,6 +78,13 @@ class FinishedDetectors:
             log.warning("%s: is of other inputs or settings: fitted anew", path)
             return None
         return header
+
+    def published(self, files):
+        """Whether files are of this version, of the same inputs and the same settings; False for CSV, which does not tell."""
+        try:
+            return all(made_by(path) == (installed_version(), self.fingerprint) for path in files)
+        except CrowdsourceError:
+            return False
 
     def write(self, detector, header, hdus, planes):
         """Write a detector's part.

@@ -23,9 +23,10 @@ from ..core.version import DISTRIBUTION, installed_version
 from ..core.world import pixel_scale
 from ..io.atomic import atomic_path
 from ..io.checksums import checksums
+from ..io.fits import read_header
 from ..io.fits_tables import FITS_ENDINGS, table_hdu
 from ..io.hdus import opened, printable
-from ..io.tables import check_ending, write_catalog
+from ..io.tables import check_ending, read_table, write_catalog
 from ..psf.export import curve_of_growth
 from ..psf.formats.native import to_hdus as psf_hdus
 
@@ -36,6 +37,8 @@ MAGNITUDE_SYSTEM = "MAGSYS"
 """Keyword of the primary header. A catalog that has it states its photometric band there too, as ``BAND``, where it is known."""
 JOINT = "JOINTFIT"
 """Keyword of the primary header of catalogs of a joint fit: its number, which tells object_id of different fits apart."""
+RUN = "RUNSUM"
+"""Keyword of the primary header: the same for runs of the same inputs with the same settings."""
 FIGURES = ("ORIGIN", "VERSION", "INSTRUME", "EXPOSURE", "BAND", MAGNITUDE_SYSTEM, "MJD-MID", "NSOURCES", "NPASS", "CHI2", "FWHM",
            "SEEING", "PIXSCALE", "ZEROPT", "NOISEEST", "XORIGIN", "YORIGIN")
 """Keywords of the primary header that the header of a catalog's rows has too."""
@@ -376,6 +379,24 @@ def plain_record(header):
     config = [header[k] for k in header if k.startswith("CFG")]
     inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
     return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
-                band=header.get("BAND", ""), system=header.get(MAGNITUDE_SYSTEM, ""), mjd=header.get("MJD-MID", ""),
+                run=header.get(RUN, ""), band=header.get("BAND", ""), system=header.get(MAGNITUDE_SYSTEM, ""),
+                mjd=header.get("MJD-MID", ""),
                 **{name: header[k] for k, name in PLAIN.items() if header.get(k) is not None},
                 config="\n".join(config), inputs="\n".join(inputs))
+
+
+def made_by(path):
+    """The version that has made a catalog or a file of planes, and what runs of the same have in common; None where unknown.
+
+    Raises
+    ------
+    DataFileError
+        When it cannot be read.
+    """
+    if str(path).lower().endswith(FITS_ENDINGS):
+        header = read_header(path)
+        return header.get("VERSION"), header.get(RUN)
+    meta = read_table(str(path)).meta
+    # of a VOTable astropy reads the description, which tells all that is short
+    meta = {**dict(part.partition(": ")[::2] for part in str(meta.get("description", "")).split("; ")), **meta}
+    return meta.get("version"), meta.get("run")

@@ -44,7 +44,8 @@ def run(instrument, exposure, settings, executor=None, progress=None):
     Returns
     -------
     list of TaskOutcome
-        In the exposure's order; empty when a run that is to be resumed was finished already.
+        In the exposure's order; empty when the outputs are there already, of the same inputs and settings, or a run that is to be
+        resumed was finished already.
 
     Raises
     ------
@@ -56,11 +57,15 @@ def run(instrument, exposure, settings, executor=None, progress=None):
         return []
     tasks = exposure.tasks()
     settings.check_inputs([t.detector for t in tasks])
+    context = run_context(instrument, exposure, settings) if settings.may_be_there() else None
+    if context is not None and context.finished.published(settings.outputs.recorded):
+        log.info("%s: is there already, of the same inputs and options", settings.outputs.catalog)
+        return []
     settings.check_outputs(exposure.inputs)
     if settings.threads > 1 and executor is None:
         # loading the engine takes as long as reading the pixels: both at once
         Thread(target=lambda: [import_module(name) for name in (FITTING, "astropy.table")]).start()
-    context = run_context(instrument, exposure, settings)
+    context = context or run_context(instrument, exposure, settings)
     if not settings.resume:
         context.finished.remove()
     before = _finished_before(context, tasks)

@@ -48,6 +48,11 @@ class OutputFiles:
         return [p for p in (self.catalog, *self.image_files.values(), self.plot, self.report, self.regions) if p is not None]
 
     @property
+    def recorded(self):
+        """The outputs that tell what they are made of."""
+        return [self.catalog, *self.image_files.values()]
+
+    @property
     def image_files(self):
         """The files of planes that are written, by kind."""
         return {kind: p for kind, p in ((MODEL, self.model), (INFO, self.info), (RESIDUAL, self.residual)) if p is not None}
@@ -189,5 +194,9 @@ class RunSettings:
 
     def nothing_left(self):
         """Whether a run that is to be resumed was finished already."""
-        wanted = [self.outputs.catalog, *self.outputs.image_files.values()]
-        return self.resume and not self._unfinished.exists() and all(Path(p).exists() for p in wanted)
+        return self.resume and not self._unfinished.exists() and all(Path(p).exists() for p in self.outputs.recorded)
+
+    def may_be_there(self):
+        """Whether all outputs exist that a run of the same may have written, and none is to be replaced."""
+        asked = self.overwrite or self.resume or self.outputs.debug_plots is not None
+        return not asked and not self._unfinished.exists() and all(Path(p).is_file() for p in self.outputs.files)

@@ -173,7 +173,10 @@ def _fit(args, image, reference, console, written):
         console.print(*_summary(done, settings.outputs))
     if args.profile:
         console.print(*_profile(done, time.process_time()-start))
-    if reference is not None and done and not _calibrated(args, reference, settings.outputs.catalog, console):
+    there = not outcomes and Path(settings.outputs.catalog).exists()
+    if there and not args.quiet:
+        console.print(f"{settings.outputs.catalog}: is there already")
+    if reference is not None and (done or there) and not _calibrated(args, reference, settings.outputs.catalog, console):
         return max(status(outcomes), 1)
     return status(outcomes)
 
