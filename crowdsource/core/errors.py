@@ -43,9 +43,10 @@ class DataFileError(CrowdsourceError, OSError):
     """
 
     def __init__(self, path, problem, hdu=None):
-        self.path, self.problem, self.hdu = path, problem, hdu
+        # what libraries say of a file may have several lines
+        self.path, self.problem, self.hdu = path, " ".join(str(problem).split()), hdu
         where = f"{path}" if hdu is None else f"{path}[{hdu}]"
-        super().__init__(f"{where}: {problem}")
+        super().__init__(f"{where}: {self.problem}")
 
     def __reduce__(self):
         return type(self), (self.path, self.problem, self.hdu)

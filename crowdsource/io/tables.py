@@ -127,15 +127,19 @@ def _has_rows(hdu):
 
 def _from_parquet(path):
     parquet = need("pyarrow.parquet", "parquet", "reading a Parquet file")
-    from astropy.table import Table
     try:
         footer = parquet.read_metadata(path)
         _check_rows(path, footer.num_rows, _claimed(footer))
-        columns = parquet.read_table(path)
+        return _of_arrow(parquet.read_table(path))
     except DataFileError:
         raise
-    except (OSError, ValueError, MemoryError) as problem:
-        raise DataFileError(path, f"cannot be read as Parquet ({problem}); fetch it again") from problem
+    except UNREADABLE as problem:
+        raise DataFileError(path, f"cannot be read as Parquet ({one_line(problem)}); fetch it again") from problem
+
+
+def _of_arrow(columns):
+    """The table of an arrow table, with units and descriptions."""
+    from astropy.table import Table
     table = Table({n: columns[n].to_numpy() for n in columns.column_names})
     for f in columns.schema:
         notes = {k.decode(): v.decode() for k, v in (f.metadata or {}).items()}
