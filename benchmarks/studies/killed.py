@@ -2,8 +2,8 @@
 
     python -m benchmarks.studies.killed [--kills 500] [--seed 1] [--folder FOLDER]
 
-Rounds go on until so many commands were killed. In each the same catalogs become a store, a release and exports, each command begun
-again until it ends by itself; the exports must have the bytes of those that nothing disturbed.
+Rounds go on until so many commands were killed. In each the same catalogs become a store, a release and exports, each command
+begun again until it ends by itself; the exports must have the bytes of those that nothing disturbed.
 """
 import argparse
 import hashlib
@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.shared import ROOT, table
 from crowdsource.cli.main import main as command
+from crowdsource.io.atomic import TEMPORARY
 
 sys.path.insert(0, str(ROOT/"tests"))
 from small_catalogs import image_header, rows, write_catalog
@@ -73,6 +74,8 @@ def words_of(name, folder, catalogs):
 def digests(folder):
     """SHA-256 of each file that was exported, by its name."""
     found = [p for p in sorted(folder.rglob("*")) if p.is_file() and folder/"store" not in p.parents]
+    # beside a file that is written a kill leaves what was not finished, under a name of its own
+    found = [p for p in found if not TEMPORARY.fullmatch(p.name)]
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
 
 
@@ -115,7 +118,9 @@ def main():
         found = digests(folder/"round")
         other += [f"round {rounds}: {n}" for n in {*wanted, *found} if wanted.get(n) != found.get(n)]
         kills, failed, rounds = kills+some, failed+[f"round {rounds}: {w}" for w in wrong], rounds+1
-        print(f"round {rounds}: {kills.total()} kills, {len(other)} files differ, {len(failed)} failed", file=sys.stderr, flush=True)
+        print(*other[-9:], *failed[-9:], sep="\n", file=sys.stderr)
+        told = f"round {rounds}: {kills.total()} kills, {len(other)} files differ, {len(failed)} failed"
+        print(told, file=sys.stderr, flush=True)
         shutil.rmtree(folder/"round")
     print(table(("command", "times killed"), [(n, kills[n]) for n in COMMANDS]))
     print(f"\n{kills.total()} kills in {rounds} rounds of {len(wanted)} exported files. Files that differ: "

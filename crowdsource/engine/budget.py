@@ -2,8 +2,9 @@
 
 Noise that is a thousand times too small makes a peak of every pixel and gives each the largest stamp; a gradient or ripples do
 the same. What a fit takes then is the overlap of stamps, profiles that are tried in vain, and stamps of wide PSFs. All are
-counted in work on a pixel of the image, which for a field of stars does not depend on its size, so that bounds hold for any image. Counts
-follow from the sources and not from the clock: catalogs are the same on any machine. `crowdsource.engine.savings` keeps to it.
+counted in work on a pixel of the image, which for a field of stars does not depend on its size, so that bounds hold for any
+image. Counts follow from the sources and not from the clock: catalogs are the same on any machine. `crowdsource.engine.savings`
+keeps to it.
 """
 import numpy as np
 

@@ -1,5 +1,6 @@
 """FITS files read within bounds: headers end, arrays lie in the file, and what is compressed unpacks to what memory holds."""
 import math
+import re
 import zipfile
 
 import numpy as np
@@ -16,6 +17,9 @@ PACKED = 8
 COPIES = 2
 """An array is there in the file's byte order and in the machine's."""
 SHORT = "the file is truncated or damaged; fetch it again"
+COUNTS = re.compile(rb"(NAXIS   |TFIELDS |ZNAXIS  )= *([0-9]+)")
+"""Cards of numbers of axes and of columns."""
+MOST_DIGITS = 3
 ZIP = b"PK\x03\x04"
 
 
@@ -51,7 +55,10 @@ class BoundedFile(_File):
             raise DataFileError(self.path, f"a header has more than {MOST_BLOCKS*BLOCK//80:,} cards and no end; the file is "
                                 "damaged: fetch it again")
         self._check(self.tell()+(size or 0))
-        return super().read(size)
+        content = super().read(size)
+        if self.headers:
+            self._check_counts(content)
+        return content
 
     def readarray(self, size=None, offset=0, dtype=np.uint8, shape=None):
         """An array; nothing is allocated for one that the file is too short for."""
@@ -69,6 +76,13 @@ class BoundedFile(_File):
         self.headers = 0
         self._check(offset)
         super().seek(offset, whence)
+
+    def _check_counts(self, block):
+        """Raise an error where a header claims more axes or columns than FITS has, which astropy would list one by one."""
+        for keyword, number in COUNTS.findall(block):
+            if len(number.lstrip(b"0")) > MOST_DIGITS:
+                raise DataFileError(self.path, f"{keyword.decode().strip()} in a header is {number.decode():.30s}, and FITS has "
+                                    "no more than 999: the file is damaged; fetch it again")
 
     def _check(self, place):
         """Raise an error where more would be unpacked than is allowed."""

@@ -1,4 +1,6 @@
 """Positions in an image's pixels of the rows of a user's catalog."""
+from contextlib import suppress
+
 import numpy as np
 
 from ..core.errors import InputError
@@ -76,14 +78,13 @@ def angles(table, name, unit):
     if text.dtype.kind not in "SUO":
         return numbers(table, name, "deg")
     from astropy.coordinates import Angle
+    known, out = ~np.ma.getmaskarray(text), np.full(len(text), np.nan)
+    text = np.ma.getdata(text)[known]
+    with suppress(ValueError, TypeError):
+        out[known] = text.astype(np.float64)
+        return out
     try:
-        return np.ma.filled(text.astype(np.float64), np.nan)
-    except ValueError:
-        pass
-    try:
-        known = ~np.ma.getmaskarray(text)
-        out = np.full(len(text), np.nan)
-        out[known] = Angle([str(t) for t in np.ma.getdata(text)[known]], unit=unit).deg
+        out[known] = Angle([str(t) for t in text], unit=unit).deg
         return out
     except Exception as problem:
         raise InputError(f"column {name} of the catalog holds no angles ({problem}); give degrees, or hours as 12:34:56.7") \

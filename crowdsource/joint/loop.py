@@ -432,11 +432,7 @@ def next_kind(state):
     shared, most = state.passno-state.joint.first_passes, state.joint.max_passes
     if shared >= most-1 or (state.history and state.history[-1]["kind"] == PRUNE):
         return LAST
-    if shared >= most-2:
-        return PRUNE
-    if shared < state.joint.min_passes-2:
-        return SEARCH
-    few = state.grown < state.config.stop_fraction*len(state.stars)
-    return PRUNE if few else SEARCH
+    few = shared >= state.joint.min_passes-2 and state.grown < state.config.stop_fraction*len(state.stars)
+    return PRUNE if few or shared >= most-2 else SEARCH
 
 

@@ -24,6 +24,8 @@ from ..profiles.stamp import StampProfile
 
 VERSION = 3
 """Version of the layout of a PSF on a grid whose nodes have positions; with a halo or on another grid it is 2, else 1."""
+LARGEST = {"PSFNY": 10**6, "PSFNX": 10**6, "NORMSIZE": 4001, "OVERSAMP": 99, "WINGSAMP": 99}
+"""Largest values of stored numbers: pixels of the image and of the box, samples in a pixel."""
 MOFFAT, STAMP, GRID = "moffat", "stamp", "grid"
 FITTED = "effective"
 """Form of stamps that were fitted to the stars of the image."""
@@ -256,6 +258,11 @@ def _parts(values, arrays, where):
     """
     if values["PSFVERS"] > VERSION:
         raise where.error(f"the PSF has layout {values['PSFVERS']} and this program knows {VERSION}: update it")
+    for name, most in LARGEST.items():
+        if not 0 < int(values[name]) <= most:
+            raise where.error(f"{name} of the PSF is {values[name]}, which is not from 1 to {most:,}: {DAMAGED}")
+    if any(arrays[n] is not None and not np.isfinite(arrays[n]).all() for n in ("core", "wings", "grid")):
+        raise where.error(f"the PSF has values that are not finite: {DAMAGED}")
     shape, form = (int(values["PSFNY"]), int(values["PSFNX"])), values["PSFFORM"]
     core = np.zeros(NO_CORE) if arrays["core"] is None else np.array(arrays["core"], dtype=np.float64)
     if core.ndim != 3 or len(core) not in (1, 3, 6):
