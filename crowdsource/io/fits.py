@@ -320,19 +320,26 @@ def _pixels(hdu, path, number, label):
     place = hdu.fileinfo()
     try:
         if str(path).lower().endswith((".gz", ".bz2", ".xz", ".z", ".zip")) or place is None:
-            return np.asarray(hdu.data)
+            return _held(hdu.data)
         # blocks are padded, which some writers leave out at the end
         size = place["datSpan"]-BLOCK+1 if isinstance(hdu, fits.CompImageHDU) else hdu.size
         if place["datLoc"]+size > path.stat().st_size:
             raise DataFileError(path, f"pixels are missing at the end: {SHORT}", label)
         check_unpacked(hdu, path, label)
         with np.errstate(all="ignore"):
-            return np.asarray(decompressed(hdu, path, number) if isinstance(hdu, fits.CompImageHDU) else hdu.data)
+            return _held(decompressed(hdu, path, number) if isinstance(hdu, fits.CompImageHDU) else hdu.data)
     except DataFileError:
         raise
     except Exception as problem:
         # whatever it is, the file is to blame: the decompressor's own error is of a kind that cannot be named
         raise DataFileError(path, f"its pixels cannot be read ({one_line(problem)}): {SHORT}", label) from problem
+
+
+def _held(data):
+    """Pixels as an array; astropy gives None where a header contradicts itself."""
+    if data is None:
+        raise ValueError("it holds none")
+    return np.asarray(data)
 
 
 def _plane(data, name, label):
