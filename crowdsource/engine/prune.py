@@ -51,14 +51,14 @@ def pruned(state):
         # a fit without them tells more about sources that are hardly separated from their neighbours
         retried = ~keep & entangled(state)
         keep |= retried
-    of_use = keep.copy()
+    needed = keep.copy()
     keep[keep] = stages.acceptable_of(state, sources.subset(keep))
-    beside = sources.subset(of_use & ~keep)
     if not merging:
-        return replace(state, sources=joined(sources.subset(keep), beside, c.min_separation), covariance=None)
+        return replace(state, sources=sources.subset(keep), covariance=None)
     kept = replace(stages.without(state, ~keep), covariance=state.covariance[keep])
     left = merged(kept, significance[keep], radius, retried[keep])
-    return replace(left, sources=joined(left.sources, beside, c.min_separation), covariance=None)
+    # no fit of positions follows
+    return replace(left, sources=joined(left.sources, sources.subset(needed & ~keep), c.min_separation), covariance=None)
 
 
 def judged(state, bound, radius):
