@@ -17,15 +17,12 @@ COMMON = "crowdsource.cython_ext._cyutility"
 CYTHON_ROOT = Path("build/cython_root")
 # .ci/sanitize sets it: every index is checked, and little optimised, as the sanitizers are told of more that way
 CHECKED = os.environ.get("CROWDSOURCE_BOUNDSCHECK") == "1"
-# sums may be reordered, so that they vectorise; NaN and infinity keep their meaning. No flag names a processor: a build
-# runs on any of its architecture, and wide instructions are chosen at run time in simd.h
-GNU = ["-O1" if CHECKED else "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+# sums keep their order, and nothing is fused, so that the bits do not depend on how wide a processor's vectors are nor on what it
+# can fuse. No flag names a processor: a build runs on any of its architecture, and wide instructions are chosen at run time in simd.h
+GNU = ["-O1" if CHECKED else "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
 # Python's own flags ask for symbols of debuggers, a quarter of the time of compiling; who sets CFLAGS chooses
 GNU += [] if "CFLAGS" in os.environ else ["-g0"]
 FLAGS = {"unix": GNU, "mingw32": GNU, "msvc": ["/O2"]}
-# what these give must not depend on what else is in memory, in the last bit: their sums keep their order
-ORDERED = {"sphere", "match", "average", "positions"}
-REORDERING = "-fassociative-math"
 # the last one is what MSVC's math.h wants before it tells M_PI
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_USE_MATH_DEFINES", None)]
 DIRECTIVES = dict(language_level=3, boundscheck=CHECKED, wraparound=False, cdivision=True, initializedcheck=CHECKED,
@@ -76,8 +73,7 @@ class BuildKernels(build_ext):
     def build_extensions(self):
         """Compile all kernels."""
         for extension in self.extensions:
-            kept = {REORDERING} if extension.name.rpartition(".")[2] in ORDERED else set()
-            extension.extra_compile_args += [f for f in FLAGS.get(self.compiler.compiler_type, []) if f not in kept]
+            extension.extra_compile_args += FLAGS.get(self.compiler.compiler_type, [])
         super().build_extensions()
 
 

@@ -8,18 +8,22 @@ import numpy as np
 
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
+from crowdsource.cython_ext.kinds cimport number
 from crowdsource.cython_ext.pairs cimport check_pairs
 from crowdsource.cython_ext.stamps cimport FARTHEST, LARGEST, Part, check_layout, part_on_image
 
 cdef Py_ssize_t MOST_PIXELS = 2**31-1, ANY_LENGTH = 2**62
 
 cdef extern from "simd.h" nogil:
+    int cs_kind
     void cs_products(const float *t, Py_ssize_t t_plane, Py_ssize_t t_row, const float *p, Py_ssize_t p_plane,
                      Py_ssize_t p_row, int rows, int vectors, double *sums) noexcept
     void cs_weigh(const float *w, const float *r, Py_ssize_t row, const float *p, Py_ssize_t p_plane, Py_ssize_t p_row, int rows,
                   int n, float *t, Py_ssize_t t_plane, Py_ssize_t t_row, double *sums) noexcept
     void cs_dot(const float *a, Py_ssize_t a_row, const float *b, Py_ssize_t b_row, int rows, int n, double *sum) noexcept
     void cs_add(const float *a, Py_ssize_t a_row, float f, int rows, int n, float *out, Py_ssize_t out_row) noexcept
+
+cs_kind = number
 
 
 def pack(const float[:, :, ::1] stamps, float[::1] buffer, const Py_ssize_t[::1] offset, Py_ssize_t stride):

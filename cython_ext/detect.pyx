@@ -2,11 +2,15 @@
 import numpy as np
 
 from libc.string cimport memcpy, memset
+from crowdsource.cython_ext.kinds cimport number
 from crowdsource.cython_ext.stamps cimport LARGEST
 
 cdef extern from "simd.h" nogil:
+    int cs_kind
     void cs_correlate(const float *image, Py_ssize_t row, const float *kernel, int size, int n, float *out,
                       Py_ssize_t out_row) noexcept
+
+cs_kind = number
 
 
 cdef enum:

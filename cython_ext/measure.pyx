@@ -3,6 +3,7 @@ import numpy as np
 
 from libc.math cimport M_PI, sqrt
 from libc.string cimport memcpy, memset
+from crowdsource.cython_ext.kinds cimport number
 from crowdsource.cython_ext.smallchol cimport invert3
 from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
 
@@ -12,10 +13,13 @@ COLUMNS = ("qf", "rchi2", "fracflux", "fluxlbs", "dfluxlbs", "fwhm", "spread_mod
 
 
 cdef extern from "simd.h" nogil:
+    int cs_kind
     struct cs_measured:
         double p, pp, pq, pr, wp, w, wpp, wpt, wpg, wpx, wpy, wxx, wxy, wyy, wdp, wdx, wdy, wd, wdg, wgg
     void cs_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r, const float *m,
                          const float *w, int n, double flux, cs_measured *to) noexcept
+
+cs_kind = number
 
 
 cdef inline void conclude(const cs_measured *s, double *out) noexcept nogil:

@@ -10,17 +10,21 @@ from libc.math cimport floor
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
+from crowdsource.cython_ext.kinds cimport number
 from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
 
 # positions beyond it, pixels, lie far off any image
 cdef double FAR = 2.**40
 
 cdef extern from "simd.h" nogil:
+    int cs_kind
     void cs_six_taps(const float *a, Py_ssize_t a_row, const Py_ssize_t *at, const float *w, int rows, int n, int keep,
                      float *out, Py_ssize_t out_row) noexcept
     void cs_combine(const float *a, Py_ssize_t a_row, Py_ssize_t plane, const float *f, int count, int rows, int n, float *out,
                     Py_ssize_t out_row) noexcept
     void cs_add(const float *a, Py_ssize_t a_row, float f, int rows, int n, float *out, Py_ssize_t out_row) noexcept
+
+cs_kind = number
 
 
 cdef inline void spline_weights(double t, float *w, float *d) noexcept nogil:

@@ -1,9 +1,12 @@
 /* Innermost loops of the kernels on eight or sixteen floats at a time.
 
-   GCC and Clang compile each loop three times on x86-64: for any processor, for those with AVX2 and FMA, and for those with
-   AVX-512; which one runs is decided at each call by the processor's own word (a load and a predicted branch). On other
-   processors the vector types become whatever they have; other compilers take the plain loops, which give the same sums up to
-   rounding. */
+   GCC and Clang compile each loop three times on x86-64: for any processor, for those with AVX2, and for those with AVX-512; which
+   one runs is decided at each call by `cs_kind` (a load and a predicted branch). On other processors the vector types become
+   whatever they have.
+
+   All kinds give the same bits: sums have the same number of lanes whatever the processor, which are added in one order, and nothing
+   is contracted to fused multiplications and additions, which not all processors have (-ffp-contract=off in setup.py). Other
+   compilers take loops without vector types, which give the same up to rounding. */
 #ifndef CROWDSOURCE_SIMD_H
 #define CROWDSOURCE_SIMD_H
 #include <stddef.h>
@@ -13,6 +16,20 @@ struct cs_measured {
     double p, pp, pq, pr, wp, w, wpp, wpt, wpg, wpx, wpy, wxx, wxy, wyy, wdp, wdx, wdy, wd, wdg, wgg;
 };
 
+/* Which loops run: kinds.pyx knows, and what includes this file sets it when it is imported. */
+enum { CS_PLAIN, CS_AVX2, CS_AVX512 };
+static int cs_kind = CS_PLAIN;
+
+/* Whether the processor has what a kind needs. */
+static inline int cs_can(int kind)
+{
+#if defined(__GNUC__) && defined(__x86_64__)
+    if (kind == CS_AVX512) return __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (kind == CS_AVX2) return __builtin_cpu_supports("avx2");
+#endif
+    return kind == CS_PLAIN;
+}
+
 #if defined(__GNUC__)
 typedef float cs_v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float cs_v8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -20,6 +37,7 @@ typedef float cs_v16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int cs_i8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int cs_i16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef double cs_d4 __attribute__((vector_size(32), aligned(8), may_alias));
+typedef long long cs_l4 __attribute__((vector_size(32), aligned(8), may_alias));
 static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 #define CS_LOAD(V, p) (*(const V *)(p))
 #define CS_STORE(V, p, v) (*(V *)(p) = (v))
@@ -38,7 +56,7 @@ static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 #undef CS_NAME
 #undef CS_TARGET
 #define CS_NAME(loop) cs_avx2_##loop
-#define CS_TARGET __attribute__((target("avx2,fma")))
+#define CS_TARGET __attribute__((target("avx2")))
 #include "simd_loops.h"
 #undef CS_NAME
 #undef CS_TARGET
@@ -46,15 +64,15 @@ static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 #undef CS_I
 #undef CS_W
 #define CS_NAME(loop) cs_avx512_##loop
-#define CS_TARGET __attribute__((target("avx2,fma,avx512f,avx512dq,avx512vl")))
+#define CS_TARGET __attribute__((target("avx2,avx512f,avx512dq,avx512vl")))
 #define CS_V cs_v16
 #define CS_I cs_i16
 #define CS_W 16
 #include "simd_loops.h"
 #define CS_CALL(name, ...) \
     do { \
-        if (__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) cs_avx512_##name(__VA_ARGS__); \
-        else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) cs_avx2_##name(__VA_ARGS__); \
+        if (cs_kind == CS_AVX512) cs_avx512_##name(__VA_ARGS__); \
+        else if (cs_kind == CS_AVX2) cs_avx2_##name(__VA_ARGS__); \
         else cs_plain_##name(__VA_ARGS__); \
     } while (0)
 #else
@@ -114,6 +132,28 @@ static void cs_plain_dot(const float *a, ptrdiff_t a_row, const float *b, ptrdif
         for (int i = 0; i < n; i++) *sum += (double)a[r*a_row+i]*b[r*b_row+i];
 }
 
+static void cs_plain_row_products_float(const float *a, int a_rows, const float *b, int b_rows, int n, double *sums)
+{
+    for (int i = 0; i < a_rows; i++)
+        for (int j = 0; j < b_rows; j++) cs_plain_dot(a+i*(ptrdiff_t)n, n, b+j*(ptrdiff_t)n, n, 1, n, sums+i*(ptrdiff_t)b_rows+j);
+}
+
+static void cs_plain_row_products_double(const double *a, int a_rows, const double *b, int b_rows, int n, double *sums)
+{
+    for (int i = 0; i < a_rows; i++)
+        for (int j = 0; j < b_rows; j++) {
+            double s = 0;
+            for (int k = 0; k < n; k++) s += a[i*(ptrdiff_t)n+k]*b[j*(ptrdiff_t)n+k];
+            sums[i*(ptrdiff_t)b_rows+j] = s;
+        }
+}
+
+static void cs_plain_combine_double(const double *a, const double *f, int count, int n, double *out)
+{
+    for (int k = 0; k < count; k++)
+        for (int i = 0; i < n; i++) out[i] += f[k]*a[k*(ptrdiff_t)n+i];
+}
+
 static void cs_plain_weigh(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,
                            int rows, int n, float *t, ptrdiff_t t_plane, ptrdiff_t t_row, double *sums)
 {
@@ -138,9 +178,25 @@ static void cs_plain_block_row(const float *blocks, const int *others, ptrdiff_t
             }
 }
 
-#define CS_NAME(loop) cs_plain_##loop
-#define CS_TARGET
-#include "simd_measure.h"
+static void cs_plain_measure_sums(const float *p, const float *g, const float *dx, const float *dy, const float *r,
+                                  const float *m, const float *w, int n, double flux, struct cs_measured *to)
+{
+    double sp = 0, pp = 0, pq = 0, pr = 0, wp = 0, sw = 0, wpp = 0, wpt = 0, wpg = 0, wpx = 0, wpy = 0, wxx = 0, wxy = 0, wyy = 0;
+    double wdp = 0, wdx = 0, wdy = 0, wd = 0, wdg = 0, wgg = 0;
+    for (int i = 0; i < n; i++) {
+        const double v = p[i], wide = g[i], x = dx[i], y = dy[i], left = r[i], weight = w[i], d = left+flux*v;
+        const double wv = weight*v, wx = weight*x, wy = weight*y, wg = weight*wide;
+        sp += v; pp += v*v; pq += weight > 0 ? v : 0; pr += wv*left*left;
+        sw += weight; wp += wv; wd += weight*d;
+        wpp += wv*v; wpt += wv*(left+m[i]); wpg += wv*wide; wpx += wv*x; wpy += wv*y; wdp += wv*d;
+        wgg += wg*wide; wdg += wg*d;
+        wxx += wx*x; wxy += wx*y; wdx += wx*d;
+        wyy += wy*y; wdy += wy*d;
+    }
+    to->p = sp; to->pp = pp; to->pq = pq; to->pr = pr; to->w = sw; to->wp = wp; to->wd = wd;
+    to->wpp = wpp; to->wpt = wpt; to->wpg = wpg; to->wpx = wpx; to->wpy = wpy; to->wdp = wdp; to->wgg = wgg; to->wdg = wdg;
+    to->wxx = wxx; to->wxy = wxy; to->wdx = wdx; to->wyy = wyy; to->wdy = wdy;
+}
 
 static void cs_plain_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
 {
@@ -177,6 +233,21 @@ static inline void cs_combine(const float *a, ptrdiff_t a_row, ptrdiff_t plane, 
 static inline void cs_dot(const float *a, ptrdiff_t a_row, const float *b, ptrdiff_t b_row, int rows, int n, double *sum)
 {
     CS_CALL(dot, a, a_row, b, b_row, rows, n, sum);
+}
+
+static inline void cs_row_products_float(const float *a, int a_rows, const float *b, int b_rows, int n, double *sums)
+{
+    CS_CALL(row_products_float, a, a_rows, b, b_rows, n, sums);
+}
+
+static inline void cs_row_products_double(const double *a, int a_rows, const double *b, int b_rows, int n, double *sums)
+{
+    CS_CALL(row_products_double, a, a_rows, b, b_rows, n, sums);
+}
+
+static inline void cs_combine_double(const double *a, const double *f, int count, int n, double *out)
+{
+    CS_CALL(combine_double, a, f, count, n, out);
 }
 
 static inline void cs_weigh(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,

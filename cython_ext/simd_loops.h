@@ -188,7 +188,87 @@ CS_TARGET static void CS_NAME(block_row)(const float *blocks, const int *others,
     y[4*own+2] += y2[0]+y2[1]+y2[2];
 }
 
-#include "simd_measure.h"
+/* The sums of products of rows of a, a_rows of them, with rows of b: sums[i*b_rows+j], of n numbers each. */
+#define CS_ROW_PRODUCTS(TYPE, V, W, total) { \
+    for (int i = 0; i < a_rows; i += 2) \
+        for (int j = 0; j < b_rows; j += 4) { \
+            /* rows past the last are the last once more */ \
+            const TYPE *p[2], *q[4]; \
+            for (int r = 0; r < 2; r++) p[r] = a+(i+r < a_rows ? i+r : a_rows-1)*(ptrdiff_t)n; \
+            for (int r = 0; r < 4; r++) q[r] = b+(j+r < b_rows ? j+r : b_rows-1)*(ptrdiff_t)n; \
+            V s[2][4] = {{{0}}}; \
+            int k = 0; \
+            for (; k+W <= n; k += W) \
+                CS_UNROLL for (int r = 0; r < 2; r++) \
+                    CS_UNROLL for (int t = 0; t < 4; t++) s[r][t] += CS_LOAD(V, p[r]+k)*CS_LOAD(V, q[t]+k); \
+            if (k < n) { \
+                TYPE left[6][W] = {{0}}; \
+                for (int m = 0; k+m < n; m++) { \
+                    for (int r = 0; r < 2; r++) left[r][m] = p[r][k+m]; \
+                    for (int t = 0; t < 4; t++) left[2+t][m] = q[t][k+m]; \
+                } \
+                for (int r = 0; r < 2; r++) \
+                    for (int t = 0; t < 4; t++) s[r][t] += CS_LOAD(V, left[r])*CS_LOAD(V, left[2+t]); \
+            } \
+            for (int r = 0; r < 2 && i+r < a_rows; r++) \
+                for (int t = 0; t < 4 && j+t < b_rows; t++) sums[(i+r)*(ptrdiff_t)b_rows+j+t] = total(&s[r][t]); \
+        } \
+}
+#define CS_TOTAL_D4(v) (((*(v))[0]+(*(v))[2])+((*(v))[1]+(*(v))[3]))
+CS_TARGET static void CS_NAME(row_products_float)(const float *a, int a_rows, const float *b, int b_rows, int n, double *sums)
+CS_ROW_PRODUCTS(float, cs_v8, 8, CS_NAME(total))
+CS_TARGET static void CS_NAME(row_products_double)(const double *a, int a_rows, const double *b, int b_rows, int n, double *sums)
+CS_ROW_PRODUCTS(double, cs_d4, 4, CS_TOTAL_D4)
+#undef CS_ROW_PRODUCTS
+#undef CS_TOTAL_D4
+
+/* out[i] += f a[i], of n numbers, for each of `count` rows of a and its factor f. */
+CS_TARGET static void CS_NAME(combine_double)(const double *a, const double *f, int count, int n, double *out)
+{
+    int i = 0;
+    for (; i+16 <= n; i += 16) {
+        cs_d4 s[4];
+        for (int m = 0; m < 4; m++) s[m] = CS_LOAD(cs_d4, out+i+4*m);
+        for (int k = 0; k < count; k++)
+            for (int m = 0; m < 4; m++) s[m] += f[k]*CS_LOAD(cs_d4, a+k*(ptrdiff_t)n+i+4*m);
+        for (int m = 0; m < 4; m++) CS_STORE(cs_d4, out+i+4*m, s[m]);
+    }
+    for (; i < n; i++)
+        for (int k = 0; k < count; k++) out[i] += f[k]*a[k*(ptrdiff_t)n+i];
+}
+
+/* Adds to the sums s, in the order of struct cs_measured, what four pixels give. */
+CS_TARGET static inline void CS_NAME(measure_four)(const float *p, const float *g, const float *dx, const float *dy, const float *r,
+                                                   const float *m, const float *w, double flux, cs_d4 *s)
+{
+#define CS_FOUR(a) __builtin_convertvector(CS_LOAD(cs_v4, a), cs_d4)
+    const cs_d4 v = CS_FOUR(p), wide = CS_FOUR(g), x = CS_FOUR(dx), y = CS_FOUR(dy), left = CS_FOUR(r), weight = CS_FOUR(w);
+    const cs_d4 d = left+flux*v, wv = weight*v, wx = weight*x, wy = weight*y, wg = weight*wide;
+    s[0] += v; s[1] += v*v; s[2] += (cs_d4)((cs_l4)v & (cs_l4)(weight > 0)); s[3] += wv*left*left;
+    s[4] += wv; s[5] += weight; s[6] += wv*v; s[7] += wv*(left+CS_FOUR(m)); s[8] += wv*wide; s[9] += wv*x; s[10] += wv*y;
+    s[11] += wx*x; s[12] += wx*y; s[13] += wy*y;
+    s[14] += wv*d; s[15] += wx*d; s[16] += wy*d; s[17] += weight*d; s[18] += wg*d; s[19] += wg*wide;
+#undef CS_FOUR
+}
+
+/* Sums over n pixels for the measurements of a source: PSF p, smeared PSF g, gradient dx, dy, residual r, model m, inverse
+   variance w. */
+CS_TARGET static void CS_NAME(measure_sums)(const float *p, const float *g, const float *dx, const float *dy, const float *r,
+                                            const float *m, const float *w, int n, double flux, struct cs_measured *to)
+{
+    cs_d4 s[20] = {{0}};
+    float last[7][4] = {{0}};
+    int i = 0;
+    for (; i+4 <= n; i += 4) CS_NAME(measure_four)(p+i, g+i, dx+i, dy+i, r+i, m+i, w+i, flux, s);
+    if (i < n) {
+        const float *planes[7] = {p, g, dx, dy, r, m, w};
+        for (int k = 0; k < 7; k++)
+            for (int j = i; j < n; j++) last[k][j-i] = planes[k][j];
+        CS_NAME(measure_four)(last[0], last[1], last[2], last[3], last[4], last[5], last[6], flux, s);
+    }
+    double *sums = &to->p;
+    for (int k = 0; k < 20; k++) sums[k] = (s[k][0]+s[k][1])+(s[k][2]+s[k][3]);
+}
 
 /* In each row, out[i] += f*a[i]. */
 CS_TARGET static void CS_NAME(add)(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)

@@ -4,6 +4,7 @@ import numpy as np
 from libc.math cimport fabs, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from crowdsource.cython_ext.kinds cimport number
 from crowdsource.cython_ext.pairs cimport check_numbers, check_pairs
 from crowdsource.cython_ext.smallchol cimport cholesky, invert3
 
@@ -11,8 +12,11 @@ from crowdsource.cython_ext.smallchol cimport cholesky, invert3
 cdef Py_ssize_t MOST_PAIRS = 2**31-1
 
 cdef extern from "simd.h" nogil:
+    int cs_kind
     void cs_block_row(const float *blocks, const int *others, Py_ssize_t count, const double *x, double *y,
                       Py_ssize_t own) noexcept
+
+cs_kind = number
 
 
 cdef void multiply(const double[:, ::1] diagonal, const float[:, ::1] blocks, const long long[::1] indptr,

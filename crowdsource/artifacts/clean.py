@@ -2,6 +2,7 @@
 import numpy as np
 from scipy import ndimage
 
+from ..core import linear
 from ..core.flags import ENGINE
 from ..core.noise import share
 from ..core.pixels import BOX
@@ -129,4 +130,4 @@ def block_sky(data, good, lowest=False):
         centre = (e[1:]+e[:-1]-1)/2
         at = np.arange(n)
         weights.append(np.stack([np.interp(at, centre, row) for row in np.eye(len(centre))], axis=1))
-    return (weights[0]@level).astype(np.float32)@weights[1].T.astype(np.float32)
+    return linear.matmul(linear.matmul(weights[0], level).astype(np.float32), weights[1].T.astype(np.float32))

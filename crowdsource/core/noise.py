@@ -6,6 +6,7 @@ The mean of the surroundings and the difference are uncorrelated where noise is 
 """
 import numpy as np
 
+from . import linear
 from .calibration import calibration
 from .errors import InputError
 
@@ -283,7 +284,7 @@ def _interpolated(blocks, shape):
     smooth = ndimage.median_filter(blocks, 3, mode="nearest")
     at = [np.clip((np.arange(n)+0.5)*b/n-0.5, 0, b-1) for n, b in zip(shape, blocks.shape)]
     weights = [np.maximum(0, 1-np.abs(a[:, None]-np.arange(b)[None, :])) for a, b in zip(at, blocks.shape)]
-    return (weights[0]@smooth@weights[1].T).astype(np.float32)
+    return linear.matmul(linear.matmul(weights[0], smooth), weights[1].T).astype(np.float32)
 
 
 SAMPLES, SAMPLE = 3, 256

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..config.extensions import SKY_ESTIMATORS
+from ..core import linear
 from ..core.errors import InputError
 from ..core.tiles import bands
 from ..cython_ext import sky as kernel
@@ -113,8 +114,8 @@ def interpolated(level, shape, block, run=map):
     """
     level = np.repeat(np.repeat(level, 1+(len(level) == 1), axis=0), 1+(level.shape[1] == 1), axis=1)
     down, across = (_spline(n, block) for n in shape)
-    rows_of = down.matrix@level
-    planes = [np.ascontiguousarray(v, dtype=np.float32) for v in (rows_of, rows_of@across.bend.T)]
+    rows_of = linear.matmul(down.matrix, level)
+    planes = [np.ascontiguousarray(v, dtype=np.float32) for v in (rows_of, linear.matmul(rows_of, across.bend.T))]
     out = np.empty(shape, np.float32)
     list(run(lambda rows: kernel.spline_rows(*(v[rows] for v in planes), across.start, across.weights, out[rows]),
              bands(shape[0])))
@@ -223,4 +224,4 @@ def _second_derivatives(width):
         values[k, k-1:k+2] = 6/before, -6/before-6/after, 6/after
     system[0, :3] = width[1], -width[0]-width[1], width[0]
     system[-1, -3:] = width[-1], -width[-2]-width[-1], width[-2]
-    return np.linalg.solve(system, values)
+    return linear.solve(system, values)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..core import linear
 from ..core.calibration import calibration
 from ..core.flags import ENGINE
 from ..core.neighbours import neighbours
@@ -235,8 +236,8 @@ def alike(state, x, y, members, reach):
     weighted = ivar*data
     w, wd = ivar.sum(axis=1)[:, None], weighted.sum(axis=1)[:, None]
     w = np.where(w > 0, w, 1)
-    wt = ivar@t.T
-    projection, norm = weighted@t.T-wd*wt/w, ivar@(t**2).T-wt**2/w
+    wt = linear.products(ivar, t)
+    projection, norm = linear.products(weighted, t)-wd*wt/w, linear.products(ivar, t**2)-wt**2/w
     gain = np.where((projection > 0) & (norm > 0), projection**2/np.where(norm > 0, norm, 1), 0)
     whole, best = (weighted*data).sum(axis=1)-wd[:, 0]**2/w[:, 0], gain.argmax(axis=1)
     worse = whole-gain.max(axis=1)-(ivar*residual**2).sum(axis=1)

@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core import linear
 from ..core.calibration import calibration
 from ..core.neighbours import neighbours
 from ..psf.base import pixel
@@ -212,11 +213,11 @@ class ProfileFit:
                 damping = max(DAMPING, 10*damping)
             _, _, normal, gradient = best
             scale = np.sqrt(np.maximum(np.diagonal(normal), 1e-300))
-            step = np.linalg.lstsq(normal/np.outer(scale, scale)+damping*np.eye(len(p)), gradient/scale, rcond=1e-12)[0]
+            step = linear.least_squares(normal/np.outer(scale, scale)+damping*np.eye(len(p)), gradient/scale, 1e-12)
             p = self._limited(here+step/scale, here)
         chi2, stamp, normal, _ = best
         return replace(self, parameters=here, chi2=chi2, stamp=(here[0]*stamp).astype(np.float32),
-                       work=self.work+(steps+1)*self.data.size, covariance=np.linalg.pinv(normal, hermitian=True))
+                       work=self.work+(steps+1)*self.data.size, covariance=linear.pseudo_inverse(normal))
 
     def _with_flux(self):
         """Parameters whose flux and constant, where there is no flux yet, are those of least chi2."""
@@ -224,7 +225,7 @@ class ProfileFit:
         if p[0] == 0:
             planes = self._planes(p)[[0, -1]].reshape(2, -1)
             weighted = planes*self.ivar.ravel()
-            p[[0, -1]] = np.linalg.lstsq(weighted@planes.T, weighted@self.data.ravel(), rcond=None)[0]
+            p[[0, -1]] = linear.least_squares(linear.products(weighted, planes), linear.products(weighted, self.data.reshape(1, -1))[:, 0])
         return p
 
     def _planes(self, p):
@@ -240,7 +241,8 @@ class ProfileFit:
         left = self.data-p[0]*planes[0]-p[-1]
         flat = planes.reshape(len(planes), -1)
         weighted = flat*self.ivar.ravel()
-        return float((self.ivar*left**2).sum()), planes[0], weighted@flat.T, weighted@left.ravel()
+        return (float((self.ivar*left**2).sum()), planes[0], linear.products(weighted, flat),
+                linear.products(weighted, left.reshape(1, -1))[:, 0])
 
     def _limited(self, p, before):
         """Parameters within limits: half a FWHM for the change of a position, twice the scale length for the shape."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from ..core import linear
 from .design import add_stamps
 
 THINNEST = 0.05
@@ -65,8 +66,8 @@ def axes(shape):
 
 def within(shape, longest):
     """A shape with axes no shorter than `THINNEST` and no longer than a limit, pixels."""
-    value, vector = np.linalg.eigh([[shape[0], shape[1]], [shape[1], shape[2]]])
-    limited = vector*np.clip(value, THINNEST**2, longest**2)@vector.T
+    value, vector = linear.symmetric_modes([[shape[0], shape[1]], [shape[1], shape[2]]])
+    limited = linear.products(vector*np.clip(value, THINNEST**2, longest**2), vector)
     return np.array([limited[0, 0], limited[0, 1], limited[1, 1]])
 
 

@@ -7,10 +7,11 @@ Stars of which the PSF was made tell little about its errors, since it follows t
 them, and compared with the other half. Where they are few, the covariance of the PSF's parameters tells its errors.
 """
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
+from ..core import linear
 from ..core.calibration import calibration
 from ..psf.refit.linear import diagonal_part, nuisance_columns
 from ..psf.refit.refit import NARROW
@@ -91,7 +92,7 @@ def excess_noise(state, stars):
                                 for name in ("square", "variance", "of_psf", "of_photons", "of_misplaced"))
     terms, found = np.array(terms), np.zeros(3)
     for _ in range(ITERATIONS):
-        expected = np.maximum(variance+found@terms, LEAST_VARIANCE*variance)
+        expected = np.maximum(variance+linear.combined(found, terms), LEAST_VARIANCE*variance)
         clipped = np.minimum(square/expected, CLIP)/CLIPPED_MEAN*expected
         found = _bounded_solution(terms/expected, (clipped-variance)/expected, (np.inf, np.inf, 1.))
     return ExcessNoise(float(np.sqrt(found[0])), float(found[1]), float(found[2]))
@@ -99,9 +100,24 @@ def excess_noise(state, stars):
 
 def _bounded_solution(terms, data, most):
     """Least squares of terms, each between 0 and its largest value; terms that are 0 everywhere stay 0."""
-    scale = np.linalg.norm(terms, axis=1)
+    scale = np.sqrt((terms**2).sum(axis=1))
     scale[scale == 0] = 1
-    return lsq_linear((terms/scale[:, None]).T, data, (0, np.array(most)*scale)).x/scale
+    terms, largest = terms/scale[:, None], np.array(most)*scale
+    normal, right = linear.products(terms, terms), linear.products(terms, data[None])[:, 0]
+    best, lowest = np.zeros(len(terms)), 0.
+    # few terms: each is 0, as large as it may be, or free
+    for fixed in product(*((0., np.nan, m) if np.isfinite(m) else (0., np.nan) for m in largest)):
+        x = np.array(fixed)
+        free = np.isnan(x)
+        x[free] = 0
+        try:
+            x[free] = linear.solve(normal[np.ix_(free, free)], (right-linear.combined(normal, x))[free])
+        except np.linalg.LinAlgError:
+            continue
+        chi2 = linear.dot(x, linear.combined(normal, x)-2*right)
+        if chi2 < lowest and (x >= 0).all() and (x <= largest).all():
+            best, lowest = x, chi2
+    return best/scale
 
 
 def counted_light(ivar):
@@ -142,19 +158,19 @@ def held_out(state, made_from, compared):
     counted = counted_light(stamps.ivar).reshape(value.shape).astype(np.float64)
     ivar, data = (v.reshape(value.shape).astype(np.float64) for v in (stamps.ivar, stamps.data))
     weighted = (columns*ivar[:, :, None]).transpose(0, 2, 1)
-    normal = weighted@columns
-    hat = columns@np.linalg.solve(normal+1e-12*diagonal_part(normal), weighted)
+    normal = linear.matmul(weighted, columns)
+    hat = linear.matmul(columns, linear.solve(normal+1e-12*diagonal_part(normal), weighted))
     remains = np.eye(value.shape[1])-hat
     light = stamps.flux[:, None]*value
     use = (value > CORE*value.max(axis=1, keepdims=True)) & (ivar > 0)
 
     def seen(variance):
         """Variance of the residuals that a variance of the pixels makes."""
-        return (remains**2@variance[:, :, None])[:, :, 0][use]
+        return linear.products(remains**2, variance[:, None])[:, :, 0][use]
 
     # pixels without weight do not reach the others
     of_pixels = np.divide(1, ivar, out=np.zeros_like(ivar), where=ivar > 0)
-    return HeldOut((remains@data[:, :, None])[:, :, 0][use]**2, seen(of_pixels), seen(light**2), seen(np.maximum(light, 0)),
+    return HeldOut(linear.products(remains, data[:, None])[:, :, 0][use]**2, seen(of_pixels), seen(light**2), seen(np.maximum(light, 0)),
                    -seen(counted))
 
 

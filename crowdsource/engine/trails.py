@@ -1,6 +1,7 @@
 """Trails of satellites and airplanes: peaks on a straight line from one edge of the image to another."""
 import numpy as np
 
+from ..core import linear
 from ..core.flags import ENGINE
 from ..core.noise import share
 from ..cython_ext import artifacts as kernel
@@ -84,7 +85,7 @@ def chord(line, shape):
 def fitted_line(x, y):
     """The line through points, by their main axis: (cos, sin, distance) of its normal."""
     points = np.stack([x-x.mean(), y-y.mean()])
-    c, s = np.linalg.eigh(points@points.T)[1][:, 0]
+    c, s = linear.symmetric_modes(linear.products(points, points))[1][:, 0]
     return c, s, x.mean()*c+y.mean()*s
 
 

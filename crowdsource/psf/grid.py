@@ -4,8 +4,9 @@ The factors of the combination are terms of a polynomial of the position, or wei
 """
 import numpy as np
 from scipy import ndimage
-from scipy.interpolate import make_interp_spline
+from scipy.interpolate import BSpline
 
+from ..core import linear
 from ..cython_ext import render as kernel
 
 EXPONENTS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
@@ -69,7 +70,11 @@ def through_nodes(nodes, positions):
     -------
     ndarray, shape (m, n), float64
     """
-    return make_interp_spline(nodes, np.eye(len(nodes)), k=min(SPLINE_ORDER, len(nodes)-1))(positions)
+    nodes, order = np.asarray(nodes, dtype=np.float64), min(SPLINE_ORDER, len(nodes)-1)
+    # "not a knot": none at the third nodes from either end and beyond
+    knots = np.r_[np.repeat(nodes[0], order+1), nodes[3:-3], np.repeat(nodes[-1], order+1)]
+    matrix = BSpline(knots, np.eye(len(nodes)), order)(nodes)
+    return BSpline(knots, linear.inverse(matrix), order)(positions)
 
 
 def planes_through(stamps, x, y, shape, order):
@@ -86,8 +91,7 @@ def planes_through(stamps, x, y, shape, order):
     -------
     ndarray, shape (terms(order), m, m), float64
     """
-    inverse = np.linalg.pinv(basis(x, y, shape, order))
-    return np.tensordot(inverse, stamps, axes=1)
+    return linear.combined(linear.pseudo_inverse(basis(x, y, shape, order)), stamps)
 
 
 def coefficients(planes):

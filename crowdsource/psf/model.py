@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core import linear
 from ..cython_ext import render as kernel
 from .base import CENTROID_SIZE, PSF
 from .formats import field as stored
@@ -231,7 +232,7 @@ class FieldPSF(PSF):
         edge = self.oversampling
         inner = np.s_[edge:-edge, edge:-edge]
         templates = np.array([mean[inner], *((np.roll(mean, -1, axis)-np.roll(mean, 1, axis))[inner] for axis in (1, 0))])
-        return np.tensordot(self._integrals(core)@np.linalg.inv(self._integrals(templates)), templates, axes=1)
+        return linear.combined(linear.matmul(self._integrals(core), linear.inverse(self._integrals(templates))), templates)
 
     def _integrals(self, planes):
         """Flux in the norm box, and first moments in x and y of the central 19x19 pixels, shape (planes, 3)."""

@@ -6,6 +6,7 @@ import numpy as np
 from astropy.io import fits
 from scipy import ndimage
 
+from ...core import linear
 from ...core.errors import InputError
 from ..grid import LARGEST_ORDER, SPLINE_ORDER
 from ..model import FieldPSF
@@ -111,7 +112,7 @@ def profile_of_planes(planes, sampling, polynomial, shape):
         log.warning("the PSFEx model is of degree %d: taken over to degree %d", polynomial.degree, LARGEST_ORDER)
     side = polynomial.degree+1
     x, y = (v.ravel() for v in np.meshgrid(np.linspace(0, shape[1]-1, side), np.linspace(0, shape[0]-1, side)))
-    stamps = np.tensordot(polynomial.factors(x, y), _sampled(planes, 1/(oversampling*sampling)), axes=1)
+    stamps = linear.combined(polynomial.factors(x, y), _sampled(planes, 1/(oversampling*sampling)))
     # the finest grid of whole pixels that the model covers
     reach = stamps.shape[-1]//2//oversampling*oversampling
     m = stamps.shape[-1]//2

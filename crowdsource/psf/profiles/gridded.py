@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...core import linear
 from ..grid import area_width, basis, middle, middle_samples, resampled, through_nodes
 from .base import Profile
 from .stamp import recentred, validated
@@ -62,8 +63,8 @@ class GridProfile(Profile):
         mean = ready.mean(axis=0)
         difference = (ready-mean).reshape(len(ready), -1)
         # there are far fewer nodes than pixels: the eigenvectors of the products between nodes are cheap; strongest first
-        directions = np.linalg.eigh(difference@difference.T)[1][:, ::-1]
-        modes = directions.T@difference
+        directions = linear.symmetric_modes(linear.products(difference, difference))[1][:, ::-1]
+        modes = linear.matmul(directions.T, difference)
         # the largest pixel that a mode makes in any node
         keep = np.abs(directions).max(axis=0)*np.abs(modes).max(axis=1) > KEPT*mean.max()
         weights = np.c_[np.ones(len(ready)), directions[:, keep]]

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaln
 
+from ...core import linear
 from ...core.errors import InputError
 from ..base import CENTROID_SIZE
 from ..grid import first_moment, middle
@@ -184,7 +185,7 @@ def centred(samples, oversampling):
     slopes = np.array([(np.roll(samples, -1, axis)-np.roll(samples, 1, axis))/2 for axis in (1, 0)])
     inner = middle(np.array([samples, *slopes]), CENTROID_SIZE, oversampling)
     moments = np.stack([first_moment(inner, 1), first_moment(inner, 0)])
-    return samples-np.tensordot(np.linalg.solve(moments[:, 1:], moments[:, 0]), slopes, axes=1)
+    return samples-linear.combined(linear.solve(moments[:, 1:], moments[:, 0]), slopes)
 
 
 def spike(dx, dy, angle, width, opening, power, scale, slope):

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 from scipy.special import gammaln, kve
 
+from ...core import linear
 from ..grid import basis, middle, middle_samples, nodes, planes_through, terms
 from .base import PolynomialProfile
 
@@ -142,7 +143,7 @@ class MoffatProfile(PolynomialProfile):
 
     def at(self, x, y):
         """Parameters at positions, shape (n, 4), kept within `LIMITS`."""
-        values = basis(x, y, self.shape, self.order)@self.coefficients.T
+        values = linear.products(basis(x, y, self.shape, self.order), self.coefficients)
         values[:, 0] = np.clip(values[:, 0], *LIMITS["fwhm"])
         values[:, 1:3] = np.clip(values[:, 1:3], -LIMITS["e"], LIMITS["e"])
         values[:, 3] = np.clip(values[:, 3], *LIMITS["beta"])

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core import linear
 from ...core.errors import InputError
 from ..base import CENTROID_SIZE
 from ..grid import area_width, basis, coefficients, middle, middle_samples, nodes, planes_through, render, resampled
@@ -78,13 +79,13 @@ class StampProfile(PolynomialProfile):
     def width(self):
         """See `Profile.width`."""
         factors = basis(*nodes(self.shape, 0), self.shape, self.order)
-        return area_width(np.tensordot(factors, self.samples, axes=1)[0])/self.oversampling
+        return area_width(linear.combined(factors, self.samples)[0])/self.oversampling
 
     def planes(self, size, oversampling, norm_size):
         """See `Profile.planes`."""
         x, y = nodes(self.shape, self.order)
         stamps = [self._node(s, size, oversampling, norm_size)
-                  for s in np.tensordot(basis(x, y, self.shape, self.order), self.samples, axes=1)]
+                  for s in linear.combined(basis(x, y, self.shape, self.order), self.samples)]
         return planes_through(np.array(stamps), x, y, self.shape, self.order)
 
     def _node(self, samples, size, oversampling, norm_size):

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core import linear
 from ..base import pixel
 from ..grid import basis
 from .linear import in_blocks, nuisance_columns, scaled, solve_robustly
@@ -94,7 +95,7 @@ def shifted_back(stamps, weight, dx, dy, size):
     CentredStamps
     """
     along_y, along_x = (lagrange_matrix(d, stamps.shape[-1], size) for d in (dy, dx))
-    values = along_y@np.where(weight > 0, stamps, 0)@along_x.transpose(0, 2, 1)
+    values = linear.matmul(linear.matmul(along_y, np.where(weight > 0, stamps, 0)), along_x.transpose(0, 2, 1))
     margin = (stamps.shape[-1]-size)//2
     return CentredStamps(values, weight[:, margin:margin+size, margin:margin+size])
 
@@ -134,11 +135,11 @@ def pixel_polynomials(values, weight, design):
     """
     n, size, _ = values.shape
     v, w = values.reshape(n, -1), weight.reshape(n, -1)
-    matrix = np.einsum("np,na,nb->pab", w, design, design, optimize=True)
+    matrix = linear.matmul(w.T, (design[:, :, None]*design[:, None]).reshape(n, -1)).reshape(-1, *2*design.shape[1:])
     matrix += (1e-9*np.trace(matrix, axis1=1, axis2=2)[:, None, None]+1e-30)*np.eye(design.shape[1])
-    inverse = np.linalg.inv(matrix)
-    solution = np.einsum("pab,np,nb->ap", inverse, w*v, design, optimize=True)
-    chi2 = (w*(v-design@solution)**2).sum(axis=0)/max(1, n-design.shape[1])
+    inverse = linear.inverse(matrix)
+    solution = (inverse*linear.matmul((w*v).T, design)[:, None]).sum(axis=2).T
+    chi2 = (w*(v-linear.matmul(design, solution))**2).sum(axis=0)/max(1, n-design.shape[1])
     variance = np.einsum("paa->ap", inverse)*np.maximum(chi2, 1)
     planes, noise = solution.reshape(-1, size, size), variance.reshape(-1, size, size)
     power, expected = smoothed(planes**2), smoothed(noise)

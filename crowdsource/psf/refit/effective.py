@@ -16,6 +16,7 @@ from math import ceil
 import numpy as np
 from scipy import ndimage
 
+from ...core import linear
 from ...core.calibration import calibration
 from ...cython_ext import render as kernel
 from ..base import CENTROID_SIZE
@@ -164,16 +165,15 @@ class EffectiveProblem:
 
     def solution(self):
         """The most likely coefficients, shape (k, m, m), nuisances eliminated."""
-        from scipy.sparse.linalg import LinearOperator, cg  # slow to import, and needed for narrow stars alone
         precision = 1/(self.width*np.r_[1., np.full(self.terms.shape[1]-1, VARIATION)][:, None, None])**2
         shape, weighted = precision.shape, self.nuisances*self.weight.reshape(len(self.weight), 1, -1)
-        inner = (weighted@self.nuisances.transpose(0, 2, 1)).astype(np.float64)
-        inverse = np.linalg.inv(inner+1e-9*diagonal_part(inner)+1e-30*np.eye(NUISANCE))
+        inner = linear.products(weighted, self.nuisances)
+        inverse = linear.inverse(inner+1e-9*diagonal_part(inner)+1e-30*np.eye(NUISANCE))
 
         def projected(images):
             """Images times their weights, without what the nuisances explain."""
-            shares = (images.reshape(len(images), 1, -1)@weighted.transpose(0, 2, 1)).astype(np.float64)@inverse
-            return self.weight*(images-(shares.astype(np.float32)@self.nuisances).reshape(images.shape))
+            shares = linear.matmul(linear.products(images.reshape(len(images), 1, -1), weighted), inverse)
+            return self.weight*(images-linear.matmul(shares.astype(np.float32), self.nuisances).reshape(images.shape))
 
         def normal(x):
             x = x.reshape(shape)
@@ -181,10 +181,8 @@ class EffectiveProblem:
 
         squares = replace(self, terms=self.terms**2)
         scale = 1/(precision+SPLINE_SQUARE*squares.gradient(self.weight))
-        size = precision.size
         rhs = self.gradient(projected(self.residual)).ravel()
-        preconditioner = LinearOperator((size, size), lambda x: x*scale.ravel(), dtype=float)
-        x, _ = cg(LinearOperator((size, size), normal, dtype=float), rhs, rtol=TOLERANCE, maxiter=MAX_STEPS, M=preconditioner)
+        x, _ = linear.conjugate_gradients(normal, rhs, lambda x: x*scale.ravel(), TOLERANCE, MAX_STEPS)
         return x.reshape(shape)
 
 
@@ -244,7 +242,7 @@ def sampled_planes(psf, sampling, size, order):
     """
     size += 1-size % 2
     x, y = nodes(psf.shape, order)
-    stamps = np.tensordot(psf.profile.factors(x, y, psf.core_order), psf.samples(size), axes=1)
+    stamps = linear.combined(psf.profile.factors(x, y, psf.core_order), psf.samples(size))
     return planes_through(np.array([resampled(s, psf.oversampling, sampling) for s in stamps]), x, y, psf.shape, order)
 
 

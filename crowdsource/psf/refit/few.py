@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...core import linear
 from ..grid import render
 from ..profiles.moffat import LIMITS, MoffatProfile
 from .linear import NUISANCE, in_blocks, nuisance_columns, scaled, solve_robustly
@@ -41,7 +42,7 @@ def fit_few(psf, stamps):
     for _ in range(ITERATIONS):
         bare = psf.with_parts(_profile(parameters, psf.profile))
         matrix, rhs = normal_of_shape(bare, stamps)
-        step = np.linalg.solve(matrix, rhs)
+        step = linear.solve(matrix, rhs)
         limit = LARGEST*[parameters[0], 1, 1, TYPICAL[3]]
         before, parameters = parameters, _inverted(_within(parameters+np.clip(step, -limit, limit)))
         if (np.abs(parameters-before) < SETTLED*[1, 1, 1, TYPICAL[3]**2]).all():
@@ -50,7 +51,7 @@ def fit_few(psf, stamps):
     if parameters[0] <= LIMITS["fwhm"][0] or not explains(new, stamps):
         return None
     slope = _slope(parameters)
-    return replace(new, covariance=slope@np.linalg.inv(normal_of_shape(new, stamps)[0])@slope)
+    return replace(new, covariance=linear.matmul(linear.matmul(slope, linear.inverse(normal_of_shape(new, stamps)[0])), slope))
 
 
 def normal_of_shape(bare, stamps):
@@ -67,7 +68,8 @@ def normal_of_shape(bare, stamps):
     normal = in_blocks(lambda block: normal_of_stars(bare, block, changes), stamps)
     parameters = _inverted(bare.profile.coefficients[:, 0])
     slope, precision, scatter = _slope(parameters), 1/SPREAD**2, misfit(bare, stamps)
-    matrix, rhs = slope@normal.matrix.sum(axis=0)@slope/scatter, slope@normal.rhs.sum(axis=0)/scatter
+    matrix = linear.matmul(linear.matmul(slope, normal.matrix.sum(axis=0)), slope)/scatter
+    rhs = linear.combined(slope, normal.rhs.sum(axis=0))/scatter
     # a width that nothing determines stays
     return matrix+np.diag(precision+1e-9*np.diag(matrix)+1e-30), rhs+precision*(TYPICAL-parameters)
 
@@ -112,8 +114,8 @@ def shape_errors(psf, x, y, size):
     """
     bare = psf.with_parts(psf.profile)
     changes = np.concatenate(shape_changes(bare, size))
-    values, vectors = np.linalg.eigh(psf.covariance)
-    modes = np.tensordot((vectors*np.sqrt(np.maximum(values, 0))).T, changes, axes=1).astype(changes.dtype)
+    values, vectors = linear.symmetric_modes(psf.covariance)
+    modes = linear.combined((vectors*np.sqrt(np.maximum(values, 0))).T, changes).astype(changes.dtype)
     one = np.ones((len(x), 1), np.float32)
     return np.array([render(modes[k:k+1], one, x, y, size, psf.oversampling) for k in range(len(modes))])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ...core import linear
 from ...core.calibration import calibration
 from ..base import MODEL_ERROR, pixel
 
@@ -123,17 +124,16 @@ def normal_equations(columns, weight, data):
     weight, data : ndarray, shape (n, pixels)
     """
     weighted = columns*weight[:, None]
-    matrix, rhs = weighted@columns.transpose(0, 2, 1), weighted@data[:, :, None]
-    return NormalEquations(matrix.astype(np.float64), rhs[:, :, 0].astype(np.float64))
+    return NormalEquations(linear.products(weighted, columns), linear.products(weighted, data[:, None])[:, :, 0])
 
 
 def without_nuisances(normal):
     """`NormalEquations` with the nuisance parameters, which come first, eliminated."""
     inner = normal.matrix[:, :NUISANCE, :NUISANCE]
-    inverse = np.linalg.inv(inner+1e-9*diagonal_part(inner))
-    cross = normal.matrix[:, NUISANCE:, :NUISANCE]@inverse
-    matrix = normal.matrix[:, NUISANCE:, NUISANCE:]-cross@normal.matrix[:, :NUISANCE, NUISANCE:]
-    return NormalEquations(matrix, normal.rhs[:, NUISANCE:]-(cross@normal.rhs[:, :NUISANCE, None])[:, :, 0])
+    inverse = linear.inverse(inner+1e-9*diagonal_part(inner))
+    cross = linear.matmul(normal.matrix[:, NUISANCE:, :NUISANCE], inverse)
+    matrix = normal.matrix[:, NUISANCE:, NUISANCE:]-linear.matmul(cross, normal.matrix[:, :NUISANCE, NUISANCE:])
+    return NormalEquations(matrix, normal.rhs[:, NUISANCE:]-linear.matmul(cross, normal.rhs[:, :NUISANCE, None])[:, :, 0])
 
 
 def diagonal_part(matrices):
@@ -151,8 +151,8 @@ def solve_each(columns, weight, data):
     """
     normal = normal_equations(columns, weight, data)
     matrix = normal.matrix+1e-9*diagonal_part(normal.matrix)+1e-30*np.eye(normal.matrix.shape[-1])
-    parameters = np.linalg.solve(matrix, normal.rhs[:, :, None])[:, :, 0]
-    return parameters, data-(parameters.astype(np.float32)[:, None]@columns)[:, 0]
+    parameters = linear.solve(matrix, normal.rhs[:, :, None])[:, :, 0]
+    return parameters, data-linear.matmul(parameters.astype(np.float32)[:, None], columns)[:, 0]
 
 
 def solve_robustly(columns, stamps):

@@ -1,6 +1,7 @@
 """The refit of the published pipeline: the median of shifted stamps, with a Moffat profile fitted to it."""
 import numpy as np
 
+from ...core import linear
 from ..base import CENTROID_SIZE, pixel
 from ..grid import basis, nodes, planes_through
 from ..profiles.moffat import MoffatProfile, profile_stamp
@@ -33,7 +34,7 @@ def median_refit(psf, stamps, order, size):
     halo = psf.profile.halo
     mean = moffat_of(np.mean(measured, axis=0), float(psf.fwhm()), halo=halo)
     parameters = [mean] if order == 0 else [moffat_of(stamp, mean[0], mean[3], halo) for stamp in measured]
-    coefficients = np.linalg.lstsq(basis(x, y, psf.shape, order), np.array(parameters), rcond=None)[0].T
+    coefficients = linear.least_squares(basis(x, y, psf.shape, order), np.array(parameters)).T
     profile = MoffatProfile(coefficients, psf.shape, order, halo)
     rendered = psf.with_parts(profile).render(np.round(x), np.round(y), size).astype(np.float64)
     core = measured*(rendered.sum(axis=(1, 2))/measured.sum(axis=(1, 2)))[:, None, None]-rendered
@@ -74,9 +75,9 @@ def stamps_at(psf, stamps, size, order, x, y):
         return middle[None]
     residual, design = shifted-middle, basis(stamps.x, stamps.y, psf.shape, order)
     planes = pixel_polynomials(residual, centred.weight, design)
-    weight = downweighted(centred.weight, residual-np.tensordot(design, planes, axes=1))
+    weight = downweighted(centred.weight, residual-linear.combined(design, planes))
     planes = pixel_polynomials(residual, weight, design)
-    return middle+np.tensordot(basis(x, y, psf.shape, order), planes, axes=1)
+    return middle+linear.combined(basis(x, y, psf.shape, order), planes)
 
 
 def moffat_of(stamp, fwhm, beta=None, halo=None):

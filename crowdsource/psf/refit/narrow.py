@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...core import linear
 from ...core.calibration import calibration
 from ..grid import coefficients, middle_samples, render
 from .core import taper
@@ -68,7 +69,7 @@ def fit_narrow_core(psf, stamps, size):
     for _ in range(ITERATIONS):
         normal = normal_of_core(replace(bare, core=core), stamps, templates)
         before = (core[0]/np.where(fade > 0, fade, 1)).ravel()
-        rhs = (normal.rhs+normal.matrix@before)/normal.scatter
+        rhs = (normal.rhs+linear.combined(normal.matrix, before))/normal.scatter
         pixels = regularised_solution(normal.matrix/normal.scatter, rhs, PRIOR*bare.stamp(1)[0, 0])
         if pixels is None:
             log.info("PSF without a pixel core: none is significant")
@@ -94,8 +95,8 @@ def regularised_solution(matrix, rhs, width):
     ndarray, shape (k,), or None
         None when the improvement of chi2 is compatible with noise.
     """
-    known, modes = np.linalg.eigh(matrix)
-    known, seen = np.maximum(known, 0), modes.T@rhs
+    known, modes = linear.symmetric_modes(matrix)
+    known, seen = np.maximum(known, 0), linear.combined(modes.T, rhs)
     precision = 1/width**2
     free = (known/(known+precision)).sum()
     if (seen**2/(known+precision)).sum() < free+SIGNIFICANCE*np.sqrt(2*free):
@@ -103,7 +104,7 @@ def regularised_solution(matrix, rhs, width):
     for _ in range(WIDTH_STEPS):
         # expectation and maximisation: mean square of the modes, from mean and variance given the width
         precision = 1/np.mean((seen/(known+precision))**2+1/(known+precision))
-    return modes@(seen/(known+precision))
+    return linear.combined(modes, seen/(known+precision))
 
 
 def core_templates(bare, stamps, size):
@@ -137,6 +138,6 @@ def normal_of_core(psf, stamps, templates):
     fits = solve_robustly(columns[:, :NUISANCE], data)
     stars = without_nuisances(normal_equations(columns, fits.weight, data.data-value.reshape(n, -1)))
     matrix, rhs = stars.matrix.sum(axis=0), stars.rhs.sum(axis=0)
-    explained = rhs@np.linalg.lstsq(matrix, rhs, rcond=1e-6)[0]
+    explained = linear.dot(rhs, linear.least_squares(matrix, rhs, 1e-6))
     scatter = ((fits.weight*fits.residual**2).sum()-explained)/max(1, (fits.weight > 0).sum()-NUISANCE*n)
     return CoreEquations(matrix, rhs, max(1., float(scatter)))

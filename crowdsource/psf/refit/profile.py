@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...core import linear
 from ..grid import basis, coefficients, render, terms
 from ..profiles.moffat import unit_stamps
 from .linear import NUISANCE, in_blocks, normal_equations, nuisance_columns, scaled, solve_robustly, without_nuisances
@@ -38,7 +39,7 @@ def fit_profile(psf, stamps, order):
     for _ in range(ITERATIONS):
         before = profile
         matrix, rhs = normal_of_polynomials(psf.with_parts(profile), stamps, design, free)
-        step = np.linalg.lstsq(matrix, rhs, rcond=1e-10)[0]
+        step = linear.least_squares(matrix, rhs, 1e-10)
         profile = stepped(profile, step, free)
         if (np.abs(profile.coefficients-before.coefficients).sum(axis=1) < SETTLED).all():
             break
@@ -68,7 +69,8 @@ def normal_of_polynomials(psf, stamps, design, free):
     for k, count in enumerate(free):
         slope[:, k, start:start+count] = design[:, :count]
         start += count
-    matrix = np.einsum("nka,nkl,nlb->ab", slope, normal.matrix, slope, optimize=True)
+    wide = slope.reshape(-1, slope.shape[-1])
+    matrix = linear.products(wide.T, linear.matmul(normal.matrix, slope).reshape(wide.shape).T)
     return matrix+1e-9*np.diag(np.diag(matrix)), np.einsum("nka,nk->a", slope, normal.rhs)
 
 

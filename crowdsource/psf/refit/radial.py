@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.interpolate import BSpline
 
+from ...core import linear
 from ...core.calibration import calibration
 from .linear import (
     CLIPPINGS,
@@ -76,7 +77,7 @@ def radial_correction(bare, stamps):
     stars = replace(stars, weight=rings.weight/rings.scatter)
     normal = in_blocks(lambda block: normal_of_stars(block, splines), stars)
     solution = relevant_solution(normal.matrix.sum(axis=0), normal.rhs.sum(axis=0))
-    plane, own = np.tensordot(solution, splines(distances(stamps.size)), axes=1), bare.stamp(stamps.size).astype(np.float64)
+    plane, own = linear.combined(solution, splines(distances(stamps.size))), bare.stamp(stamps.size).astype(np.float64)
     # the profile itself is among what splines can make, and a share of it changes nothing but the flux of the stars
     weight = stars.weight.mean(axis=0).reshape(own.shape)
     plane -= own*(weight*own*plane).sum()/(weight*own*own).sum()
@@ -206,13 +207,13 @@ def relevant_solution(matrix, rhs):
     ndarray, shape (k,)
     """
     unknowns = len(rhs)
-    covariance = np.linalg.inv(matrix+np.eye(unknowns))
+    covariance = linear.inverse(matrix+np.eye(unknowns))
     precision = np.ones(unknowns)
     for _ in range(STEPS):
-        solution = covariance@rhs
+        solution = linear.combined(covariance, rhs)
         precision = 1/(solution**2+np.diag(covariance))
-        covariance = np.linalg.inv(matrix+np.diag(precision))
-    return covariance@rhs
+        covariance = linear.inverse(matrix+np.diag(precision))
+    return linear.combined(covariance, rhs)
 
 
 class RadialSplines:
