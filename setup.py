@@ -17,7 +17,7 @@ COMMON = "crowdsource.cython_ext._cyutility"
 CYTHON_ROOT = Path("build/cython_root")
 # .ci/sanitize sets it: every index is checked, and little optimised, as the sanitizers are told of more that way
 CHECKED = os.environ.get("CROWDSOURCE_BOUNDSCHECK") == "1"
-# sums keep their order, and nothing is fused, so that the bits do not depend on how wide a processor's vectors are nor on what it
+# sums keep their order and nothing is fused, so that bits depend neither on how wide the vectors of a processor are nor on what it
 # can fuse. No flag names a processor: a build runs on any of its architecture, and wide instructions are chosen at run time in simd.h
 GNU = ["-O1" if CHECKED else "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
 # Python's own flags ask for symbols of debuggers, a quarter of the time of compiling; who sets CFLAGS chooses

@@ -3,6 +3,7 @@ of peaks, and votes for lines. No global mutable state."""
 import numpy as np
 
 from libc.math cimport INFINITY, M_SQRT2 as SQRT2, NAN, sqrt
+from crowdsource.cython_ext.functions import of_each
 
 
 cdef double OF_LOWER = 1.25
@@ -252,7 +253,7 @@ def most_votes(const double[::1] x, const double[::1] y, double reach, double st
         if not x[i]*x[i]+y[i]*y[i] <= reach*reach:
             raise ValueError("a point lies farther out than reach")
     normals = np.arange(directions)*np.pi/directions
-    cdef double[::1] cosine = np.cos(normals)/step, sine = np.sin(normals)/step
+    cdef double[::1] cosine = of_each("cos", normals)/step, sine = of_each("sin", normals)/step
     cdef int[::1] votes = np.zeros(bins, np.intc)
     with nogil:
         for d in range(directions):

@@ -15,7 +15,8 @@ def test_products(kind, tolerance, rows, columns, n):
     a, b = random(6, rows, n).astype(kind), random(6, columns, n, seed=1).astype(kind)
     wanted = a.astype(float)@b.astype(float).transpose(0, 2, 1)
     np.testing.assert_allclose(linear.products(a, b), wanted, atol=tolerance*max(1, n))
-    np.testing.assert_allclose(linear.products(a[0], b), a[0].astype(float)@b.astype(float).transpose(0, 2, 1), atol=tolerance*max(1, n))
+    wanted_of_one = a[0].astype(float)@b.astype(float).transpose(0, 2, 1)
+    np.testing.assert_allclose(linear.products(a[0], b), wanted_of_one, atol=tolerance*max(1, n))
     found = linear.matmul(a, b.transpose(0, 2, 1))
     assert found.dtype == kind
     np.testing.assert_allclose(found, wanted, atol=tolerance*max(1, n))
@@ -32,7 +33,8 @@ def test_equations():
     matrices, values = random(7, 5, 5), random(7, 5, 2, seed=1)
     matrices[0, 0, 0] = 0  # a pivot that must be exchanged
     np.testing.assert_allclose(linear.solve(matrices, values), np.linalg.solve(matrices, values), rtol=1e-9)
-    np.testing.assert_allclose(linear.solve(matrices[1], values[1, :, 0]), np.linalg.solve(matrices[1], values[1, :, 0]), rtol=1e-9)
+    one, value = matrices[1], values[1, :, 0]
+    np.testing.assert_allclose(linear.solve(one, value), np.linalg.solve(one, value), rtol=1e-9)
     np.testing.assert_allclose(linear.inverse(matrices), np.linalg.inv(matrices), rtol=1e-9)
     with pytest.raises(np.linalg.LinAlgError, match="singular"):
         linear.solve(np.zeros((2, 2)), np.ones(2))

@@ -1,4 +1,4 @@
-"""Whole fits under each kind of kernels, and under processors as NumPy, OpenBLAS and the C library see them: the same bits?
+"""Whole fits under each kind of kernels, and under processors as NumPy, OpenBLAS and the C library see them.
 
 python -m benchmarks.studies.same_bits FOLDER FIELD ...   [--side N] [--kinds KIND ...] [--first] [--wider]
 
@@ -69,11 +69,11 @@ class Trace:
 
     def __call__(self, frame, event, result):
         code = frame.f_code
-        if "/crowdsource/" not in code.co_filename or code.co_name.startswith("<") or event not in ("call", "return") or code.co_name in TIMED:
+        if "/crowdsource/" not in code.co_filename or code.co_name.startswith("<") or code.co_name in TIMED:
             return
         if event == "call":
             self._open[id(frame)] = digest(dict(frame.f_locals))
-        else:
+        elif event == "return":
             where = code.co_filename.rpartition("/crowdsource/")[2]
             self.lines.append(f"{where}:{code.co_firstlineno}:{code.co_name} {self._open.pop(id(frame), 0)} {digest(result)}")
 

@@ -8,6 +8,7 @@ together; along lines a track of any length is as sharp as a single pixel.)
 import numpy as np
 from scipy import ndimage
 
+from ..core import functions
 from ..core.pixels import BOX, values
 from ..cython_ext import artifacts as kernel
 
@@ -67,7 +68,7 @@ def sharp_pixels(light, error, fwhm):
 def dips(light, error, fwhm):
     """Pixels that are lower than all around as nothing between stars is. Parameters and return as `standing_out`."""
     out = np.zeros(light.shape, np.uint8)
-    kernel.dips(light, error, SIGNIFICANT, 1-fall(1, fwhm.min())**(1/NARROWER**2), out)
+    kernel.dips(light, error, SIGNIFICANT, 1-functions.power(fall(1, fwhm.min()), 1/NARROWER**2), out)
     return out > 0
 
 
@@ -130,7 +131,7 @@ def standing_out(light, error, fwhm, narrower, significant):
     out = np.zeros(light.shape, np.uint8)
     # both neighbours are a step away; of a star between two pixels one is half a step and the other one and a half away, which
     # leaves the square of a Gaussian's fall; that of a narrower one is a power of it, too
-    beside = np.array([fall(step, width) for step, width in zip(STEPS, fwhm)])**(1/narrower**2)
+    beside = functions.power([fall(step, width) for step, width in zip(STEPS, fwhm)], 1/narrower**2)
     beside = np.stack([beside, beside**2], axis=1)
     kernel.standing_out(light, error, LEAST, significant, SHAPE_ERROR, beside, out)
     return out > 0
@@ -147,4 +148,4 @@ def fall(step, fwhm):
     That of a Gaussian; but of a star narrower than two steps the width is what follows from the light beside it by linear
     interpolation.
     """
-    return min(np.exp(-4*np.log(2)*(step/fwhm)**2), max(0., 1-step/fwhm) if fwhm < 2*step else 1.)
+    return min(functions.exp(-4*functions.log(2)*(step/fwhm)**2), max(0., 1-step/fwhm) if fwhm < 2*step else 1.)

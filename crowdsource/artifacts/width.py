@@ -2,6 +2,7 @@
 import numpy as np
 from scipy import ndimage
 
+from ..core import functions
 from ..core.matched_filter import local_maxima
 from ..core.neighbours import pairs
 from ..core.pixels import AXES
@@ -21,7 +22,7 @@ NARROWEST = 1.15
 """Stars are wider than this, pixels: a single pixel is 1."""
 MANY, STARS = 30, (0.4, 0.1)
 """At least the first part of many round peaks, or the second of fewer, is no wider than stars."""
-BOX_WIDTH = np.sqrt(8*np.log(2)*(9-1)/12)
+BOX_WIDTH = np.sqrt(8*functions.log(2)*(9-1)/12)
 """FWHM by which means over 3x3 pixels are wider, in quadrature."""
 FEWEST = 3
 """Fewer round peaks tell nothing."""
@@ -59,13 +60,13 @@ def width_of_most(light, error, good):
         return np.full(len(AXES), np.nan), 0
     # a width that is too small misses artefacts, one that is too large takes stars for them
     most = min(most_common(mean), most_common(mean[single]))
-    alike = np.abs(np.log(mean/most)) <= np.abs(np.log(mean/most)).min()+ALIKE
+    alike = np.abs(functions.log(mean/most)) <= np.abs(functions.log(mean/most)).min()+ALIKE
     return np.median(found[:, alike], axis=1), int(np.count_nonzero(alike))
 
 
 def most_common(widths):
     """The width that most peaks have, or that of the narrow ones where these are fewer; pixels."""
-    return min(float(np.exp(half_sample_mode(np.log(widths)))), float(np.quantile(widths, STARS[len(widths) < MANY])))
+    return min(functions.exp(half_sample_mode(functions.log(widths))), float(np.quantile(widths, STARS[len(widths) < MANY])))
 
 
 def round_widths(light, error, good):

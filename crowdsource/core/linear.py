@@ -1,7 +1,7 @@
 """Dense linear algebra whose bits do not depend on the processor, in the place of NumPy's, which calls a BLAS library.
 
-A BLAS adds in the order that suits the vectors of the processor that it runs on. Here sums have one order; matrices are small, so
-that little is lost. What may differ between processors must stay out of what is decided in a fit: fits are the same bits anywhere.
+A BLAS adds in the order that suits the vectors of the processor that it runs on. Here sums have one order; matrices are small,
+so that little is lost. Fits are the same bits anywhere.
 """
 import numpy as np
 

@@ -206,7 +206,7 @@ def _spline(n, block):
     piece = np.clip(np.searchsorted(centres, at, side="right")-1, 0, blocks-2)
     right, scale = (at-centres[piece])/width[piece], width[piece]**2/6
     left = 1-right
-    weights = np.stack([left, right, (left**3-left)*scale, (right**3-right)*scale]).astype(np.float32)
+    weights = np.stack([left, right, (left*left*left-left)*scale, (right*right*right-right)*scale]).astype(np.float32)
     bend = _second_derivatives(width) if blocks >= 4 else np.zeros((blocks, blocks))
     return _Spline(np.searchsorted(piece, np.arange(blocks)).astype(np.intp), weights, bend)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..core import functions
 from ..core.calibration import calibration
 
 COUNTING_LIMIT = calibration.confusion.counting_limit
@@ -69,11 +70,11 @@ def response(stamp, undetected=None):
     """
     grid = 4*len(stamp), 4*len(stamp)
     light = np.fft.fft2(stamp, s=grid)
-    kept = 1. if undetected is None else 1-np.abs(np.fft.fft2(undetected.kernel, s=grid))
+    kept = 1. if undetected is None else 1-np.sqrt(functions.squared_modulus(np.fft.fft2(undetected.kernel, s=grid)))
     # the derivative as a difference of neighbours
-    slopes = light*np.sin(2*np.pi*np.fft.fftfreq(grid[0]))[:, None]
-    power, variance, photons = np.abs(light)**2, [], []
-    for template in (np.abs(light)**2, np.abs(slopes)**2):
+    factor = functions.sin(2*np.pi*np.fft.fftfreq(grid[0]))[:, None]
+    power, variance, photons = functions.squared_modulus(light), [], []
+    for template in (power, power*factor**2):
         own = np.mean(kept*template)
         variance.append(np.mean(power*template*kept**2)/own**2)
         photons.append(np.mean(template*kept**2)*np.mean(template)/own**2)
@@ -162,7 +163,7 @@ def squared_light(density, slope, limit, faintest):
     faintest : float or ndarray
         Flux of the faintest source, image units.
     """
-    return density*(slope-1)/(3-slope)*limit**(slope-1)*faintest**(3-slope)
+    return density*(slope-1)/(3-slope)*functions.power(limit, slope-1)*functions.power(faintest, 3-slope)
 
 
 def extent_factor(extent):
@@ -170,7 +171,7 @@ def extent_factor(extent):
 
     Light of undetected stars makes a source extended.
     """
-    return np.exp(EXTENT_GAIN*np.clip(extent, *EXTENT_RANGE))
+    return functions.exp(EXTENT_GAIN*np.clip(extent, *EXTENT_RANGE))
 
 
 def power_law_slope(ratio):
@@ -179,7 +180,7 @@ def power_law_slope(ratio):
     Maximum likelihood (Crawford, Jauncey and Murdoch 1970).
     """
     n = len(ratio)
-    return float(np.clip(1+(n+SLOPE_WEIGHT)/(np.log(ratio).sum()+SLOPE_WEIGHT/(TYPICAL_SLOPE-1)), *SLOPE_RANGE))
+    return float(np.clip(1+(n+SLOPE_WEIGHT)/(functions.log(ratio).sum()+SLOPE_WEIGHT/(TYPICAL_SLOPE-1)), *SLOPE_RANGE))
 
 
 def local_density(sources, good):

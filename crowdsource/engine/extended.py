@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import linear
+from ..core import functions, linear
 from ..core.calibration import calibration
 from ..core.flags import ENGINE
 from ..core.neighbours import neighbours
@@ -249,7 +249,7 @@ def templates(psf, reach, side):
     """Shapes (xx, xy, yy) of the profiles with which groups are compared, and their stamps in the middle of the image."""
     small, unit = AXIS_RATIO**2, [(1., 0., 1.)]
     for angle in np.arange(ANGLES)*np.pi/ANGLES:
-        c, s = np.cos(angle), np.sin(angle)
+        c, s = functions.cos(angle), functions.sin(angle)
         unit.append((c*c+small*s*s, (1-small)*s*c, s*s+small*c*c))
     shapes = [(scale*reach)**2*np.array(one) for scale in SCALES for one in unit]
     margin = int(np.ceil(MARGIN*max(SCALES)*reach))

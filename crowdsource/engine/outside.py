@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
+from ..core import functions
 from ..psf.base import pixel
 from ..psf.grid import middle_samples
 from ..psf.refit.uncertainty import distances
@@ -91,7 +92,7 @@ def frame_of(state, light):
     shape = [fft.next_fast_len(n+4*half, real=True) for n in (ny, nx)]
 
     def correlated(image, by):
-        product = fft.rfft2(image, shape)*fft.rfft2(by[::-1, ::-1], shape)
+        product = functions.times(fft.rfft2(image, shape), fft.rfft2(by[::-1, ::-1], shape))
         return fft.irfft2(product, shape)[:ny+2*half, :nx+2*half]
 
     known = correlated(weight, stamp**2)

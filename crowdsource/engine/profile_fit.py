@@ -225,7 +225,8 @@ class ProfileFit:
         if p[0] == 0:
             planes = self._planes(p)[[0, -1]].reshape(2, -1)
             weighted = planes*self.ivar.ravel()
-            p[[0, -1]] = linear.least_squares(linear.products(weighted, planes), linear.products(weighted, self.data.reshape(1, -1))[:, 0])
+            p[[0, -1]] = linear.least_squares(linear.products(weighted, planes),
+                                              linear.products(weighted, self.data.reshape(1, -1))[:, 0])
         return p
 
     def _planes(self, p):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from ..core import linear
+from ..core import functions, linear
 from .design import add_stamps
 
 THINNEST = 0.05
@@ -91,14 +91,15 @@ class ConvolvedDisc:
 
     def stamp(self, shape):
         """The disc of unit flux with a shape (xx, xy, yy), shape (size, size)."""
-        return self._stamps(self.psf[0]*self._base(shape)**-1.5)
+        return self._stamps(functions.times(self.psf[0], functions.power(self._base(shape), -1.5)))
 
     def derivatives(self, shape):
         """The disc of unit flux, and its derivatives with respect to x, y, xx, xy and yy; shape (6, size, size)."""
         base = self._base(shape)
-        disc = base**-1.5
-        slope = -1.5*self.psf[0]*disc/base
-        return self._stamps(np.concatenate([self.psf*disc, [slope*self.kx**2, 2*slope*self.kx*self.ky, slope*self.ky**2]]))
+        disc = functions.power(base, -1.5)
+        slope = -1.5*disc/base
+        factors = np.array([slope*self.kx**2, 2*slope*self.kx*self.ky, slope*self.ky**2])
+        return self._stamps(np.concatenate([functions.times(self.psf, disc), functions.times(self.psf[0], factors)]))
 
     def _base(self, shape):
         return 1+shape[0]*self.kx**2+2*shape[1]*self.kx*self.ky+shape[2]*self.ky**2

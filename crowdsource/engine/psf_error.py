@@ -170,8 +170,8 @@ def held_out(state, made_from, compared):
 
     # pixels without weight do not reach the others
     of_pixels = np.divide(1, ivar, out=np.zeros_like(ivar), where=ivar > 0)
-    return HeldOut(linear.products(remains, data[:, None])[:, :, 0][use]**2, seen(of_pixels), seen(light**2), seen(np.maximum(light, 0)),
-                   -seen(counted))
+    left = linear.products(remains, data[:, None])[:, :, 0][use]
+    return HeldOut(left**2, seen(of_pixels), seen(light**2), seen(np.maximum(light, 0)), -seen(counted))
 
 
 def added_errors(state, excess):

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core import functions
+
 FLUX = "flux"
 """Placeholder in a column's unit for the unit of the image."""
 
@@ -123,7 +125,7 @@ def documentation():
     return "\n".join(["| column | type | unit | definition |", "|---|---|---|---|", *rows])
 
 
-POGSON = 2.5/np.log(10)
+POGSON = 2.5/functions.log(10)
 """Magnitudes of a relative change of the flux by 1, for small ones."""
 
 
@@ -143,5 +145,5 @@ def magnitudes(flux, dflux, zeropoint):
     """
     positive = np.asarray(flux) > 0
     safe = np.where(positive, flux, 1.)
-    mag = np.where(positive, zeropoint-2.5*np.log10(safe), np.nan)
+    mag = np.where(positive, zeropoint-POGSON*functions.log(safe), np.nan)
     return mag, np.where(positive, POGSON*np.asarray(dflux)/safe, np.nan)

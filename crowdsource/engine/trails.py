@@ -1,7 +1,7 @@
 """Trails of satellites and airplanes: peaks on a straight line from one edge of the image to another."""
 import numpy as np
 
-from ..core import linear
+from ..core import functions, linear
 from ..core.flags import ENGINE
 from ..core.noise import share
 from ..cython_ext import artifacts as kernel
@@ -60,7 +60,7 @@ def best_line(x, y, fwhm, shape):
         return None
     count, direction, stripe = kernel.most_votes(x[:n], y[:n], reach, fwhm, directions)
     angle = direction*np.pi/directions
-    line = np.cos(angle), np.sin(angle), (stripe+1)*fwhm-reach
+    line = functions.cos(angle), functions.sin(angle), (stripe+1)*fwhm-reach
     members = np.abs(x*line[0]+y*line[1]-line[2]) < fwhm
     start, stop = chord(line, shape)
     expected = n*2*fwhm*(stop-start)/(shape[0]*shape[1])

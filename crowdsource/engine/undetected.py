@@ -12,6 +12,7 @@ the pixels' own weights.
 """
 import numpy as np
 
+from ..core import functions
 from ..core.matched_filter import correlated
 
 
@@ -32,7 +33,7 @@ class UndetectedLight:
         self.noise = np.float32(noise)
         size = len(stamp)
         # twice as wide, so that the filter does not wrap onto itself
-        ratio = power/noise**2*np.abs(np.fft.fft2(stamp, s=(2*size, 2*size)))**2
+        ratio = power/noise**2*functions.squared_modulus(np.fft.fft2(stamp, s=(2*size, 2*size)))
         answer = np.fft.fftshift(np.fft.ifft2(ratio/(1+ratio)).real)
         self.kernel = np.ascontiguousarray(answer[size-size//2:size+size//2+1, size-size//2:size+size//2+1], dtype=np.float32)
 

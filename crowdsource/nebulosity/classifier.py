@@ -5,9 +5,8 @@ still contain their stars: one with four classes for DECam (Saydjari et al. 2023
 coadds (Schlafly et al. 2019).
 """
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
-from .detector import boxed
+from .detector import boxed, gaussian
 
 ORDERS = {4: (0, 1, 2, 3), 3: (2, 0, 1)}
 """By number of classes: indices of nebulosity, light, normal and error (the order used here and in files) in the output of the
@@ -154,7 +153,7 @@ def steps(network, config):
 
 def smoothed(planes, config):
     """Planes convolved with a Gaussian of sigma `config.smooth` pixels, truncated at one sigma."""
-    return np.stack([gaussian_filter(one, config.smooth, truncate=1, mode="nearest") for one in planes])
+    return np.stack([gaussian(one, config.smooth, truncate=1, mode="nearest") for one in planes])
 
 
 def shrunk(plane):

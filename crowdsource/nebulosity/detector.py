@@ -11,9 +11,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
+from ..core import functions, linear
 from ..core.calibration import calibration
 
-SIGMA = 1/(2*np.sqrt(2*np.log(2)))
+SIGMA = 1/(2*np.sqrt(2*functions.log(2)))
 """Sigma of a Gaussian with a FWHM of 1."""
 SMALL = 0.7, 1.4
 """Sigma, in cells, of the two Gaussians whose difference measures the scatter between cells."""
@@ -144,10 +145,10 @@ def without_halos(band, noise, weight, light, scales):
     noise = np.hypot(noise, BAND_ERROR*spread[0])
     share, keep = np.zeros(HALOS), weight > LEAST_WEIGHT
     for _ in range(ROUNDS):
-        left = (band-np.tensordot(share, spread, 1))/noise
+        left = (band-linear.combined(share, spread))/noise
         use = keep & (np.abs(left-np.median(left[keep])) < CLIP)
-        share = np.linalg.lstsq((spread/noise)[:, use].T, (band/noise)[use])[0]
-    halo = np.tensordot(share, spread, 1)
+        share = linear.least_squares((spread/noise)[:, use].T, (band/noise)[use])
+    halo = linear.combined(share, spread)
     return band-halo, np.hypot(noise, HALO_ERROR*halo)
 
 
@@ -155,8 +156,8 @@ def plane_of(value, weight):
     """The best-fitting inclined plane. It is subtracted, as a gradient of the sky would look like structure at the edges."""
     y, x = np.indices(value.shape)/max(value.shape)-0.5
     terms, root = np.stack([np.ones(value.shape), x, y], axis=-1), np.sqrt(weight)
-    slope = np.linalg.lstsq((terms*root[..., None]).reshape(-1, 3), (value*root).ravel())[0]
-    return terms @ slope
+    slope = linear.least_squares((terms*root[..., None]).reshape(-1, 3), (value*root).ravel())
+    return linear.combined(terms, slope)
 
 
 def medians(value, known):
@@ -169,9 +170,17 @@ def medians(value, known):
 
 def smoothed(value, weight, sigma):
     """Weighted mean under a Gaussian of `sigma` cells; 0 where the weight is 0."""
-    total = ndimage.gaussian_filter(weight, sigma, mode="constant")
-    light = ndimage.gaussian_filter(value*weight, sigma, mode="constant")
+    total = gaussian(weight, sigma)
+    light = gaussian(value*weight, sigma)
     return np.where(total > 0, light/np.where(total > 0, total, 1), 0)
+
+
+def gaussian(plane, sigma, truncate=4., mode="constant"):
+    """A plane convolved with a Gaussian of `sigma` cells, as `scipy.ndimage.gaussian_filter` but for the exponentials."""
+    at = np.arange(-int(truncate*sigma+0.5), int(truncate*sigma+0.5)+1)
+    weights = functions.exp(-0.5*(at/sigma)**2)
+    weights /= weights.sum()
+    return ndimage.correlate1d(ndimage.correlate1d(plane, weights, 0, mode=mode), weights, 1, mode=mode)
 
 
 def white(narrow, wide):

@@ -8,14 +8,29 @@ from functools import partial
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..core import functions, linear
+
 PATCH_VALUES = 2_000_000
 """Number of patch values that a convolution handles at a time; they are few enough to stay in the cache."""
+
+
+def softmax(a):
+    """Exponentials over their sum along the last axis."""
+    powers = functions.exp(a-a.max(axis=-1, keepdims=True)).astype(a.dtype)
+    return powers/powers.sum(-1, keepdims=True)
+
+
+def sigmoid(a):
+    """The logistic function."""
+    return (1/(1+functions.exp(-a))).astype(a.dtype)
+
+
 ACTIVATIONS = {
     "linear": lambda a: a,
     "relu": lambda a: np.maximum(a, 0),
-    "sigmoid": lambda a: 1/(1+np.exp(-a)),
-    "softmax": lambda a: np.exp(a-a.max(axis=-1, keepdims=True))/np.exp(a-a.max(axis=-1, keepdims=True)).sum(-1, keepdims=True),
-    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+    "tanh": lambda a: 2*sigmoid(2*a)-1,
 }
 
 
@@ -47,7 +62,7 @@ def convolved(array, kernel, bias, same, activation):
     step = max(1, PATCH_VALUES//(nx*len(flat)))
     for y in range(0, ny, step):
         band = patches[y:y+step]
-        out[y:y+step] = activation(band.reshape(-1, len(flat)) @ flat+bias).reshape(len(band), nx, filters)
+        out[y:y+step] = activation(linear.matmul(band.reshape(-1, len(flat)), flat)+bias).reshape(len(band), nx, filters)
     return out
 
 
@@ -60,7 +75,7 @@ def pooled(array, size):
 
 def dense(array, kernel, bias, activation):
     """A fully connected layer: a vector of shape (n,) times a kernel of shape (n, units), plus the bias."""
-    return activation(array @ kernel+bias)
+    return activation(linear.matmul(array[None], kernel)[0]+bias)
 
 
 def _activation(config):

@@ -2,11 +2,13 @@
 
 The factors of the combination are terms of a polynomial of the position, or weights between the nodes of a grid.
 """
+from itertools import accumulate
+
 import numpy as np
 from scipy import ndimage
 from scipy.interpolate import BSpline
 
-from ..core import linear
+from ..core import functions, linear
 from ..cython_ext import render as kernel
 
 EXPONENTS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
@@ -46,7 +48,13 @@ def basis(x, y, shape, order):
     """
     u = np.clip(2*np.asarray(x, dtype=np.float64)/max(1, shape[1]-1)-1, -1, 1)
     v = np.clip(2*np.asarray(y, dtype=np.float64)/max(1, shape[0]-1)-1, -1, 1)
-    return np.stack([u**a*v**b for a, b in EXPONENTS[:terms(order)]], axis=-1)
+    across, down = powers(u, order), powers(v, order)
+    return np.stack([across[a]*down[b] for a, b in EXPONENTS[:terms(order)]], axis=-1)
+
+
+def powers(u, order):
+    """The powers of numbers from 0 to an order, by multiplications."""
+    return list(accumulate([u]*order, np.multiply, initial=np.ones_like(u)))
 
 
 def nodes(shape, order):
@@ -71,6 +79,8 @@ def through_nodes(nodes, positions):
     ndarray, shape (m, n), float64
     """
     nodes, order = np.asarray(nodes, dtype=np.float64), min(SPLINE_ORDER, len(nodes)-1)
+    if order == 0:
+        return np.ones((len(positions), 1))
     # "not a knot": none at the third nodes from either end and beyond
     knots = np.r_[np.repeat(nodes[0], order+1), nodes[3:-3], np.repeat(nodes[-1], order+1)]
     matrix = BSpline(knots, np.eye(len(nodes)), order)(nodes)
@@ -188,5 +198,5 @@ def smeared(planes, scale):
     """
     m = planes.shape[-1]
     ky, kx = np.fft.fftfreq(m)[:, None], np.fft.rfftfreq(m)[None, :]
-    transform = (1+(2*np.pi*scale)**2*(kx**2+ky**2))**-1.5
-    return np.fft.irfft2(np.fft.rfft2(planes)*transform, s=(m, m))
+    transform = functions.power(1+(2*np.pi*scale)**2*(kx**2+ky**2), -1.5)
+    return np.fft.irfft2(functions.times(np.fft.rfft2(planes), transform), s=(m, m))

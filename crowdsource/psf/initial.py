@@ -3,6 +3,7 @@ import logging
 
 import numpy as np
 
+from ..core import functions
 from ..core.calibration import calibration
 from ..core.image import thinned
 from ..core.kinds import narrow_kind
@@ -21,7 +22,7 @@ MOST = calibration.initial.most
 """Largest number of stars that are measured."""
 STARS_QUANTILE = calibration.initial.stars_quantile
 """Blends are wider than stars: this part of the peaks is no wider than a star."""
-GALAXIES_WIDER = np.log(1.5)
+GALAXIES_WIDER = functions.log(1.5)
 """Galaxies are wider than stars by more than this, in the logarithm of the width, where they are a kind of their own."""
 ENOUGH, DOUBTFUL = 20, 1.8
 """Number of stars from which a given PSF's width is compared with theirs, and ratio at which it is doubted."""
@@ -88,7 +89,7 @@ def measure_fwhm(image, run=map):
 def width_of_stars(widths):
     """The width of stars among those of peaks, which are blends, too, or mostly galaxies; pixels."""
     width = float(np.quantile(widths, STARS_QUANTILE))
-    narrow = widths[narrow_kind(np.log(widths), GALAXIES_WIDER)]
+    narrow = widths[narrow_kind(functions.log(widths), GALAXIES_WIDER)]
     return width if width <= narrow.max() else float(np.median(narrow))
 
 

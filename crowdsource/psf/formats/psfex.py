@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ...core import linear
 from ...core.errors import InputError
-from ..grid import LARGEST_ORDER, SPLINE_ORDER
+from ..grid import LARGEST_ORDER, SPLINE_ORDER, powers
 from ..model import FieldPSF
 from ..profiles.stamp import StampProfile
 from .base import PSFFormat
@@ -57,7 +57,8 @@ class Polynomial:
         # PSFEx counts pixels from 1
         u, v = ((position+1-z)/s for position, z, s in zip((y, x) if self.y_first else (x, y), self.zero, self.scale))
         side = self.degree+1
-        return np.stack([u**a*v**b for b in range(side) for a in range(side-b)], axis=1)
+        across, down = powers(u, side-1), powers(v, side-1)
+        return np.stack([across[a]*down[b] for b in range(side) for a in range(side-b)], axis=1)
 
 
 def psfex_profile(hdu, shape):

@@ -3,9 +3,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import gammaln
 
-from ...core import linear
+from ...core import functions, linear
 from ...core.errors import InputError
 from ..base import CENTROID_SIZE
 from ..grid import first_moment, middle
@@ -19,6 +18,7 @@ LEAST = 163
 """Smaller stamps are cut from one of this side, pixels, so that they equal the middle of larger ones."""
 ROUNDING = 1e-3
 """The sum of the shares may exceed 1 by this, since they are written with few digits."""
+LN2 = functions.log(2)
 MOFFAT_COLUMNS = "fraction", "fwhm", "beta"
 SPIKE_COLUMNS = "fraction", "angle", "width", "opening", "power", "scale", "slope"
 
@@ -165,7 +165,7 @@ class Halo:
         reach = max(size, LEAST)//2+MARGIN
         sharp = profile(2*reach+1)
         spectrum, side = _spectrum(self, reach, oversampling)
-        wide = irfft2(rfft2(sharp, s=(side, side))*spectrum, s=(side, side))
+        wide = irfft2(functions.times(rfft2(sharp, s=(side, side)), spectrum), s=(side, side))
         # profile and kernel are both centred in their middle, so the centre of the product is twice as far from the corner
         at = np.arange(reach*oversampling, 3*reach*oversampling+1) % side
         whole = centred(wide[np.ix_(at, at)], oversampling)
@@ -201,14 +201,15 @@ def spike(dx, dy, angle, width, opening, power, scale, slope):
     -------
     ndarray
     """
-    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    c, s = functions.cos(np.radians(angle)), functions.sin(np.radians(angle))
     along, across = dx*c+dy*s, np.abs(dy*c-dx*s)
     ahead = np.maximum(along, 0)
     full = width+opening*ahead
     # the integrals across, of exp(-ln2 |2t/w|^p) over t, and along the half-line
-    area = full*np.exp(gammaln(1+1/power))*np.log(2)**(-1/power)
-    length = scale*np.sqrt(np.pi)/2*np.exp(gammaln((slope-1)/2)-gammaln(slope/2))
-    light = (1+(ahead/scale)**2)**(-slope/2)*np.exp(-np.log(2)*(2*across/full)**power)/(area*length)
+    area = full*functions.exp(functions.log_gamma(1+1/power))*functions.power(LN2, -1/power)
+    length = scale*np.sqrt(np.pi)/2*functions.exp(functions.log_gamma((slope-1)/2)-functions.log_gamma(slope/2))
+    shape = functions.power(1+(ahead/scale)**2, -slope/2)*functions.exp(-LN2*functions.power(2*across/full, power))
+    light = shape/(area*length)
     # samples on the line through the centre count half; the tolerance allows for rounding of cosines
     return light*np.where(np.abs(along) < 1e-9, 0.5, along > 0)
 
@@ -225,7 +226,7 @@ def _spectrum(halo, reach, oversampling):
     near = max(0., 1-halo.fraction)
     for fraction, fwhm, beta in halo.narrow:
         near = near+fraction*moffat_transform(frequency, fwhm, beta)
-    return rfft2(kernel, s=(side, side))+near*rfft2(point, s=(side, side)), side
+    return rfft2(kernel, s=(side, side))+functions.times(rfft2(point, s=(side, side)), near), side
 
 
 def _is_moffat(row):

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core import linear
+from ...core import functions, linear
 from ..base import pixel
 from ..grid import basis
 from .linear import in_blocks, nuisance_columns, scaled, solve_robustly
@@ -157,4 +157,4 @@ def taper(size):
     """Factors that are 1 in the middle of a stamp and fall to 0 at its rim, shape (size, size)."""
     at = np.arange(size)-size//2
     radius = np.hypot(at[None, :], at[:, None])/(size/2)
-    return np.cos(np.pi/2*np.clip((radius-0.6)/0.4, 0, 1))**2
+    return functions.cos(np.pi/2*np.clip((radius-0.6)/0.4, 0, 1))**2

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.interpolate import BSpline
 
-from ...core import linear
+from ...core import functions, linear
 from ...core.calibration import calibration
 from .linear import (
     CLIPPINGS,
@@ -228,7 +228,8 @@ class RadialSplines:
         self.steps = self.scale/step
         self.count = max(1, int(self.steps*np.arcsinh(size//2/self.scale))-2)
         stamp, middle = bare.stamp(size), size//2
-        at = self.scale*np.sinh(np.arange(self.count)/self.steps)
+        grown = functions.exp(np.arange(self.count)/self.steps)
+        at = self.scale*(grown-1/grown)/2
         along = np.interp(at, np.arange(middle+1), np.abs(stamp[middle, middle:]))
         self.height = PRIOR*(along+stamp[middle, middle]*inverse_square(at, bare))
 

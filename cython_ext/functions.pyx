@@ -1,0 +1,191 @@
+"""Elementary functions by series, in plain arithmetic whose bits do not depend on the processor. No global mutable state."""
+import numpy as np
+
+from libc.math cimport INFINITY, NAN, ldexp
+
+# ln 2 and pi/2 in parts, of which the leading ones have so few bits that small multiples of them are exact
+cdef double LN2_HIGH = 6.93147180369123816490e-01, LN2_LOW = 1.90821492927058770002e-10, PER_LN2 = 1.4426950408889634074
+cdef double QUARTER_HIGH = 1.57079632673412561417e+00, QUARTER_MIDDLE = 6.07710050630396597660e-11
+cdef double QUARTER_LOW = 2.02226624879595063154e-21, PER_QUARTER = 0.63661977236758134308
+cdef double ROOT_HALF = 0.70710678118654752440
+# added and taken away, it rounds to whole numbers
+cdef double ROUNDS = 6755399441055744.
+ctypedef double (*function)(double) noexcept nogil
+
+cdef double[14] OF_EXP
+cdef double[12] OF_LOG
+cdef double[10] OF_SIN, OF_COS
+
+
+cdef void fill_factors() noexcept:
+    """The factors of the series."""
+    cdef int k
+    cdef double factorial = 1
+    for k in range(20):
+        factorial = factorial*k if k else 1.
+        if k < 14:
+            OF_EXP[k] = 1/factorial
+        if k % 2:
+            OF_SIN[k//2] = (-1 if k//2 % 2 else 1)/factorial
+        else:
+            OF_COS[k//2] = (-1 if k//2 % 2 else 1)/factorial
+    for k in range(12):
+        OF_LOG[k] = 2./(2*k+1)
+
+fill_factors()
+
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    /* The fraction of a positive normal number, from 1 to 2, and its power of two. */
+    static inline double cs_fraction(double x, int *power)
+    {
+        uint64_t bits;
+        memcpy(&bits, &x, 8);
+        *power = (int)(bits >> 52)-1023;
+        bits = (bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL;
+        memcpy(&x, &bits, 8);
+        return x;
+    }
+    /* 2^k for k from -1022 to 1023. */
+    static inline double cs_power_of_two(int k)
+    {
+        uint64_t bits = (uint64_t)(k+1023) << 52;
+        double x;
+        memcpy(&x, &bits, 8);
+        return x;
+    }
+    """
+    double cs_fraction(double x, int *power) noexcept nogil
+    double cs_power_of_two(int k) noexcept nogil
+
+
+cdef inline double series(double x, const double *factors, int count) noexcept nogil:
+    """Polynomial of x with an even number of terms; even and odd ones apart, which a processor does side by side."""
+    cdef double square = x*x, even = factors[count-2], odd = factors[count-1]
+    cdef int i
+    for i in range(count-4, -1, -2):
+        even = factors[i]+square*even
+        odd = factors[i+1]+square*odd
+    return even+x*odd
+
+
+cdef double exp_of(double x) noexcept nogil:
+    cdef double whole, r
+    if x != x:
+        return x
+    if x > 710:
+        return INFINITY
+    if x < -746:
+        return 0
+    whole = (x*PER_LN2+ROUNDS)-ROUNDS
+    r = (x-whole*LN2_HIGH)-whole*LN2_LOW
+    if -1000 < whole < 1000:
+        return series(r, OF_EXP, 14)*cs_power_of_two(<int> whole)
+    return ldexp(series(r, OF_EXP, 14), <int> whole)
+
+
+cdef double log_of(double x) noexcept nogil:
+    cdef double fraction, f
+    cdef int power, more = 0
+    if x != x or x < 0:
+        return NAN
+    if x == 0:
+        return -INFINITY
+    if x == INFINITY:
+        return x
+    if x < 1e-300:
+        x, more = x*cs_power_of_two(60), -60
+    fraction = cs_fraction(x, &power)
+    if fraction > 2*ROOT_HALF:
+        fraction, power = fraction/2, power+1
+    power += more
+    f = (fraction-1)/(fraction+1)
+    return power*LN2_HIGH+(power*LN2_LOW+f*series(f*f, OF_LOG, 12))
+
+
+cdef double sine_of(double x, int quarters) noexcept nogil:
+    """Sine of so many quarters of a turn and x."""
+    cdef double whole = (x*PER_QUARTER+ROUNDS)-ROUNDS, r
+    cdef int q
+    if not -1e9 < x < 1e9:
+        return NAN
+    r = ((x-whole*QUARTER_HIGH)-whole*QUARTER_MIDDLE)-whole*QUARTER_LOW
+    q = <int> (<long long> whole & 3)+quarters
+    r = series(r*r, OF_COS, 10) if q & 1 else r*series(r*r, OF_SIN, 10)
+    return -r if q & 2 else r
+
+
+cdef double power_of(double x, double y) noexcept nogil:
+    """x to the power y, by multiplications where y is a small whole number."""
+    cdef double s = 1
+    cdef int n
+    if -64 <= y <= 64 and y == <int> y:
+        n = abs(<int> y)
+        while n:
+            if n & 1:
+                s *= x
+            x *= x
+            n >>= 1
+        return 1/s if y < 0 else s
+    if x == 1:
+        return 1
+    return exp_of(y*log_of(x))
+
+
+cdef double cosine_of(double x) noexcept nogil:
+    return sine_of(x, 1)
+
+
+cdef double only_sine_of(double x) noexcept nogil:
+    return sine_of(x, 0)
+
+
+def of_each(str name, const double[::1] x):
+    """A function of each number: "exp", "log" (NaN of negative numbers), "sin" or "cos" (NaN of angles of 1e9 and more).
+
+    Parameters
+    ----------
+    name : str
+    x : memoryview, shape (n,), float64
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+
+    Raises
+    ------
+    ValueError
+        When there is no such function.
+    """
+    if name not in ("exp", "log", "sin", "cos"):
+        raise ValueError(f"there is no function {name!r}")
+    cdef function f = exp_of if name == "exp" else log_of if name == "log" else only_sine_of if name == "sin" else cosine_of
+    out = np.empty(x.shape[0])
+    cdef double[::1] to = out
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            to[i] = f(x[i])
+    return out
+
+
+def power(const double[::1] x, const double[::1] y):
+    """Powers x^y, shape (n,), float64; NaN of negative x where y is no whole number.
+
+    Raises
+    ------
+    ValueError
+        When there are not as many of both.
+    """
+    if y.shape[0] != x.shape[0]:
+        raise ValueError(f"there are {x.shape[0]} numbers and {y.shape[0]} powers")
+    out = np.empty(x.shape[0])
+    cdef double[::1] to = out
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            to[i] = power_of(x[i], y[i])
+    return out

@@ -1,0 +1,43 @@
+"""Elementary functions against those of the C library, which are exact to about half of the last bit."""
+import math
+
+import numpy as np
+import pytest
+
+from crowdsource.core import functions
+
+RNG = np.random.default_rng(3)
+LAST = np.finfo(float).eps
+
+
+@pytest.mark.parametrize("name, x", [
+    ("exp", np.r_[RNG.uniform(-700, 700, 5000), RNG.normal(0, 1, 5000), -740., 0., 709.7, -np.inf, np.inf, np.nan, 800., -800.]),
+    ("log", np.r_[np.exp(RNG.uniform(-700, 700, 5000)), RNG.uniform(0.5, 2, 5000), 1., 5e-324, 1e-310, 0., np.inf, np.nan, -1.]),
+    ("sin", np.r_[RNG.uniform(-1e4, 1e4, 5000), RNG.normal(0, 1, 5000), 0., 1e-300, np.pi, np.nan]),
+    ("cos", np.r_[RNG.uniform(-1e4, 1e4, 5000), RNG.normal(0, 1, 5000), 0., 1e-300, np.pi/2, np.nan])])
+def test_functions(name, x):
+    with np.errstate(all="ignore"):
+        wanted = getattr(np, name)(x)
+    np.testing.assert_allclose(getattr(functions, name)(x), wanted, rtol=3*LAST, atol=1e-323 if name in ("exp", "log") else LAST)
+
+
+def test_powers():
+    x, y = np.exp(RNG.uniform(-20, 20, 5000)), RNG.uniform(-5, 5, 5000)
+    np.testing.assert_allclose(functions.power(x, y), x**y, rtol=200*LAST)
+    for whole in (-3, -1, 0, 1, 2, 3, 5):
+        np.testing.assert_allclose(functions.power(-x, whole), (-x)**float(whole), rtol=4*LAST)
+    assert functions.power(0., 0.5) == 0 and functions.power(0., -0.5) == np.inf and math.isnan(functions.power(-1., 0.5))
+    assert functions.power(2., [[1], [3]]).tolist() == [[2], [8]]
+
+
+def test_gamma_function():
+    for x in (0.1, 0.5, 1, 1.5, 2, 3.7, 9.9, 12, 60.5):
+        assert functions.log_gamma(x) == pytest.approx(math.lgamma(x), rel=1e-14, abs=2e-14)
+
+
+def test_complex_numbers():
+    a, b, c = RNG.normal(size=(3, 4, 5))+1j*RNG.normal(size=(3, 4, 5))
+    np.testing.assert_allclose(functions.times(a, b), a*b, rtol=1e-14)
+    np.testing.assert_allclose(functions.times(a, c.real), a*c.real, rtol=1e-15)
+    np.testing.assert_allclose(functions.times(c.real[0], a), a*c.real[0], rtol=1e-15)
+    np.testing.assert_allclose(functions.squared_modulus(a), np.abs(a)**2, rtol=1e-14)
