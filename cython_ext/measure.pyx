@@ -162,11 +162,13 @@ def chi2(const float[:, ::1] data, const float[:, ::1] sky, const float[:, ::1] 
     cdef Py_ssize_t ny = data.shape[0], nx = data.shape[1], y, x, count = 0
     if not (sky.shape[0] == model.shape[0] == ivar.shape[0] == ny and sky.shape[1] == model.shape[1] == ivar.shape[1] == nx):
         raise ValueError("data, sky, model and ivar must have the same shape")
-    cdef double total = 0, residual
+    cdef double residual
+    # sums that do not wait for each other
+    cdef double[4] totals = [0, 0, 0, 0]
     with nogil:
         for y in range(ny):
             for x in range(nx):
                 residual = data[y, x]-sky[y, x]-model[y, x]
-                total += residual*residual*ivar[y, x]
+                totals[x & 3] += residual*residual*ivar[y, x]
                 count += ivar[y, x] > 0
-    return total, count
+    return (totals[0]+totals[2])+(totals[1]+totals[3]), count

@@ -50,23 +50,37 @@ CS_TARGET static void CS_NAME(products)(const float *t, ptrdiff_t t_plane, ptrdi
 CS_TARGET static void CS_NAME(correlate)(const float *image, ptrdiff_t row, const float *kernel, int size, int n, float *out,
                                          ptrdiff_t out_row)
 {
+    /* what row j of the image adds to rows of the result from `first` to before `end` */
+#define CS_ROW(j, first, end) { \
+        const float *a = image + (j)*row + k, *f = kernel + (j)*size; \
+        for (int i = 0; i < size; i++, a++, f++) { \
+            const CS_V left = CS_LOAD(CS_V, a), right = CS_LOAD(CS_V, a+CS_W); \
+            CS_UNROLL for (int m = first; m < end; m++) { \
+                s[m][0] += f[-m*size]*left; \
+                s[m][1] += f[-m*size]*right; \
+            } \
+        } \
+    }
     for (int k = 0; k < n; k += 2*CS_W) {
         CS_V s[4][2] = {{{0}}};
-        for (int j = 0; j < size+3; j++) {
-            const float *a = image + j*row + k, *f = kernel + j*size;
-            for (int i = 0; i < size; i++, a++, f++) {
-                const CS_V left = CS_LOAD(CS_V, a), right = CS_LOAD(CS_V, a+CS_W);
-                CS_UNROLL for (int m = 0; m < 4; m++) {
-                    s[m][0] += f[-m*size]*left;
-                    s[m][1] += f[-m*size]*right;
-                }
-            }
+        if (size < 3)
+            for (int j = 0; j < size+3; j++) CS_ROW(j, 0, 4)
+        else {
+            /* without those that meet the zeros alone */
+            CS_ROW(0, 0, 1)
+            CS_ROW(1, 0, 2)
+            CS_ROW(2, 0, 3)
+            for (int j = 3; j < size; j++) CS_ROW(j, 0, 4)
+            CS_ROW(size, 1, 4)
+            CS_ROW(size+1, 2, 4)
+            CS_ROW(size+2, 3, 4)
         }
         for (int m = 0; m < 4; m++) {
             CS_STORE(CS_V, out+m*out_row+k, s[m][0]);
             CS_STORE(CS_V, out+m*out_row+k+CS_W, s[m][1]);
         }
     }
+#undef CS_ROW
 }
 
 /* Six-tap filters of each row: out[i] = sum over k of w[k] a[at[k] + i], and 0 from i = keep on. */

@@ -1,4 +1,4 @@
-"""The innermost loops give the same for every kind of processor, and without vector types."""
+"""The innermost loops give the same bits for every kind of processor, and the same without vector types up to rounding."""
 import ctypes
 import os
 import shutil
@@ -24,6 +24,9 @@ LOOPS = {
     "weigh": "(w, r, b, p, c, d, m, n, t, e, f, s) const float *w, const float *r, ptrdiff_t b, const float *p, ptrdiff_t c, "
              "ptrdiff_t d, int m, int n, float *t, ptrdiff_t e, ptrdiff_t f, double *s",
     "block_row": "(b, o, c, x, y, k) const float *b, const int *o, ptrdiff_t c, const double *x, double *y, ptrdiff_t k",
+    "row_products_float": "(a, i, b, j, n, s) const float *a, int i, const float *b, int j, int n, double *s",
+    "row_products_double": "(a, i, b, j, n, s) const double *a, int i, const double *b, int j, int n, double *s",
+    "combine_double": "(a, f, c, n, o) const double *a, const double *f, int c, int n, double *o",
     "measure_sums": "(p, g, x, y, r, m, w, n, f, s) const float *p, const float *g, const float *x, const float *y, "
                     "const float *r, const float *m, const float *w, int n, double f, struct cs_measured *s",
     "add": "(a, r, f, m, n, o, q) const float *a, ptrdiff_t r, float f, int m, int n, float *o, ptrdiff_t q"}
@@ -39,11 +42,11 @@ def compiled(folder, kinds, *flags):
             lines.append(f"void {kind}_{loop}({types}) {{ cs_{kind}_{loop}{names}); }}")
     if len(kinds) > 1:
         lines += [f'int has_{kind}(void) {{ return __builtin_cpu_supports("{a}") && __builtin_cpu_supports("{b}"); }}'
-                  for kind, a, b in (("avx2", "avx2", "fma"), ("avx512", "avx512dq", "avx512vl"))]
+                  for kind, a, b in (("avx2", "avx2", "avx2"), ("avx512", "avx512dq", "avx512vl"))]
     source, library = folder/"loops.c", folder/"loops.so"
     source.write_text("\n".join(lines)+"\n", encoding="utf-8")
     # as the kernels are built: with sanitizers, perhaps
-    options = "-O2", "-shared", "-fPIC", "-w", *os.environ.get("CFLAGS", "").split(), *flags, f"-I{FOLDER}"
+    options = "-O3", "-ffp-contract=off", "-shared", "-fPIC", "-w", *os.environ.get("CFLAGS", "").split(), *flags, f"-I{FOLDER}"
     subprocess.run([COMPILER, *options, str(source), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
@@ -58,7 +61,11 @@ def libraries(tmp_path_factory):
     both = compiled(tmp_path_factory.mktemp("vectors"), kinds)
     portable = compiled(tmp_path_factory.mktemp("portable"), KINDS[:1], "-U__GNUC__")
     there = [k for k in kinds if k == "plain" or getattr(both, f"has_{k}")()]
-    return {"portable": (portable, "plain"), **{k: (both, k) for k in there}}
+    given = {"portable": (portable, "plain"), **{k: (both, k) for k in there}}
+    if "avx2" in there and "avx512" not in there:
+        # sixteen lanes in two halves
+        given["sixteen"] = compiled(tmp_path_factory.mktemp("sixteen"), KINDS[2:], '-DCS_WIDEST="avx2"'), "avx512"
+    return given
 
 
 def as_c(value):
@@ -80,9 +87,10 @@ def results(libraries, loop, arguments, out):
 
 
 def same(given, which=np.s_[:]):
-    wanted = given.pop("portable")
-    assert given and np.abs(wanted).max() > 0
+    wanted, plain = given.pop("portable"), given["plain"]
+    assert np.abs(wanted).max() > 0
     for name, values in given.items():
+        np.testing.assert_array_equal(values[which], plain[which], err_msg=name)
         np.testing.assert_allclose(values[which], wanted[which], rtol=2e-5, atol=2e-5*np.abs(wanted[which]).max(), err_msg=name)
 
 
@@ -164,3 +172,21 @@ def test_measurements(libraries, n):
 def test_add(libraries, n):
     stamps, out = floats(ROWS, n), floats(ROWS, 50, seed=1)
     same(results(libraries, "add", [stamps, n, np.float32(2.5), ROWS, n, out, 50], out))
+
+
+@pytest.mark.parametrize("kind", ["float", "double"])
+@pytest.mark.parametrize("n", [1, 7, 8, 21, 32])
+def test_row_products(libraries, kind, n):
+    a, b = (floats(rows, n, seed=rows).astype(f"f{4 if kind == 'float' else 8}") for rows in (3, 6))
+    out = np.zeros((3, 6))
+    given = results(libraries, f"row_products_{kind}", [a, 3, b, 6, n, out], out)
+    np.testing.assert_allclose(given["plain"], a.astype(float)@b.T.astype(float), rtol=1e-4, atol=1e-4)
+    same(given)
+
+
+@pytest.mark.parametrize("n", [1, 5, 16, 37])
+def test_combine_doubles(libraries, n):
+    rows, factors, out = floats(6, n).astype(float), floats(6, seed=1).astype(float), np.ones(n)
+    given = results(libraries, "combine_double", [rows, factors, 6, n, out], out)
+    np.testing.assert_allclose(given["plain"], 1+factors@rows, rtol=1e-12, atol=1e-12)
+    same(given)

@@ -1,0 +1,70 @@
+"""Fits are the same, bit for bit, by whatever kind of kernels, and whatever processor other libraries believe to run on."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from crowdsource.cython_ext import kinds
+
+LEAST = {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-AVX2_Usable,-FMA,-FMA_Usable,-AVX,-AVX_Usable"}
+"""OpenBLAS, NumPy and the C library without wide or fused instructions; of no consequence but on Linux on x86-64."""
+FIT = """
+import sys, warnings
+import numpy as np
+warnings.simplefilter("ignore")  # NumPy warns of features that the processor does not have
+import crowdsource as cs
+from crowdsource.cython_ext import kinds
+data, ivar = np.load(sys.argv[1])
+result = cs.fit(cs.Image.from_arrays(data, ivar, saturation=20000.), progress=False)
+catalog = result.catalog
+columns = {n: np.asarray(getattr(catalog[n], "value", catalog[n])) for n in catalog.colnames}
+np.savez(sys.argv[2], kind_of_kernels=kinds.KIND, plane_sky=result.sky, plane_model=result.model, plane_psf=result.psf.stamp(59),
+         **columns)
+"""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """File of a crowded field of Gaussian stars, some elongated, with an uneven sky: data and inverse variance."""
+    rng = np.random.default_rng(28)
+    y, x = np.mgrid[:110, :130]
+    data = 200+0.1*x+10*np.sin(y/40)
+    for flux, px, py in zip(10**rng.uniform(2.3, 5, 180), rng.uniform(-2, 132, 180), rng.uniform(-2, 112, 180)):
+        shape = ((x-px)**2+(y-py)**2+0.1*(x-px)*(y-py))/1.3**2
+        data += flux/(2*np.pi*1.3**2)*(0.9*np.exp(-shape/2)+0.1/(1+shape/8)**2)
+    noise = np.sqrt(data/4+9)
+    path = tmp_path_factory.mktemp("bits")/"image.npy"
+    np.save(path, np.array([data+noise*rng.normal(size=data.shape), 1/noise**2], dtype=np.float32))
+    return path
+
+
+def fitted(image, environment, folder):
+    """Columns and planes of a fit by a process with an environment of its own."""
+    out = folder/"out.npz"
+    # one thread: OpenBLAS's threads would need memory for each processor
+    subprocess.run([sys.executable, "-c", FIT, image, out], check=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+    with np.load(out) as file:
+        return dict(file)
+
+
+def test_names_of_kernels():
+    assert kinds.AVAILABLE[0] == "plain" and kinds.KIND in kinds.AVAILABLE and kinds.chosen_kind("") == kinds.AVAILABLE[-1]
+    with pytest.raises(ImportError, match="CROWDSOURCE_KERNELS is 'fast': it must be one of plain, avx2, avx512, or not set"):
+        kinds.chosen_kind("fast")
+    for name in set(kinds.NAMES)-set(kinds.AVAILABLE):
+        with pytest.raises(ImportError, match="this processor lacks the instructions: it has plain"):
+            kinds.chosen_kind(name)
+
+
+def test_same_bits(image, tmp_path):
+    least = fitted(image, {kinds.VARIABLE: "plain", **LEAST}, tmp_path)
+    assert least.pop("kind_of_kernels") == "plain" and len(least["x"]) > 60
+    # which of several differences there is, benchmarks/studies/same_bits.py tells
+    for name, core in zip((*kinds.AVAILABLE[1:], ""), ("Nehalem", "Haswell", "Zen")):
+        found = fitted(image, {kinds.VARIABLE: name, "OPENBLAS_CORETYPE": core}, tmp_path)
+        assert found.pop("kind_of_kernels") == (name or kinds.KIND)
+        assert found.keys() == least.keys()
+        assert [n for n in least if found[n].dtype != least[n].dtype or found[n].tobytes() != least[n].tobytes()] == []
