@@ -17,8 +17,8 @@ COMMON = "crowdsource.cython_ext._cyutility"
 CYTHON_ROOT = Path("build/cython_root")
 # .ci/sanitize sets it: every index is checked, and little optimised, as the sanitizers are told of more that way
 CHECKED = os.environ.get("CROWDSOURCE_BOUNDSCHECK") == "1"
-# sums keep their order and nothing is fused, so that bits depend neither on how wide the vectors of a processor are nor on what it
-# can fuse. No flag names a processor: a build runs on any of its architecture, and wide instructions are chosen at run time in simd.h
+# sums keep their order and nothing is fused, so that bits depend neither on how wide the vectors of a processor are nor on what
+# it can fuse. No flag names a processor: a build runs on any of its kind, and simd.h chooses wide instructions at run time
 GNU = ["-O1" if CHECKED else "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
 # Python's own flags ask for symbols of debuggers, a quarter of the time of compiling; who sets CFLAGS chooses
 GNU += [] if "CFLAGS" in os.environ else ["-g0"]

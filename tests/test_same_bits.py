@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from crowdsource.cython_ext import kinds
 
 LEAST = {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",

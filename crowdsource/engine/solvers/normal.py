@@ -2,6 +2,7 @@
 import numpy as np
 from scipy import sparse
 
+from ...core import linear
 from ...cython_ext import solve as kernel
 from ..design import sky_basis
 from .equations import build_normal
@@ -45,7 +46,6 @@ def gradient_step(normal, precision, config, n_parameters):
 
 def _step_with_sky(problem, config, n_parameters, normal):
     """Sources and sky knots together; the sources' blocks are made a sparse matrix, as knots couple to all of them."""
-    from scipy.sparse.linalg import cg  # slow to import, and seldom needed
     root, diagonal = np.sqrt(problem.ivar), normal.with_prior(problem.precision)
     design = problem.design_matrix()
     hats = sparse.diags_array(root.ravel())@sky_basis(root.shape, config.sky_spacing)
@@ -59,11 +59,10 @@ def _step_with_sky(problem, config, n_parameters, normal):
     scale = 1/np.sqrt(np.maximum(product.diagonal(), 1e-300))
     scaled = sparse.diags_array(scale)@product@sparse.diags_array(scale)
     rhs = scale*(matrix.T@(root*problem.residual).ravel())
-    count = [0]
-    x, _ = cg(scaled, rhs, rtol=config.tolerance*0.1, maxiter=10*config.max_iterations,
-              callback=lambda _: count.__setitem__(0, count[0]+1))
-    reduction = np.linalg.norm(rhs-scaled@x)/max(np.linalg.norm(rhs), 1e-300)
+    x, count = linear.conjugate_gradients(lambda v: scaled@v, rhs, lambda v: v, config.tolerance*0.1, 10*config.max_iterations)
+    left = rhs-scaled@x
+    reduction = np.sqrt(linear.dot(left, left)/max(linear.dot(rhs, rhs), 1e-300))
     parameters = np.zeros(n)
     parameters[used] = (scale*x)[:used.sum()]
-    return Step(parameters=parameters.reshape(-1, 3), iterations=count[0], reduction=reduction, sky=(scale*x)[used.sum():],
+    return Step(parameters=parameters.reshape(-1, 3), iterations=count, reduction=reduction, sky=(scale*x)[used.sum():],
                 normal=normal)
