@@ -3,7 +3,7 @@
 The widest that the processor has runs, or the one that the environment variable CROWDSOURCE_KERNELS names when this is imported.
 No mutable state.
 """
-import os
+from libc.stdlib cimport getenv
 
 cdef extern from "simd.h" nogil:
     int cs_can(int kind)
@@ -30,6 +30,7 @@ def chosen_kind(name):
     return name or AVAILABLE[len(AVAILABLE)-1]
 
 
-KIND = chosen_kind(os.environ.get(VARIABLE, ""))
+cdef const char *wanted = getenv("CROWDSOURCE_KERNELS")
+KIND = chosen_kind("" if wanted == NULL else wanted.decode("utf-8", "replace"))
 """The kind that runs."""
 number = NAMES.index(KIND)
