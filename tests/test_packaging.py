@@ -90,10 +90,10 @@ def test_recipe_builds_across_with_the_same_compilers_in_python(project, recipe)
 @source
 def test_recipe_constrains_and_tests_with_the_extras(project, recipe):
     extras = project["project"]["optional-dependencies"]
-    optional = of_pip([r for e in ("plot", "parquet", "sky", "dask") for r in extras[e]], "linux")
+    optional = of_pip([r for e in ("plot", "report", "parquet", "sky", "dask") for r in extras[e]], "linux")
     assert of_conda(recipe["requirements"]["run_constraints"], "linux") == optional
     wanted = of_pip([r for r in extras["test"] if not r.startswith(NAME)], "linux")
-    wanted.update(of_pip(extras["plot"]+extras["parquet"]+extras["sky"], "linux"))
+    wanted.update(of_pip(extras["plot"]+extras["report"]+extras["parquet"]+extras["sky"], "linux"))
     tests = next(t for t in recipe["tests"] if "files" in t)
     assert of_conda(tests["requirements"]["run"], "linux") == wanted
 
