@@ -34,7 +34,10 @@ _NAMES = {
     "report.pictures": "plot_fit",
     "simulate": "Cluster simulate_field SimulationConfig",
     "simulate.files": "read_simulation write_simulation",
-    "validate.artificial_stars": "completeness inject",
+    "validate.artificial_stars": "inject",
+    "validate.completeness.files": "read_completeness write_completeness",
+    "validate.completeness.measure": "completeness",
+    "validate.completeness.measured": "Completeness",
     "validate.evaluate": "compare",
 }
 """Public names by the module that has them."""

@@ -56,8 +56,11 @@ from .simulate import SimulationConfig as SimulationConfig
 from .simulate import simulate_field as simulate_field
 from .simulate.files import read_simulation as read_simulation
 from .simulate.files import write_simulation as write_simulation
-from .validate.artificial_stars import completeness as completeness
 from .validate.artificial_stars import inject as inject
+from .validate.completeness.files import read_completeness as read_completeness
+from .validate.completeness.files import write_completeness as write_completeness
+from .validate.completeness.measure import completeness as completeness
+from .validate.completeness.measured import Completeness as Completeness
 from .validate.evaluate import compare as compare
 
 __version__: str

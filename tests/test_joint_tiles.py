@@ -24,7 +24,7 @@ from crowdsource.joint.look import FirstLook
 from crowdsource.joint.loop import ImageSource
 from crowdsource.joint.pictures import HALF, SHOWN, plot_joint
 from crowdsource.joint.tiles import FieldTile, cut_frame, field_tiles, on_borders
-from crowdsource.production import joint_run
+from crowdsource.production import executors, joint_run
 from crowdsource.production.executors import JobLost, Workers, open_workers
 from crowdsource.production.joint_run import TiledFit
 
@@ -231,10 +231,10 @@ def test_what_becomes_of_a_job_whose_worker_is_lost(problem, reason):
         return future
 
     workers = SimpleNamespace(number=1, submit=submit, check_connection=lambda: None)
-    (job, outcome), = joint_run.outcomes(workers, [dict(kind="tile", task="tile-00-00", key="a")])
+    (job, outcome), = executors.outcomes(workers, [dict(kind="tile", task="tile-00-00", key="a")])
     assert outcome["state"] == "failed" and outcome["reason"] == reason and job is given[0]
     # what would happen again is not tried again
-    assert len(given) == (joint_run.MOST_TRIES if reason == "killed" else 1)
+    assert len(given) == (executors.MOST_TRIES if reason == "killed" else 1)
 
 
 def test_another_process_at_work_is_told(folder):

@@ -11,7 +11,7 @@ from ..exposure.instrument import load, recognised, registered
 from ..io.hdus import existing, names_beside
 from ..io.image_name import ImageName
 from .arguments import BAD_INPUT, is_file
-from .commands import COMMANDS, GROUPS, command_module
+from .commands import COMMANDS, TAKES_WORDS, command_module
 from .console import open_console
 from .parser import Parser
 
@@ -100,7 +100,7 @@ def build_parser(argv=()):
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".")
         if wanted == name:
-            _add_command(sub, name, *([words] if name in GROUPS else []))
+            _add_command(sub, name, *([words] if name in TAKES_WORDS else []))
     return parser
 
 

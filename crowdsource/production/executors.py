@@ -9,10 +9,19 @@ import inspect
 import logging
 import time
 import uuid
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from threading import TIMEOUT_MAX
 
-from ..core.errors import ConfigError, CrowdsourceError, need
+from ..core.errors import ConfigError, CrowdsourceError, OutputError, need
 from ..core.registry import Registry
 from .jobs import perform
 from .outcomes import failure, new_outcome
@@ -20,6 +29,10 @@ from .records import FAILED
 from .worker_process import run_supervised, stop_all
 
 log = logging.getLogger(__name__)
+TICK = 0.5
+"""Seconds between two looks at whether the workers are there."""
+MOST_TRIES = 3
+"""How often a task is tried whose worker was lost, or whose files could not be read or written."""
 PATIENCE = 600.
 """Seconds for which a scheduler that went away is waited for."""
 
@@ -97,6 +110,39 @@ class Workers:
             stop_all(self.group)
         self.executor.shutdown(wait=not abandon, cancel_futures=True)
         stop_all(self.group)
+
+
+def outcomes(workers, jobs):
+    """Let workers do jobs; yields each with its outcome as it ends.
+
+    Those whose worker was lost, or whose files could not be read or written, are tried again.
+
+    Parameters
+    ----------
+    workers : Workers
+    jobs : sequence of dict
+    """
+    waiting, running = deque((job, 1) for job in jobs), {}
+    while waiting or running:
+        while waiting and len(running) < workers.number:
+            job, tries = waiting.popleft()
+            try:
+                running[workers.submit(job)] = job, tries
+            except BrokenExecutor as problem:
+                raise OutputError(f"the executor takes no more jobs ({problem}); run again") from problem
+        finished, _ = wait(running, TICK, FIRST_COMPLETED)
+        workers.check_connection()
+        for future in finished:
+            job, tries = running.pop(future)
+            try:
+                outcome = outcome_of(job, future)
+            except (JobLost, CancelledError) as problem:
+                outcome = {**new_outcome(job), **failure(problem), "reason": "killed"}
+            if outcome["state"] == FAILED and outcome["reason"] in ("killed", "io") and tries < MOST_TRIES:
+                log.warning("%s: %s; tried again", job["task"], outcome["error"])
+                waiting.append((job, tries+1))
+            else:
+                yield job, outcome
 
 
 def open_workers(executor, number, limit=None, scheduler=None):

@@ -9,10 +9,24 @@ from pathlib import Path
 
 from .logs import log_file
 from .outcomes import failure, new_outcome, write_outcome
-from .records import ASSEMBLE, DONE, FIT, GATHER, INGEST, LOOK, TILE, OutputPaths, remove_finished
+from .records import (
+    ASSEMBLE,
+    DONE,
+    FIRST_FIT,
+    FIT,
+    GATHER,
+    INGEST,
+    LOOK,
+    NOISE_RUN,
+    STAR_RUN,
+    TILE,
+    OutputPaths,
+    remove_finished,
+)
 
 MODULES = {FIT: "exposure_jobs", GATHER: "exposure_jobs", INGEST: "survey_jobs", ASSEMBLE: "survey_jobs",
-           LOOK: "joint_jobs", TILE: "joint_jobs"}
+           LOOK: "joint_jobs", TILE: "joint_jobs",
+           FIRST_FIT: "completeness_jobs", STAR_RUN: "completeness_jobs", NOISE_RUN: "completeness_jobs"}
 """Modules with the functions that do the jobs, by kind. They are imported by name when the first job of a kind is due, so that a
 worker loads only what its jobs need: the memory of all workers counts."""
 

@@ -3,12 +3,8 @@
 Looks and tiles are tasks that any executor does. They leave records in a folder beside the wanted one, so that the same call goes
 on where one before has been stopped; the folder goes when the fit is done.
 """
-import hashlib
-import json
 import logging
 import shutil
-from collections import deque
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -29,17 +25,12 @@ from ..joint.motion import years_of
 from ..joint.parallax import check_dates, factors_of
 from ..joint.reference import GIVEN
 from ..joint.tiles import cut_frame, field_tiles
-from .executors import JobLost, outcome_of
+from .executors import outcomes
 from .joint_jobs import frame_values
 from .joint_jobs import reference as reference_of
-from .outcomes import failure, new_outcome
-from .records import DONE, ENDING, FAILED, LASTING, LOOK, TILE, read_record
+from .records import DONE, ENDING, FAILED, LASTING, LOOK, TILE, content_key, read_record
 
 log = logging.getLogger(__name__)
-TICK = 0.5
-"""Seconds between two looks at whether the workers are there."""
-MOST_TRIES = 3
-"""How often a task is tried whose worker was lost, or whose files could not be read or written."""
 ROWS = 1 << 20
 """Rows of an image in a tile at most: those of the next tile have larger numbers."""
 
@@ -205,7 +196,7 @@ class TiledFit:
                 self.refused[image.name] = str(problem)
                 continue
             seen[image.name] = SeenImage(file=file, depends=depends, place=place)
-            jobs.append(dict(kind=LOOK, task=image.name, key=_key([depends, self.joint.first_passes]), look=str(place),
+            jobs.append(dict(kind=LOOK, task=image.name, key=content_key([depends, self.joint.first_passes]), look=str(place),
                              record=str(place.with_suffix(ENDING)), file=file, config=self.config,
                              passes=self.joint.first_passes))
         records = self._done(jobs)
@@ -224,7 +215,7 @@ class TiledFit:
         folder = self.folder/tile.name
         job = dict(common, kind=TILE, task=tile.name, tile=asdict(tile), images=shown, config=self.config,
                    joint=asdict(self.joint), reference={**common["reference"], "first_row": number*ROWS})
-        return dict(job, key=_key([job, [seen[i["name"]].depends for i in shown], sums]), folder=str(folder),
+        return dict(job, key=content_key([job, [seen[i["name"]].depends for i in shown], sums]), folder=str(folder),
                     record=str(folder/(tile.name+ENDING)), log=str(folder.with_suffix(".log")))
 
     def _done(self, jobs):
@@ -283,40 +274,3 @@ def check_motions(parallax, found, seen, reference):
 def _lasts(record):
     """Whether a task is done, or failed for a reason that the same inputs give again."""
     return record is not None and (record["state"] == DONE or record["reason"] in LASTING)
-
-
-def _key(content):
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def outcomes(workers, jobs):
-    """Let workers do jobs; yields each with its outcome as it ends.
-
-    Those whose worker was lost, or whose files could not be read or written, are tried again.
-
-    Parameters
-    ----------
-    workers : crowdsource.production.executors.Workers
-    jobs : sequence of dict
-    """
-    waiting, running = deque((job, 1) for job in jobs), {}
-    while waiting or running:
-        while waiting and len(running) < workers.number:
-            job, tries = waiting.popleft()
-            try:
-                running[workers.submit(job)] = job, tries
-            except BrokenExecutor as problem:
-                raise OutputError(f"the executor takes no more jobs ({problem}); run again") from problem
-        finished, _ = wait(running, TICK, FIRST_COMPLETED)
-        workers.check_connection()
-        for future in finished:
-            job, tries = running.pop(future)
-            try:
-                outcome = outcome_of(job, future)
-            except (JobLost, CancelledError) as problem:
-                outcome = {**new_outcome(job), **failure(problem), "reason": "killed"}
-            if outcome["state"] == FAILED and outcome["reason"] in ("killed", "io") and tries < MOST_TRIES:
-                log.warning("%s: %s; tried again", job["task"], outcome["error"])
-                waiting.append((job, tries+1))
-            else:
-                yield job, outcome

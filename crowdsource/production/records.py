@@ -20,6 +20,7 @@ from ..io.file_names import distinct_name
 ENDING = ".task.json"
 DONE, FAILED = "done", "failed"
 FIT, GATHER, INGEST, ASSEMBLE, LOOK, TILE = "fit", "gather", "ingest", "assemble", "look", "tile"
+FIRST_FIT, STAR_RUN, NOISE_RUN = "first_fit", "star_run", "noise_run"
 """Kinds of tasks."""
 UNUSABLE = OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError
 """What reading a record raises that is not there, damaged, or a file of another kind."""
@@ -90,7 +91,12 @@ def results_key(entry, settings):
     settings : object
         Those that change results, as JSON takes them.
     """
-    content = [entry.instrument, entry.exposure, sorted(dict(entry.options).items()), [i.sha256 for i in entry.inputs], settings]
+    return content_key([entry.instrument, entry.exposure, sorted(dict(entry.options).items()), [i.sha256 for i in entry.inputs],
+                        settings])
+
+
+def content_key(content):
+    """A checksum of what results depend on, of anything that JSON takes or that has a text."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

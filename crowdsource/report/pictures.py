@@ -64,7 +64,7 @@ def plot_fit(image, result, path, title="", dpi=120):
 
 
 @cache
-def _page_class():
+def page_class():
     """A class of matplotlib's figures that notebooks show by themselves, also where pyplot is not used."""
     figure = need("matplotlib.figure", "plot", "a picture")
 
@@ -91,7 +91,7 @@ def fit_figure(result, title=""):
     ny, nx = image.shape
     tall, words = np.clip(ny/nx, 0.4, 2.), 0.18*len(image.findings)
     with matplotlib.rc_context(STYLE):
-        figure = _page_class()(figsize=(12, 1.15+words+3.75*tall+3.75+2.6+2.9), facecolor="white")
+        figure = page_class()(figsize=(12, 1.15+words+3.75*tall+3.75+2.6+2.9), facecolor="white")
         rows = figure.add_gridspec(4, 1, height_ratios=(3.75*tall, 3.75, 2.6, 2.3), hspace=0.19, left=0.035, right=0.965,
                                    top=1-(0.75+words)/figure.get_figheight(), bottom=0.5/figure.get_figheight())
         # given positions that are not fitted have no flux

@@ -1,8 +1,7 @@
-"""Artificial stars: added to an image together with their photon noise, and searched for."""
+"""Artificial stars: added to an image together with their photon noise."""
 from dataclasses import replace
 
 import numpy as np
-from astropy.table import Table
 
 from ..config import SolveConfig
 from ..core.errors import InputError
@@ -10,7 +9,6 @@ from ..core.flags import ENGINE
 from ..engine.design import model_image, stamp_sizes
 from ..psf.base import pixel
 from .columns import plain_columns
-from .evaluate import FLUX_FACTOR, MATCH_RADIUS, match_stars, robust_scatter
 
 
 def inject(image, psf, sources, *, seed=0, config=None):
@@ -26,7 +24,7 @@ def inject(image, psf, sources, *, seed=0, config=None):
     psf : crowdsource.psf.base.PSF
     sources : Table or mapping with x, y, flux
         Positions in the parent image's pixels, fluxes in the image's units.
-    seed : int
+    seed : int or tuple of int
         Of the noise.
     config : crowdsource.config.SolveConfig, optional
         Stamp sizes, and the levels at which they are chosen.
@@ -95,63 +93,3 @@ def variance_per_count(image):
     if not rise > 0:
         return 0.
     return max(0., float((np.median(variance[bright])-np.median(variance[faint]))/rise))
-
-
-def completeness(image, psf, fit_function, fluxes, n=100, seed=0):
-    """Fraction of artificial stars that a fit finds, by flux.
-
-    All stars are added at once on a jittered grid, so that they do not crowd each other: `n` times the number of fluxes
-    should be well below the number of stars in the image. A star is found when a row within 1 pixel has its flux within a
-    factor of 1.5.
-
-    Parameters
-    ----------
-    image : crowdsource.core.image.Image
-    psf : crowdsource.psf.base.PSF
-    fit_function : callable
-        Called with an Image; returns a catalog with x, y, flux.
-    fluxes : sequence of float
-        Image units.
-    n : int
-        Stars of each flux.
-    seed : int
-        Of positions and noise.
-
-    Returns
-    -------
-    astropy.table.Table
-        flux, injected (stars on good pixels), found, fraction, bias (median of (flux-truth)/truth) and scatter (robust standard
-        deviation of the same).
-    """
-    rng = np.random.default_rng(seed)
-    x, y = _grid(image.shape, n*len(fluxes), rng)
-    flux = rng.permutation(np.repeat(np.asarray(fluxes, dtype=np.float64), n))
-    keep = image.good[pixel(y), pixel(x)]
-    stars = dict(x=x[keep]+image.origin[0], y=y[keep]+image.origin[1], flux=flux[keep])
-    catalog = fit_function(inject(image, psf, stars, seed=seed+1))
-    rows = _finite_columns(catalog)
-    positive = rows["flux"] > 0
-    rows = {name: v[positive] for name, v in rows.items()}
-    match = match_stars(stars, rows, MATCH_RADIUS)
-    error = np.full(len(match), np.nan)
-    hit = match >= 0
-    error[hit] = rows["flux"][match[hit]]/stars["flux"][hit]-1
-    right = hit & (np.abs(np.log1p(np.where(hit, error, 0))) < np.log(FLUX_FACTOR))
-    return Table(rows=[_row(f, stars["flux"] == f, right, error) for f in np.unique(flux)])
-
-
-def _grid(shape, count, rng):
-    """Positions on a jittered grid, one in each of `count` random cells."""
-    ny, nx = shape
-    columns = max(1, int(np.ceil(np.sqrt(count*nx/ny))))
-    lines = -(-count//columns)
-    cell = rng.permutation(columns*lines)[:count]
-    u, v = rng.uniform(0.25, 0.75, (2, count))
-    return (cell % columns+u)*nx/columns-0.5, (cell//columns+v)*ny/lines-0.5
-
-
-def _row(flux, selected, right, error):
-    good = error[selected & right]
-    return dict(flux=float(flux), injected=int(selected.sum()), found=int((selected & right).sum()),
-                fraction=float(np.mean(right[selected])) if selected.any() else np.nan,
-                bias=float(np.median(good)) if len(good) else np.nan, scatter=robust_scatter(good))

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "fit what a manifest lists, on this machine or a cluster; continues where an earlier run ended",
     "status": "show the progress of a run of a manifest",
     "joint": "fit many images of one field at once: one list of stars, and their light curves",
+    "completeness": "add artificial stars to an image and fit it again: what is found, how deep, how right fluxes and errors are",
     "match": "match two catalogs, by the sky or by the pattern of their stars: magnitudes, colours, separations",
     "calibrate": "find zero point and colour term of a catalog against a reference, and add calibrated magnitudes",
     "report": "write pages that show what came of a fit, a run, a release or an object",
@@ -36,6 +37,8 @@ COMMANDS = {
 """Summaries of the commands, in the order of the help."""
 GROUPS = {"healpix"}
 """Those of them that are groups of commands."""
+TAKES_WORDS = {*GROUPS, "completeness"}
+"""Commands whose arguments depend on the words that follow: of groups, and of images that have instruments' options."""
 
 
 def command_module(name):

@@ -33,12 +33,13 @@ def add_arguments(parser):
     for o in positional:
         parser.add_argument(f"option_{o.name}", nargs="?", type=converter(o.type), metavar=o.metavar or o.name.upper(),
                             help=o.help)
-    _add_instrument_options(parser, instrument)
-    _add_fit_options(parser.add_argument_group("the fit"))
+    add_instrument_options(parser, instrument)
+    _add_run_options(parser)
     _add_output_options(parser.add_argument_group("what is written"))
 
 
-def _add_instrument_options(parser, instrument):
+def add_instrument_options(parser, instrument):
+    """Add the options of an instrument that are not positional, in a group."""
     own = parser.add_argument_group("the image")
     for o in (o for o in instrument.options if not o.positional):
         unit = f" ({o.unit})" if o.unit else ""
@@ -50,7 +51,8 @@ def _add_instrument_options(parser, instrument):
                          help=(o.help+unit).replace("%", "%%"), **form)
 
 
-def _add_fit_options(fit):
+def add_fit_options(fit):
+    """Add the options of a fit to a parser or a group of arguments."""
     fit.add_argument("--force", metavar="CATALOG",
                      help="measure fluxes at the positions of this catalog (ra, dec, or x, y from 0); search for no sources")
     fit.add_argument("--bright-stars", metavar="CATALOG",
@@ -70,15 +72,21 @@ def _add_fit_options(fit):
     fit.add_argument("--nebulosity-mode", metavar="hard|continuous|mean",
                      help="how a network's windows are combined: one by one (hard, default), overlapping and smoothed "
                           "(continuous), or as for WISE (mean)")
+    fit.add_argument("--preset", metavar="NAME", help="set of options to start from: default, described or released")
+    fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line takes precedence")
+    fit.add_argument("--threads", type=count, default=1, metavar="N",
+                     help="threads for each detector; default 1; results do not depend on it")
+
+
+def _add_run_options(parser):
+    """Add the options of the fit, and those of what is done with its catalogs."""
+    fit = parser.add_argument_group("the fit")
+    add_fit_options(fit)
     fit.add_argument("--calibrate", metavar="CATALOG", help="calibrate the catalog by the magnitudes of this one, in any usual "
                      "naming of columns, as crowdsource calibrate does: zero point, colour term, the column mag_cal")
     fit.add_argument("--calibrate-band", metavar="BAND", help="band or column of that catalog; default the image's band")
     fit.add_argument("--calibrate-colour", metavar="BLUE-RED", help="its bands or columns for the colour term, as g-r, or none; "
                      "default the usual ones for the band")
-    fit.add_argument("--preset", metavar="NAME", help="set of options to start from: default, described or released")
-    fit.add_argument("--config", metavar="FILE", help="TOML file of options; the command line takes precedence")
-    fit.add_argument("--threads", type=count, default=1, metavar="N",
-                     help="threads for each detector; default 1; results do not depend on it")
     fit.add_argument("--workers", type=count, default=1, metavar="N",
                      help="detectors fitted at the same time, each in its own process; default 1")
     add_memory(fit)
@@ -153,7 +161,7 @@ def _fit(args, image, reference, console, written):
     `reference` is what its catalog is calibrated by, `written` are outputs of exposures before it, to which its own are added.
     """
     instrument = recognised(image) if args.recognised else args.instrument
-    own, config = _configured(args, instrument, image)
+    own, config = configured(args, instrument, image)
     exposure = instrument.open(image, **own)
     settings = _settings(args, exposure, config, image)
     taken = next((p for p in settings.outputs.files if p in written), None)
@@ -212,7 +220,7 @@ def _settings(args, exposure, config, image):
                        config=config, threads=args.threads, overwrite=args.overwrite, resume=args.resume)
 
 
-def _configured(args, instrument, image):
+def configured(args, instrument, image):
     """The instrument's options and the fit's configuration: from the file, replaced where the command line gives them."""
     own, config = _from_file(args.config, instrument) if args.config else ({}, {})
     given = {o.name: getattr(args, f"option_{o.name}", None) for o in args.instrument.options}

@@ -1,0 +1,122 @@
+"""Completeness of a detector by jobs: the image's own fit, then runs of artificial stars and of new noise by any executor.
+
+Each leaves its table in a folder, with a record; what is there is not done again, also when more runs are asked for.
+"""
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..core.errors import CrowdsourceError, OutputError
+from ..exposure.results import config_lines
+from ..io.locks import take_lock
+from ..validate.completeness.measured import measured
+from ..validate.completeness.plan import StarOptions, star_plan
+from .completeness_jobs import context_of, read_run, scene_of_job
+from .executors import outcomes
+from .records import DONE, ENDING, FAILED, FIRST_FIT, LASTING, NOISE_RUN, STAR_RUN, content_key, read_record
+
+PROGRESS = "runs"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CompletenessRun:
+    """What is to be done of one detector.
+
+    Attributes
+    ----------
+    job : dict
+        What all jobs are given, as JSON has it: ``instrument``, ``image``, ``options``, ``detector``, ``settings`` (of the fit: ``catalogs``,
+        ``earlier``, ``config``, ``threads``) and ``sums``, path and SHA-256 of the files that are read.
+    options : crowdsource.validate.completeness.plan.StarOptions
+    purity : int
+        Images of new noise.
+    folder : path-like
+        Of what the jobs write; made when it is not there.
+    """
+
+    job: dict
+    options: StarOptions = field(default_factory=StarOptions)
+    purity: int = 1
+    folder: Path = None
+
+    def __call__(self, workers, progress=None):
+        """Do all that is left.
+
+        Parameters
+        ----------
+        workers : crowdsource.production.executors.Workers
+        progress : callable, optional
+            Called with ("runs", done, total, {}).
+
+        Returns
+        -------
+        completeness : crowdsource.validate.completeness.measured.Completeness
+        config : list of str
+            The configuration of the fits.
+
+        Raises
+        ------
+        CrowdsourceError
+            When the image cannot be fitted, a run has failed (all others are done then), or the folder cannot be written.
+        """
+        folder = Path(self.folder).absolute()
+        try:
+            folder.mkdir(exist_ok=True)
+            lock = take_lock(folder/"lock")
+        except OSError as problem:
+            raise OutputError(f"{folder}: cannot be written ({problem.strerror or problem}); free space or choose another place "
+                              "(`out`)") from problem
+        if lock is None:
+            raise OutputError(f"{folder}: another process works there; wait for its end, or choose another name (`out`)")
+        try:
+            return self._measured(folder, workers, progress or (lambda *_: None))
+        finally:
+            lock.free()
+
+    def _measured(self, folder, workers, progress):
+        job = {**self.job, "folder": str(folder)}
+        context = context_of(job)
+        first = content_key([context.finished.fingerprint, job["detector"]])
+        job["first"] = first
+        self._done(workers, [self._job(job, FIRST_FIT, "fit", first)], lambda *_: None)
+        scene, base = scene_of_job(job)
+        plan = star_plan(scene.image, scene.catalog, scene.fwhm, self.options)
+        stars = dict(job, plan=asdict(plan), local=self.options.local)
+        # as JSON has them: tuples are lists in a worker's process
+        stars, seed = json.loads(json.dumps(stars)), self.options.seed
+        of_stars, of_noise = content_key([first, stars["plan"], stars["local"]]), content_key([first, seed])
+        jobs = [self._job(dict(stars, run=k), STAR_RUN, f"run-{k:04d}", of_stars) for k in range(self.options.runs)]
+        jobs += [self._job(dict(job, run=k, seed=seed), NOISE_RUN, f"noise-{k:04d}", of_noise) for k in range(self.purity)]
+        self._done(workers, jobs, progress)
+        tables = [read_run(job["table"]) for job in jobs]
+        found = measured(tables[:self.options.runs], scene, plan, self.options, tables[self.options.runs:])
+        return found, config_lines(base.config, context.provenance)
+
+    def _job(self, common, kind, name, key):
+        """A job that writes a table, or for the first fit a catalog, under a name."""
+        folder = Path(common["folder"])
+        return dict(common, kind=kind, task=name, key=key, table=str(folder/f"{name}.fits"), record=str(folder/(name+ENDING)),
+                    log=str(folder/f"{name}.log"))
+
+    def _done(self, workers, jobs, progress):
+        """Let workers do those jobs that were not done before.
+
+        Raises
+        ------
+        CrowdsourceError
+            When one has failed.
+        """
+        records = {job["task"]: read_record(job["record"], job["key"]) for job in jobs}
+        failed = {t: r["error"] for t, r in records.items() if r is not None and r["state"] == FAILED and r["reason"] in LASTING}
+        left = [job for job in jobs if job["task"] not in failed and (records[job["task"]] or {}).get("state") != DONE]
+        count = len(jobs)-len(left)-len(failed)
+        progress(PROGRESS, count, len(jobs), {})
+        for job, outcome in outcomes(workers, left):
+            if outcome["state"] == FAILED:
+                failed[job["task"]] = outcome["error"]
+            count += outcome["state"] == DONE
+            progress(PROGRESS, count, len(jobs), {})
+        if failed:
+            name, why = next(iter(failed.items()))
+            others = f" ({len(failed)-1} others failed, too)" if len(failed) > 1 else ""
+            raise CrowdsourceError(f"{self.job['image']}: {name}: {why}{others}")
