@@ -15,8 +15,9 @@ from ..exposure.results import Provenance
 from ..exposure.run import run_context
 from ..exposure.settings import EarlierRun, OutputFiles, RunSettings, UserCatalogs
 from ..io.atomic import atomic_path
-from ..io.fits_tables import read_hdu, table_hdu
+from ..io.fits_tables import table_hdu
 from ..io.hdus import opened
+from ..validate.completeness.files import plain_table
 from ..validate.completeness.local import LocalFit
 from ..validate.completeness.measure import scene_of
 from ..validate.completeness.plan import StarPlan
@@ -94,7 +95,7 @@ def _written(job, table):
 def read_run(path):
     """The table of a run."""
     with opened(path) as hdus:
-        return read_hdu(hdus[ROWS])
+        return plain_table(hdus[ROWS])
 
 
 def scene_of_job(job):

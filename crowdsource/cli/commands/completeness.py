@@ -26,7 +26,8 @@ def add_arguments(parser, words):
     named = next((w for w in words if w in registered()), None)
     instrument = load(named) if named else recognised(image) if image else load("generic")
     parser.set_defaults(instrument=instrument)
-    parser.add_argument("image", metavar="[INSTRUMENT] IMAGE", nargs="+", help="image, with the adapter that reads it before it where "
+    parser.usage = "crowdsource completeness [INSTRUMENT] IMAGE [options]"
+    parser.add_argument("image", metavar="IMAGE", nargs="+", help="image, with the adapter that reads it before it where "
                         "it is not to be recognised; its options are those of the fit")
     for o in (o for o in instrument.options if o.positional):
         parser.add_argument(f"--{o.name}", dest=f"option_{o.name}", metavar=o.metavar or o.name.upper(), help=o.help)

@@ -113,8 +113,7 @@ def fit_curve(magnitude, found):
 
     # half as many stars are fainter than the limit as were not found
     first = np.quantile(magnitude, np.mean(found))
-    best = min((minimize(loss, [first+shift, *usual[:, 0]], method="Nelder-Mead", options=dict(maxiter=4000, xatol=1e-4, fatol=1e-6))
-                for shift in (-0.5, 0.5)), key=lambda r: r.fun)
+    best = minimize(loss, [first, *usual[:, 0]], method="Nelder-Mead", options=dict(maxiter=4000, xatol=1e-4, fatol=1e-6))
     slopes, c = _slopes(lambda p: Curve.of(p)(magnitude), best.x), np.clip(Curve.of(best.x)(magnitude), 1e-6, 1-1e-6)
     information = (slopes/(c*(1-c))) @ slopes.T+np.diag([0, *usual[:, 1]**-2])
     return Curve.of(best.x, np.linalg.pinv(information))

@@ -1,13 +1,12 @@
 """Completeness in files: FITS with a table star by star, surfaces, curves, factors, purity and the depth map."""
-import warnings
-
 import numpy as np
 from astropy.io import fits
+from astropy.table import Column, Table
 
 from ...core.errors import DataFileError
 from ...core.version import DISTRIBUTION, installed_version
 from ...io.atomic import atomic_path
-from ...io.fits_tables import read_hdu, table_hdu
+from ...io.fits_tables import plain, read_hdu, table_hdu
 from ...io.hdus import opened, printable
 from .measured import Completeness
 
@@ -79,18 +78,17 @@ def read_completeness(path):
         if header.get("FORMAT") != FORMAT:
             raise DataFileError(path, "holds no completeness; give a file that crowdsource completeness wrote")
         try:
-            tables = {name: read_hdu(hdus[hdu]) for name, hdu in TABLES.items() if hdu in hdus}
+            tables = {name: plain_table(hdus[hdu]) for name, hdu in TABLES.items() if hdu in hdus}
             planes = {name: np.array(hdus[hdu].data, dtype=np.float32) for name, hdu in (("depth", "DEPTH"), ("depth_error", "DEPTHERR"))
                       if hdu in hdus}
             place = hdus["DEPTH"].header.copy() if planes else None
         except (KeyError, AttributeError, TypeError) as problem:
             raise DataFileError(path, f"is damaged ({problem}); write it anew") from problem
-        return Completeness(**_plain(tables), **planes, depth_header=place, figures={k: header[k] for k in COMMENTS if k in header})
+        return Completeness(**tables, **planes, depth_header=place, figures={k: header[k] for k in COMMENTS if k in header})
 
 
-def _plain(tables):
-    """Tables whose columns are numbers with a unit beside them, as those that were written."""
-    from astropy.table import Table
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return {name: Table(table, copy=False) for name, table in tables.items()}
+def plain_table(hdu):
+    """The table of an HDU whose columns are numbers with a unit beside them, as those that were written."""
+    table = read_hdu(hdu)
+    return Table([Column(np.ma.filled(np.ma.asarray(plain(table[n])), np.nan if table[n].dtype.kind == "f" else None), n,
+                         unit=table[n].info.unit, description=table[n].info.description) for n in table.colnames])

@@ -177,9 +177,15 @@ def measured(tables, scene, plan, options, noise=()):
     depth, error, step = (None, None, 0) if whole is None else depth_map(stars, mags, whole, image.shape, image.origin)
     return Completeness(
         table=stars, surface=surface(stars, bounds, densities), curve=_curves(stars, mags, image, densities),
-        factor=factors(stars, bounds, densities), purity=purity_table(vstack(list(noise)), bounds) if len(noise) else None,
+        factor=factors(stars, bounds, densities), purity=_purity(noise),
         depth=depth, depth_error=error, depth_header=plane_header(image, max(step, 1)),
         density=scene.density, figures=_figures(scene, plan, options, dict(MAGZERO=zeropoint, DEPTHSTP=step, NOISERUN=len(noise))))
+
+
+def _purity(noise):
+    """The table of purity of fits of new noise; None where there are none, or no rows."""
+    rows = vstack(list(noise), metadata_conflicts="silent") if len(noise) else ()
+    return purity_table(rows, flux_edges(np.asarray(rows["flux"]))) if len(rows) else None
 
 
 def _figures(scene, plan, options, more):
