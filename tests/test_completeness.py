@@ -188,7 +188,8 @@ def test_completeness_is_that_of_the_true_stars(field):
         some = (inside > low) & (inside <= high)
         variance = expected*(1-expected)*(1/of_truth.sum()+1/some.sum())
         assert abs(right[of_truth].mean()-expected) < 2.5*np.sqrt(variance+1e-4), (low, high)
-    assert 0.2 < found.fraction(found.magnitude(truth.meta["FLUX5"])) < 0.9
+    # the crowd hides most of what an isolated star would show at 5 sigma
+    assert found.fraction(found.magnitude(truth.meta["FLUX5"])) < 0.5 < found.fraction(found.magnitude(3*truth.meta["FLUX5"]))
 
 
 def test_cutouts_give_what_whole_images_give(field):
@@ -251,7 +252,7 @@ def test_as_one_tries_first_and_to_a_file_and_back(tmp_path):
     with pytest.raises(cs.InputError, match="region is 'x'"):
         again.fraction(1., "x")
     with pytest.raises(cs.OutputError, match="exists already"):
-        cs.write_completeness(again, path)
+        cs.write_completeness(again, path, config=["detect.threshold = 4"])
     with pytest.raises(cs.DataFileError, match="holds no completeness"):
         cs.read_completeness(_other(tmp_path))
     again.plot("a title").savefig(tmp_path/"c.png")
