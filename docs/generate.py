@@ -34,6 +34,7 @@ from crowdsource.simulate.survey import SurveyConfig
 from crowdsource.survey.objects import columns as sky_columns
 from crowdsource.survey.objects.association import AssociationConfig
 from crowdsource.survey.objects.average import USES, AverageConfig
+from crowdsource.validate.completeness import curve, purity, surfaces, trial
 
 ROOT = Path(__file__).parent.parent
 OTHER_PARTS = {"`psf` of `fit`": PSF_MODELS, "`--psf`": PSF_FORMATS, "`--file-format`": IMAGE_FORMATS, "`--executor`": EXECUTORS,
@@ -54,6 +55,11 @@ def table(head, rows):
 def columns():
     """The catalog's columns."""
     return schema.documentation()
+
+
+def described(module):
+    """Columns of a table of completeness, as a module describes them."""
+    return table(["column", "meaning"], [[f"`{name}`", text] for name, text in module.DESCRIPTIONS.items()])
 
 
 def sky_table(parts, ending=""):
@@ -312,11 +318,13 @@ PARTS = {
     "wise_options": lambda: options("wise"),
     "healpix_options": lambda: options_of_all("healpix"),
     **{f"{name}_options": lambda name=name: options(name) for name in ("plan", "run", "status", "joint", "match", "calibrate",
-                                                                              "report")},
+                                                                              "report", "completeness")},
     "simulate_options": lambda: options("simulate"),
     "demo_options": lambda: options("demo"),
     "flags_options": lambda: options("flags"),
     "columns": columns,
+    "completeness_stars": lambda: described(trial), "completeness_surface": lambda: described(surfaces),
+    "completeness_curve": lambda: described(curve), "completeness_purity": lambda: described(purity),
     "object_columns": lambda: sky_table((sky_columns.OBJECT_COLUMNS, sky_columns.MOTION_COLUMNS, sky_columns.BAND_COLUMNS), "_*"),
     "member_columns": lambda: sky_table((sky_columns.MEMBER_COLUMNS,)),
     "uses": lambda: table(["`use`", "meaning"], USES.items()),

@@ -1,4 +1,4 @@
-"""Completeness by artificial stars: the plan, the rule of the match, surfaces, curves, depth, purity, and the truth of a field."""
+"""Completeness by artificial stars: the plan, the rule of the match, surfaces, curves, depth, purity, the truth."""
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -19,7 +19,16 @@ from crowdsource.validate.completeness.local import LocalFit, Mosaic
 from crowdsource.validate.completeness.measure import scene_of
 from crowdsource.validate.completeness.plan import StarOptions, StarPlan, star_plan
 from crowdsource.validate.completeness.purity import noise_run, purity_table
-from crowdsource.validate.completeness.surfaces import counts, density_edges, factors, flux_edges, interpolated_factor, surface
+from crowdsource.validate.completeness.surfaces import (
+    counts,
+    density_edges,
+    factors,
+    flux_edges,
+    interpolated_factor,
+    slope_of,
+    surface,
+    weighted_scatter,
+)
 from crowdsource.validate.completeness.trial import DensityMap, Scene, one_run, recovered
 from crowdsource.validate.evaluate import match_stars
 
@@ -30,7 +39,8 @@ PSF = FieldPSF.moffat(SHAPE, 4.)
 @pytest.fixture(scope="module")
 def field():
     """A crowded field, its image and the fit of that."""
-    sim = simulate_field(SimulationConfig(shape=(192, 192), stars=320., seed=11, nebulosity=0., saturated_stars=0, brightest=500.))
+    sim = simulate_field(SimulationConfig(shape=(192, 192), stars=320., seed=11, nebulosity=0., saturated_stars=0,
+                                          brightest=500.))
     image = sim.image()
     return SimpleNamespace(sim=sim, image=image, result=cs.fit(image))
 
@@ -92,7 +102,7 @@ def test_what_counts_as_found():
                  flux=np.array([100., 1000., 50., 50., 50.]))
     after = rows_of([30.05, 60.36, 90.2, 101.2, 20.1], [30., 30., 60., 80., 90.], [1090., 1100., 60., 50., 80.])
     found = recovered(scene(own), stars, after)
-    # on a brighter star: its row is not the artificial one's; on a fainter star: the row is, with its light; right; too far; too bright
+    # on a brighter star, whose row it is; on a fainter star: the row is its own; right; too far; too bright
     assert found["matched"].tolist() == [False, True, True, False, True]
     assert found["found"].tolist() == [False, True, True, False, False]
     assert found["flux_found"][1] == 1100 and np.isnan(found["flux_found"][0]) and found["distance"][2] == pytest.approx(0.2)
@@ -140,6 +150,10 @@ def test_figures_by_brightness_and_density():
     for inside in (rest["density"] < 0.005, rest["density"] > 0.005):
         assert np.std(pull[inside]) == pytest.approx(1, rel=0.2)
     assert density_edges(np.full(50, 0.3)).shape == (2,)
+    # numbers of stars that go as flux^-1.8; and values of which those of one kind count twice
+    assert slope_of(10*rng.random(5000)**(-1/0.8), 20.) == pytest.approx(1.8, abs=0.05)
+    values = rng.normal(0, np.repeat([1., 3.], 5000))
+    assert weighted_scatter(values, np.repeat([2., 0.], 5000)) == pytest.approx(1, rel=0.05)
     assert interpolated_factor(by, [np.nan, -1.], [0.001, 0.001]).tolist() == [1, 1]
 
 
@@ -246,9 +260,9 @@ def test_as_one_tries_first_and_to_a_file_and_back(tmp_path):
     assert again.lines() == found.lines() and np.array_equal(again.depth, found.depth) and again.figures == found.figures
     assert all(np.array_equal(again.table[n], found.table[n], equal_nan=n != "flags") for n in found.table.colnames)
     assert again.fraction(-6.) == found.fraction(-6.) and again.dflux_factor([100.], [0.01]).shape == (1,)
-    assert found.density_of(image_of_rows := rows_of([20.], [30.], [1.])).shape == (1,)
+    assert found.density_of(rows_of([20.], [30.], [1.])).shape == (1,)
     with pytest.raises(cs.InputError, match="does not hold the map"):
-        again.density_of(image_of_rows)
+        again.density_of(rows_of([20.], [30.], [1.]))
     with pytest.raises(cs.InputError, match="region is 'x'"):
         again.fraction(1., "x")
     with pytest.raises(cs.OutputError, match="exists already"):

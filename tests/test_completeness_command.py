@@ -57,7 +57,8 @@ def test_processes_and_whole_images_give_what_python_gives(image, tmp_path):
 @pytest.mark.parametrize("words, message", [
     (["--force", "a.fits"], "there is nothing to be complete"), (["--stars", "10000"], "have room in a run"),
     (["--out", "c.csv"], "ends with .fits"), (["--fluxes", "-1", "5"], "two positive numbers"),
-    (["--magnitudes", "1", "5"], "zero point"), (["--purity", "-1"], "must not be negative"), (["--out", "field.fits"], "exists already")])
+    (["--magnitudes", "1", "5"], "zero point"), (["--purity", "-1"], "must not be negative"),
+    (["--out", "field.fits"], "exists already")])
 def test_what_cannot_be_done(image, words, message, capsys):
     assert main(["completeness", image, "--local", "--executor", "threads", "--runs", "1", "--quiet", *words]) == 2
     assert message in capsys.readouterr().err

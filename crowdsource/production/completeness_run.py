@@ -25,8 +25,8 @@ class CompletenessRun:
     Attributes
     ----------
     job : dict
-        What all jobs are given, as JSON has it: ``instrument``, ``image``, ``options``, ``detector``, ``settings`` (of the fit: ``catalogs``,
-        ``earlier``, ``config``, ``threads``) and ``sums``, path and SHA-256 of the files that are read.
+        What all jobs are given, as JSON has it: ``instrument``, ``image``, ``options``, ``detector``, ``settings`` (of the fit:
+        ``catalogs``, ``earlier``, ``config``, ``threads``) and ``sums``, path and SHA-256 of the files that are read.
     options : crowdsource.validate.completeness.plan.StarOptions
     purity : int
         Images of new noise.

@@ -1,4 +1,4 @@
-"""``crowdsource completeness``: artificial stars on an image: what is found, how deep, how right fluxes, errors and positions are."""
+"""``crowdsource completeness``: artificial stars on an image: what is found, how deep, how right fluxes and errors are."""
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,20 +32,22 @@ def add_arguments(parser, words):
     for o in (o for o in instrument.options if o.positional):
         parser.add_argument(f"--{o.name}", dest=f"option_{o.name}", metavar=o.metavar or o.name.upper(), help=o.help)
     stars = parser.add_argument_group("artificial stars")
-    stars.add_argument("--runs", type=count, default=10, metavar="N", help="images with artificial stars that are made and fitted; "
-                       "with more runs than before only the new ones are done; default 10")
-    stars.add_argument("--stars", type=count, metavar="N", help="stars of each run; default 5 %% of the number of sources, or one in 256 "
-                       "squares of the FWHM where that is more")
-    stars.add_argument("--magnitudes", nargs=2, type=float, metavar=("BRIGHT", "FAINT"), help="range of magnitudes, by the zero point of the "
-                       "image")
-    stars.add_argument("--fluxes", nargs=2, type=float, metavar=("FAINT", "BRIGHT"), help="range of fluxes, image units; default from a half "
+    stars.add_argument("--runs", type=count, default=10, metavar="N", help="images with artificial stars that are made and "
+                       "fitted; with more runs than before only the new ones are done; default 10")
+    stars.add_argument("--stars", type=count, metavar="N", help="stars of each run; default 5 %% of the number of sources, or "
+                       "one in 256 squares of the FWHM where that is more")
+    stars.add_argument("--magnitudes", nargs=2, type=float, metavar=("BRIGHT", "FAINT"),
+                       help="range of magnitudes, by the zero point of the image")
+    stars.add_argument("--fluxes", nargs=2, type=float, metavar=("FAINT", "BRIGHT"),
+                       help="range of fluxes, image units; default from a half "
                        "to 100 times the flux of five errors of an isolated star")
-    stars.add_argument("--layout", choices=LAYOUTS, default="grid", help="on a grid whose origin is random, or anywhere; default grid")
+    stars.add_argument("--layout", choices=LAYOUTS, default="grid",
+                       help="on a grid whose origin is random, or anywhere; default grid")
     stars.add_argument("--seed", type=int, default=0, metavar="N", help="of positions, fluxes and noise; default 0")
-    stars.add_argument("--local", action="store_true", help="fit cut-outs around the stars instead of the whole image: faster, with PSF and sky "
-                       "of the image's own fit")
-    stars.add_argument("--purity", type=int, default=1, metavar="N", help="images of the model with new noise that are fitted, to see how "
-                       "many rows are false; 0 for none; default 1")
+    stars.add_argument("--local", action="store_true", help="fit cut-outs around the stars instead of the whole image: faster, "
+                       "with PSF and sky of the image's own fit")
+    stars.add_argument("--purity", type=int, default=1, metavar="N", help="images of the model with new noise that are "
+                       "fitted, to see how many rows are false; 0 for none; default 1")
     where = parser.add_argument_group("where")
     add_executor(where)
     where.add_argument("--time-limit", type=float, metavar="S", help="stop a run after so many seconds")
@@ -54,8 +56,8 @@ def add_arguments(parser, words):
     add_fit_options(fit)
     add_memory(fit)
     out = parser.add_argument_group("what is written")
-    out.add_argument("--out", metavar="FILE", help=f"FITS file; default <image>{ENDING} in the current folder. Tables of the runs are kept in a "
-                     "folder beside it, with .runs at the end, from which the command goes on")
+    out.add_argument("--out", metavar="FILE", help=f"FITS file; default <image>{ENDING} in the current folder. Tables of the "
+                     "runs are kept in a folder beside it, with .runs at the end, from which the command goes on")
     out.add_argument("--plot", metavar="FILE", help="write a picture of curves, depth, biases, pulls and purity (PNG)")
     out.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_verbosity(out)
@@ -137,6 +139,7 @@ def _job(args, image, own, settings, exposure):
     read = dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.reads)) if p.is_file())
     path = ImageName.parse(image).path
     whole = image if path.is_absolute() else image.replace(str(path), str(path.absolute()), 1)
-    kept = dict(catalogs=asdict(settings.catalogs), earlier=asdict(settings.earlier), config=settings.config, threads=settings.threads)
+    kept = dict(catalogs=asdict(settings.catalogs), earlier=asdict(settings.earlier), config=settings.config,
+                threads=settings.threads)
     return dict(instrument=args.instrument.name, image=whole, options=own, settings=kept,
                 sums=[[str(p), digest] for p, digest in checksums(read)])

@@ -89,8 +89,8 @@ def _slopes(function, parameters):
 def fit_curve(magnitude, found):
     """The most probable curve of stars that were found or not.
 
-    Every star counts by itself (a binomial likelihood without bins), with weak priors: width 0.3 mag and steepness 1 within a factor
-    of e, ceiling between 0.95 and 1.
+    Every star counts by itself (a binomial likelihood without bins), with weak priors: width 0.3 mag and steepness 1 within a
+    factor of e, ceiling between 0.95 and 1.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ COMMENTS = dict(FWHM="of the PSF in the middle, pixels", RADIUS="of the match, p
                 BRIGHTES="largest flux", LAYOUT="of the artificial stars", SEED="of random numbers",
                 LOCAL="cut-outs around the stars were fitted", XORIGIN="first pixel of the image in its parent",
                 YORIGIN="first pixel of the image in its parent", SOURCES="rows of the image's own catalog",
-                ZPKNOWN="whether the image has a zero point", MAGZERO="magnitude of a flux of 1", DEPTHSTP="pixels of a square of DEPTH",
+                ZPKNOWN="whether the image has a zero point", MAGZERO="magnitude of a flux of 1",
+                DEPTHSTP="pixels of a square of DEPTH",
                 NOISERUN="images of repeated noise")
 
 
@@ -52,7 +53,8 @@ def write_completeness(completeness, path, *, inputs=(), config=(), overwrite=Fa
     for k, line in enumerate(config, 1):
         header[f"CFG{k:03d}"] = printable(line)
     hdus = [fits.PrimaryHDU(header=header)]
-    hdus += [table_hdu(getattr(completeness, name), hdu) for name, hdu in TABLES.items() if getattr(completeness, name) is not None]
+    tables = {hdu: getattr(completeness, name) for name, hdu in TABLES.items()}
+    hdus += [table_hdu(rows, hdu) for hdu, rows in tables.items() if rows is not None]
     if completeness.depth is not None:
         for name, plane in (("DEPTH", completeness.depth), ("DEPTHERR", completeness.depth_error)):
             hdus.append(fits.ImageHDU(plane, completeness.depth_header, name=name))
@@ -79,8 +81,8 @@ def read_completeness(path):
             raise DataFileError(path, "holds no completeness; give a file that crowdsource completeness wrote")
         try:
             tables = {name: plain_table(hdus[hdu]) for name, hdu in TABLES.items() if hdu in hdus}
-            planes = {name: np.array(hdus[hdu].data, dtype=np.float32) for name, hdu in (("depth", "DEPTH"), ("depth_error", "DEPTHERR"))
-                      if hdu in hdus}
+            planes = {name: np.array(hdus[hdu].data, dtype=np.float32)
+                      for name, hdu in (("depth", "DEPTH"), ("depth_error", "DEPTHERR")) if hdu in hdus}
             place = hdus["DEPTH"].header.copy() if planes else None
         except (KeyError, AttributeError, TypeError) as problem:
             raise DataFileError(path, f"is damaged ({problem}); write it anew") from problem

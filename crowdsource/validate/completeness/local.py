@@ -1,7 +1,7 @@
 """Artificial stars fitted in cut-outs around them, instead of in the whole image: what is far from a star stays as it was.
 
-The cut-outs of a run are laid side by side in one image, so that the loop has few large arrays instead of many small ones. PSF, sky
-and all light from outside of a cut-out are those of the image's own fit; the sources in it are where the loop starts from.
+The cut-outs of a run are laid side by side in one image, so that the loop has few large arrays instead of many small ones. PSF,
+sky and all light from outside of a cut-out are those of the image's own fit; the sources in it are where the loop starts from.
 """
 from dataclasses import dataclass, replace
 
@@ -18,13 +18,15 @@ from ...engine.sources import Sources
 from ...engine.stages import with_model
 from ...engine.state import LAST, PRUNE, SEARCH, PassState
 from ...psf.base import PSF, pixel
-from .trial import recovered, usable
+from .trial import recovered
 
-REACH = 2.5
+REACH = 3.
 """Half side of a cut-out, FWHM."""
 LEAST_STAMP = 19
 """Side of the stamps of all sources, pixels, at least: what their wings have beyond stays as it was."""
-KINDS = SEARCH, SEARCH, PRUNE, LAST
+FORGOTTEN = 1.
+"""Sources within this distance of an artificial star are not known at the start, FWHM: they are to be found together with it."""
+KINDS = SEARCH, SEARCH, SEARCH, PRUNE, LAST
 """The passes: they begin as late ones of a fit do, with all rules in force."""
 FIRST_PASS = 3
 
@@ -69,7 +71,7 @@ class Mosaic:
 
     @property
     def offset(self):
-        """x and y of a pixel of the image less those in the mosaic, of each cut-out; ndarrays of int."""
+        """How far x and y of a pixel of the image exceed those in the mosaic, of each cut-out; ndarrays of int."""
         k = np.arange(len(self.x))
         return (self.x-(k % self.columns)*self.pitch-self.gap-self.half, self.y-(k//self.columns)*self.pitch-self.gap-self.half)
 
@@ -179,14 +181,15 @@ class LocalFit:
         origin = image.origin
         half = int(round(REACH*self.scene.fwhm))
         stamp = max(LEAST_STAMP, 2*half+1)
-        mosaic = Mosaic(*(pixel(stars[n]-o) for n, o in zip("xy", origin)), half, stamp//2, image.shape)
-        catalog = image_catalog(self._fitted(image, mosaic, stamp))
+        places = [np.asarray(stars[n])-o for n, o in zip("xy", origin)]
+        mosaic = Mosaic(*map(pixel, places), half, stamp//2, image.shape)
+        catalog = image_catalog(self._fitted(image, mosaic, stamp, places))
         x, y = mosaic.back(np.asarray(catalog["x"].value), np.asarray(catalog["y"].value))
         catalog["x"], catalog["y"] = (x+origin[0])*catalog["x"].unit, (y+origin[1])*catalog["y"].unit
         return catalog
 
-    def _fitted(self, image, mosaic, stamp):
-        """The state after the last pass over the cut-outs."""
+    def _fitted(self, image, mosaic, stamp, places):
+        """The state after the last pass over the cut-outs, of stars at some places, x and y."""
         base, psf = self.base, MosaicPSF(self.base.psf, mosaic)
         c = base.config
         config = replace(c, solve=replace(c.solve, stamp_sizes=(stamp,), stamp_levels=()), sky=replace(c.sky, keep=True),
@@ -199,11 +202,13 @@ class LocalFit:
         fixed, (dx, dy) = base.model-own, mosaic.offset
         cut = replace(image, data=mosaic.cut(image.data-fixed), ivar=mosaic.cut(image.ivar), dq=mosaic.cut(image.dq),
                       mask=mosaic.cut(image.mask, ENGINE.bad), wcs=None, origin=(0, 0))
+        new = np.hypot(x[rows]-places[0][cutouts], y[rows]-places[1][cutouts]) < FORGOTTEN*self.scene.fwhm
+        rows, cutouts = rows[~new], cutouts[~new]
         sources = Sources.new(x[rows]-dx[cutouts], y[rows]-dy[cutouts], flux[rows], error[rows])
         sky = mosaic.cut(base.sky)
         nothing = np.zeros(mosaic.size, np.float32)
-        state = PassState(image=cut, config=config, psf=psf, sources=sources, candidates=Sources.new([], []), sky=sky, model=nothing,
-                          passno=FIRST_PASS, new=0, forced=False, history=(), noise=image.noise,
+        state = PassState(image=cut, config=config, psf=psf, sources=sources, candidates=Sources.new([], []), sky=sky,
+                          model=nothing, passno=FIRST_PASS, new=0, forced=False, history=(), noise=image.noise,
                           tiles=tuple(make_tiles(mosaic.size, c.solve.tile, c.solve.overlap)))
         state = with_model(state)
         for kind in KINDS:

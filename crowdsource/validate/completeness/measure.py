@@ -12,8 +12,8 @@ from .plan import StarOptions, star_plan
 from .purity import noise_run
 from .trial import Scene, one_run
 
-NO_PLANES = "lacks what purity and cut-outs need, its model and sky: give purity=0 and local=False, or a fit_function that gives a result " \
-            "as crowdsource.fit does"
+NO_PLANES = ("lacks what purity and cut-outs need, its model and sky: give purity=0 and local=False, or a fit_function that "
+             "gives a result as crowdsource.fit does")
 
 
 def completeness(image, psf=None, fit_function=None, fluxes=None, *, magnitudes=None, runs=10, stars=None, layout="grid", seed=0,
@@ -22,8 +22,8 @@ def completeness(image, psf=None, fit_function=None, fluxes=None, *, magnitudes=
     """Completeness, biases and errors of the photometry of an image, by artificial stars.
 
     The image is fitted. Stars of its PSF are added to it with the noise of their photons, so few that they do not change the
-    crowding; it is fitted again, and each is looked for in the catalog; again, with other stars. Colours, which joint fits of several
-    bands would need, are not part of it.
+    crowding; it is fitted again, and each is looked for in the catalog; again, with other stars. Colours, which joint fits of
+    several bands would need, are not part of it.
 
     Parameters
     ----------
@@ -84,7 +84,8 @@ def completeness(image, psf=None, fit_function=None, fluxes=None, *, magnitudes=
         raise InputError(f"the result of fit_function {NO_PLANES}")
     plan = star_plan(whole, scene.catalog, scene.fwhm, asked)
     one = LocalFit(scene, base) if local else partial(one_run, scene)
-    jobs = [partial(one, plan, k) for k in range(runs)]+[partial(noise_run, scene, base.model, base.sky, k, seed) for k in range(purity)]
+    jobs = [partial(one, plan, k) for k in range(runs)]
+    jobs += [partial(noise_run, scene, base.model, base.sky, k, seed) for k in range(purity)]
     with progress_bar(progress) as shown:
         tables = _done(jobs, executor, shown)
     return measured(tables[:runs], scene, plan, asked, tables[runs:])

@@ -10,7 +10,8 @@ from .curve import Curve, curve_row, curve_table, fit_curve
 from .depth import depth_map
 from .pictures import completeness_figure
 from .purity import purity_table
-from .surfaces import classes_of, density_edges, factors, flux_edges, interpolated_factor, surface
+from .surfaces import classes_of, density_edges, factors, flux_edges, interpolated_factor, slope_of, surface
+from .trial import usable
 
 PART_STARS = 200
 """Parts of the image of which curves are told hold about so many artificial stars."""
@@ -29,7 +30,8 @@ class Completeness:
     surface : astropy.table.Table
         By brightness and density, as in `crowdsource.validate.completeness.surfaces.DESCRIPTIONS`.
     curve : astropy.table.Table
-        By region: fitted curves and the magnitudes of 50, 80 and 95 %, as in `crowdsource.validate.completeness.curve.DESCRIPTIONS`.
+        By region: fitted curves and the magnitudes of 50, 80 and 95 %, as in
+        `crowdsource.validate.completeness.curve.DESCRIPTIONS`.
     factor : astropy.table.Table
         By which errors are to be multiplied, by flux and density.
     purity : astropy.table.Table or None
@@ -43,8 +45,8 @@ class Completeness:
         Of the image's own catalog; None of one that was read from a file.
     figures : dict
         What was done, by keywords of FITS: ``MAGZERO`` (zero point of magnitudes, 0 where the image has none), ``FWHM``,
-        ``RADIUS`` (of the match, pixels), ``RUNS``, ``PERRUN``, ``SPACING``, ``FAINTEST``, ``BRIGHTES``, ``LAYOUT``, ``SEED``, ``LOCAL``,
-        ``XORIGIN``, ``YORIGIN``, ``DEPTHSTP`` and more.
+        ``RADIUS`` (of the match, pixels), ``RUNS``, ``PERRUN``, ``SPACING``, ``FAINTEST``, ``BRIGHTES``, ``LAYOUT``, ``SEED``,
+        ``LOCAL``, ``XORIGIN``, ``YORIGIN``, ``DEPTHSTP`` and more.
     """
 
     table: Table
@@ -75,8 +77,8 @@ class Completeness:
             raise InputError(f"region is {region!r}: one of {', '.join(self.curve['region'])}")
         row = rows[0]
         if not np.isfinite(row["m50"]):
-            raise InputError(f"all or none of the stars were found in region {region!r}: there is no curve; ask for another range of "
-                             "fluxes")
+            raise InputError(f"all or none of the stars were found in region {region!r}: there is no curve; ask for another "
+                             "range of fluxes")
         return Curve(*(float(row[n]) for n in ("m50", "width", "steepness", "ceiling")))(magnitude)
 
     def dflux_factor(self, flux, density):
@@ -127,7 +129,8 @@ class Completeness:
             rows.append(f"{r['region']:<12s} {r['stars']:6d}  {limits}")
         known = self.factor[self.factor["density_class"] == 0]
         if len(known):
-            shown = ", ".join(f"{r['factor']:.2f} at {float(self.magnitude(np.sqrt(r['flux_low']*r['flux_high']))):.1f}" for r in known)
+            middles = self.magnitude(np.sqrt(np.asarray(known["flux_low"])*np.asarray(known["flux_high"])))
+            shown = ", ".join(f"{r['factor']:.2f} at {m:.1f}" for r, m in zip(known, middles))
             rows.append(f"dflux is to be multiplied by (magnitude): {shown}")
         if self.purity is not None and np.sum(self.purity["rows"]):
             share = 1-np.sum(self.purity["false"])/np.sum(self.purity["rows"])
@@ -136,7 +139,8 @@ class Completeness:
 
     def __repr__(self):
         m50 = self.curve["m50"][0] if len(self.curve) else np.nan
-        return f"<crowdsource.Completeness: {len(self.table)} stars, {int(np.sum(self.table['found']))} found, 50 % at {m50:.2f} mag>"
+        found = int(np.sum(self.table["found"]))
+        return f"<crowdsource.Completeness: {len(self.table)} stars, {found} found, 50 % at {m50:.2f} mag>"
 
 
 def magnitude(flux, zeropoint):
@@ -177,9 +181,17 @@ def measured(tables, scene, plan, options, noise=()):
     depth, error, step = (None, None, 0) if whole is None else depth_map(stars, mags, whole, image.shape, image.origin)
     return Completeness(
         table=stars, surface=surface(stars, bounds, densities), curve=_curves(stars, mags, image, densities),
-        factor=factors(stars, bounds, densities), purity=_purity(noise),
+        factor=factors(stars, bounds, densities, _slope(scene, whole, zeropoint)), purity=_purity(noise),
         depth=depth, depth_error=error, depth_header=plane_header(image, max(step, 1)),
-        density=scene.density, figures=_figures(scene, plan, options, dict(MAGZERO=zeropoint, DEPTHSTP=step, NOISERUN=len(noise))))
+        density=scene.density,
+        figures=_figures(scene, plan, options, dict(MAGZERO=zeropoint, DEPTHSTP=step, NOISERUN=len(noise))))
+
+
+def _slope(scene, curve, zeropoint):
+    """Slope of the numbers of the image's stars, where four of five are found."""
+    flux = usable(scene.catalog)["flux"]
+    limit = np.nan if curve is None else curve.magnitude(0.8)
+    return slope_of(flux, 10**(-0.4*(limit-zeropoint)) if np.isfinite(limit) else np.inf)
 
 
 def _purity(noise):
@@ -193,7 +205,8 @@ def _figures(scene, plan, options, more):
     kept = asdict(options)
     return dict(FWHM=scene.fwhm, RADIUS=scene.radius, RUNS=kept["runs"], PERRUN=plan.count, SPACING=plan.spacing,
                 FAINTEST=plan.fluxes[0], BRIGHTES=plan.fluxes[1], LAYOUT=plan.layout, SEED=plan.seed, LOCAL=kept["local"],
-                XORIGIN=plan.origin[0], YORIGIN=plan.origin[1], SOURCES=len(scene.catalog), ZPKNOWN=bool(np.isfinite(scene.image.zeropoint)),
+                XORIGIN=plan.origin[0], YORIGIN=plan.origin[1], SOURCES=len(scene.catalog),
+                ZPKNOWN=bool(np.isfinite(scene.image.zeropoint)),
                 **more)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from ...core.errors import need
 from ...io.atomic import check_output
 from ...report.pictures import ACCENT, GREY, INK, SECOND, STYLE, page_class, save
+from ..evaluate import FEWEST
 from .curve import Curve
 
 COLOURS = SECOND, "#3a9d6e", "#e08e2b", ACCENT
@@ -29,8 +30,8 @@ def completeness_figure(completeness, title=""):
         _curves(axes[0, 0], completeness)
         _depth(figure, axes[0, 1], completeness)
         _purity(axes[0, 2], completeness)
-        _figure_by_brightness(axes[1, 0], completeness, "bias", "bias_error", "median of (found-true)/true flux")
-        _figure_by_brightness(axes[1, 1], completeness, "pull", "pull_error", "scatter of (found-true)/dflux: 1 where errors are right")
+        _figure_by_brightness(axes[1, 0], completeness, "bias", "bias_error", "bias: median of (found-true)/true")
+        _figure_by_brightness(axes[1, 1], completeness, "pull", "pull_error", "scatter of (found-true)/dflux")
         axes[1, 1].axhline(1, color=GREY, lw=0.8, zorder=0)
         axes[1, 0].axhline(0, color=GREY, lw=0.8, zorder=0)
         _figure_by_brightness(axes[1, 2], completeness, "position_scatter", None, "scatter of positions, pixels")
@@ -107,11 +108,13 @@ def _depth(figure, axis, completeness):
 
 
 def _purity(axis, completeness):
-    axis.set_title("part of the rows that is of stars, by repeated noise")
+    axis.set_title("purity of the rows, by repeated noise")
     if completeness.purity is None:
         axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
         return
-    rows = completeness.purity[np.asarray(completeness.purity["rows"]) > 0]
+    rows = completeness.purity[np.asarray(completeness.purity["rows"]) >= FEWEST]
+    if not len(rows):
+        return
     part = np.asarray(rows["purity"])
     error = np.abs([part-rows["purity_low"], np.asarray(rows["purity_high"])-part])
     axis.errorbar(_middles(completeness, rows), part, error, fmt="o", ms=3, lw=0.8, color=INK)

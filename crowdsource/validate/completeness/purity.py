@@ -1,4 +1,4 @@
-"""Purity by repeated noise: the image's own model with noise drawn anew is fitted, and every row that no star of the model explains is false."""
+"""Purity by repeated noise: the image's model with new noise is fitted, and a row that no star of the model explains is false."""
 from dataclasses import replace
 
 import numpy as np

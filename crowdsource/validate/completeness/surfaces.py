@@ -1,4 +1,4 @@
-"""What artificial stars tell, by brightness and by density of the stars around: found, bias, scatter, pull, errors of positions."""
+"""What artificial stars tell, by brightness and density of the stars around: found, bias, scatter, pull, errors of positions."""
 import numpy as np
 from astropy.stats import binom_conf_interval
 from astropy.table import Table
@@ -13,6 +13,8 @@ CONTRAST = 1.2
 """... unless the middles of the first and the last differ by less than this factor: then there is one."""
 MEDIAN_ERROR = 1.25
 """Error of a median, in units of the standard deviation over the root of the number (Gaussian)."""
+GAUSSIAN = 1.4826
+"""Standard deviation in units of the median absolute deviation (Gaussian)."""
 SCATTER_ERROR = 1.17
 """Relative error of a scatter by the median absolute deviation, times the root of the number (Gaussian)."""
 DESCRIPTIONS = dict(
@@ -103,16 +105,19 @@ def accuracy(stars):
                 position_scatter=robust_scatter(shift), position_pull=robust_scatter(shift/np.r_[rows["dx"], rows["dy"]]))
 
 
-def factors(stars, bounds, densities, fewest=20):
+def factors(stars, bounds, densities, slope=1., fewest=20):
     """By how much `dflux` is wrong: factors by the flux that a catalog has, and by density.
 
-    Bins are of the flux of the row, since that is what a user of a catalog knows. A factor is the robust scatter of the pulls; neighbouring
-    bins are joined, from the brightest on, until they hold enough rows.
+    Bins are of the flux of the row, since that is what a user of a catalog knows. A factor is the robust scatter of the pulls;
+    neighbouring bins are joined, from the brightest on, until they hold enough rows.
 
     Parameters
     ----------
     stars, bounds, densities
         As `surface`.
+    slope : float
+        The number of real stars in an interval of flux goes as flux^-slope: that of artificial ones goes as flux^-1, and of the
+        rows of a flux more are fainter stars that came out too bright where there are more of them.
     fewest : int
         Least number of rows of a factor.
 
@@ -124,7 +129,7 @@ def factors(stars, bounds, densities, fewest=20):
     known = stars[np.asarray(stars["matched"]) & (np.nan_to_num(np.asarray(stars["dflux"])) > 0)]
     flux, rows = np.asarray(known["flux_found"]), []
     pull = (flux-np.asarray(known["flux"]))/np.asarray(known["dflux"])
-    inner = bounds[1:-1]
+    weight, inner = np.asarray(known["flux"])**(1-slope), bounds[1:-1]
     number = np.searchsorted(inner, flux)
     for name, (least, most), inside in classes_of(np.asarray(known["density"]), densities):
         high, held = len(inner), np.zeros(len(flux), bool)
@@ -132,9 +137,10 @@ def factors(stars, bounds, densities, fewest=20):
             held |= inside & (number == k)
             if held.sum() < fewest:
                 continue
-            factor = robust_scatter(pull[held])
-            rows.append(dict(flux_low=bounds[k], flux_high=bounds[high+1], density_class=name, density_low=least, density_high=most,
-                             matched=int(held.sum()), factor=factor, factor_error=SCATTER_ERROR*factor/np.sqrt(held.sum())))
+            factor = weighted_scatter(pull[held], weight[held])
+            error = SCATTER_ERROR*factor/np.sqrt(weight[held].sum()**2/np.square(weight[held]).sum())
+            rows.append(dict(flux_low=bounds[k], flux_high=bounds[high+1], density_class=name, density_low=least,
+                             density_high=most, matched=int(held.sum()), factor=factor, factor_error=error))
             high, held = k-1, np.zeros(len(flux), bool)
     names = [n for n in DESCRIPTIONS if n in ("flux_low", "flux_high", "density_class", "density_low", "density_high", "matched",
                                               "factor", "factor_error")]
@@ -143,8 +149,29 @@ def factors(stars, bounds, densities, fewest=20):
     return _told(table)
 
 
+def weighted_scatter(values, weights):
+    """Standard deviation by the median absolute deviation, of values that count differently."""
+    def median(of):
+        order = np.argsort(of)
+        share = np.cumsum(weights[order])-weights[order]/2
+        return np.interp(share[-1]/2+weights[order[-1]]/4, share, of[order])
+    return float(GAUSSIAN*median(np.abs(values-median(values))))
+
+
+def slope_of(flux, faintest):
+    """Slope of the numbers of stars brighter than the faintest, by the likeliest power law (Hill 1975, Ann. Stat. 3, 1163).
+
+    Returns
+    -------
+    float
+        Between 1 and 3; 1 where there are fewer than 20 stars.
+    """
+    bright = flux[flux > faintest]
+    return 1. if len(bright) < 20 else float(np.clip(1+len(bright)/np.sum(np.log(bright/faintest)), 1, 3))
+
+
 def interpolated_factor(table, flux, density):
-    """Factors for rows of a catalog: those of their class of density, linear in the logarithm of the flux, constant beyond the ends.
+    """Factors for rows of a catalog: of their class of density, linear in the logarithm of the flux, constant beyond the ends.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from ..evaluate import FLUX_FACTOR, MATCH_RADIUS, match_stars
 
 RADIUS = 0.25
 """A row may belong to an artificial star within this distance, FWHM, but no less than 1 pixel."""
-DENSITY_WIDTH = 5.
+DENSITY_WIDTH = 3.
 """Densities are of a Gaussian surrounding of this standard deviation, FWHM."""
 OF_ROW = {"x_found": "x", "y_found": "y", "flux_found": "flux", "dflux": "dflux", "dx": "dx", "dy": "dy"}
 """Columns of a star that are those of its row."""
@@ -184,7 +184,7 @@ class DensityMap:
         fwhm : float
             Pixels.
         """
-        side, (ny, nx) = max(1, int(fwhm)), image.shape
+        side, (ny, nx) = max(1, int(fwhm/2)), image.shape
         shape = -(-ny//side), -(-nx//side)
         place = np.arange(ny)[:, None]//side*shape[1]+np.arange(nx)//side
         area = np.bincount(place.ravel(), image.good.ravel(), shape[0]*shape[1]).reshape(shape)
