@@ -1,6 +1,6 @@
 """Artificial stars against the true stars of the same simulated field, cut-outs against whole images, errors made right.
 
-python -m benchmarks.studies.completeness [--side 512] [--stars 1500] [--runs 4] [--local-runs 10] [--seed 5]
+python -m benchmarks.studies.completeness [--side 512] [--stars 1500] [--fields 4] [--whole-runs N | --local-runs 5]
 """
 import argparse
 import sys
@@ -39,37 +39,42 @@ def true_stars(sim, catalog):
     return stars, rows, match, np.abs(np.log(ratio)) < np.log(FLUX_FACTOR)
 
 
-def against_truth(sim, result, found):
-    """Parts that are found, by artificial stars and of the true ones."""
-    stars, _, _, right = true_stars(sim, result.catalog)
-    ny, nx = sim.config.shape
-    on = (stars["x"] > 0) & (stars["x"] < nx-1) & (stars["y"] > 0) & (stars["y"] < ny-1)
-    unit = 5/sim.truth.meta["FLUX5"]
+def against_truth(fields):
+    """Parts that are found, by artificial stars and of the true ones, of (simulation, result, completeness) of several fields."""
     for low, high in zip(SNR[:-1], SNR[1:]):
-        true = on & (unit*stars["flux"] > low) & (unit*stars["flux"] <= high)
-        some = found.table[(unit*found.table["flux"] > low) & (unit*found.table["flux"] <= high)]
-        # artificial stars have as many in each interval of magnitude; true ones go as flux^-slope
-        weight = np.asarray(some["flux"])**(1-sim.config.slope)
-        share = np.average(some["found"], weights=weight)
-        effective = weight.sum()**2/(weight**2).sum()
-        low_bound, high_bound = binom_conf_interval(right[true].sum(), true.sum(), interval="jeffreys")
-        error = np.hypot((high_bound-low_bound)/2, np.sqrt(max(share*(1-share), 0.01)/effective))
-        curve = found.fraction(found.magnitude(stars["flux"][true])).mean()
-        yield [f"{low}-{high}", true.sum(), f"{100*right[true].mean():.1f}", len(some), f"{100*share:.1f}", f"{100*curve:.1f}",
-               f"{(right[true].mean()-share)/error:+.1f}"]
+        of_true, of_artificial, weights = [], [], []
+        for sim, result, found in fields:
+            stars, _, _, right = true_stars(sim, result.catalog)
+            ny, nx = sim.config.shape
+            unit = 5/sim.truth.meta["FLUX5"]
+            on = (stars["x"] > 0) & (stars["x"] < nx-1) & (stars["y"] > 0) & (stars["y"] < ny-1)
+            of_true.append(right[on & (unit*stars["flux"] > low) & (unit*stars["flux"] <= high)])
+            some = found.table[(unit*found.table["flux"] > low) & (unit*found.table["flux"] <= high)]
+            of_artificial.append(np.asarray(some["found"]))
+            # artificial stars have as many in each interval of magnitude; true ones go as flux^-slope
+            weights.append((unit*np.asarray(some["flux"]))**(1-sim.config.slope))
+        true, artificial, weight = (np.concatenate(v) for v in (of_true, of_artificial, weights))
+        share, effective = np.average(artificial, weights=weight), weight.sum()**2/(weight**2).sum()
+        bounds = binom_conf_interval([true.sum(), share*effective], [len(true), effective], interval="jeffreys")
+        error = np.hypot(*(np.diff(bounds, axis=0)[0]/2))
+        yield [f"{low}-{high}", len(true), f"{100*true.mean():.1f}", len(artificial), f"{100*share:.1f}",
+               f"{100*(share-true.mean()):+.1f}", f"{100*error:.1f}"]
 
 
-def pulls(sim, result, found):
+def pulls(fields):
     """Pulls of the true stars before and after errors are multiplied by the factors of the artificial ones."""
-    stars, rows, match, _ = true_stars(sim, result.catalog)
-    hit = match >= 0
-    row = {n: v[match[hit]] for n, v in rows.items()}
-    pull = (row["flux"]-stars["flux"][hit])/row["dflux"]
-    after = pull/found.dflux_factor(row["flux"], found.density_of(row))
-    snr = 5*row["flux"]/sim.truth.meta["FLUX5"]
+    values = []
+    for sim, result, found in fields:
+        stars, rows, match, _ = true_stars(sim, result.catalog)
+        hit = match >= 0
+        row = {n: v[match[hit]] for n, v in rows.items()}
+        pull = (row["flux"]-stars["flux"][hit])/row["dflux"]
+        after = pull/found.dflux_factor(row["flux"], found.density_of(row))
+        values.append((5*row["flux"]/sim.truth.meta["FLUX5"], pull, after))
+    snr, before, after = (np.concatenate(v) for v in zip(*values))
     for low, high in zip(PULL_SNR[:-1], PULL_SNR[1:]):
         some = (snr > low) & (snr <= high)
-        yield [f"{low}-{high}", some.sum(), f"{robust_scatter(pull[some]):.2f}", f"{robust_scatter(after[some]):.2f}",
+        yield [f"{low}-{high}", some.sum(), f"{robust_scatter(before[some]):.2f}", f"{robust_scatter(after[some]):.2f}",
                f"{1.17/np.sqrt(max(some.sum(), 1)):.2f}"]
 
 
@@ -97,22 +102,25 @@ def local_against_whole(image, result, runs):
 def main():
     """Run all."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name, value in (("side", 512), ("stars", 1500), ("runs", 4), ("local-runs", 10), ("seed", 5)):
+    for name, value in (("side", 512), ("stars", 1500), ("runs", 4), ("fields", 4), ("whole-runs", 0),
+                        ("local-runs", 5), ("seed", 5)):
         parser.add_argument(f"--{name}", type=int, default=value)
     o = parser.parse_args()
-    sim = simulate_field(SimulationConfig(shape=(o.side, o.side), stars=float(o.stars), seed=o.seed, nebulosity=0.,
-                                          saturated_stars=0, brightest=2000.))
-    image = sim.image()
-    result = cs.fit(image)
-    heads = ("stars", "ms a star, whole", "ms, cut-outs", "ratio", "ratio, as many as have room", "found, whole",
-             "found, cut-outs",
-             "differ", "flux, median change/dflux", "scatter", "dflux ratio")
-    sys.stdout.write(table(heads, local_against_whole(image, result, o.runs))+"\n\n")
-    found = cs.completeness(image, result=result, runs=o.local_runs, local=True)
-    sys.stdout.write(table(("S/N", "true stars", "found %", "artificial stars", "found %", "by the curve %", "difference/error"),
-                           against_truth(sim, result, found))+"\n\n")
-    sys.stdout.write(table(("S/N", "rows", "pull", "after", "error"), pulls(sim, result, found))+"\n\n")
-    sys.stdout.write("\n".join(found.lines())+"\n")
+    fields = []
+    for seed in range(o.seed, o.seed+o.fields):
+        sim = simulate_field(SimulationConfig(shape=(o.side, o.side), stars=float(o.stars), seed=seed, nebulosity=0.,
+                                              saturated_stars=0, brightest=2000.))
+        image = sim.image()
+        result = cs.fit(image)
+        if seed == o.seed:
+            heads = ("stars", "ms a star, whole", "ms, cut-outs", "ratio", "ratio, as many as have room", "found, whole",
+                     "found, cut-outs", "differ", "flux, median change/dflux", "scatter", "dflux ratio")
+            sys.stdout.write(table(heads, local_against_whole(image, result, o.runs))+"\n\n")
+        how = dict(runs=o.whole_runs) if o.whole_runs else dict(runs=o.local_runs, local=True)
+        fields.append((sim, result, cs.completeness(image, result=result, layout="random", purity=0, **how)))
+    sys.stdout.write(table(("S/N", "true stars", "found %", "artificial stars", "found %", "difference", "error"),
+                           against_truth(fields))+"\n\n")
+    sys.stdout.write(table(("S/N", "rows", "pull", "after", "error"), pulls(fields))+"\n")
 
 
 if __name__ == "__main__":
