@@ -17,6 +17,8 @@ GAUSSIAN = 1.4826
 """Standard deviation in units of the median absolute deviation (Gaussian)."""
 SCATTER_ERROR = 1.17
 """Relative error of a scatter by the median absolute deviation, times the root of the number (Gaussian)."""
+FEWEST_OF_FACTOR = 100
+"""Rows behind a factor at least: it is known to an eighth then."""
 DESCRIPTIONS = dict(
     flux_low="faint end of the bin", flux_high="bright end of the bin", density_class="0: all densities; else from 1, the lowest",
     density_low="least density", density_high="largest density", stars="artificial stars of the bin",
@@ -105,7 +107,7 @@ def accuracy(stars):
                 position_scatter=robust_scatter(shift), position_pull=robust_scatter(shift/np.r_[rows["dx"], rows["dy"]]))
 
 
-def factors(stars, bounds, densities, slope=1., fewest=20):
+def factors(stars, bounds, densities, slope=1., fewest=FEWEST_OF_FACTOR):
     """By how much `dflux` is wrong: factors by the flux that a catalog has, and by density.
 
     Bins are of the flux of the row, since that is what a user of a catalog knows. A factor is the robust scatter of the pulls;
