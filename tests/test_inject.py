@@ -1,13 +1,12 @@
-"""Artificial stars: their light, their noise, what they saturate, and the completeness they measure."""
+"""Artificial stars: their light, their noise and what they saturate."""
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from crowdsource.core.errors import InputError
 from crowdsource.core.flags import ENGINE
 from crowdsource.core.image import Image
 from crowdsource.psf.model import FieldPSF
-from crowdsource.validate.artificial_stars import completeness, inject, variance_per_count
+from crowdsource.validate.artificial_stars import inject, variance_per_count
 
 SHAPE = (120, 140)
 PSF = FieldPSF.moffat(SHAPE, 4.)
@@ -91,22 +90,3 @@ def test_variance_per_count_from_the_gain_or_from_the_image():
 def test_sources_that_cannot_be_injected(sources, message):
     with pytest.raises(InputError, match=message):
         inject(image_of(), PSF, sources)
-
-
-def test_completeness_counts_what_a_fit_finds():
-    calls = []
-
-    def fit(image):
-        """Finds all stars of 8,000, none of 2,000; 0.1 px off and 10 % too bright."""
-        calls.append(image)
-        added = image.data-image_of().data
-        y, x = np.nonzero((added == ndimage.maximum_filter(added, 9)) & (added > 4000*PSF.stamp(1)[0, 0]))
-        return dict(x=x+0.1, y=y, flux=np.full(len(x), 8800.))
-
-    table = completeness(image_of(), PSF, fit, [2000., 8000.], n=20, seed=0)
-    assert len(calls) == 1 and calls[0].data.sum() > image_of().data.sum()+40*2000
-    assert table["flux"].tolist() == [2000, 8000]
-    assert table["fraction"].tolist() == [0, 1]
-    assert table["bias"][1] == pytest.approx(0.1) and table["scatter"][1] == pytest.approx(0, abs=1e-9)
-    # stars whose pixel is masked do not count
-    assert all(15 < n <= 20 for n in table["injected"])
