@@ -40,7 +40,7 @@ print("project", content["project"])
 endef
 export REQUIREMENTS
 
-.PHONY: demo test bench peers lint docs notebooks field clean help
+.PHONY: demo test bench peers lint docs notebooks site field clean help
 help:
 	@echo "make demo    fit the packaged field; writes a catalog and a picture to $(DEMO_OUTPUT)/"
 	@echo "make test    run the tests"
@@ -48,6 +48,7 @@ help:
 	@echo "make peers   install other programs for that: photutils, sep, version 0.5.9 of the published code (Python 3.11)"
 	@echo "make lint    look for faults of style"
 	@echo "make docs    write the generated parts of the documentation"
+	@echo "make site    build the documentation as a site in build/site, and run its tutorials"
 	@echo "make notebooks  run the notebooks of the documentation and keep what they show"
 	@echo "make field   simulate the packaged field again"
 	@echo "make clean   remove everything that was made"
@@ -80,6 +81,11 @@ docs: $(VENV)/.test $(VENV)/.kernels
 
 notebooks: $(VENV)/.test $(VENV)/.kernels
 	@for page in docs/notebooks/*.ipynb; do $(ONE_THREAD) $(BIN)/python docs/run_notebook.py $$page; done
+
+# warnings are errors: links and anchors that lead nowhere, names that are not there, tutorials that fail
+site: $(VENV)/.docs $(VENV)/.kernels
+	@$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/site-doctrees docs build/site
+	@echo "build/site/index.html"
 
 field: $(VENV)/.demo $(VENV)/.kernels
 	$(BIN)/crowdsource simulate data/demo/demo.fits.fz --overwrite $(FIELD)
@@ -115,10 +121,14 @@ $(VENV)/.test: $(VENV)/.requirements | $(VENV)/.kernels
 	@$(PIP) install --no-build-isolation --editable '.[test]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.requirements | $(VENV)/.kernels
+	@$(PIP) install --no-build-isolation --editable '.[docs]'
+	@touch $@
+
 $(VENV)/.lint: $(VENV)/.requirements | $(VENV)/.kernels
 	@$(PIP) install --no-build-isolation --editable '.[test,lint]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist $(DEMO_OUTPUT) *.egg-info .pytest_cache .ruff_cache .hypothesis cython_ext/*.c cython_ext/*.so
+	rm -rf $(VENV) build dist docs/generated $(DEMO_OUTPUT) *.egg-info .pytest_cache .ruff_cache .hypothesis cython_ext/*.c cython_ext/*.so
 	find crowdsource instruments cython_ext data tests docs benchmarks -name __pycache__ -type d -exec rm -rf {} +

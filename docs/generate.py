@@ -105,7 +105,7 @@ def configuration():
         stage = getattr(FitConfig(), f.name)
         if is_dataclass(stage):
             first = inspect.cleandoc(type(stage).__doc__).partition("\n")[0]
-            parts.append(f"### `[{f.name}]`\n\n{first}\n\n{fields_table(type(stage), f.name+'.')}")
+            parts.append(f"## `[{f.name}]`\n\n{first}\n\n{fields_table(type(stage), f.name+'.')}")
     return "\n\n".join(parts)
 
 
@@ -346,7 +346,7 @@ PARTS = {
     "calibration": calibrated,
     "own_fields": own_fields,
     "machine": machine,
-    "peers_short": lambda: peers(("sparse", "medium", "crowded"), short=True),
+    "peers_short": lambda: peers(("crowded",), short=True),
     "peers": lambda: peers(("sparse", "medium", "crowded", "extreme", "real"), short=False),
 }
 

@@ -119,7 +119,7 @@ def test_core_dependencies_and_extras(project):
     assert {split(r)[0] for r in extras["parquet"]} == {"pyarrow"}
     assert {split(r)[0] for r in extras["sky"]} == {"mocpy"}
     assert re.fullmatch(NAME+r"\[([\w,]+)\]", extras["all"][0]).group(1).split(",") == [
-        e for e in extras if e not in ("models", "test", "lint", "all")]
+        e for e in extras if e not in ("models", "test", "docs", "lint", "all")]
     assert not [r for e in ("plot", "parquet", "dask", "all") for r in extras[e] if r.startswith("tensorflow")]
 
 
