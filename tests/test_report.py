@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.io import fits
+from astropy.table import Table, vstack
 from small_fields import write_fits
 
 import crowdsource as cs
@@ -19,18 +20,35 @@ from crowdsource.simulate.files import write_simulation
 
 pytest.importorskip("bokeh", reason="bokeh is not installed")
 
-from crowdsource.api.pages import FoundFit, write_report
+from crowdsource.api.pages import FoundFit, artificial_stars, write_report
 from crowdsource.report import page as pages
+from crowdsource.report.completeness_plots import completeness_section
 from crowdsource.report.fit_page import FitContents, FitFacts, fit_page, write_fit_page
 from crowdsource.report.planes import binned, coloured, encoded, grey, picture, source_columns
-from crowdsource.report.star_plots import completeness_section, depth_of, star_section
+from crowdsource.report.star_plots import depth_of, star_section
 from crowdsource.report.tile_plots import worst_places
 
 FIELD = SimulationConfig(shape=(150, 190), stars=120, brightest=300, saturated_stars=0, bad_columns=0, seed=6)
 
 
-ARTIFICIAL = Table(dict(flux=[100., 200., 400., 800.], injected=[50]*4, found=[5, 25, 45, 50], fraction=[0.1, 0.5, 0.9, 1.],
-                        bias=[0.2, 0.1, 0.02, 0.], scatter=[0.4, 0.2, 0.1, 0.05]))
+
+def artificial(path):
+    """A file as ``crowdsource completeness`` writes it, of two classes of density."""
+    flux = np.array([100., 200., 400., 800.])
+    rows = Table(dict(flux_low=flux, flux_high=2*flux, stars=np.full(4, 50), found=[5, 25, 45, 50], fraction=[0.1, 0.5, 0.9, 1.],
+                      fraction_low=[0.06, 0.43, 0.85, 0.98], fraction_high=[0.15, 0.57, 0.94, 1.], bias=[0.2, 0.1, 0.02, 0.],
+                      scatter=[0.4, 0.2, 0.1, 0.05], pull=[1.1, 1., 1., 1.], pull_error=np.full(4, 0.1),
+                      density_low=np.full(4, 0.01), density_high=np.full(4, 0.02)))
+    surface = vstack([rows, rows])
+    surface["density_class"] = np.repeat([1, 2], 4)
+    limits = {f"m{p}": [at, np.nan] for p, at in ((50, 19.25), (80, 18.5), (95, 18.))}
+    curve = Table(dict(region=["all", "density 1"], stars=[400, 200], found=[250, 125], **limits,
+                       **{f"{name}_error": [0.1, np.nan] for name in limits}))
+    curve["m50"].unit = "mag"
+    first = fits.PrimaryHDU()
+    first.header.update(FORMAT="completeness 1", MAGZERO=25., ZPKNOWN=True, DEPTHSTP=20)
+    fits.HDUList([first, fits.BinTableHDU(surface, name="SURFACE"), fits.BinTableHDU(curve, name="CURVE"),
+                  fits.ImageHDU(np.full((5, 6), 19.2, np.float32), name="DEPTH")]).writeto(path)
 
 
 @pytest.fixture(scope="module")
@@ -173,11 +191,18 @@ def test_worst_places_come_first(result):
     assert shown[int(ny-1-y), int(x)].tolist() == coloured(np.array([[9.]]))[0, 0].tolist()
 
 
-def test_completeness_has_its_limits_in_words():
-    section = completeness_section(ARTIFICIAL, 25.)
-    # between 400 and 200, where 90 and 50 percent are found, a straight line in magnitudes
-    assert section.panels[0].caption.endswith(f"50 % at {25-2.5*np.log10(200):.2f}")
-    assert f"80 % at {25-2.5*np.log10(400)+0.25*2.5*np.log10(2):.2f}" in section.panels[0].caption
+def test_completeness_has_its_limits_in_a_table_and_a_map(tmp_path):
+    artificial(tmp_path/"a.completeness.fits")
+    stars = artificial_stars(tmp_path/"a.cat.fits")
+    assert stars.zeropoint == 25 and stars.named and stars.depth.shape == (5, 6) and stars.step == 20
+    section = completeness_section(stars)
+    assert [p.title for p in section.panels][-2:] == ["Depth", "Limits"]
+    assert section.panels[-1].rows[0] == ["all", "400", "250", "19.25 \u00b1 0.10", "18.50 \u00b1 0.10", "18.00 \u00b1 0.10"]
+    assert section.panels[-1].rows[1][3:] == ["\u2013"]*3
+    assert artificial_stars(tmp_path/"b.cat.fits") is None
+    fits.PrimaryHDU().writeto(tmp_path/"b.completeness.fits")
+    with pytest.raises(DataFileError, match="b.completeness.fits.*holds no completeness"):
+        artificial_stars(tmp_path/"b.cat.fits")
 
 
 def test_what_is_missing_is_said_and_the_rest_is_shown(folder, tmp_path, capsys):
@@ -188,7 +213,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(folder, tmp_path, capsys)
     assert len(found.missing) == 1 and "no model file beside the catalog" in found.missing[0]
     cat = (tmp_path/"a.cat.fits").read_bytes().replace(str(folder/"field.fits").encode(), b"?"*len(str(folder/"field.fits")))
     (tmp_path/"b.cat.fits").write_bytes(cat)
-    ARTIFICIAL.write(tmp_path/"b.completeness.ecsv")
+    artificial(tmp_path/"b.completeness.fits")
     text = write_report(tmp_path/"b.cat.fits")[0].read_text(encoding="utf-8")
     assert "is not found" in text and sections(text)[:3] == ["positions", "stars", "completeness"] and "viewer-data" not in text
     # named, it is there again

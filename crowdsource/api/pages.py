@@ -4,6 +4,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from astropy.table import Table
+
 from ..core.errors import CrowdsourceError, DataFileError
 from ..core.flags import ENGINE, MASK_SHIFT
 from ..core.image import Image
@@ -11,16 +14,16 @@ from ..exposure.pages import facts_of
 from ..exposure.results import detectors_in, hdu_prefix, read_config
 from ..exposure.tasks import page_name, path_of_detector
 from ..io.fits import read_image as read_plane
-from ..io.fits_tables import FITS_ENDINGS
+from ..io.fits_tables import FITS_ENDINGS, plain, read_hdu
 from ..io.hdus import opened
 from ..io.image_name import ImageName
-from ..io.tables import read_table
+from ..report.completeness_plots import ArtificialStars
 from ..report.fit_page import FitFacts, write_fit_page
 from ..report.page import check_extra
 from .images import instrument_of, read_image
 from .reading import read_result
 
-MODEL, COMPLETENESS = (".mod.fits", ".model.fits"), (".completeness.fits", ".completeness.ecsv", ".completeness.parquet")
+MODEL, COMPLETENESS = (".mod.fits", ".model.fits"), (".completeness.fits",)
 """Endings of files that are looked for beside a catalog."""
 EXCLUDED = ("saturated", "nonfinite", "nodata", "cosmic", "hot", "trail", "negative")
 """Flags of pixels that a fit has found and left out."""
@@ -47,7 +50,7 @@ def write_report(path: str | PathLike[str], out: str | PathLike[str] | None = No
     image : optional
         The image that was fitted, as `crowdsource.fit` takes it; the one that the catalog says it is of when not given.
     completeness : path-like, optional
-        Table of artificial stars; that beside the catalog, ``NAME.completeness.fits`` or ``.ecsv``, when not given.
+        What ``crowdsource completeness`` has written; that beside the catalog, ``NAME.completeness.fits``, when not given.
     back : (str, str), optional
         Words and address of a page above.
     overwrite : bool
@@ -71,12 +74,11 @@ def write_report(path: str | PathLike[str], out: str | PathLike[str] | None = No
     path = Path(path)
     place = path.parent if out is None else Path(out)
     file = place if place.suffix.lower() in (".html", ".htm") else place/page_name(path)
-    artificial = _beside(path, COMPLETENESS) if completeness is None else completeness
-    stars = None if artificial is None else read_table(str(artificial))
     pages = []
     for name in [detector] if detector is not None else _detectors(path):
         found = FoundFit(path, name or "", model, image)
         page = path_of_detector(file, name) if detector is None and name else file
+        stars = artificial_stars(path, name or "", completeness)
         write_fit_page(found.result, found.facts, page, missing=found.missing, completeness=stars, back=back, overwrite=overwrite)
         pages.append(page)
     return pages
@@ -86,6 +88,38 @@ def _beside(path: Path, endings: tuple[str, ...]) -> Path | None:
     """The first file of these endings that lies beside a catalog."""
     stem = page_name(path).removesuffix(".html")
     return next((p for e in endings if (p := path.parent/f"{stem}{e}").is_file()), None)
+
+
+def artificial_stars(path: Path, detector: str = "", given: str | PathLike[str] | None = None) -> ArtificialStars | None:
+    """What artificial stars have told of the image of a catalog; None where no file is given and none lies beside it.
+
+    Parameters
+    ----------
+    path : path-like
+        The catalog.
+    detector : str
+        Of several, each has a file of its own.
+    given : path-like, optional
+        The file.
+
+    Raises
+    ------
+    DataFileError
+        When it holds something else.
+    """
+    beside = _beside(path_of_detector(path, detector) if detector else path, COMPLETENESS) or _beside(path, COMPLETENESS)
+    file = beside if given is None else given
+    if file is None:
+        return None
+    with opened(file) as hdus:
+        header = hdus[0].header
+        if not str(header.get("FORMAT", "")).startswith("completeness ") or "SURFACE" not in hdus or "CURVE" not in hdus:
+            raise DataFileError(file, "holds no completeness; give a file that crowdsource completeness has written")
+        depth = np.array(hdus["DEPTH"].data, dtype=np.float32) if "DEPTH" in hdus else None
+        surface, curve = (Table({n: plain(column) for n, column in read_hdu(hdus[name]).items()})
+                          for name in ("SURFACE", "CURVE"))
+        return ArtificialStars(surface=surface, curve=curve, zeropoint=float(header.get("MAGZERO", 0.)), depth=depth,
+                               named=bool(header.get("ZPKNOWN", False)), step=float(header.get("DEPTHSTP", 1)))
 
 
 def _is_fits(path: Path) -> bool:

@@ -4,12 +4,13 @@ from functools import cached_property
 
 import numpy as np
 
+from .completeness_plots import completeness_section
 from .measured import plain, planes_of
 from .page import Cell, Page, Panel, Section, cell, check_page, number, write_page
 from .planes import compact, magnitudes, source_columns, viewer_data
 from .plots import BLUE, GREEN, RED, bokeh, good_colours, line, new_plot, points, thinned_view, with_legend
 from .psf_plots import psf_section
-from .star_plots import completeness_section, depth_of, star_section
+from .star_plots import depth_of, star_section
 from .tile_plots import residual_section, sky_section, worst_stars_section
 
 LARGE_CHI2, FEW_STARS = 1.5, 10
@@ -157,8 +158,7 @@ def write_fit_page(result, facts, path, *, missing=(), completeness=None, back=N
         The HTML file.
     missing : sequence of str
         Sentences that say what could not be had, and what to do about it.
-    completeness : astropy.table.Table, optional
-        Of artificial stars, as of `crowdsource.validate.artificial_stars.completeness`.
+    completeness : crowdsource.report.completeness_plots.ArtificialStars, optional
     back : (str, str), optional
         As in `crowdsource.report.page.Page`.
     overwrite : bool
@@ -188,7 +188,7 @@ def fit_page(result, facts, *, missing=(), completeness=None, back=None):
         sections.append(psf_section(contents))
     sections += [sky_section(contents)]
     if completeness is not None:
-        sections.insert(1, completeness_section(completeness, facts.zeropoint))
+        sections.insert(1, completeness_section(completeness))
     if result.history:
         sections.append(pass_section(result.history))
     sections.append(origin_section(facts))

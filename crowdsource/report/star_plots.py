@@ -3,7 +3,6 @@ import re
 
 import numpy as np
 
-from .measured import plain
 from .page import Panel, Section
 from .plots import (
     BLUE,
@@ -126,56 +125,3 @@ def colour_magnitude(source, magnitude, x_label, y_label, colours, values, view=
     plot = new_plot(x_label, y_label, height=480, x_range=(span[0]-0.3, span[1]+0.3), y_range=(tall[1]+0.3, tall[0]-0.3))
     points(plot, source, "colour", magnitude, colour=good_colours(), size=3, view=view)
     return Panel(title="Colour-magnitude diagram", figure=plot, caption=f"{known.sum()} stars with both magnitudes.")
-
-
-def completeness_section(table, zeropoint=np.nan):
-    """The section of artificial stars.
-
-    Parameters
-    ----------
-    table : astropy.table.Table
-        As of `crowdsource.validate.artificial_stars.completeness`: flux or mag, injected, found or fraction, and perhaps bias and
-        scatter; a row for each brightness.
-    zeropoint : float
-        Of fluxes.
-
-    Returns
-    -------
-    Section
-    """
-    if "mag" in table.colnames:
-        x, label = plain(table["mag"]), "magnitude (mag)"
-    else:
-        known = np.isfinite(zeropoint)
-        x = (zeropoint if known else 0.)-2.5*np.log10(plain(table["flux"]))
-        label = "magnitude (mag)" if known else "instrumental magnitude, -2.5 log10(flux)"
-    order = np.argsort(x)
-    x, fraction = x[order], plain(table["fraction"])[order]
-    number = plain(table["injected"])[order] if "injected" in table.colnames else np.full(len(x), np.nan)
-    error = np.sqrt(np.maximum(fraction*(1-fraction), 0.25/np.maximum(number, 1))/number)
-    plot = new_plot(label, "found", y_range=(-0.03, 1.05))
-    plot.segment(x, np.clip(fraction-error, 0, 1), x, np.clip(fraction+error, 0, 1), color=BLUE)
-    line(plot, x, fraction, colour=BLUE)
-    plot.scatter(x, fraction, size=7, color=BLUE)
-    panels = [Panel(title="Completeness", figure=plot, caption=_limits(x, fraction))]
-    if {"bias", "scatter"} <= set(table.colnames):
-        quality = new_plot(label, "(measured - true)/true")
-        bias, scatter = plain(table["bias"])[order], plain(table["scatter"])[order]
-        quality.varea(x, bias-scatter, bias+scatter, fill_color=BLUE, fill_alpha=0.2, legend_label="scatter")
-        line(quality, x, bias, colour=BLUE, name="bias")
-        mark(quality, 0., "", upright=False, colour=SOFT)
-        panels.append(Panel(title="Fluxes of artificial stars", figure=with_legend(quality, "top_left")))
-    return Section(name="completeness", title="Completeness", panels=tuple(panels),
-                   text="Artificial stars that were added to the image and searched for like all others.")
-
-
-def _limits(x, fraction):
-    """Words about the magnitudes at which so many percent are found."""
-    out = []
-    for part in (0.95, 0.8, 0.5):
-        below = np.flatnonzero((fraction[:-1] >= part) & (fraction[1:] < part))
-        if len(below):
-            k = below[-1]
-            at = x[k]+(fraction[k]-part)/(fraction[k]-fraction[k+1])*(x[k+1]-x[k])
-            out.append(f"{100*part:.0f} % at {at:.2f}")
-    return "; ".join(out)

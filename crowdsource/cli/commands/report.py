@@ -28,8 +28,8 @@ def add_arguments(parser):
     fit = parser.add_argument_group("of a catalog")
     fit.add_argument("--image", metavar="FILE[:HDU]", help="the image that was fitted; default where it was then")
     fit.add_argument("--model", metavar="FILE", help="the model file; default NAME.mod.fits beside the catalog")
-    fit.add_argument("--completeness", metavar="FILE", help="table of artificial stars; default NAME.completeness.fits or .ecsv "
-                     "beside the catalog")
+    fit.add_argument("--completeness", metavar="FILE", help="what crowdsource completeness has written; default "
+                     "NAME.completeness.fits beside the catalog")
     fit.add_argument("--detector", metavar="NAME", help="of a catalog of several; default all, each with its page")
     run_ = parser.add_argument_group("of a run")
     run_.add_argument("--manifest", metavar="FILE", help="the manifest, which tells of what was not fitted; default RUN.ecsv")
