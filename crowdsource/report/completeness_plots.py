@@ -36,7 +36,7 @@ class ArtificialStars:
     curve: Table
     zeropoint: float
     named: bool
-    depth: np.ndarray = None
+    depth: np.ndarray | None = None
     step: float = 1.
 
 
@@ -110,4 +110,5 @@ def _limits(curve):
     rows = [[str(r["region"]), f"{r['stars']:.0f}", f"{r['found']:.0f}",
              *(f"{r[f'm{p}']:.2f} \u00b1 {r[f'm{p}_error']:.2f}" if np.isfinite(r[f"m{p}"]) else "\u2013" for p in LIMITS)]
             for r in curve]
-    return Panel(title="Limits", wide=True, head=head, rows=rows, caption="Magnitudes at which so many percent are found, of fitted curves.")
+    return Panel(title="Limits", wide=True, head=head, rows=rows,
+                 caption="Magnitudes at which so many percent are found, of fitted curves.")
