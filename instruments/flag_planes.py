@@ -112,7 +112,7 @@ def judged(dq, data, bits, asked=None, drop=False):
         value = np.uint32(1 << bit)
         on_peaks, everywhere = (found & value > 0).mean() if len(found) else 0., float((dq & value > 0).mean())
         name = f"bit {bit}"+f" ({bits.names(1 << bit)})"*bits.known
-        told.append(f"{name} {100*everywhere:.2g} and {100*on_peaks:.2g} %")
+        told.append(f"{name} {100*everywhere:.2g} % of all, {100*on_peaks:.2g} % of the peaks of {len(found)} stars")
         on_stars = len(found) >= FEWEST_PEAKS and on_peaks > max(MOSTLY, 2*everywhere)
         if on_stars or (drop and everywhere > NEARLY_ALL):
             remedy = "it is left out; `bad_bits` says otherwise" if drop else (
@@ -121,7 +121,7 @@ def judged(dq, data, bits, asked=None, drop=False):
             out.append(f"{name} of the flags {does} {100*on_peaks:.0f} % of the peaks of stars and "
                        f"{100*everywhere:.1f} % of all pixels: {remedy}")
             forbids &= ~int(value) if drop else -1
-    log.info("flags exclude of all pixels, and of %d peaks of stars: %s", len(found), ", ".join(told))
+    log.info("flags exclude pixels: %s", "; ".join(told))
     return forbids, tuple(out)
 
 
