@@ -1,7 +1,7 @@
 """Elementary functions by series, in plain arithmetic whose bits do not depend on the processor. No global mutable state."""
 import numpy as np
 
-from libc.math cimport INFINITY, NAN, ldexp
+from libc.math cimport INFINITY, NAN, fabs, ldexp
 
 # ln 2 and pi/2 in parts, of which the leading ones have so few bits that small multiples of them are exact
 cdef double LN2_HIGH = 6.93147180369123816490e-01, LN2_LOW = 1.90821492927058770002e-10, PER_LN2 = 1.4426950408889634074
@@ -15,6 +15,10 @@ ctypedef double (*function)(double) noexcept nogil
 cdef double[14] OF_EXP
 cdef double[12] OF_LOG
 cdef double[10] OF_SIN, OF_COS
+cdef double[8] OF_ANGLE
+# arctangents of 0, 1/8, ... 1
+cdef double[9] OF_EIGHTHS = [0., 0.12435499454676144, 0.24497866312686414, 0.35877067027057225, 0.4636476090008061,
+                             0.5585993153435624, 0.6435011087932844, 0.7188299996216245, 0.7853981633974483]
 
 
 cdef void fill_factors() noexcept:
@@ -31,6 +35,8 @@ cdef void fill_factors() noexcept:
             OF_COS[k//2] = (-1 if k//2 % 2 else 1)/factorial
     for k in range(12):
         OF_LOG[k] = 2./(2*k+1)
+    for k in range(8):
+        OF_ANGLE[k] = (-1. if k % 2 else 1.)/(2*k+1)
 
 fill_factors()
 
@@ -135,6 +141,24 @@ cdef double power_of(double x, double y) noexcept nogil:
     return exp_of(y*log_of(x))
 
 
+cdef double angle_of(double y, double x) noexcept nogil:
+    """Angle of a point: that of the nearest eighth of a slope, of which there are tables, and a small rest."""
+    cdef double small = min(fabs(x), fabs(y)), large = max(fabs(x), fabs(y)), r
+    cdef int k
+    if x != x or y != y:
+        return NAN
+    if large == 0:
+        return 0
+    k = <int> (8*(small/large)+0.5)
+    r = (small-k*0.125*large)/(large+k*0.125*small)
+    r = OF_EIGHTHS[k]+r*series(r*r, OF_ANGLE, 8)
+    if fabs(y) > fabs(x):
+        r = 2*OF_EIGHTHS[8]-r
+    if x < 0:
+        r = 4*OF_EIGHTHS[8]-r
+    return -r if y < 0 else r
+
+
 cdef double cosine_of(double x) noexcept nogil:
     return sine_of(x, 1)
 
@@ -188,4 +212,23 @@ def power(const double[::1] x, const double[::1] y):
     with nogil:
         for i in range(x.shape[0]):
             to[i] = power_of(x[i], y[i])
+    return out
+
+
+def angle(const double[::1] y, const double[::1] x):
+    """Angles of points (x, y) from the x axis, shape (n,), float64; 0 of the origin.
+
+    Raises
+    ------
+    ValueError
+        When there are not as many of both.
+    """
+    if y.shape[0] != x.shape[0]:
+        raise ValueError(f"there are {x.shape[0]} x and {y.shape[0]} y")
+    out = np.empty(x.shape[0])
+    cdef double[::1] to = out
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            to[i] = angle_of(y[i], x[i])
     return out

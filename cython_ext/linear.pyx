@@ -105,7 +105,10 @@ def combinations(const real[:, :, ::1] factors, const real[:, :, ::1] rows):
 
 
 cdef int eliminate(double *a, double *b, Py_ssize_t n, Py_ssize_t wide) noexcept nogil:
-    """Solve for `wide` right-hand sides in place, by Gauss's elimination with the largest pivots of columns; 1 where singular."""
+    """Solve for `wide` right-hand sides in place, by Gauss's elimination with the largest pivots of columns; 1 where singular.
+
+    What is not a number gives NaN.
+    """
     cdef Py_ssize_t j, i, k, top
     cdef double factor, t
     for j in range(n):
@@ -113,7 +116,7 @@ cdef int eliminate(double *a, double *b, Py_ssize_t n, Py_ssize_t wide) noexcept
         for i in range(j+1, n):
             if fabs(a[i*n+j]) > fabs(a[top*n+j]):
                 top = i
-        if not fabs(a[top*n+j]) > 0:
+        if a[top*n+j] == 0:
             return 1
         if top != j:
             for k in range(j, n):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crowdsource.core import functions
 from crowdsource.core.errors import InputError
 from crowdsource.core.world import sky_of
 from crowdsource.io.tables import read_table
@@ -83,7 +84,7 @@ def ellipses(image, ra, dec, diameter, ratio, angle):
     for k in np.flatnonzero((diameter > 0) & nodes.within(ra, dec, diameter/2)):
         theta, flat = (0., 1.) if circle[k] else (np.radians(angle[k]), ratio[k])
         box, east, north = nodes.offsets_around(ra[k], dec[k], diameter[k]/2)
-        along, across = north*np.cos(theta)+east*np.sin(theta), east*np.cos(theta)-north*np.sin(theta)
+        along, across = north*functions.cos(theta)+east*functions.sin(theta), east*functions.cos(theta)-north*functions.sin(theta)
         where[box] |= along**2+(across/flat)**2 <= (diameter[k]/2)**2
     return where
 
@@ -154,9 +155,9 @@ def tangent_offsets(ra, dec, ra0, dec0):
     The gnomonic projection, as in Calabretta & Greisen (2002), section 5.1.3.
     """
     a, d, d0 = np.radians(ra-ra0), np.radians(dec), np.radians(dec0)
-    depth = np.sin(d0)*np.sin(d)+np.cos(d0)*np.cos(d)*np.cos(a)
+    depth = functions.sin(d0)*functions.sin(d)+functions.cos(d0)*functions.cos(d)*functions.cos(a)
     scale = np.degrees(1/np.maximum(depth, 0.1))*ARCSEC
-    offsets = scale*np.cos(d)*np.sin(a), scale*(np.cos(d0)*np.sin(d)-np.sin(d0)*np.cos(d)*np.cos(a))
+    offsets = scale*functions.cos(d)*functions.sin(a), scale*(functions.cos(d0)*functions.sin(d)-functions.sin(d0)*functions.cos(d)*functions.cos(a))
     return tuple(np.where(depth > 0.1, v, np.inf) for v in offsets)
 
 

@@ -2,9 +2,12 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_epochs import FIELD, small_epochs
+
 from crowdsource.cython_ext import kinds
 
 LEAST = {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
@@ -25,6 +28,27 @@ np.savez(sys.argv[2], kind_of_kernels=kinds.KIND, plane_sky=result.sky, plane_mo
 """
 
 
+JOINT = """
+import sys, warnings
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+warnings.simplefilter("ignore")
+import crowdsource as cs
+from crowdsource.cython_ext import kinds
+columns = {"kind_of_kernels": kinds.KIND}
+with np.load(sys.argv[1]) as file:
+    parts = list(zip(file["data"], file["ivar"], file["mjd"], file["wcs"]))
+for world in (True, False):
+    images = [cs.Image.from_arrays(data, ivar, mjd=mjd, saturation=20000.,
+                                   wcs=WCS(fits.Header.fromstring(str(wcs))) if world else None) for data, ivar, mjd, wcs in parts]
+    result = cs.fit_joint(images, joint=cs.JointConfig(parallax=world))
+    for k, table in enumerate([result.objects, result.images, *(fit.catalog for fit in result.fits)]):
+        columns |= {f"{world} {k} {n}": np.asarray(getattr(table[n], "value", table[n])) for n in table.colnames}
+np.savez(sys.argv[2], **{n: v for n, v in columns.items() if np.asarray(v).dtype.kind != "O"})
+"""
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """File of a crowded field of Gaussian stars, some elongated, with an uneven sky: data and inverse variance."""
@@ -40,11 +64,23 @@ def image(tmp_path_factory):
     return path
 
 
-def fitted(image, environment, folder):
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """File of images of stars that move, one of which shows a transient: data, inverse variances, dates, world coordinates."""
+    _, epochs = small_epochs(images=5, field=replace(FIELD, shape=(90, 90), stars=45.), dither=5., fwhm=(3., 4.), motion=0.2,
+                             parallax=60., years=2.3, transients=1, transient_images=(1, 1))
+    images = [e.image(world=True) for e in epochs]
+    path = tmp_path_factory.mktemp("bits")/"images.npz"
+    np.savez(path, data=[i.data for i in images], ivar=[i.ivar for i in images], mjd=[i.mjd for i in images],
+             wcs=[i.wcs.to_header_string() for i in images])
+    return path
+
+
+def fitted(image, environment, folder, program=FIT):
     """Columns and planes of a fit by a process with an environment of its own."""
     out = folder/"out.npz"
     # one thread: OpenBLAS's threads would need memory for each processor
-    subprocess.run([sys.executable, "-c", FIT, image, out], check=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+    subprocess.run([sys.executable, "-c", program, image, out], check=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
     with np.load(out) as file:
         return dict(file)
 
@@ -58,6 +94,27 @@ def test_names_of_kernels():
             kinds.chosen_kind(name)
 
 
+def different(one, other):
+    """Names of columns and planes that differ in any bit."""
+    assert one.keys() == other.keys()
+    return [n for n in one if one[n].dtype != other[n].dtype or one[n].tobytes() != other[n].tobytes()]
+
+
+def test_wrong_kind_is_one_line_of_the_command():
+    words = [sys.executable, "-c", "import sys; from crowdsource.cli.main import main; sys.exit(main())", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, kinds.VARIABLE: "fast"})
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == ("crowdsource: error: CROWDSOURCE_KERNELS is 'fast': it must be one of plain, avx2, avx512, or not set\n")
+
+
+def test_same_bits_of_joint_fits(images, tmp_path):
+    least = fitted(images, {kinds.VARIABLE: "plain", **LEAST}, tmp_path, JOINT)
+    assert least.pop("kind_of_kernels") == "plain" and len(least["True 0 x"]) > 20 and np.isfinite(least["True 0 parallax"]).any()
+    found = fitted(images, {"OPENBLAS_CORETYPE": "Haswell"}, tmp_path, JOINT)
+    assert found.pop("kind_of_kernels") == kinds.KIND
+    assert different(least, found) == []
+
+
 def test_same_bits(image, tmp_path):
     least = fitted(image, {kinds.VARIABLE: "plain", **LEAST}, tmp_path)
     assert least.pop("kind_of_kernels") == "plain" and len(least["x"]) > 60
@@ -65,5 +122,4 @@ def test_same_bits(image, tmp_path):
     for name, core in zip((*kinds.AVAILABLE[1:], ""), ("Nehalem", "Haswell", "Zen")):
         found = fitted(image, {kinds.VARIABLE: name, "OPENBLAS_CORETYPE": core}, tmp_path)
         assert found.pop("kind_of_kernels") == (name or kinds.KIND)
-        assert found.keys() == least.keys()
-        assert [n for n in least if found[n].dtype != least[n].dtype or found[n].tobytes() != least[n].tobytes()] == []
+        assert different(least, found) == []

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core import functions, linear
 from ..core.errors import InputError
 from ..core.noise import MAD_TO_SIGMA
 from ..engine.schema import POGSON, magnitudes
@@ -254,9 +255,10 @@ def fitted(difference, variance, colours=None):
 def _weighted(design, values, variance, keep):
     """A weighted fit to some values: coefficients, residuals of all, and the covariance of the coefficients."""
     weight = 1/(variance[keep]+TINY)
-    covariance = np.linalg.inv(design[keep].T@(design[keep]*weight[:, None]))
-    fit = covariance@(design[keep].T@(weight*values[keep]))
-    return fit, values-design@fit, covariance
+    rows, seen = design[keep].T, values[keep][None]
+    covariance = linear.inverse(linear.products(rows*weight, rows))
+    fit = linear.products(covariance, linear.products(seen*weight, rows))[:, 0]
+    return fit, values-linear.products(design, fit[None])[:, 0], covariance
 
 
 def _half_within(pulls):
@@ -314,5 +316,5 @@ def aperture_corrections(psf, x, y, radius=0.):
     ys, xs = (np.linspace(0, n-1, NODES) for n in psf.shape)
     light = np.array([[psf.stamp(WHOLE, u, v).sum() for u in xs] for v in ys])/unit
     ask = np.c_[np.clip(np.nan_to_num(y), 0, ys[-1]), np.clip(np.nan_to_num(x), 0, xs[-1])]
-    return (2.5*np.log10(RegularGridInterpolator((ys, xs), light)(ask)),
-            float(2.5*np.log10(psf.stamp(WHOLE).sum(dtype=np.float64)/unit)))
+    return (POGSON*functions.log(RegularGridInterpolator((ys, xs), light)(ask)),
+            POGSON*functions.log(psf.stamp(WHOLE).sum(dtype=np.float64)/unit))

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..core import functions, linear
 from ..core.errors import InputError
+from ..core.world import unit_vectors
 from ..engine.schema import POGSON
 from ..joint.frame import Frame
 from ..joint.register import StarList, mutual, refined, register
@@ -162,21 +164,21 @@ def _by_sky(first, second, radius):
 
 
 def _middle(sky):
-    """The middle of positions on the sky, degrees."""
-    ra, dec = np.radians(sky)
-    x, y, z = (np.mean(c) for c in (np.cos(dec)*np.cos(ra), np.cos(dec)*np.sin(ra), np.sin(dec)))
-    return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+    """Unit vector of the middle of positions on the sky."""
+    middle = unit_vectors(*sky).mean(axis=0)
+    return middle/np.sqrt((middle**2).sum())
 
 
 def _on_plane(sky, middle):
     """Gnomonic projection, arcsec east and north of the middle; NaN beyond 60 degrees from it."""
-    ra, dec = np.radians(sky[0]-middle[0]), np.radians(sky[1])
-    sin, cos = np.sin(np.radians(middle[1])), np.cos(np.radians(middle[1]))
-    depth = sin*np.sin(dec)+cos*np.cos(dec)*np.cos(ra)
-    with np.errstate(all="ignore"):
-        depth = np.where(depth > 0.5, depth, np.nan)
-        east, north = np.cos(dec)*np.sin(ra)/depth, (cos*np.sin(dec)-sin*np.cos(dec)*np.cos(ra))/depth
-    return np.degrees(np.array([east, north]))*ARCSEC
+    x, y, z = middle
+    across = np.hypot(x, y)
+    # east is any direction at a pole
+    east = np.array([-y, x, 0.])/across if across > 0 else np.array([0., 1., 0.])
+    places, north = unit_vectors(*sky), np.cross(middle, east)
+    depth, *offsets = linear.products(np.stack([middle, east, north]), places)
+    depth = np.where(depth > 0.5, depth, np.nan)
+    return np.degrees(np.array(offsets)/depth)*ARCSEC
 
 
 def _bright(catalog, points, rows, fwhm=3.):
@@ -190,7 +192,7 @@ def _bright(catalog, points, rows, fwhm=3.):
     good = np.isfinite(mag) & catalog.reliable[rows] & (error < POGSON/SIGNIFICANT*2)
     keep = order[good[order]][:BRIGHTEST] if good.sum() > 2 else order[:BRIGHTEST]
     mag, error = np.where(np.isfinite(mag), mag, 0.)[keep], error[keep]
-    flux = 10**(-0.4*(mag-np.median(mag))) if len(mag) else mag
+    flux = functions.power(10., -0.4*(mag-np.median(mag))) if len(mag) else mag
     x, y = points[:, keep]
     return StarList(x=x, y=y, flux=flux, error=flux*error/POGSON, fwhm=fwhm, shape=(0, 0))
 

@@ -9,8 +9,13 @@ from ..cython_ext import functions as kernel
 
 # Abramowitz and Stegun (1964), 6.1.41
 STIRLING = 1/12, -1/360, 1/1260, -1/1680, 1/1188, -691/360360
+LN10 = 2.302585092994046
 STIRLING_FROM = 10.
 """From here on Stirling's series is exact enough."""
+SINH_TERMS = 20
+"""Powers of the series of the hyperbolic sine; below 1 the next is less than rounding."""
+ERF_TO, ERF_TERMS = 6., 160
+"""From there on the error function is 1, and as many terms are enough up to there."""
 
 
 def exp(x):
@@ -31,6 +36,41 @@ def sin(x):
 def cos(x):
     """Cosine of each angle, radians, float64."""
     return _of_each("cos", x)
+
+
+def angle(y, x):
+    """The angle of a point from the x axis towards y, from -pi to pi, radians, float64, as `numpy.arctan2`; arrays are broadcast."""
+    y, x = np.broadcast_arrays(np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64))
+    out = kernel.angle(np.ascontiguousarray(y).ravel(), np.ascontiguousarray(x).ravel()).reshape(x.shape)
+    return out if out.ndim else float(out)
+
+
+def log10(x):
+    """Logarithm to the base of 10 of each number, float64; as `log` otherwise."""
+    return log(x)/LN10
+
+
+def sinh(x):
+    """Hyperbolic sine of each number, float64."""
+    x = np.asarray(x, dtype=np.float64)
+    near = np.clip(x, -1, 1)
+    small, term = near.copy(), near.copy()
+    for k in range(2, SINH_TERMS, 2):
+        term = term*near*near/(k*(k+1))
+        small = small+term
+    large = exp(np.abs(x))
+    return np.where(np.abs(x) < 1, small, np.sign(x)*(large-1/np.maximum(large, 1))/2)
+
+
+def erf(x):
+    """Error function of each number, float64, by a series without negative terms (Abramowitz and Stegun 1964, 7.1.6)."""
+    x = np.clip(np.asarray(x, dtype=np.float64), -ERF_TO, ERF_TO)
+    term = 2/np.sqrt(np.pi)*x*exp(-x*x)
+    total = term.copy()
+    for n in range(1, ERF_TERMS):
+        term = term*(2*x*x/(2*n+1))
+        total = total+term
+    return total
 
 
 def power(x, y):

@@ -71,7 +71,7 @@ def dot(a, b):
 
 
 def solve(matrix, values):
-    """Solutions of linear equations by elimination, for stacks of them.
+    """Solutions of linear equations by elimination, for stacks of them; NaN of NaN.
 
     Parameters
     ----------
@@ -100,6 +100,11 @@ def inverse(matrix):
     return solve(matrix, np.eye(np.shape(matrix)[-1]))
 
 
+def determinant(matrix):
+    """Determinants of matrices of two rows, shape (..., 2, 2)."""
+    return matrix[..., 0, 0]*matrix[..., 1, 1]-matrix[..., 0, 1]*matrix[..., 1, 0]
+
+
 def symmetric_modes(matrix):
     """Eigenvalues of a symmetric matrix, ascending, and its eigenvectors, as `numpy.linalg.eigh` gives them up to their signs.
 
@@ -122,6 +127,26 @@ def symmetric_modes(matrix):
     values = np.array([dot(row, vector) for row, vector in zip(shifted, vectors)])-shift
     order = np.argsort(values, kind="stable")
     return values[order], np.ascontiguousarray(vectors[order].T)
+
+
+def singular_modes(matrix):
+    """Left singular vectors and singular values, the largest first, as `numpy.linalg.svd` gives them up to signs.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (k, n)
+
+    Returns
+    -------
+    vectors : ndarray, shape (k, k)
+        In columns.
+    values : ndarray, shape (k,)
+    """
+    rows, turns = np.array(matrix, dtype=np.float64, order="C"), np.eye(len(matrix))
+    kernel.rotated(rows, turns, ORTHOGONAL, SWEEPS)
+    values = np.sqrt((rows**2).sum(axis=1))
+    order = np.argsort(-values, kind="stable")
+    return np.ascontiguousarray(turns[order].T), values[order]
 
 
 def pseudo_inverse(matrix, least=None):

@@ -5,6 +5,7 @@ high-level interface serves (APE 14), such as an `astropy.wcs.WCS` or a `gwcs.WC
 """
 import numpy as np
 
+from . import functions
 from .errors import InputError
 
 NODES, DEGREE = 12, 4
@@ -55,7 +56,7 @@ def pixels_of(wcs, ra, dec, distorted=True):
 def pixel_scale(wcs, x, y):
     """Arcseconds in a pixel at a 0-based position, from the area of a pixel there."""
     ra, dec = sky_of(wcs, np.array([x, x+1, x]), np.array([y, y, y+1]))
-    east, north = ((ra[1:]-ra[0]+180) % 360-180)*np.cos(np.radians(dec[0])), dec[1:]-dec[0]
+    east, north = ((ra[1:]-ra[0]+180) % 360-180)*functions.cos(np.radians(dec[0])), dec[1:]-dec[0]
     return float(3600*np.sqrt(abs(east[0]*north[1]-east[1]*north[0])))
 
 
@@ -98,3 +99,10 @@ def is_plain(wcs):
     """Whether a WCS gives right ascension and declination in the ICRS by itself, in that order."""
     from astropy.coordinates import ICRS
     return isinstance(frame_of(wcs), ICRS) and wcs.wcs.lng == 0 and wcs.wcs.lat == 1
+
+
+def unit_vectors(ra, dec):
+    """Unit vectors of positions, ICRS, degrees; shape (..., 3)."""
+    a, d = np.radians(ra), np.radians(dec)
+    across = functions.cos(d)
+    return np.stack([across*functions.cos(a), across*functions.sin(a), functions.sin(d)], axis=-1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core import linear
 from ..cython_ext import shared as kernel
 from ..cython_ext import solve
 from ..engine.solvers import NormalEquations
@@ -98,8 +99,8 @@ class ImageEquations:
         per_flux = np.where(known, 1/np.where(known, own[:, 0, 0], 1), 0)
         mixed = own[:, 1:, 0]
         curvature = own[:, 1:, 1:]-np.einsum("ni,nj->nij", mixed, mixed)*per_flux[:, None, None]
-        located = known & (np.linalg.det(curvature) > 0) & (self.flux > 0)
-        inverse = np.linalg.inv(np.where(located[:, None, None], curvature, np.eye(2)))
+        located = known & (linear.determinant(curvature) > 0) & (self.flux > 0)
+        inverse = linear.inverse(np.where(located[:, None, None], curvature, np.eye(2)))
         per = 1/np.where(located, self.flux, 1)
         shift = np.einsum("nij,nj->ni", inverse, right[:, 1:]-mixed*(right[:, 0]*per_flux)[:, None])*per[:, None]
         variance = np.trace(inverse, axis1=1, axis2=2)/2*per**2
@@ -136,8 +137,8 @@ class SharedEquations:
         factors = part.factors(scale, self.mean[rows])
         self.shown[rows] += normal.diagonal[:, 0, 0] > 0
         turned = factors.transpose(0, 2, 1)
-        self._diagonal[rows] += turned@normal.diagonal@factors
-        self._rhs[rows] += (turned@normal.rhs[:, :, None])[:, :, 0]
+        self._diagonal[rows] += linear.matmul(linear.matmul(turned, normal.diagonal), factors)
+        self._rhs[rows] += linear.matmul(turned, normal.rhs[:, :, None])[:, :, 0]
         pairs = normal.indptr, normal.indices, np.ascontiguousarray(rows, np.int32)
         where = kernel.places(self._indptr, self._indices, *pairs)
         if (where < 0).any():
@@ -251,7 +252,7 @@ class _Matrix:
             self.right[:, b] = normal.rhs[:, 0]
             self.right[:, self.place] += mean*normal.rhs[:, 1:]
             self.parts.append((mean, own.reshape(-1, 9), normal.flat_blocks(), normal.indptr, normal.indices))
-        self.inverse = np.linalg.inv(block)
+        self.inverse = linear.inverse(block)
 
     def times(self, vector):
         """The matrix times a vector."""

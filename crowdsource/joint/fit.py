@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core import linear
 from ..core.neighbours import neighbours
 from ..engine.confusion import confusion_noise, extent_factor, response
 from ..engine.cull import acceptable, removal_error, significant
@@ -202,7 +203,7 @@ def with_frames_and_scales(state, first, alone, keep, fluxes, shift):
         scale = scale_of(epoch, image, known, fluxes[epoch.band, rows])
         if state.joint.moving:
             jacobian = epoch.frame.jacobian(state.stars.x[image.rows[known]], state.stars.y[image.rows[known]])
-            shifts[k, rows] = np.linalg.solve(jacobian, image.shift[known][..., None])[..., 0]
+            shifts[k, rows] = linear.solve(jacobian, image.shift[known][..., None])[..., 0]
             weights[k, rows] = epoch.frame.scale**2/(image.variance[known]+SYSTEMATIC**2)
         fixed = k == 0 and not state.known.any()
         frame = epoch.frame if fixed else moved_frame(epoch, image, state.stars_on(k), known, shift[rows])
@@ -407,10 +408,10 @@ def of_positions(state, covariance):
     total = np.repeat(np.eye(2)[None]/state.config.solve.position_prior**2, len(state.stars), axis=0)
     for line, one in zip(state.fluxes, covariance):
         block = np.where(np.isfinite(one[:, 1:, 1:]), one[:, 1:, 1:], 0)
-        known = (line > 0) & (np.linalg.det(block) > 0)
-        inverse = np.linalg.inv(np.where(known[:, None, None], block, np.eye(2)))
+        known = (line > 0) & (linear.determinant(block) > 0)
+        inverse = linear.inverse(np.where(known[:, None, None], block, np.eye(2)))
         total += np.where(known[:, None, None], (line**2)[:, None, None]*inverse, 0)
-    return np.linalg.inv(total)
+    return linear.inverse(total)
 
 
 def blending(state, covariance):

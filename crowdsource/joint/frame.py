@@ -3,6 +3,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core import functions, linear
+
 CLIPPED = 4.
 """Pairs farther off than so many robust sigma count no more."""
 ROUNDS = 8
@@ -38,7 +40,12 @@ class Frame:
     @classmethod
     def similarity(cls, scale, angle, shift, mirrored=False):
         """A frame of one scale and angle: x + iy = shift + scale exp(i angle) (u + iv), with v reversed where it is mirrored."""
-        a, b, sign = scale*np.cos(angle), scale*np.sin(angle), -1. if mirrored else 1.
+        return cls.turned(scale*complex(functions.cos(angle), functions.sin(angle)), shift, mirrored)
+
+    @classmethod
+    def turned(cls, factor, shift, mirrored=False):
+        """A `similarity` whose scale and angle are those of a complex number."""
+        a, b, sign = factor.real, factor.imag, -1. if mirrored else 1.
         return cls(coefficients=np.array([[shift[0], a, -sign*b], [shift[1], b, sign*a]]), degree=1)
 
     @classmethod
@@ -83,7 +90,7 @@ class Frame:
 
     def __call__(self, u, v):
         """Positions x, y on the image, pixels."""
-        return tuple(self.coefficients@powers(*self._scaled(u, v), self.degree).T)
+        return tuple(linear.products(self.coefficients, powers(*self._scaled(u, v), self.degree)))
 
     def on_grid(self, u, v):
         """Positions x, y on the image of a grid of reference positions, each of shape (len(v), len(u)); fast for many.
@@ -100,12 +107,12 @@ class Frame:
             square = np.zeros((self.degree+1, self.degree+1))
             for value, (a, b) in zip(line, terms):
                 square[b, a] = value
-            out.append(pv@square@pu.T)
+            out.append(linear.matmul(linear.matmul(pv, square), pu.T))
         return tuple(out)
 
     def jacobian(self, u, v):
         """Derivatives of x and y by u and v, shape (n, 2, 2): [[dx/du, dx/dv], [dy/du, dy/dv]]."""
-        by = [self.coefficients@derivative.T/self.half for derivative in slopes(*self._scaled(u, v), self.degree)]
+        by = [linear.products(self.coefficients, derivative)/self.half for derivative in slopes(*self._scaled(u, v), self.degree)]
         return np.stack(by, axis=-1).transpose(1, 0, 2)
 
     def inverse(self, x, y):
@@ -114,14 +121,14 @@ class Frame:
         u, v = (np.full(x.shape, m) for m in self.middle)
         for _ in range(NEWTON_STEPS):
             nx, ny = self(u, v)
-            step = np.linalg.solve(self.jacobian(u, v), np.stack([x-nx, y-ny], axis=-1)[..., None])[..., 0]
+            step = linear.solve(self.jacobian(u, v), np.stack([x-nx, y-ny], axis=-1)[..., None])[..., 0]
             u, v = u+step[:, 0], v+step[:, 1]
         return u, v
 
     @property
     def scale(self):
         """Pixels of the image in one of the reference, in the middle."""
-        return float(np.sqrt(abs(np.linalg.det(self.jacobian(*(np.array([m]) for m in self.middle))[0]))))
+        return float(np.sqrt(abs(linear.determinant(self.jacobian(*(np.array([m]) for m in self.middle))[0]))))
 
     def _scaled(self, u, v):
         return (np.asarray(u, float)-self.middle[0])/self.half, (np.asarray(v, float)-self.middle[1])/self.half
@@ -131,8 +138,8 @@ def _agreeing(terms, values, root):
     """Coefficients, shape (2, k), of a robust fit of terms, shape (n, k), to values, shape (n, 2), and which values it uses."""
     used = np.ones(len(values), bool)
     for _ in range(ROUNDS):
-        coefficients = np.linalg.lstsq(terms[used]*root[used, None], values[used]*root[used, None], rcond=None)[0].T
-        off = np.hypot(*(values-terms@coefficients.T).T)*root
+        coefficients = linear.least_squares(terms[used]*root[used, None], values[used]*root[used, None]).T
+        off = np.hypot(*(values-linear.products(terms, coefficients)).T)*root
         # half of the distances of two normal coordinates are below 1.1774 sigma
         keep = off <= max(CLIPPED/1.1774*np.median(off[used]), 1e-6*root.max(initial=0))
         if (keep == used).all() or keep.sum() <= 2*terms.shape[1]:

@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core import linear
 from ..engine.confusion import confusion_noise, extent_factor, response, undetected_power
 from ..engine.joint_fit import preferred_shifts
 from ..engine.measure import extent_significance, inner_side, measured
@@ -65,7 +66,7 @@ def last_pass(state):
     total = np.repeat(np.eye(2)[None]/LARGEST_POSITION_ERROR**2, len(state.stars), axis=0)
     for fit in fits:
         total[fit.epoch.rows] += fit.information
-    covariance = np.linalg.inv(total)
+    covariance = linear.inverse(total)
     return replace(state, epochs=tuple(fit.epoch for fit in fits), covariance=covariance), fits
 
 
@@ -104,7 +105,7 @@ def last_fit(epoch, joint):
         confusion = typical*extent_factor(extent_significance(measured(state, side=inner_side(state.psf))))
     return LastFit(epoch=replace(epoch, state=state), confusion=confusion, typical=typical, lever=of_fit.lever,
                    information=known_shifts(free[place, 1:, 1:], flux[place], jacobian)/of_fit.photons[1],
-                   shift=np.einsum("nij,nj->ni", np.linalg.inv(jacobian), shift[place]))
+                   shift=np.einsum("nij,nj->ni", linear.inverse(jacobian), shift[place]))
 
 
 def listed_on(epoch, joint):
@@ -120,7 +121,7 @@ def known_shifts(covariance, flux, jacobian):
     """Information on a reference position from the covariance of flux times shift on an image, shape (n, 2, 2)."""
     known = np.isfinite(covariance).all(axis=(1, 2)) & (flux > 0)
     safe = np.where(known[:, None, None], covariance, np.eye(2))
-    information = flux[:, None, None]**2*np.einsum("nki,nkl,nlj->nij", jacobian, np.linalg.inv(safe), jacobian)
+    information = flux[:, None, None]**2*np.einsum("nki,nkl,nlj->nij", jacobian, linear.inverse(safe), jacobian)
     return np.where(known[:, None, None], information, 0)
 
 

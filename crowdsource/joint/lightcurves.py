@@ -3,7 +3,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core import functions, linear
 from ..core.flags import ENGINE, MASK_SHIFT
+from ..engine.schema import POGSON
 from ..io.tables import plain
 from .frame import powers
 
@@ -166,8 +168,8 @@ def calibrated(curves, place, bands):
                     root = 1/np.hypot(relative, LARGEST_FLOOR/4)
                     raw = off+curves.flux[k, tells]/mean[tells]-mapped.flux[k, tells]/mean[tells]
                     scales[k] = np.eye(1, terms.shape[1])[0]
-                    scales[k] += np.linalg.lstsq(terms[tells]*root[:, None], raw*root, rcond=None)[0]
-        here = scales@terms.T
+                    scales[k] += linear.least_squares(terms[tells]*root[:, None], raw*root)
+        here = linear.products(scales, terms)
         mapped = replace(curves, flux=curves.flux/here, error=curves.error/here)
     noisy = mapped = with_errors_of_repeats(mapped, several)
     # an image with a large floor counts less in the means
@@ -307,7 +309,7 @@ def amplitude(curves):
     out = np.full(flux.shape[1], np.nan)
     some = np.flatnonzero(count > 1)
     high, low = (_between(flux[:, some], share*(count[some]-1)) for share in (0.95, 0.05))
-    out[some] = 2.5*np.log10(high/low)
+    out[some] = POGSON*functions.log(high/low)
     return out
 
 

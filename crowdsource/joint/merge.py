@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core import linear
 from ..core.tiles import bands as pieces
 from ..cython_ext import merge as kernel
 from ..engine.cull import significant
@@ -154,16 +155,16 @@ def solved(scenes, group):
     normal, rhs, chi2 = np.zeros((n, terms, terms)), np.zeros((n, terms)), np.zeros(n)
     for scene in scenes:
         matrix, right, own, factors = scene.equations(group)
-        half = np.matmul(matrix.reshape(n, 3*k, k, 3).transpose(0, 2, 1, 3), factors)
+        half = linear.matmul(matrix.reshape(n, 3*k, k, 3).transpose(0, 2, 1, 3), factors)
         half = half.transpose(0, 2, 1, 3).reshape(n, k, 3, terms)
-        normal += np.matmul(factors.transpose(0, 1, 3, 2), half).reshape(n, terms, terms)
-        rhs += np.matmul(factors.transpose(0, 1, 3, 2), right[..., None]).reshape(n, terms)
+        normal += linear.matmul(factors.transpose(0, 1, 3, 2), half).reshape(n, terms, terms)
+        rhs += linear.matmul(factors.transpose(0, 1, 3, 2), right[..., None]).reshape(n, terms)
         chi2 += own
     own = np.diagonal(normal, axis1=1, axis2=2)
     diagonal = np.arange(terms)
     # what has no pixel or no flux stays
     normal[:, diagonal, diagonal] = np.where(own > 0, own*(1+RIDGE), 1)
-    change = np.linalg.solve(normal, rhs[..., None])[..., 0]
+    change = linear.solve(normal, rhs[..., None])[..., 0]
     return change.reshape(n, k, count+2), (change*rhs).sum(axis=1), chi2
 
 

@@ -1,9 +1,12 @@
 """Proper motions: how the position of each star moves with time, from where single images would put it."""
 import numpy as np
 
+from ..core import linear
 from ..core.errors import InputError
 
 YEAR = 365.25
+LARGEST_CONDITION = 1e12
+"""Of normal matrices that tell all of their parameters."""
 MEASURED = 0.3
 """A motion that moves a star by less than this error, over all images, is known well enough to place the star by it, pixels."""
 
@@ -100,8 +103,27 @@ def positions_and_motions(information, shift, times):
         normal[:, a:a+2, b:b+2] = ((years**power)[..., None, None]*information).sum(axis=0)
     right[:, :2], right[:, 2:] = pulled.sum(axis=0), (years[..., None]*pulled).sum(axis=0)
     known = ((weight > 0).sum(axis=0) > 2) & (np.abs(years).max(axis=0, initial=0) > 0)
-    known[known] = np.linalg.cond(normal[known]) < 1e12
+    known[known] = independent(normal[known])
     covariance = np.full((n, 4, 4), np.nan)
-    covariance[known] = np.linalg.inv(normal[known])
+    covariance[known] = linear.inverse(normal[known])
     solution = np.einsum("nij,nj->ni", covariance, right)
     return solution, covariance, epoch
+
+
+def independent(normal):
+    """Whether some normal matrices tell each of their parameters, and not sums of these alone.
+
+    Parameters
+    ----------
+    normal : ndarray, shape (n, k, k)
+        Not 0.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Where the condition number is less than about `LARGEST_CONDITION`.
+    """
+    size = np.trace(normal, axis1=1, axis2=2)
+    # with so little on the diagonal none is singular
+    least = (0.01/LARGEST_CONDITION*size)[:, None, None]*np.eye(normal.shape[1])
+    return size*np.trace(linear.inverse(normal+least), axis1=1, axis2=2) < LARGEST_CONDITION

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..core import linear
 from ..core.errors import InputError
 from ..core.parallax import parallax_factors, sky_steps
 from .motion import MEASURED, YEAR, line_in_time, positions_and_motions
@@ -69,8 +70,8 @@ def factors_of(reference, middle, times):
         raise InputError(f"{reference.name}: the reference has no world coordinates there, and parallaxes need them; give images "
                          "with a WCS, or fit no parallaxes")
     by_pixel = sky_steps(*sky).T/STEP
-    pixel = np.sqrt(np.abs(np.linalg.det(by_pixel)))
-    return parallax_factors(sky[0][0], sky[1][0], times)@np.linalg.inv(by_pixel/pixel).T, float(pixel*MAS)
+    pixel = np.sqrt(np.abs(linear.determinant(by_pixel)))
+    return linear.products(parallax_factors(sky[0][0], sky[1][0], times), linear.inverse(by_pixel/pixel)), float(pixel*MAS)
 
 
 def check_dates(times, factor):

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..core import functions
 from .frame import Frame
 
 BRIGHTEST = 60, 150
@@ -63,13 +64,13 @@ def _best(reference, image):
     for first in range(0, len(order), CHUNK):
         pairs = order[first:first+CHUNK]
         factor, shift, mirrored = _similarities(reference[corners[number[pairs]]], image[other_corners[pairs]])
-        places = factor[:, None]*_complex(reference, mirrored[:, None])+shift[:, None]
+        places = functions.times(factor[:, None], _complex(reference, mirrored[:, None]))+shift[:, None]
         _, partner = tree.query(np.stack([places.real, places.imag], axis=-1), distance_upper_bound=TOLERANCE)
         found = _different(partner, len(image))
         k = int(found.argmax())
         if found[k] > count:
             place, count = (shift[k].real, shift[k].imag), found[k]
-            best = Frame.similarity(abs(factor[k]), np.angle(factor[k]), place, mirrored[k])
+            best = Frame.turned(factor[k], place, mirrored[k])
         if count >= PLENTY*min(len(reference), len(image)):
             break
     return best, count
@@ -124,9 +125,10 @@ def _similarities(reference, image):
     mirrored : ndarray of bool, shape (n,)
     """
     a, b, p, q = (t[:, k]-t[:, 0] for t in (_complex(reference, False), _complex(image, False)) for k in (1, 2))
-    mirrored = (a.conj()*b).imag*(p.conj()*q).imag < 0
+    mirrored = functions.times(a.conj(), b).imag*functions.times(p.conj(), q).imag < 0
     places, there = _complex(reference, mirrored[:, None]), _complex(image, False)
     a, b = (places[:, k]-places[:, 0] for k in (1, 2))
     # corners of a triangle lie apart: its longest side is not 0
-    factor = (p*a.conj()+q*b.conj())/(np.abs(a)**2+np.abs(b)**2)
-    return factor, there.mean(axis=1)-factor*places.mean(axis=1), mirrored
+    size = functions.squared_modulus(a)+functions.squared_modulus(b)
+    factor = functions.times(functions.times(p, a.conj())+functions.times(q, b.conj()), 1/size)
+    return factor, there.mean(axis=1)-functions.times(factor, places.mean(axis=1)), mirrored

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ..core import functions, linear
 from ..core.flags import ENGINE
 from ..core.neighbours import neighbours, pairs
 from ..core.noise import MAD_TO_SIGMA
@@ -92,7 +93,7 @@ def with_transients(state):
 
 def single_bound(bound, images):
     """The significance that noise exceeds on any of some images as often as a bound in their sum."""
-    return np.sqrt(bound**2+2*np.log(images))
+    return np.sqrt(bound**2+2*functions.log(images))
 
 
 def seen_alone(epoch, bound):
@@ -121,7 +122,7 @@ def seen_alone(epoch, bound):
     peaks, covariance = peaks.subset(apart), covariance[good][apart]
     significance = among_others(epoch, peaks, matched.error[peaks.inside(state.image.shape)]) if len(peaks) else peaks.flux
     u, v = epoch.frame.inverse(peaks.x, peaks.y)
-    back = np.linalg.inv(epoch.frame.jacobian(u, v))
+    back = linear.inverse(epoch.frame.jacobian(u, v))
     seen = Seen(u, v, significance, np.einsum("nij,njk,nlk->nil", back, covariance, back))
     return seen.subset(significance > bound*noise)
 
@@ -170,11 +171,11 @@ def fitted_stars(state, peaks):
     good = (box.ivar > 0).all(axis=(1, 2))
     for _ in range(STEPS):
         normal, right, _ = equations()
-        step = np.linalg.solve(np.where(good[:, None, None], normal, np.eye(3)), right)[:, :, 0]
+        step = linear.solve(np.where(good[:, None, None], normal, np.eye(3)), right)[:, :, 0]
         flux = np.where(good[:, None], np.maximum(flux+step[:, :1], 0.1*flux), flux)
         x, y = (c+np.clip(s[:, None]/flux, -LARGEST_STEP, LARGEST_STEP) for c, s in ((x, step[:, 1]), (y, step[:, 2])))
     normal, _, chi2 = equations()
-    covariance = np.linalg.inv(np.where(good[:, None, None], normal, np.eye(3)))
+    covariance = linear.inverse(np.where(good[:, None, None], normal, np.eye(3)))
     significance = flux[:, 0]/np.sqrt(covariance[:, 0, 0])
     good &= chi2 < side**2+WORST_CHI*np.sqrt(2*side**2)+(PSF_ERROR*significance)**2
     good &= np.hypot(x[:, 0]-peaks.x, y[:, 0]-peaks.y) < 1
@@ -194,7 +195,7 @@ def fluxes_of(state, seen):
         x, y = epoch.frame(seen.u, seen.v)
         matched = matched_filter(epoch.state)
         noise = noise_of(epoch.state, matched)
-        maps = matched.significance(epoch.state.residual)/matched.error, matched.error**-2
+        maps = matched.significance(epoch.state.residual)/matched.error, 1/matched.error**2
         light, known = (ndimage.map_coordinates(m, (y, x), order=1, mode="constant") for m in maps)
         some = known > 0
         safe = np.where(some, known, 1)

@@ -1,6 +1,8 @@
 """CCD S7, of which one half is read by an amplifier whose level drifts: the step at the seam between its halves."""
 import numpy as np
 
+from crowdsource.core import linear
+
 UNSTABLE = "S7"
 CORRECTED = "S7CORR"
 """Keyword of images whose step is taken off already."""
@@ -40,7 +42,8 @@ def seam_step(data, good):
         if enough.sum() >= FEWEST_COLUMNS:
             dark = [np.nanquantile(side[np.ix_(rows, enough)], DARK, axis=0) for side in (right, left)]
             row.append(rows.mean())
-            step.append(np.polyfit(2*np.flatnonzero(enough)+1, dark[0]-dark[1], 1)[1])
+            terms = np.stack([np.ones(enough.sum()), 2*np.flatnonzero(enough)+1], axis=1)
+            step.append(linear.least_squares(terms, dark[0]-dark[1])[0])
     if len(row) < FEWEST_BLOCKS//2:
         return np.zeros(ny)
     slope, offset, *_ = theilslopes(step, row, method="joint")

@@ -1,6 +1,7 @@
 """Pixels of different areas, and pixels that share noise: distorted detectors, and images that are drizzled from them."""
 import numpy as np
 
+from crowdsource.core import functions
 from crowdsource.core.world import sky_of
 
 NODES, SAMPLES = 33, 64
@@ -26,7 +27,7 @@ def area_map(wcs, shape, nominal):
     sky = np.array([sky_of(wcs, at[0]+dx, at[1]+dy) for dx, dy in steps])
     right = [(sky[b]-sky[a]) for a, b in ((0, 1), (2, 3))]
     (ra1, dec1), (ra2, dec2) = (((d[0]+180) % 360-180, d[1]) for d in right)
-    area = np.abs(ra1*dec2-ra2*dec1)*np.cos(np.deg2rad(sky[:, 1].mean(axis=0)))
+    area = np.abs(ra1*dec2-ra2*dec1)*functions.cos(np.deg2rad(sky[:, 1].mean(axis=0)))
     smooth = RectBivariateSpline(y, x, area/nominal, kx=min(3, len(y)-1), ky=min(3, len(x)-1))
     return smooth(np.arange(shape[0]), np.arange(shape[1])).astype(np.float32)
 

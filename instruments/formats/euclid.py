@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 
+from crowdsource.core import functions
 from crowdsource.io.fits import number, read_image
 from crowdsource.io.image_name import ImageName
 
@@ -84,7 +85,7 @@ class Euclid(ImageFormat):
         common, headers = header_facts(image), (image.header, file.primary)
         second, whole = (next((v for h in headers if (v := number(h, k)) is not None), None) for k in ("MAGZEROP", "ZPAB"))
         if whole is None and second is not None and common["exptime"]:
-            whole = float(second+2.5*np.log10(common["exptime"]))
+            whole = float(second+2.5*functions.log10(common["exptime"]))
         return ab_facts(common, zeropoint=whole, band=common["band"] or "VIS")
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from crowdsource.core import functions
 from crowdsource.io.fits import number
 
 from .areas import area_map, shared_noise
@@ -96,10 +97,10 @@ def _zeropoint(image, unit, exptime):
     flam, pivot = (number(image.header, k) or number(image.primary, k) for k in ("PHOTFLAM", "PHOTPLAM"))
     if not (flam and pivot and flam > 0 and pivot > 0):
         return None
-    zeropoint = float(-2.5*np.log10(flam)-5*np.log10(pivot)-2.408)
+    zeropoint = float(-2.5*functions.log10(flam)-5*functions.log10(pivot)-2.408)
     if unit.upper().replace(" ", "").endswith("/S"):
         return zeropoint
-    return zeropoint+2.5*np.log10(exptime) if exptime else None
+    return zeropoint+2.5*functions.log10(exptime) if exptime else None
 
 
 def _areas(wcs, image):

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from crowdsource.core import functions
 from crowdsource.engine.schema import POGSON
 from crowdsource.io.fits import number
 
@@ -54,7 +55,7 @@ class PanStarrs(ImageFormat):
         """The zero point of a second is 25 unless the header says otherwise; counts of a stack are no electrons."""
         common = header_facts(image)
         base, exptime = number(image.header, "FPA.ZP") or 25., common["exptime"]
-        zeropoint = float(base+2.5*np.log10(exptime)) if exptime and exptime > 0 else None
+        zeropoint = float(base+2.5*functions.log10(exptime)) if exptime and exptime > 0 else None
         return ab_facts(common, gain=None, zeropoint=zeropoint, band=_band(file, common["band"]), saturation=None,
                         notes=(RESAMPLED,))
 
@@ -65,7 +66,7 @@ def linear(plane):
     if softening is None or offset is None:
         return plane
     with np.errstate(over="ignore"):
-        values = (offset+2*softening*np.sinh(plane.data.astype(np.float64)/POGSON)).astype(np.float32)
+        values = (offset+2*softening*functions.sinh(plane.data.astype(np.float64)/POGSON)).astype(np.float32)
     return replace(plane, data=values)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 from astropy.io import fits
 
+from crowdsource.core import functions
 from crowdsource.core.errors import DataFileError, need
 from crowdsource.core.memory import check_claim
 from crowdsource.io.fits import FitsImage
@@ -88,7 +89,7 @@ class Roman(ImageFormat):
         area = area or (np.deg2rad(side/3600)**2 if side else None)
         zeropoint = zeropoint_of("MJy/sr", area=area) if area else None
         if zeropoint is not None and not coadd:
-            zeropoint -= 2.5*np.log10(scale)
+            zeropoint -= 2.5*functions.log10(scale)
         dates = [t.mjd for t in times if hasattr(t, "mjd")]
         areas = None if coadd or wcs is None or not area else area_map(wcs, image.data.shape, np.rad2deg(1.)**2*area)
         if areas is not None and not NEAR[0] < np.median(areas) < NEAR[1]:

@@ -9,6 +9,7 @@ import re
 import numpy as np
 from astropy.time import Time
 
+from crowdsource.core import functions
 from crowdsource.io.fits import number
 from crowdsource.io.hdus import opened
 
@@ -52,7 +53,7 @@ class Rubin(ImageFormat):
         if common["magnitude_system"] != "AB":
             at_zero = number(image.header, "FLUXMAG0") or number(file.primary, "FLUXMAG0")
             if at_zero and at_zero > 0:
-                zeropoint = 2.5*np.log10(at_zero)
+                zeropoint = 2.5*functions.log10(at_zero)
             else:
                 mean = _calibration(file)
                 zeropoint = ab_of_jansky(mean*1e-9) if mean else None

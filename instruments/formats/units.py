@@ -3,6 +3,8 @@ import re
 
 import numpy as np
 
+from crowdsource.core import functions
+
 COUNTS = re.compile(r"(?P<what>electrons?|e-|counts?|ct|cts|dn|adu)"
                     r"(?P<rate>\s*/\s*s(ec(onds?)?)?|\s+s(ec)?\s*(\^|\*\*)?-1)?", re.IGNORECASE)
 """Units of pixels of which it is known how many electrons they are."""
@@ -84,7 +86,7 @@ def zeropoint_of(unit, wcs=None, area=None):
 
 def ab_of_jansky(flux):
     """AB magnitude of a flux in Jy: the zero point is 3631 Jy (Oke and Gunn 1983)."""
-    return float(-2.5*np.log10(flux/3631.))
+    return float(-2.5*functions.log10(flux/3631.))
 
 
 def pixel_area(wcs):

@@ -5,7 +5,9 @@ from importlib.resources import files
 import numpy as np
 from scipy.spatial import cKDTree
 
+from crowdsource.core import functions
 from crowdsource.core.errors import InputError
+from crowdsource.core.world import unit_vectors
 
 FILE = "wise_atlas.csv"
 SIDE = 2048
@@ -35,7 +37,7 @@ class Atlas:
         tenths = np.floor(10*np.array([exact, self.dec])).astype(int)
         self.names = tuple(f"{a:04d}{'p' if d >= 0 else 'm'}{abs(d):03d}" for a, d in tenths.T)
         self._index = {name: k for k, name in enumerate(self.names)}
-        self._tree = cKDTree(_vectors(self.ra, self.dec))
+        self._tree = cKDTree(unit_vectors(self.ra, self.dec))
 
     def index(self, name):
         """A tile's number, from 0.
@@ -64,10 +66,10 @@ class Atlas:
             NaN on the other half of the sky.
         """
         a, d, d0 = np.radians(ra-self.ra[tile]), np.radians(dec), np.radians(self.dec[tile])
-        depth = np.sin(d0)*np.sin(d)+np.cos(d0)*np.cos(d)*np.cos(a)
+        depth = functions.sin(d0)*functions.sin(d)+functions.cos(d0)*functions.cos(d)*functions.cos(a)
         depth = np.where(depth > 0, depth, np.nan)
-        xi = np.cos(d)*np.sin(a)/depth
-        eta = (np.cos(d0)*np.sin(d)-np.sin(d0)*np.cos(d)*np.cos(a))/depth
+        xi = functions.cos(d)*functions.sin(a)/depth
+        eta = (functions.cos(d0)*functions.sin(d)-functions.sin(d0)*functions.cos(d)*functions.cos(a))/depth
         middle = (SIDE-1)/2
         return middle-np.degrees(xi)/SCALE, middle+np.degrees(eta)/SCALE
 
@@ -88,7 +90,7 @@ class Atlas:
         ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
         own = edge_distance(*self.pixels(tile, ra, dec))
         first = own > 0
-        chord = 2*np.sin(np.radians(REACH))
+        chord = 2*functions.sin(np.radians(REACH))
         for other in self._tree.query_ball_point(self._tree.data[tile], chord):
             if other != tile:
                 distance = edge_distance(*self.pixels(other, ra, dec))
@@ -108,7 +110,7 @@ class Atlas:
         -------
         ndarray of int, shape (n,)
         """
-        near = self._tree.query_ball_point(_vectors(ra, dec), 2*np.sin(np.radians(REACH/2)))
+        near = self._tree.query_ball_point(unit_vectors(ra, dec), 2*functions.sin(np.radians(REACH/2)))
         row = np.repeat(np.arange(len(near)), [len(tiles) for tiles in near])
         tile = np.array([t for tiles in near for t in sorted(tiles)], dtype=int)
         distance = edge_distance(*self.pixels(tile, np.asarray(ra)[row], np.asarray(dec)[row]))
@@ -122,12 +124,6 @@ class Atlas:
 def edge_distance(x, y):
     """Distance of pixel coordinates from the edge of a tile, pixels; negative outside."""
     return np.minimum(np.minimum(x, y)+0.5, SIDE-0.5-np.maximum(x, y))
-
-
-def _vectors(ra, dec):
-    """Unit vectors, shape (n, 3)."""
-    a, d = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(d)*np.cos(a), np.cos(d)*np.sin(a), np.sin(d)], axis=-1)
 
 
 @cache

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-from scipy.special import erf
 
+from crowdsource.core import functions, linear
 from crowdsource.core.errors import DataFileError
 from crowdsource.io.fits import read_image
 from crowdsource.psf.base import CENTROID_SIZE
@@ -38,6 +38,8 @@ SAMPLES = 2
 """Samples in a pixel of the stamps that the fit interpolates."""
 NOTHING = 1e-9
 """Modes weaker than this, relative to the mean over all positions, are rounding errors."""
+EXACT = 9
+"""Decimals of directions, degrees: transformations of the sky depend on the processor in their last bits."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Orientation:
     @property
     def spread(self):
         """Width of the box by which scan directions spread: 2 pi (field of view)/(360 cos latitude) radians, in degrees."""
-        cosine = max(np.cos(np.radians(self.latitude)), 1e-6)
+        cosine = max(functions.cos(np.radians(self.latitude)), 1e-6)
         return min(np.degrees(2*np.pi*FIELD/(360*cosine)), WIDEST)
 
 
@@ -81,12 +83,12 @@ def orientation(wcs, x, y):
     ecliptic = position.transform_to(BarycentricMeanEcliptic())
     ahead = position.directional_offset_by(position.position_angle(_ecliptic_pole().transform_to(position)), 1*units.arcsec)
     px, py = wcs.all_world2pix(ahead.ra.deg, ahead.dec.deg, 0)
-    return Orientation(float(np.degrees(np.arctan2(x-px, py-y))), float(ecliptic.lat.deg))
+    return Orientation(*(round(float(v), EXACT) for v in (np.degrees(functions.angle(x-px, py-y)), ecliptic.lat.deg)))
 
 
 def nodes_along(latitude):
     """Number of positions along each axis of a tile at which the PSF is made: more where directions change faster."""
-    return int(np.floor(np.clip(1.4/max(abs(np.cos(np.radians(latitude))), 1e-6), 4, 16)))
+    return int(np.floor(np.clip(1.4/max(abs(functions.cos(np.radians(latitude))), 1e-6), 4, 16)))
 
 
 def read_model(folder, band, name=None):
@@ -178,7 +180,7 @@ class PolarModel:
         radius = np.arange(0, (m+1)*np.sqrt(2), RADIAL_STEP)
         angle = 2*np.pi*np.arange(ANGLES)/ANGLES
         spline = ndimage.spline_filter(np.pad(model, 8), 5)
-        x, y = radius[:, None]*np.cos(angle), radius[:, None]*np.sin(angle)
+        x, y = radius[:, None]*functions.cos(angle), radius[:, None]*functions.sin(angle)
         dx = dy = 0.
         for _ in range(3):
             at = np.arange(-(CENTROID_SIZE//2), CENTROID_SIZE//2+1.)
@@ -230,34 +232,37 @@ class PolarModel:
         factors = self._factors([scan for row in scans for scan in row])
         mean = factors.mean(axis=0)
         # rings count by their circumference
-        light = np.sqrt((np.arange(len(self.harmonics))[:, None]*np.abs(self.harmonics)**2).sum(axis=0))
-        u, strength, _ = np.linalg.svd(np.hstack([part*light for part in ((factors-mean).real, (factors-mean).imag)]),
-                                       full_matrices=False)
+        light = np.sqrt((np.arange(len(self.harmonics))[:, None]*functions.squared_modulus(self.harmonics)).sum(axis=0))
+        differences = factors-mean
+        u, strength = linear.singular_modes(np.hstack([part*light for part in (differences.real, differences.imag)]))
         samples = [self._drawn(mean, oversampling)]
-        for k in np.flatnonzero(strength > NOTHING*np.linalg.norm(mean*light)):
-            mode = self._drawn(u[:, k]@(factors-mean), oversampling)
+        whole = np.sqrt((functions.squared_modulus(mean)*light**2).sum())
+        for k in np.flatnonzero(strength > NOTHING*whole):
+            mode = self._drawn(linear.combined(u[:, k], differences.view(np.float64)).view(np.complex128), oversampling)
             if np.abs(u[:, k]).max()*np.abs(mode).max() < KEPT*samples[0].max():
                 break
             samples.append(mode)
         weights = np.c_[np.ones(len(u)), u[:, :len(samples)-1]]
         sums = middle(np.array(samples), min(norm_size, self.side), oversampling).sum(axis=(1, 2))
-        weights *= sums[0]/(weights@sums)[:, None]
+        weights *= sums[0]/linear.combined(weights, sums)[:, None]
         return GridProfile(np.array(samples)/sums[0], weights.reshape(len(scans), -1, len(samples)), oversampling, tuple(shape))
 
     def _factors(self, scans):
         """Factors on the harmonics for each `Orientation`, shape (n, harmonics), complex128."""
         k = np.arange(self.harmonics.shape[1])
-        return np.array([np.where(k % 2 == 0, np.sinc(k*p.spread/360), 0)*np.exp(-1j*k*np.radians(p.angle)) for p in scans])
+        turned, spread = (np.radians([[v] for v in values])*k for values in ([p.angle for p in scans], [p.spread/2 for p in scans]))
+        blur = np.where(k % 2 == 0, np.where(k > 0, functions.sin(spread)/np.where(k > 0, spread, 1), 1), 0)
+        return blur*functions.cos(turned)-1j*(blur*functions.sin(turned))
 
     def _drawn(self, factor, oversampling):
         """The picture of the harmonics times a factor each, shape (m, m)."""
-        polar = np.fft.irfft(self.harmonics*factor, n=ANGLES, axis=1)
+        polar = np.fft.irfft(functions.times(self.harmonics, factor), n=ANGLES, axis=1)
         # a negative radius is a positive one on the other side; the angle is periodic
         wide = np.concatenate([np.roll(polar[PADDED:0:-1], ANGLES//2, axis=1), polar])
         wide = np.pad(wide, ((0, 0), (PADDED, PADDED)), mode="wrap")
         reach = self.side//2*oversampling
         at = np.arange(-reach, reach+1)/oversampling
-        radius, angle = np.hypot(at[None, :], at[:, None]), np.arctan2(at[:, None], at[None, :]+0*at[:, None])
+        radius, angle = np.hypot(at[None, :], at[:, None]), functions.angle(at[:, None], at[None, :])
         row, column = radius/RADIAL_STEP+PADDED, (angle % (2*np.pi))*ANGLES/(2*np.pi)+PADDED
         return ndimage.map_coordinates(wide, [row, column], order=5, mode="nearest")
 
@@ -322,11 +327,11 @@ def core_of(rows, size):
     picture = sum(share*pixel_moffat(size, shape) for share, *shape in rows["core"])
     edges = np.arange(-(size//2)-0.5, size//2+1)
     for share, distance, angle, fwhm in rows["lobes"]:
-        scale = fwhm/np.sqrt(4*np.log(2))
+        scale = fwhm/np.sqrt(4*functions.log(2))
         for side in (share/2, -share/2):
             # a Gaussian integrated over pixels is a product of differences of error functions
-            offset = np.sign(side)*distance*np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
-            across, up = (np.diff(erf((edges-o)/scale))/2 for o in offset)
+            offset = np.sign(side)*distance*np.array([functions.cos(np.radians(angle)), functions.sin(np.radians(angle))])
+            across, up = (np.diff(functions.erf((edges-o)/scale))/2 for o in offset)
             picture = picture+abs(side)*up[:, None]*across[None, :]
     return picture
 

@@ -1,6 +1,8 @@
 """Flags of a simulated tile: simple shapes around bright stars, in which the mask has its bits."""
 import numpy as np
 
+from crowdsource.core import functions
+
 from .bits import MASK_BITS
 
 BRIGHT = 1e5
@@ -36,9 +38,9 @@ def around_stars(bits, band, angle, x, y, flux):
     """
     ny, nx = bits.shape
     number = {name: of_band[band-1] for name, of_band in MASK_BITS.items()}
-    along = np.array([-np.sin(np.radians(angle)), np.cos(np.radians(angle))])
+    along = np.array([-functions.sin(np.radians(angle)), functions.cos(np.radians(angle))])
     for star, light in ((np.array([x[k], y[k]]), flux[k]) for k in np.flatnonzero(flux >= BRIGHT)):
-        radius = REACH*(light/BRIGHT)**(1/3)
+        radius = REACH*functions.power(light/BRIGHT, 1/3)
         if not (-0.5 <= star[0] < nx-0.5 and -0.5 <= star[1] < ny-0.5):
             disc(bits, star, OFF_EDGE*radius, number["bright_off_edge"][0])
         disc(bits, star, radius, number["core_wings"][0])
@@ -66,7 +68,7 @@ def bar(bits, centre, angle, size, number):
 
     Its half length and half width are `size`, pixels, its direction `angle`, degrees counterclockwise from y.
     """
-    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    c, s = functions.cos(np.radians(angle)), functions.sin(np.radians(angle))
     length, width = size
     _set_in(bits, centre, length, lambda dx, dy: (np.abs(c*dx+s*dy) <= width) & (np.abs(c*dy-s*dx) <= length), number)
 
