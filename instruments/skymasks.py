@@ -154,10 +154,11 @@ def tangent_offsets(ra, dec, ra0, dec0):
 
     The gnomonic projection, as in Calabretta & Greisen (2002), section 5.1.3.
     """
-    a, d, d0 = np.radians(ra-ra0), np.radians(dec), np.radians(dec0)
-    depth = functions.sin(d0)*functions.sin(d)+functions.cos(d0)*functions.cos(d)*functions.cos(a)
+    (sin_a, cos_a), (sin, cos), (sin0, cos0) = ((functions.sin(v), functions.cos(v)) for v in (
+        np.radians(ra-ra0), np.radians(dec), np.radians(dec0)))
+    depth = sin0*sin+cos0*cos*cos_a
     scale = np.degrees(1/np.maximum(depth, 0.1))*ARCSEC
-    offsets = scale*functions.cos(d)*functions.sin(a), scale*(functions.cos(d0)*functions.sin(d)-functions.sin(d0)*functions.cos(d)*functions.cos(a))
+    offsets = scale*cos*sin_a, scale*(cos0*sin-sin0*cos*cos_a)
     return tuple(np.where(depth > 0.1, v, np.inf) for v in offsets)
 
 

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import special
 
 from crowdsource.core import functions
 
@@ -28,6 +29,24 @@ def test_powers():
         np.testing.assert_allclose(functions.power(-x, whole), (-x)**float(whole), rtol=4*LAST)
     assert functions.power(0., 0.5) == 0 and functions.power(0., -0.5) == np.inf and math.isnan(functions.power(-1., 0.5))
     assert functions.power(2., [[1], [3]]).tolist() == [[2], [8]]
+
+
+def test_angles():
+    y, x = RNG.normal(size=(2, 5000))*10**RNG.uniform(-8, 8, 5000)
+    np.testing.assert_allclose(functions.angle(y, x), np.arctan2(y, x), rtol=4*LAST)
+    y, x = np.meshgrid([-1., 0., 1.], [-1., 0., 1.])
+    np.testing.assert_allclose(functions.angle(y, x), np.arctan2(y, x), rtol=LAST)
+    assert functions.angle(0., -2.) == np.pi and math.isnan(functions.angle(np.nan, 1.))
+
+
+@pytest.mark.parametrize("name, exact, x", [
+    ("sinh", np.sinh, np.r_[RNG.uniform(-60, 60, 2000), RNG.normal(0, 1, 2000), -1., 0., 1., 1e-9, 800.]),
+    ("log10", np.log10, np.r_[np.exp(RNG.uniform(-700, 700, 5000)), 1., 1e3, 0.]),
+    ("erf", special.erf, np.r_[RNG.uniform(-7, 7, 3000), 1e-9, 0., -40.])])
+def test_functions_that_others_make(name, exact, x):
+    with np.errstate(all="ignore"):
+        wanted = exact(x)
+    np.testing.assert_allclose(getattr(functions, name)(x), wanted, rtol=2e-15 if name == "erf" else 1e-14, atol=1e-15)
 
 
 def test_gamma_function():

@@ -17,7 +17,7 @@ from crowdsource.joint.lightcurves import (
     mean_fluxes,
     stetson_j,
 )
-from crowdsource.joint.motion import YEAR, change_of_motion, proper_motions
+from crowdsource.joint.motion import YEAR, change_of_motion, independent, proper_motions
 
 IMAGES, STARS = 6, 3000
 
@@ -219,6 +219,16 @@ def moved(images=12, n=2000, seed=6, years=4.):
     shift += motion*((times-56000-years*YEAR/2)/YEAR)[:, None, None]
     information = np.linalg.inv(roots@roots.transpose(0, 1, 3, 2))
     return (information+information.transpose(0, 1, 3, 2))/2, shift, times, motion
+
+
+def test_matrices_that_tell_all_parameters():
+    rng = np.random.default_rng(8)
+    half = rng.normal(size=(4, 4, 4))
+    whole = half@half.transpose(0, 2, 1)
+    # two parameters of which only the sum is known; no matrix is too small
+    half[1, 3] = half[1, 2]
+    whole = np.array([whole[0], half[1]@half[1].T, 1e-12*whole[2], np.diag([1e14, 1., 1., 1.])])
+    assert independent(whole).tolist() == [True, False, True, False]
 
 
 def test_proper_motions_are_found_with_honest_errors():

@@ -38,6 +38,11 @@ def test_equations():
     np.testing.assert_allclose(linear.inverse(matrices), np.linalg.inv(matrices), rtol=1e-9)
     with pytest.raises(np.linalg.LinAlgError, match="singular"):
         linear.solve(np.zeros((2, 2)), np.ones(2))
+    # one that is not known does not keep the others from their solutions
+    matrices[2, 3, 1] = np.nan
+    found = linear.inverse(matrices)
+    assert np.isnan(found[2]).all() and np.isfinite(np.delete(found, 2, axis=0)).all()
+    np.testing.assert_allclose(linear.determinant(matrices[:2, :2, :2]), np.linalg.det(matrices[:2, :2, :2]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("side, rank", [(1, 1), (2, 2), (6, 6), (25, 25), (25, 10)])
@@ -51,6 +56,16 @@ def test_modes_of_symmetric_matrices(side, rank):
     # opposite eigenvalues, whose squares are the same
     assert linear.symmetric_modes([[0, 1], [1, 0]])[0] == pytest.approx([-1, 1])
     assert linear.symmetric_modes(np.zeros((0, 0)))[0].shape == (0,)
+
+
+@pytest.mark.parametrize("k, n, rank", [(6, 20, 6), (20, 6, 6), (8, 30, 3), (1, 4, 1)])
+def test_singular_modes(k, n, rank):
+    matrix = random(k, rank)@random(rank, n, seed=1)
+    vectors, values = linear.singular_modes(matrix)
+    wanted = np.linalg.svd(matrix)[1]
+    np.testing.assert_allclose(values[:len(wanted)], wanted[:k], atol=1e-12*wanted[0])
+    np.testing.assert_allclose(vectors.T@vectors, np.eye(k), atol=1e-12)
+    np.testing.assert_allclose(np.sqrt(((vectors.T@matrix)**2).sum(axis=1)), values, atol=1e-12*wanted[0])
 
 
 def test_least_squares():

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from crowdsource.cython_ext import kinds
 from small_survey import CCDS, catalogs, damage, leftovers, make_manifest, make_survey
 from test_extend_page import EXAMPLES
 
@@ -68,6 +69,7 @@ def test_results_lie_beside_their_record(whole):
         assert detector["state"] == "done" and detector["seconds"] > 0 and detector["memory"] > 50
         assert len(detector["inputs"]) == 3
         assert detector["figures"]["nsources"] > 0 and detector["version"] and detector["started"].endswith("+00:00")
+        assert detector["kernels"] == kinds.KIND
     lines = [json.loads(line) for line in (folder/"N4.log").read_text().splitlines()]
     assert all(set(line) >= {"time", "level", "message"} for line in lines) or not lines
     failed = json.loads(next((whole/"field0001").rglob("*.task.json")).read_text())

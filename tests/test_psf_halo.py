@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import special
 from scipy.signal import fftconvolve
 
 from crowdsource.config import PSFConfig
@@ -46,6 +47,15 @@ def test_light_is_conserved_and_convolution_is_the_plain_one():
     assert np.abs(got-plain[cut, cut]).max() < 1e-8
     assert np.abs(got/plain[cut, cut]-1).max() < 2e-3
     assert plain.sum() == pytest.approx(1, abs=5e-3)
+
+
+@pytest.mark.parametrize("beta", [1.01, 1.3, 2., 3.7, 12., 30.])
+def test_the_transform_is_a_bessel_function(beta):
+    frequency, order = 10**np.linspace(-4, 0, 60), beta-1
+    u = 2*np.pi*frequency*2.4/(2*np.sqrt(2**(1/beta)-1))
+    wanted = 2*(u/2)**order*special.kv(order, u)/special.gamma(order)
+    np.testing.assert_allclose(moffat_transform(frequency, 2.4, beta), wanted, atol=1e-12)
+    assert moffat_transform(np.zeros(2), 2.4, beta).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("fwhm, beta", [(2., 2.5), (3.5, 18.)])

@@ -39,7 +39,7 @@ def cos(x):
 
 
 def angle(y, x):
-    """The angle of a point from the x axis towards y, from -pi to pi, radians, float64, as `numpy.arctan2`; arrays are broadcast."""
+    """The angle of a point from the x axis to the y axis, radians, float64, as `numpy.arctan2`; arrays are broadcast."""
     y, x = np.broadcast_arrays(np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64))
     out = kernel.angle(np.ascontiguousarray(y).ravel(), np.ascontiguousarray(x).ravel()).reshape(x.shape)
     return out if out.ndim else float(out)

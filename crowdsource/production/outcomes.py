@@ -10,6 +10,7 @@ import traceback
 
 from ..core.errors import CrowdsourceError, DataFileError, OutputError
 from ..core.version import installed_version
+from ..cython_ext import kinds
 from .records import DONE, FAILED, write_record
 
 PASSING = {getattr(errno, n) for n in ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "ETIMEDOUT", "EAGAIN", "EBUSY", "EINTR", "EMFILE",
@@ -30,7 +31,7 @@ def new_outcome(job):
     """The outcome of a job that was done, without results yet."""
     return dict(kind=job["kind"], task=job["task"], key=job["key"], state=DONE, reason="", error="", traceback="", outputs=[],
                 figures={}, seconds=0., version=installed_version(), python=sys.version.split()[0], host=socket.gethostname(),
-                pid=os.getpid(), inputs=[[p, digest] for p, *_, digest in job.get("inputs", ())])
+                pid=os.getpid(), kernels=kinds.KIND, inputs=[[p, digest] for p, *_, digest in job.get("inputs", ())])
 
 
 def write_outcome(job, outcome):

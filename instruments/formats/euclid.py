@@ -10,8 +10,6 @@ AB zero point MAGZERO; ``EUC_MER_MOSAIC-VIS-RMS_TILE102070858-...`` is their noi
 """
 import re
 
-import numpy as np
-
 from crowdsource.core import functions
 from crowdsource.io.fits import number, read_image
 from crowdsource.io.image_name import ImageName

@@ -250,7 +250,7 @@ class PolarModel:
     def _factors(self, scans):
         """Factors on the harmonics for each `Orientation`, shape (n, harmonics), complex128."""
         k = np.arange(self.harmonics.shape[1])
-        turned, spread = (np.radians([[v] for v in values])*k for values in ([p.angle for p in scans], [p.spread/2 for p in scans]))
+        turned, spread = (np.radians(v)[:, None]*k for v in ([p.angle for p in scans], [p.spread/2 for p in scans]))
         blur = np.where(k % 2 == 0, np.where(k > 0, functions.sin(spread)/np.where(k > 0, spread, 1), 1), 0)
         return blur*functions.cos(turned)-1j*(blur*functions.sin(turned))
 

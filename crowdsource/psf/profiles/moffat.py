@@ -13,7 +13,7 @@ CLOSE = 12, 3
 """The profile is integrated over pixels up to this distance from the centre, in pixels or in FWHM, whichever is larger."""
 LIMITS = dict(fwhm=(0.8, 60.), e=0.6, beta=(1.3, 40.))
 """Range of each parameter; ellipticities lie between -e and e."""
-FADED, WEIGHT_STEP = 40., 0.2
+FADED, WEIGHT_STEP = 40., 0.25
 """A Gaussian or a weight is nothing with so large an exponent; steps of the logarithm of a Gaussian's width."""
 
 
@@ -47,7 +47,7 @@ def moffat(dx, dy, fwhm, e1, e2, beta):
 def moffat_transform(frequency, fwhm, beta):
     """Fourier transform of a circular Moffat profile of unit flux.
 
-    ``(u/2)^(beta-1) 2 K_(beta-1)(u)/Gamma(beta-1)`` with u = 2 pi f a (Trujillo et al. 2001, MNRAS 328, 977). With the integral of
+    ``(u/2)^(beta-1) 2 K_(beta-1)(u)/Gamma(beta-1)`` with u = 2 pi f a (Trujillo et al. 2001, MNRAS 328, 977). By an integral for
     that Bessel function (Watson 1922, 6.22) it is a sum of Gaussians ``exp(-(u/2)^2/e^s)`` with weights ``exp((beta-1)s-e^s)``.
     These vanish at both ends, where sums over equal steps of s are as good as exact (Trefethen and Weideman 2014).
 
