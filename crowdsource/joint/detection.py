@@ -39,7 +39,7 @@ class Evidence:
         """Add what an image says, with the model of its stars."""
         state, scale = epoch.state, np.float32(epoch.scale)
         matched = matched_filter(state)
-        known, light = 1/matched.error**2, matched.significance(state.residual)/matched.error
+        known, light = information_of(matched), matched.significance(state.residual)/matched.error
         light = ndimage.spline_filter(light, ORDER, output=np.float32, mode="constant")
         for rows in bands(self.grid.shape[0]):
             x, y = self.grid(epoch.frame, rows)
@@ -73,7 +73,7 @@ def around_peaks(epoch, u, v, reach):
     """
     state, scale, matched = epoch.state, epoch.scale, matched_filter(epoch.state)
     x, y = epoch.frame(u, v)
-    known, out = 1/matched.error**2, np.zeros((3, len(u)))
+    known, out = information_of(matched), np.zeros((3, len(u)))
     pixels = Corners(x, y, state.image.shape)
     out[0] = scale*pixels.mean(lambda row, column: matched.significance_at(state.model, row, column)/matched.error[row, column])
     if state.model_error is not None:
@@ -84,6 +84,12 @@ def around_peaks(epoch, u, v, reach):
         near = ndimage.maximum_filter(saturated, 2*reach+1)
         out[2] = scale**2*pixels.mean(lambda *at: np.where(near[at], known[at], 0))
     return out
+
+
+def information_of(matched):
+    """Inverse variance of the flux of an isolated star at each pixel by a matched filter, shape (ny, nx), float32."""
+    # NumPy's powers of floats depend on the processor; a double rounds as the exact number would
+    return (1/np.square(matched.error, dtype=np.float64)).astype(np.float32)
 
 
 class Corners:

@@ -22,6 +22,7 @@ from ..engine.merge import Boxes
 from ..engine.solvers.equations import candidate_fluxes
 from ..engine.sources import Sources
 from ..engine.stages import matched_filter
+from .detection import information_of
 
 BOX_SIDE = 2.
 """Side of the box in which a star must look like one and has no bad pixel, in FWHM."""
@@ -195,7 +196,7 @@ def fluxes_of(state, seen):
         x, y = epoch.frame(seen.u, seen.v)
         matched = matched_filter(epoch.state)
         noise = noise_of(epoch.state, matched)
-        maps = matched.significance(epoch.state.residual)/matched.error, 1/matched.error**2
+        maps = matched.significance(epoch.state.residual)/matched.error, information_of(matched)
         light, known = (ndimage.map_coordinates(m, (y, x), order=1, mode="constant") for m in maps)
         some = known > 0
         safe = np.where(some, known, 1)
