@@ -74,7 +74,7 @@ def test_bits_on_stars_are_left_out_where_nobody_has_asked_for_them(planes, tmp_
     assert (~image.good).sum() == 16
     assert any("bit 5 of the flags would exclude" in f and "left out" in f for f in image.findings)
     # which bit excludes how many pixels and how many peaks
-    assert any(m.startswith("flags exclude pixels: ") and "bit 3 0.42 % of all, 0 % of the peaks of" in m for m in caplog.messages)
+    assert any("flags exclude pixels: " in m and "bit 3 0.42 % of all, 0 % of the peaks of" in m for m in caplog.messages)
     asked = read(path, bad_bits="any")
     assert not asked.good[(flags >> 5 & 1) > 0].any() and any("bit 5 of the flags excludes" in f for f in asked.findings)
 
