@@ -412,7 +412,10 @@ def test_every_public_kernel_has_a_slow_twin():
     folder = Path(__file__).parent.parent/"cython_ext"
     if not folder.is_dir():
         pytest.skip("the kernels' source is not beside the tests")
-    public = {name for path in folder.glob("*.pyx") for name in re.findall(r"^def (\w+)", path.read_text(encoding="utf-8"), re.M)}
+    # of those NumPy and SciPy are the twins, in tests of their own; one only names the kernels
+    others = {"linear.pyx", "functions.pyx", "kinds.pyx"}
+    public = {name for path in folder.glob("*.pyx") if path.name not in others
+              for name in re.findall(r"^def (\w+)", path.read_text(encoding="utf-8"), re.M)}
     # what only raises has no result to compare
     twins = set().union(*(vars(module) for module in (reference, reference_artifacts, reference_groups, reference_sky)))
     assert len(public) > 10 and public-{"check"} <= twins
