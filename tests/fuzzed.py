@@ -250,7 +250,9 @@ def _fitted(place, lines, left, wanted):
             with fits.open(place/OUT) as hdus:
                 tables = [h for h in hdus if h.name.endswith("CAT")]
                 rows = sum(len(h.data) for h in tables)
-                odd = [c for h in tables for c in ("x", "y", "flux", "dflux") if not np.isfinite(h.data[c]).all()]
+                # a given position of which no pixel is good has no flux
+                odd = [c for h in tables for c in ("x", "y", "flux", "dflux")
+                       if not np.isfinite(h.data[c][(h.data["qf"] > 0) | (c in "xy")]).all()]
                 if rows != hdus[0].header["NSOURCES"] or not tables:
                     return FAULT, f"{rows} rows, but NSOURCES {hdus[0].header['NSOURCES']}"
         except Exception as problem:
