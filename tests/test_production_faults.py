@@ -76,8 +76,9 @@ def job_of(entry, out, **changes):
 
 
 def test_hung_task_is_stopped(survey, entries, waits, tmp_path):
-    report = run([waits, *entries], tmp_path/"out", "processes", limit=4.)
-    assert report.failed == {"hangs": Failure("time", "took longer than 4 s; allow more (--time-limit) or look at its log")}
+    # other tests may keep the machine busy: fits take some seconds then
+    report = run([waits, *entries], tmp_path/"out", "processes", limit=15.)
+    assert report.failed == {"hangs": Failure("time", "took longer than 15 s; allow more (--time-limit) or look at its log")}
     assert report.done == 5 and catalogs(tmp_path/"out") == catalogs(survey/"whole")
     # it may have been the machine's fault: the next run tries again
     assert run([waits], tmp_path/"out", "processes", limit=0.5).before == 0

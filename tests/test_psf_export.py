@@ -11,7 +11,7 @@ from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.moffat import MoffatProfile
 from crowdsource.psf.profiles.stamp import StampProfile
-from crowdsource.report import pictures
+from crowdsource.report.measured import left_by_phase
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.simulate.files import write_simulation
 from crowdsource.simulate.optics import Telescope, optical_psf, optical_stamp
@@ -125,7 +125,7 @@ def test_what_is_left_by_the_phase_of_stars_in_their_pixels():
     px, py = np.floor(x+0.5).astype(int), np.floor(y+0.5).astype(int)
     # stars in the right half of their pixels leave 2 % of their flux
     residual[py, px] += np.where(x > px, 20., 0.)
-    phases, number = pictures._by_phase(residual, (x, y, np.full(150, 1000.), Table()))
+    phases, number = left_by_phase(residual, (x, y, np.full(150, 1000.), Table()))
     assert number == 150 and phases.shape == (5, 5)
     # neighbours within three pixels add some
     assert np.nanmedian(phases[:, 3:]) > 1.5 and np.nanmedian(phases[:, :2]) < 1
