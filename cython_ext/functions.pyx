@@ -11,6 +11,7 @@ cdef double ROOT_HALF = 0.70710678118654752440
 # added and taken away, it rounds to whole numbers
 cdef double ROUNDS = 6755399441055744.
 ctypedef double (*function)(double) noexcept nogil
+ctypedef double (*function_of_two)(double, double) noexcept nogil
 
 cdef double[14] OF_EXP
 cdef double[12] OF_LOG
@@ -196,6 +197,17 @@ def of_each(str name, const double[::1] x):
     return out
 
 
+cdef of_pairs(function_of_two f, const double[::1] a, const double[::1] b):
+    """A function of each pair of numbers."""
+    out = np.empty(a.shape[0])
+    cdef double[::1] to = out
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(a.shape[0]):
+            to[i] = f(a[i], b[i])
+    return out
+
+
 def power(const double[::1] x, const double[::1] y):
     """Powers x^y, shape (n,), float64; NaN of negative x where y is no whole number.
 
@@ -206,13 +218,7 @@ def power(const double[::1] x, const double[::1] y):
     """
     if y.shape[0] != x.shape[0]:
         raise ValueError(f"there are {x.shape[0]} numbers and {y.shape[0]} powers")
-    out = np.empty(x.shape[0])
-    cdef double[::1] to = out
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(x.shape[0]):
-            to[i] = power_of(x[i], y[i])
-    return out
+    return of_pairs(power_of, x, y)
 
 
 def angle(const double[::1] y, const double[::1] x):
@@ -225,10 +231,4 @@ def angle(const double[::1] y, const double[::1] x):
     """
     if y.shape[0] != x.shape[0]:
         raise ValueError(f"there are {x.shape[0]} x and {y.shape[0]} y")
-    out = np.empty(x.shape[0])
-    cdef double[::1] to = out
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(x.shape[0]):
-            to[i] = angle_of(y[i], x[i])
-    return out
+    return of_pairs(angle_of, y, x)

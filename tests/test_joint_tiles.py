@@ -191,7 +191,7 @@ def test_known_objects_stay_in_tiles(folder, whole):
 
 
 def test_a_task_that_fails_stops_nothing_else(folder, monkeypatch):
-    done, real = [], joint_run.outcomes
+    done, real = [], executors.outcomes
 
     def one_fails(workers, jobs):
         for job, outcome in real(workers, jobs):
@@ -199,7 +199,7 @@ def test_a_task_that_fails_stops_nothing_else(folder, monkeypatch):
             yield job, {**outcome, "state": "failed", "reason": "memory", "error": "too large"} \
                 if job["task"] == "tile-00-00" else outcome
 
-    monkeypatch.setattr(joint_run, "outcomes", one_fails)
+    monkeypatch.setattr(executors, "outcomes", one_fails)
     with pytest.raises(Exception, match="tile-00-00: too large.*run again"):
         TiledFit(files=files(folder), config={}, joint=JointConfig(), out=folder/"failing", side=SIDE,
                  workers=open_workers("threads", 1))()

@@ -24,7 +24,8 @@ from crowdsource.api.pages import FoundFit, artificial_stars, write_report
 from crowdsource.report import page as pages
 from crowdsource.report.completeness_plots import completeness_section
 from crowdsource.report.fit_page import FitContents, FitFacts, fit_page, write_fit_page
-from crowdsource.report.planes import binned, coloured, encoded, grey, picture, source_columns
+from crowdsource.report.measured import binned
+from crowdsource.report.planes import coloured, encoded, grey, picture, source_columns
 from crowdsource.report.star_plots import depth_of, star_section
 from crowdsource.report.tile_plots import worst_places
 

@@ -1,11 +1,9 @@
 """The page of a detector's fit, from its result and the headers of its catalog."""
-import re
-
 import numpy as np
 
 from ..config import FitConfig
 from ..report.fit_page import FitFacts, write_fit_page
-from .results import MAGNITUDE_SYSTEM, config_lines
+from .results import MAGNITUDE_SYSTEM, config_lines, inputs_in, lines_in
 
 DEFAULTS = frozenset(config_lines(FitConfig()))
 
@@ -25,14 +23,13 @@ def facts_of(header, findings=(), title=""):
     -------
     crowdsource.report.fit_page.FitFacts
     """
-    inputs = tuple((header[k], header.get(k+"SUM", "")) for k in header if re.fullmatch(r"IN\d{3}", k))
     return FitFacts(
         title=title or str(header.get("EXPOSURE", "")) or "A fit", instrument=str(header.get("INSTRUME", "")),
         band=str(header.get("BAND", "")), magnitude_system=str(header.get(MAGNITUDE_SYSTEM, "")),
         version=str(header.get("VERSION", "")), mjd=_number(header, "MJD-MID"), zeropoint=_number(header, "ZEROPT"),
         pixel_scale=_number(header, "PIXSCALE"), origin=tuple(int(header.get(f"{axis}ORIGIN", 0)) for axis in "XY"),
-        noise_estimated=bool(header.get("NOISEEST", False)), findings=tuple(findings), inputs=inputs,
-        config=tuple(header[k] for k in header if k.startswith("CFG")), usual=DEFAULTS)
+        noise_estimated=bool(header.get("NOISEEST", False)), findings=tuple(findings),
+        inputs=tuple(inputs_in(header)), config=tuple(lines_in(header)), usual=DEFAULTS)
 
 
 def _number(header, keyword):

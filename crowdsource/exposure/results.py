@@ -367,22 +367,30 @@ def read_config(path):
         When the file is no such catalog.
     """
     with opened(path) as hdus:
-        header = hdus[0].header
-        lines = [header[k] for k in header if k.startswith("CFG")]
+        lines = lines_in(hdus[0].header)
     if not lines:
         raise DataFileError(path, "holds no configuration; give a catalog that crowdsource wrote")
     return tomllib.loads("\n".join(lines))
 
 
+def lines_in(header):
+    """Lines of the configuration that the primary header of a catalog holds."""
+    return [header[k] for k in header if k.startswith("CFG")]
+
+
+def inputs_in(header):
+    """(name, SHA-256) of the files that were read, from the primary header of a catalog."""
+    return [(header[k], header.get(k+"SUM", "")) for k in header if re.fullmatch(r"IN\d{3}", k)]
+
+
 def plain_record(header):
     """What ECSV, VOTable and Parquet record beside the rows, from the primary header of a FITS catalog."""
-    config = [header[k] for k in header if k.startswith("CFG")]
-    inputs = [f"{header[k+'SUM']}  {header[k]}" for k in header if re.fullmatch(r"IN\d{3}", k)]
+    inputs = [f"{digest}  {name}" for name, digest in inputs_in(header)]
     return dict(version=header["VERSION"], instrument=header["INSTRUME"], exposure=header["EXPOSURE"],
                 run=header.get(RUN, ""), band=header.get("BAND", ""), system=header.get(MAGNITUDE_SYSTEM, ""),
                 mjd=header.get("MJD-MID", ""),
                 **{name: header[k] for k, name in PLAIN.items() if header.get(k) is not None},
-                config="\n".join(config), inputs="\n".join(inputs))
+                config="\n".join(lines_in(header)), inputs="\n".join(inputs))
 
 
 def made_by(path):

@@ -107,12 +107,13 @@ def _gather(context, outcomes):
         log.error("%s holds the %d detectors that are done; `resume=True` fits the others", outputs.catalog, len(done))
 
 
-def run_context(instrument, exposure, settings, provenance=None):
-    """The `RunContext` of an exposure; checksums of the inputs are computed here when the provenance is not given."""
-    if provenance is None:
-        read = dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.reads)) if p.is_file())
-        provenance = Provenance(instrument=instrument.name, inputs=tuple(read), options=dict(exposure.options),
-                                exposure=exposure.identity, sums=tuple(checksums(read)))
+def run_context(instrument, exposure, settings, sums=None):
+    """The `RunContext` of an exposure; checksums of the inputs, (path, SHA-256) of each, are computed when they are not given."""
+    if sums is None:
+        sums = checksums(dict.fromkeys(p for p in map(Path, (*exposure.inputs, *settings.reads)) if p.is_file()))
+    sums = tuple(map(tuple, sums))
+    provenance = Provenance(instrument=instrument.name, inputs=tuple(Path(path) for path, _ in sums),
+                            options=dict(exposure.options), exposure=exposure.identity, sums=sums)
     choosing = {o.name for o in instrument.options if o.chooses}
     options = {n: v for n, v in exposure.options if n not in choosing}
     earlier = settings.earlier

@@ -11,7 +11,6 @@ from ..core.errors import InputError
 from ..engine.loop import fit as fit_image
 from ..exposure.fit_inputs import read_fit_inputs
 from ..exposure.instrument import load
-from ..exposure.results import Provenance
 from ..exposure.run import run_context
 from ..exposure.settings import EarlierRun, OutputFiles, RunSettings, UserCatalogs
 from ..io.atomic import atomic_path
@@ -38,10 +37,7 @@ def context_of(job):
     catalogs, earlier = UserCatalogs(**s["catalogs"]), EarlierRun(**s["earlier"])
     settings = RunSettings(outputs=OutputFiles(catalog=Path(job["folder"])/CATALOG), catalogs=catalogs, earlier=earlier,
                            config=s["config"], threads=s["threads"], overwrite=True)
-    sums = tuple((name, digest) for name, digest in job["sums"])
-    provenance = Provenance(instrument=instrument.name, inputs=tuple(Path(p) for p, _ in sums), options=dict(exposure.options),
-                            exposure=exposure.identity, sums=sums)
-    return run_context(instrument, exposure, settings, provenance)
+    return run_context(instrument, exposure, settings, job["sums"])
 
 
 def inputs_of(job):

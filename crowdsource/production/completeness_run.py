@@ -12,8 +12,8 @@ from ..io.locks import take_lock
 from ..validate.completeness.measured import measured
 from ..validate.completeness.plan import StarOptions, star_plan
 from .completeness_jobs import context_of, read_run, scene_of_job
-from .executors import outcomes
-from .records import DONE, ENDING, FAILED, FIRST_FIT, LASTING, NOISE_RUN, STAR_RUN, content_key, read_record
+from .executors import records_of
+from .records import DONE, ENDING, FAILED, FIRST_FIT, NOISE_RUN, STAR_RUN, content_key
 
 PROGRESS = "runs"
 
@@ -106,16 +106,9 @@ class CompletenessRun:
         CrowdsourceError
             When one has failed.
         """
-        records = {job["task"]: read_record(job["record"], job["key"]) for job in jobs}
-        failed = {t: r["error"] for t, r in records.items() if r is not None and r["state"] == FAILED and r["reason"] in LASTING}
-        left = [job for job in jobs if job["task"] not in failed and (records[job["task"]] or {}).get("state") != DONE]
-        count = len(jobs)-len(left)-len(failed)
-        progress(PROGRESS, count, len(jobs), {})
-        for job, outcome in outcomes(workers, left):
-            if outcome["state"] == FAILED:
-                failed[job["task"]] = outcome["error"]
-            count += outcome["state"] == DONE
-            progress(PROGRESS, count, len(jobs), {})
+        for records in records_of(workers, jobs):
+            progress(PROGRESS, sum(r is not None and r["state"] == DONE for r in records.values()), len(jobs), {})
+        failed = {task: record["error"] for task, record in records.items() if record["state"] == FAILED}
         if failed:
             name, why = next(iter(failed.items()))
             others = f" ({len(failed)-1} others failed, too)" if len(failed) > 1 else ""

@@ -25,7 +25,7 @@ from ..core.errors import ConfigError, CrowdsourceError, OutputError, need
 from ..core.registry import Registry
 from .jobs import perform
 from .outcomes import failure, new_outcome
-from .records import FAILED
+from .records import FAILED, lasts, read_record
 from .worker_process import run_supervised, stop_all
 
 log = logging.getLogger(__name__)
@@ -143,6 +143,29 @@ def outcomes(workers, jobs):
                 waiting.append((job, tries+1))
             else:
                 yield job, outcome
+
+
+def records_of(workers, jobs):
+    """Records by task, of jobs that were done before, and again after each job that is done now.
+
+    Jobs that are done, or failed for a reason that the same inputs give again, are not done again.
+
+    Parameters
+    ----------
+    workers : Workers
+    jobs : sequence of dict
+
+    Yields
+    ------
+    dict of str to dict or None
+        The same one, which grows.
+    """
+    records = {job["task"]: read_record(job["record"], job["key"]) for job in jobs}
+    left = [job for job in jobs if not lasts(records[job["task"]])]
+    yield records
+    for job, outcome in outcomes(workers, left):
+        records[job["task"]] = outcome
+        yield records
 
 
 def open_workers(executor, number, limit=None, scheduler=None):

@@ -10,7 +10,6 @@ from ..core.errors import DataFileError, InputError
 from ..exposure.finished import INFO, MODEL, FinishedDetectors
 from ..exposure.fit_detector import fit_detector
 from ..exposure.instrument import Exposure, load
-from ..exposure.results import Provenance
 from ..exposure.run import run_context
 from ..exposure.settings import OutputFiles, RunSettings, UserCatalogs
 from ..io.bounded import read_json
@@ -118,9 +117,7 @@ def _context(job):
     settings = RunSettings(outputs=outputs, catalogs=catalogs, config=wanted["config"], threads=wanted["threads"], overwrite=True,
                            resume=True)
     sums = tuple((p, digest) for p, *_, digest in job["inputs"])+tuple(map(tuple, wanted["reads"]))
-    provenance = Provenance(instrument=instrument.name, inputs=tuple(Path(p) for p, _ in sums), options=dict(exposure.options),
-                            exposure=exposure.identity, sums=sums)
-    return run_context(instrument, VerifiedExposure(exposure, job["inputs"]), settings, provenance)
+    return run_context(instrument, VerifiedExposure(exposure, job["inputs"]), settings, sums)
 
 
 def fit(job):

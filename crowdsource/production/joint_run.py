@@ -25,10 +25,10 @@ from ..joint.motion import years_of
 from ..joint.parallax import check_dates, factors_of
 from ..joint.reference import GIVEN
 from ..joint.tiles import cut_frame, field_tiles
-from .executors import outcomes
+from .executors import records_of
 from .joint_jobs import frame_values
 from .joint_jobs import reference as reference_of
-from .records import DONE, ENDING, FAILED, LASTING, LOOK, TILE, content_key, read_record
+from .records import DONE, ENDING, FAILED, LOOK, TILE, content_key, lasts
 
 log = logging.getLogger(__name__)
 ROWS = 1 << 20
@@ -220,12 +220,10 @@ class TiledFit:
 
     def _done(self, jobs):
         """Records by task, after all jobs that were not done before."""
-        records = {job["task"]: read_record(job["record"], job["key"]) for job in jobs}
-        kind = jobs[0]["kind"] if jobs else ""
-        left = [job for job in jobs if not _lasts(records[job["task"]])]
-        for job, outcome in outcomes(self.workers, left):
-            records[job["task"]] = outcome
-            self.progress(kind, sum(map(_lasts, records.values())), len(jobs), {})
+        steps = records_of(self.workers, jobs)
+        records = next(steps)
+        for records in steps:
+            self.progress(jobs[0]["kind"], sum(map(lasts, records.values())), len(jobs), {})
         return records
 
 
@@ -269,8 +267,3 @@ def check_motions(parallax, found, seen, reference):
     if parallax:
         grid = Grid.around([r.frame for r in found.values()], [look.stars.shape for look in looks], looks[0].stars.fwhm)
         check_dates(times, factors_of(reference_of(reference), grid.middle, times)[0])
-
-
-def _lasts(record):
-    """Whether a task is done, or failed for a reason that the same inputs give again."""
-    return record is not None and (record["state"] == DONE or record["reason"] in LASTING)

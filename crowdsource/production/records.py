@@ -143,6 +143,11 @@ def record_summary(record):
     return out
 
 
+def lasts(record):
+    """Whether a task is done, or failed for a reason that the same inputs give again; None stands for no record."""
+    return record is not None and (record["state"] == DONE or record["reason"] in LASTING)
+
+
 def read_record(path, key):
     """The `record_summary` of a record, if it is of the same inputs and settings and its outputs are there; None otherwise.
 

@@ -59,16 +59,35 @@ def asinh_stretched(data, stretch):
     return np.arcsinh((data-low)/soft)/np.arcsinh((high-low)/soft)
 
 
+def binned(plane, step):
+    """A plane averaged over square blocks; what is outside of it, and not finite, does not count.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (ny, nx)
+    step : int
+        Side of a block, pixels.
+
+    Returns
+    -------
+    ndarray, shape (ceil(ny/step), ceil(nx/step)), float32
+    """
+    if step == 1:
+        return plane.astype(np.float32)
+    ny, nx = plane.shape
+    padded = np.pad(plane.astype(np.float32), ((0, -ny % step), (0, -nx % step)), constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0]//step, step, padded.shape[1]//step, step)
+    known = np.isfinite(blocks)
+    number = known.sum(axis=(1, 3))
+    sums = np.where(known, blocks, 0).sum(axis=(1, 3))
+    return np.where(number > 0, sums/np.maximum(number, 1), np.nan).astype(np.float32)
+
+
 def reduced(plane):
     """The plane averaged over square blocks so that no side is above the largest, and the block's side."""
     step = -(-max(plane.shape)//LARGEST_SIDE)
-    if step == 1:
-        return plane, 1
     ny, nx = (n//step*step for n in plane.shape)
-    blocks = plane[:ny, :nx].reshape(ny//step, step, nx//step, step)
-    good = np.isfinite(blocks)
-    number = good.sum(axis=(1, 3))
-    return np.where(number > 0, np.where(good, blocks, 0).sum(axis=(1, 3))/np.maximum(number, 1), np.nan), step
+    return binned(plane[:ny, :nx], step), step
 
 
 def left_by_phase(residual, sources):

@@ -7,7 +7,7 @@ import numpy as np
 from ..core.errors import need
 from ..core.flags import ENGINE, MASK_SHIFT
 from ..core.world import sky_of
-from .measured import asinh_stretched, plain, stretch_limits
+from .measured import asinh_stretched, binned, plain, stretch_limits
 from .page import EXTRA, PURPOSE
 from .plots import diverging
 
@@ -27,30 +27,6 @@ BITS, FINE = 16, 1/2048
 """Significant bits of values, and steps of positions in pixels, that a page holds."""
 NODES = 17
 """Of the grid, along a side, on which a page knows right ascensions and declinations."""
-
-
-def binned(plane, step):
-    """A plane averaged over square blocks; what is outside of it, and not finite, does not count.
-
-    Parameters
-    ----------
-    plane : ndarray, shape (ny, nx)
-    step : int
-        Side of a block, pixels.
-
-    Returns
-    -------
-    ndarray, shape (ceil(ny/step), ceil(nx/step)), float32
-    """
-    if step == 1:
-        return plane.astype(np.float32)
-    ny, nx = plane.shape
-    padded = np.pad(plane.astype(np.float32), ((0, -ny % step), (0, -nx % step)), constant_values=np.nan)
-    blocks = padded.reshape(padded.shape[0]//step, step, padded.shape[1]//step, step)
-    known = np.isfinite(blocks)
-    number = known.sum(axis=(1, 3))
-    sums = np.where(known, blocks, 0).sum(axis=(1, 3))
-    return np.where(number > 0, sums/np.maximum(number, 1), np.nan).astype(np.float32)
 
 
 def grey(plane, stretch):

@@ -2,8 +2,8 @@
 import numpy as np
 
 from .cutouts import cutouts_at
+from .measured import binned
 from .page import Panel, Section
-from .planes import binned
 from .plots import BLUE, RED, diverging, equal_sides, histogram, line, new_plot, plane_plot, with_legend
 
 TILES = 32
