@@ -1,17 +1,24 @@
 """Artificial stars against the true stars of the same simulated field, cut-outs against whole images, errors made right.
 
 python -m benchmarks.studies.completeness [--side 512] [--stars 1500] [--fields 4] [--whole-runs N | --local-runs 5]
+python -m benchmarks.studies.completeness --bench FOLDER NAME ... [--whole-runs N | --local-runs 5]
+
+With --bench fields as `benchmarks.peers.fields` writes them to FOLDER.
 """
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from astropy.stats import binom_conf_interval
-from astropy.table import vstack
+from astropy.table import Table, vstack
 
 import crowdsource as cs
+from benchmarks.peers.fields import SLOPE
 from benchmarks.shared import table
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.validate.completeness.local import LocalFit
@@ -22,7 +29,9 @@ from crowdsource.validate.evaluate import FLUX_FACTOR, match_stars, robust_scatt
 
 SNR = 3, 4, 5, 7, 10, 15, 20, 50, 100
 """Bounds of bins of the signal to noise of an isolated star."""
-PULL_SNR = 5, 10, 20, 50, 200
+PULL_SNR = 5, 7, 10, 20, 50, 200
+SCALED = 50
+"""Rows of so many errors tell what a catalog's unit is of the truth's."""
 
 
 def plain(catalog, *names):
@@ -30,9 +39,58 @@ def plain(catalog, *names):
     return {n: np.asarray(getattr(catalog[n], "value", catalog[n])) for n in names}
 
 
-def true_stars(sim, catalog):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Field:
+    """A simulated image, and what is true of it.
+
+    Attributes
+    ----------
+    image : crowdsource.core.image.Image
+    stars : dict of str to ndarray
+        x, y, flux.
+    flux5 : float
+        Flux of an isolated star of five times its error.
+    slope : float
+        True stars go as flux^-slope.
+    """
+
+    image: object
+    stars: dict
+    flux5: float
+    slope: float
+
+    def snr(self, flux):
+        """Signal to noise of isolated stars."""
+        return 5*np.asarray(flux)/self.flux5
+
+    def used(self, stars):
+        """Which stars are on pixels that are used, as artificial ones are."""
+        x, y = (np.round(stars[n]).astype(int) for n in ("x", "y"))
+        ny, nx = self.image.shape
+        on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+        on[on] = self.image.good[y[on], x[on]]
+        return on
+
+
+def simulated(side, number, seed):
+    """A field of our own simulator."""
+    sim = simulate_field(SimulationConfig(shape=(side, side), stars=float(number), seed=seed, nebulosity=0., saturated_stars=0,
+                                          brightest=2000.))
+    return Field(image=sim.image(), stars=plain(sim.truth, "x", "y", "flux"), flux5=sim.truth.meta["FLUX5"],
+                 slope=sim.config.slope)
+
+
+def of_bench(folder, name):
+    """A field of the comparison with other programs."""
+    data, ivar, dq = (fits.getdata(Path(folder)/f"{name}_{kind}.fits") for kind in ("im", "ivar", "dq"))
+    truth = Table.read(Path(folder)/f"{name}_truth.fits")
+    return Field(image=cs.Image.from_arrays(data, ivar=ivar, dq=dq), stars=plain(truth, "x", "y", "flux"),
+                 flux5=float(np.median(5*truth["flux"]/truth["snr5"])), slope=SLOPE)
+
+
+def true_stars(field, catalog):
     """Which true stars a catalog has, and the row of each."""
-    stars, rows = plain(sim.truth, "x", "y", "flux"), plain(catalog, "x", "y", "flux", "dflux")
+    stars, rows = field.stars, plain(catalog, "x", "y", "flux", "dflux")
     rows = {n: v[rows["flux"] > 0] for n, v in rows.items()}
     match = match_stars(stars, rows)
     ratio = np.where(match >= 0, rows["flux"][match], np.inf)/stars["flux"]
@@ -40,19 +98,17 @@ def true_stars(sim, catalog):
 
 
 def against_truth(fields):
-    """Parts that are found, by artificial stars and of the true ones, of (simulation, result, completeness) of several fields."""
+    """Parts that are found, by artificial stars and of the true ones, of (field, result, completeness) of several fields."""
     for low, high in zip(SNR[:-1], SNR[1:]):
         of_true, of_artificial, weights = [], [], []
-        for sim, result, found in fields:
-            stars, _, _, right = true_stars(sim, result.catalog)
-            ny, nx = sim.config.shape
-            unit = 5/sim.truth.meta["FLUX5"]
-            on = (stars["x"] > 0) & (stars["x"] < nx-1) & (stars["y"] > 0) & (stars["y"] < ny-1)
-            of_true.append(right[on & (unit*stars["flux"] > low) & (unit*stars["flux"] <= high)])
-            some = found.table[(unit*found.table["flux"] > low) & (unit*found.table["flux"] <= high)]
-            of_artificial.append(np.asarray(some["found"]))
+        for field, result, found in fields:
+            stars, _, _, right = true_stars(field, result.catalog)
+            snr, added = field.snr(stars["flux"]), field.snr(found.table["flux"])
+            of_true.append(right[field.used(stars) & (snr > low) & (snr <= high)])
+            some = (added > low) & (added <= high)
+            of_artificial.append(np.asarray(found.table["found"])[some])
             # artificial stars have as many in each interval of magnitude; true ones go as flux^-slope
-            weights.append((unit*np.asarray(some["flux"]))**(1-sim.config.slope))
+            weights.append(added[some]**(1-field.slope))
         true, artificial, weight = (np.concatenate(v) for v in (of_true, of_artificial, weights))
         share, effective = np.average(artificial, weights=weight), weight.sum()**2/(weight**2).sum()
         bounds = binom_conf_interval([true.sum(), share*effective], [len(true), effective], interval="jeffreys")
@@ -64,13 +120,15 @@ def against_truth(fields):
 def pulls(fields):
     """Pulls of the true stars before and after errors are multiplied by the factors of the artificial ones."""
     values = []
-    for sim, result, found in fields:
-        stars, rows, match, _ = true_stars(sim, result.catalog)
+    for field, result, found in fields:
+        stars, rows, match, _ = true_stars(field, result.catalog)
         hit = match >= 0
-        row = {n: v[match[hit]] for n, v in rows.items()}
-        pull = (row["flux"]-stars["flux"][hit])/row["dflux"]
+        row, true = {n: v[match[hit]] for n, v in rows.items()}, stars["flux"][hit]
+        # catalogs and truths refer to circles of their own
+        scale = np.median((row["flux"]/true)[(row["flux"] > SCALED*row["dflux"])])
+        pull = (row["flux"]-scale*true)/row["dflux"]
         after = pull/found.dflux_factor(row["flux"], found.density_of(row))
-        values.append((5*row["flux"]/sim.truth.meta["FLUX5"], pull, after))
+        values.append((field.snr(row["flux"]), pull, after))
     snr, before, after = (np.concatenate(v) for v in zip(*values))
     for low, high in zip(PULL_SNR[:-1], PULL_SNR[1:]):
         some = (snr > low) & (snr <= high)
@@ -105,22 +163,23 @@ def main():
     for name, value in (("side", 512), ("stars", 1500), ("runs", 4), ("fields", 4), ("whole-runs", 0),
                         ("local-runs", 5), ("seed", 5)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--bench", nargs="+", metavar=("FOLDER", "NAME"), help="fields of the comparison with other programs")
     o = parser.parse_args()
-    fields = []
-    for seed in range(o.seed, o.seed+o.fields):
-        sim = simulate_field(SimulationConfig(shape=(o.side, o.side), stars=float(o.stars), seed=seed, nebulosity=0.,
-                                              saturated_stars=0, brightest=2000.))
-        image = sim.image()
-        result = cs.fit(image)
-        if seed == o.seed:
+    fields = ([of_bench(o.bench[0], name) for name in o.bench[1:]] if o.bench else
+              [simulated(o.side, o.stars, seed) for seed in range(o.seed, o.seed+o.fields)])
+    measured = []
+    for field in fields:
+        result = cs.fit(field.image)
+        if not measured and o.runs:
             heads = ("stars", "ms a star, whole", "ms, cut-outs", "ratio", "ratio, as many as have room", "found, whole",
                      "found, cut-outs", "differ", "flux, median change/dflux", "scatter", "dflux ratio")
-            sys.stdout.write(table(heads, local_against_whole(image, result, o.runs))+"\n\n")
+            sys.stdout.write(table(heads, local_against_whole(field.image, result, o.runs))+"\n\n")
+            sys.stdout.flush()
         how = dict(runs=o.whole_runs) if o.whole_runs else dict(runs=o.local_runs, local=True)
-        fields.append((sim, result, cs.completeness(image, result=result, layout="random", purity=0, **how)))
+        measured.append((field, result, cs.completeness(field.image, result=result, layout="random", purity=0, **how)))
     sys.stdout.write(table(("S/N", "true stars", "found %", "artificial stars", "found %", "difference", "error"),
-                           against_truth(fields))+"\n\n")
-    sys.stdout.write(table(("S/N", "rows", "pull", "after", "error"), pulls(fields))+"\n")
+                           against_truth(measured))+"\n\n")
+    sys.stdout.write(table(("S/N", "rows", "pull", "after", "error"), pulls(measured))+"\n")
 
 
 if __name__ == "__main__":
