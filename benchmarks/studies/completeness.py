@@ -165,21 +165,21 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--bench", nargs="+", metavar=("FOLDER", "NAME"), help="fields of the comparison with other programs")
     o = parser.parse_args()
+    how = dict(runs=o.whole_runs) if o.whole_runs else dict(runs=o.local_runs, local=True)
     fields = ([of_bench(o.bench[0], name) for name in o.bench[1:]] if o.bench else
               [simulated(o.side, o.stars, seed) for seed in range(o.seed, o.seed+o.fields)])
-    measured = []
+    done = []
     for field in fields:
         result = cs.fit(field.image)
-        if not measured and o.runs:
+        if not done and o.runs:
             heads = ("stars", "ms a star, whole", "ms, cut-outs", "ratio", "ratio, as many as have room", "found, whole",
                      "found, cut-outs", "differ", "flux, median change/dflux", "scatter", "dflux ratio")
             sys.stdout.write(table(heads, local_against_whole(field.image, result, o.runs))+"\n\n")
             sys.stdout.flush()
-        how = dict(runs=o.whole_runs) if o.whole_runs else dict(runs=o.local_runs, local=True)
-        measured.append((field, result, cs.completeness(field.image, result=result, layout="random", purity=0, **how)))
+        done.append((field, result, cs.completeness(field.image, result=result, layout="random", purity=0, **how)))
     sys.stdout.write(table(("S/N", "true stars", "found %", "artificial stars", "found %", "difference", "error"),
-                           against_truth(measured))+"\n\n")
-    sys.stdout.write(table(("S/N", "rows", "pull", "after", "error"), pulls(measured))+"\n")
+                           against_truth(done))+"\n\n")
+    sys.stdout.write(table(("S/N", "rows", "pull", "after", "error"), pulls(done))+"\n")
 
 
 if __name__ == "__main__":
