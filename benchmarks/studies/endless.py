@@ -105,7 +105,8 @@ def wide_psf(side):
 
 INPUTS = {"weights a million times too large": heavy, "the image as its weights": itself,
           "a quarter of the weights so": some_heavy, "Cauchy noise, PSF given": cauchy, "a steep ramp": ramp,
-          "ripples": ripples, "a texture like stars": texture, "clouds": clouds, "half of the pixels masked, noise a tenth": stripes, "a PSF 60 px wide": wide_psf}
+          "ripples": ripples, "a texture like stars": texture, "clouds": clouds,
+          "half of the pixels masked, noise a tenth": stripes, "a PSF 60 px wide": wide_psf}
 
 
 def _fit(pipe, make, side):
