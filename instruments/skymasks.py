@@ -6,7 +6,7 @@ import numpy as np
 
 from crowdsource.core import functions
 from crowdsource.core.errors import InputError
-from crowdsource.core.world import sky_of
+from crowdsource.core.world import sky_of, tangent_plane
 from crowdsource.io.tables import read_table
 
 log = logging.getLogger(__name__)
@@ -150,16 +150,9 @@ class _Nodes:
 
 
 def tangent_offsets(ra, dec, ra0, dec0):
-    """Offsets to the east and the north, arcsec, on the tangent plane at (ra0, dec0); inf from 84 degrees away on.
-
-    The gnomonic projection, as in Calabretta & Greisen (2002), section 5.1.3.
-    """
-    (sin_a, cos_a), (sin, cos), (sin0, cos0) = ((functions.sin(v), functions.cos(v)) for v in (
-        np.radians(ra-ra0), np.radians(dec), np.radians(dec0)))
-    depth = sin0*sin+cos0*cos*cos_a
-    scale = np.degrees(1/np.maximum(depth, 0.1))*ARCSEC
-    offsets = scale*cos*sin_a, scale*(cos0*sin-sin0*cos*cos_a)
-    return tuple(np.where(depth > 0.1, v, np.inf) for v in offsets)
+    """Offsets to the east and the north, arcsec, on the tangent plane at (ra0, dec0); inf from 84 degrees away on."""
+    *offsets, depth = tangent_plane(ra, dec, ra0, dec0)
+    return tuple(np.where(depth > 0.1, v*ARCSEC, np.inf) for v in offsets)
 
 
 def _interpolated(values, at_y, at_x):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..core import functions, linear
+from ..core import functions
 from ..core.errors import InputError
-from ..core.world import unit_vectors
+from ..core.world import tangent_plane, unit_vectors
 from ..engine.schema import POGSON
 from ..joint.frame import Frame
 from ..joint.register import StarList, mutual, refined, register
@@ -164,21 +164,15 @@ def _by_sky(first, second, radius):
 
 
 def _middle(sky):
-    """Unit vector of the middle of positions on the sky."""
-    middle = unit_vectors(*sky).mean(axis=0)
-    return middle/np.sqrt((middle**2).sum())
+    """Right ascension and declination of the middle of positions on the sky."""
+    x, y, z = unit_vectors(*sky).mean(axis=0)
+    return np.degrees(functions.angle(y, x)), np.degrees(functions.angle(z, np.hypot(x, y)))
 
 
 def _on_plane(sky, middle):
-    """Gnomonic projection, arcsec east and north of the middle; NaN beyond 60 degrees from it."""
-    x, y, z = middle
-    across = np.hypot(x, y)
-    # east is any direction at a pole
-    east = np.array([-y, x, 0.])/across if across > 0 else np.array([0., 1., 0.])
-    places, north = unit_vectors(*sky), np.cross(middle, east)
-    depth, *offsets = linear.products(np.stack([middle, east, north]), places)
-    depth = np.where(depth > 0.5, depth, np.nan)
-    return np.degrees(np.array(offsets)/depth)*ARCSEC
+    """Arcsec east and north of the middle on the tangent plane, shape (2, n); NaN beyond 60 degrees from it."""
+    *offsets, depth = tangent_plane(*sky, *middle)
+    return np.where(depth > 0.5, np.array(offsets)*ARCSEC, np.nan)
 
 
 def _bright(catalog, points, rows, fwhm=3.):

@@ -60,6 +60,28 @@ def pixel_scale(wcs, x, y):
     return float(3600*np.sqrt(abs(east[0]*north[1]-east[1]*north[0])))
 
 
+def tangent_plane(ra, dec, ra0, dec0):
+    """Offsets on the plane that touches the sky at a position: the gnomonic projection (Calabretta & Greisen 2002, 5.1.3).
+
+    Parameters
+    ----------
+    ra, dec, ra0, dec0 : array_like
+        Degrees; they are broadcast.
+
+    Returns
+    -------
+    east, north : ndarray, float64
+        Degrees at the position where the plane touches. Of no meaning where the depth is not positive.
+    depth : ndarray, float64
+        Cosine of the distance from that position: positive on its half of the sky.
+    """
+    (sin_a, cos_a), (sin, cos), (sin0, cos0) = ((functions.sin(v), functions.cos(v)) for v in (
+        np.radians(np.subtract(ra, ra0)), np.radians(dec), np.radians(dec0)))
+    depth = sin0*sin+cos0*cos*cos_a
+    scale = np.degrees(1/np.where(depth == 0, 1e-300, depth))
+    return scale*cos*sin_a, scale*(cos0*sin-sin0*cos*cos_a), depth
+
+
 def frame_of(wcs):
     """The celestial frame of an `astropy.wcs.WCS`; None of another WCS, or where it says none."""
     from astropy.wcs import WCS

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from crowdsource.core import functions
 from crowdsource.core.errors import InputError
-from crowdsource.core.world import unit_vectors
+from crowdsource.core.world import tangent_plane, unit_vectors
 
 FILE = "wise_atlas.csv"
 SIDE = 2048
@@ -65,13 +65,9 @@ class Atlas:
         x, y : ndarray, float64
             NaN on the other half of the sky.
         """
-        a, d, d0 = np.radians(ra-self.ra[tile]), np.radians(dec), np.radians(self.dec[tile])
-        depth = functions.sin(d0)*functions.sin(d)+functions.cos(d0)*functions.cos(d)*functions.cos(a)
-        depth = np.where(depth > 0, depth, np.nan)
-        xi = functions.cos(d)*functions.sin(a)/depth
-        eta = (functions.cos(d0)*functions.sin(d)-functions.sin(d0)*functions.cos(d)*functions.cos(a))/depth
-        middle = (SIDE-1)/2
-        return middle-np.degrees(xi)/SCALE, middle+np.degrees(eta)/SCALE
+        east, north, depth = tangent_plane(ra, dec, self.ra[tile], self.dec[tile])
+        middle, here = (SIDE-1)/2, np.where(depth > 0, 1/SCALE, np.nan)
+        return middle-east*here, middle+north*here
 
     def primary(self, tile, ra, dec):
         """Which positions belong to a tile: they lie farther from its edge than from the edge of any other tile.

@@ -47,5 +47,6 @@ def run(args, console):
     lines = [f"{args.out}: {len(good)} detectors of {len({e.label for e in good})} exposures, about "
              f"{sum(e.stars for e in good):,.0f} stars, {sum(e.cpu for e in good)/3600:.2f} CPU hours, at most "
              f"{max((e.memory for e in good), default=0):,.0f} MB for one detector; {len(found.problems)} files cannot be used, "
-             f"{len(found.unclaimed)} are claimed by no instrument"]
+             f"{len(found.unclaimed)} are claimed by no instrument"
+             +(" (images of any origin: --instrument generic)" if found.unclaimed else "")]
     return lines, 1 if found.problems else 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...core import linear
 from ...core.errors import StoreError
 from ..healpix import SPATIAL_INDEX, index_of
 from .columns import IMAGE_IDENTITY, assignments
@@ -158,8 +159,11 @@ def fitted_pixel_scale(rows):
     x, y, ra, dec = (some[n].astype(float) for n in ("x", "y", "ra", "dec"))
     east = (ra-ra[0]+180) % 360-180
     sky = np.column_stack([east*np.cos(np.radians(dec)), dec-dec[0]])
-    design = np.column_stack([x-x.mean(), y-y.mean(), np.ones(len(x))])
-    if not np.isfinite(design).all():
+    pixels = np.stack([x-x.mean(), y-y.mean()])
+    moments = linear.products(pixels, pixels)
+    area = linear.determinant(moments)
+    # NaN where a position is none; positions on a line tell of one direction only
+    if not area > np.finfo(float).eps*len(x)*np.trace(moments)**2:
         return np.nan
-    solution, _, rank, _ = np.linalg.lstsq(design, sky, rcond=None)
-    return float(np.sqrt(abs(np.linalg.det(solution[:2]))))*3600 if rank == 3 else np.nan
+    solution = linear.solve(moments, linear.products(pixels, (sky-sky.mean(axis=0)).T))
+    return float(np.sqrt(abs(linear.determinant(solution))))*3600
