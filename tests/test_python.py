@@ -1,5 +1,6 @@
 """What Python users try first: fits of whatever they have, options by name, results with pictures and files."""
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from test_decam import write_exposure
 import crowdsource as cs
 from crowdsource.api.images import image_options
 from crowdsource.cli.main import main
+from crowdsource.core.flags import ENGINE, MASK_SHIFT
 
 SHAPE = (80, 100)
 X, Y, FLUX = np.array([30., 70.3, 50.6]), np.array([20.4, 60., 50.7]), np.array([3e4, 2e4, 4e4])
@@ -219,6 +221,14 @@ def test_plot_is_a_figure(tmp_path, result):
     # so that a notebook shows it, also where pyplot was never imported
     assert callable(page._repr_png_)
     assert {a.get_title(loc="left") for a in page.axes} >= {"Image", "Residual", "PSF, log of its peak"}
+
+
+def test_flags_in_model_files_are_those_of_rows(tmp_path, result):
+    struck = np.zeros(SHAPE, bool)
+    struck[3, 5] = True
+    replace(result, image=result.image.masked(struck, ENGINE.cosmic)).write(tmp_path/"a.cat.fits", model=tmp_path/"a.mod.fits")
+    flags = fits.getdata(tmp_path/"a.mod.fits", "MSK")
+    assert flags[3, 5] & ENGINE.cosmic << MASK_SHIFT and np.array_equal(flags & 2**32-1, result.image.dq)
 
 
 def test_results_come_back_from_files(tmp_path, result):

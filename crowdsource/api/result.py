@@ -8,6 +8,7 @@ from astropy.io import fits
 from astropy.nddata import extract_array
 
 from ..core.errors import InputError
+from ..core.flags import combine
 from ..engine.profiles import add_profiles
 from ..engine.state import FitResult
 from ..exposure.model_files import model_hdus, plane_header
@@ -163,7 +164,7 @@ class Result(FitResult):
         provenance = self.image.meta.get("provenance", Provenance(exposure=self.image.exposure))
         write_result(self, path, provenance=provenance, header=detector_header(self.image, self), overwrite=overwrite)
         if model is not None:
-            planes = {"MOD": self.model, "SKY": self.sky, "MSK": self.image.mask.astype(np.int32)}
+            planes = {"MOD": self.model, "SKY": self.sky, "MSK": combine(self.image.dq, self.image.mask)}
             hdus = model_hdus(planes, self.image.noise, plane_header(self.image))
             with atomic_path(model, overwrite) as temporary:
                 fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(temporary)
