@@ -3,15 +3,10 @@ import numpy as np
 
 from libc.math cimport INFINITY, NAN, fabs, ldexp
 
-# ln 2 and pi/2 in parts, of which the leading ones have so few bits that small multiples of them are exact
-cdef double LN2_HIGH = 6.93147180369123816490e-01, LN2_LOW = 1.90821492927058770002e-10, PER_LN2 = 1.4426950408889634074
+# pi/2 in parts, of which the leading ones have so few bits that small multiples of them are exact
 cdef double QUARTER_HIGH = 1.57079632673412561417e+00, QUARTER_MIDDLE = 6.07710050630396597660e-11
 cdef double QUARTER_LOW = 2.02226624879595063154e-21, PER_QUARTER = 0.63661977236758134308
-cdef double ROOT_HALF = 0.70710678118654752440
-# added and taken away, it rounds to whole numbers
-cdef double ROUNDS = 6755399441055744.
 ctypedef double (*function)(double) noexcept nogil
-ctypedef double (*function_of_two)(double, double) noexcept nogil
 
 cdef double[14] OF_EXP
 cdef double[12] OF_LOG
@@ -64,19 +59,57 @@ cdef extern from *:
         memcpy(&x, &bits, 8);
         return x;
     }
+    /* Added and taken away, it rounds to whole numbers. */
+    #define CS_ROUNDS 6755399441055744.
+    /* ln 2 in parts, of which the leading one has so few bits that small multiples of it are exact. */
+    #define CS_LN2_HIGH 6.93147180369123816490e-01
+    #define CS_LN2_LOW 1.90821492927058770002e-10
+    #define CS_PER_LN2 1.4426950408889634074
+    #define CS_ROOT_HALF 0.70710678118654752440
+    /* Polynomial of x with an even number of terms; even and odd ones apart, which a processor does side by side. */
+    static inline double cs_series(double x, const double *factors, int count)
+    {
+        double square = x*x, even = factors[count-2], odd = factors[count-1];
+        int i;
+        for (i = count-4; i >= 0; i -= 2) {
+            even = factors[i]+square*even;
+            odd = factors[i+1]+square*odd;
+        }
+        return even+x*odd;
+    }
+    /* What power_of gives for a power that is no whole number and numbers that are not extreme, in its order but without its
+       branches, so that compilers make vectors of it: whole numbers are made and read by their bits beside a large one. */
+    static void cs_powers(const double *x, double y, double *out, ptrdiff_t n, const double *of_log, const double *of_exp)
+    {
+        const uint64_t whole_bits = 0x4338000000000000ULL;
+        ptrdiff_t i;
+        for (i = 0; i < n; i++) {
+            uint64_t bits;
+            double fraction, power, f, log, shifted, whole, r, scale;
+            memcpy(&bits, &x[i], 8);
+            uint64_t of_power = (bits >> 52)+whole_bits, of_fraction = (bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL;
+            memcpy(&power, &of_power, 8);
+            memcpy(&fraction, &of_fraction, 8);
+            power -= CS_ROUNDS+1023;
+            power = fraction > 2*CS_ROOT_HALF ? power+1 : power;
+            fraction = fraction > 2*CS_ROOT_HALF ? fraction/2 : fraction;
+            f = (fraction-1)/(fraction+1);
+            log = y*(power*CS_LN2_HIGH+(power*CS_LN2_LOW+f*cs_series(f*f, of_log, 12)));
+            shifted = log*CS_PER_LN2+CS_ROUNDS;
+            whole = shifted-CS_ROUNDS;
+            r = (log-whole*CS_LN2_HIGH)-whole*CS_LN2_LOW;
+            memcpy(&bits, &shifted, 8);
+            bits = (bits-whole_bits+1023) << 52;
+            memcpy(&scale, &bits, 8);
+            out[i] = cs_series(r, of_exp, 14)*scale;
+        }
+    }
     """
+    const double ROUNDS "CS_ROUNDS", LN2_HIGH "CS_LN2_HIGH", LN2_LOW "CS_LN2_LOW", PER_LN2 "CS_PER_LN2", ROOT_HALF "CS_ROOT_HALF"
+    double series "cs_series"(double x, const double *factors, int count) noexcept nogil
+    void cs_powers(const double *x, double y, double *out, Py_ssize_t n, const double *of_log, const double *of_exp) noexcept nogil
     double cs_fraction(double x, int *power) noexcept nogil
     double cs_power_of_two(int k) noexcept nogil
-
-
-cdef inline double series(double x, const double *factors, int count) noexcept nogil:
-    """Polynomial of x with an even number of terms; even and odd ones apart, which a processor does side by side."""
-    cdef double square = x*x, even = factors[count-2], odd = factors[count-1]
-    cdef int i
-    for i in range(count-4, -1, -2):
-        even = factors[i]+square*even
-        odd = factors[i+1]+square*odd
-    return even+x*odd
 
 
 cdef double exp_of(double x) noexcept nogil:
@@ -142,6 +175,21 @@ cdef double power_of(double x, double y) noexcept nogil:
     return exp_of(y*log_of(x))
 
 
+cdef void powers_of(const double *x, double y, double *out, Py_ssize_t n) noexcept nogil:
+    """Powers of numbers in a row, bit for bit those of `power_of`; side by side where there are many and none is extreme."""
+    cdef double low = INFINITY, high = 0
+    cdef Py_ssize_t i
+    cdef bint usual = n >= 8 and not (-64 <= y <= 64 and y == <int> y)
+    for i in range(n if usual else 0):
+        usual &= 1e-300 <= x[i] <= 1e300
+        low, high = min(low, x[i]), max(high, x[i])
+    if usual and max(fabs(y*log_of(low)), fabs(y*log_of(high))) < 600:
+        cs_powers(x, y, out, n, OF_LOG, OF_EXP)
+    else:
+        for i in range(n):
+            out[i] = power_of(x[i], y)
+
+
 cdef double angle_of(double y, double x) noexcept nogil:
     """Angle of a point: that of the nearest eighth of a slope, of which there are tables, and a small rest."""
     cdef double small = min(fabs(x), fabs(y)), large = max(fabs(x), fabs(y)), r
@@ -197,17 +245,6 @@ def of_each(str name, const double[::1] x):
     return out
 
 
-cdef of_pairs(function_of_two f, const double[::1] a, const double[::1] b):
-    """A function of each pair of numbers."""
-    out = np.empty(a.shape[0])
-    cdef double[::1] to = out
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(a.shape[0]):
-            to[i] = f(a[i], b[i])
-    return out
-
-
 def power(const double[::1] x, const double[::1] y):
     """Powers x^y, shape (n,), float64; NaN of negative x where y is no whole number.
 
@@ -218,7 +255,15 @@ def power(const double[::1] x, const double[::1] y):
     """
     if y.shape[0] != x.shape[0]:
         raise ValueError(f"there are {x.shape[0]} numbers and {y.shape[0]} powers")
-    return of_pairs(power_of, x, y)
+    out = np.empty(x.shape[0])
+    cdef double[::1] to = out
+    cdef Py_ssize_t i, start = 0
+    with nogil:
+        for i in range(1, x.shape[0]+1):
+            if i == x.shape[0] or y[i] != y[start]:
+                powers_of(&x[start], y[start], &to[start], i-start)
+                start = i
+    return out
 
 
 def angle(const double[::1] y, const double[::1] x):
@@ -231,4 +276,10 @@ def angle(const double[::1] y, const double[::1] x):
     """
     if y.shape[0] != x.shape[0]:
         raise ValueError(f"there are {x.shape[0]} x and {y.shape[0]} y")
-    return of_pairs(angle_of, y, x)
+    out = np.empty(x.shape[0])
+    cdef double[::1] to = out
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            to[i] = angle_of(y[i], x[i])
+    return out

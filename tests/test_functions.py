@@ -31,6 +31,16 @@ def test_powers():
     assert functions.power(2., [[1], [3]]).tolist() == [[2], [8]]
 
 
+@pytest.mark.parametrize("y", [-2.7, -3., 0.3, 1e-5, 25.5, 80.25, np.nan, np.inf])
+def test_many_powers_at_once_are_those_of_each_number(y):
+    usual = np.r_[1., 1+LAST, np.sqrt(2), np.exp(RNG.uniform(-20, 20, 1000)), 1+10**RNG.uniform(-12, 3, 1000)]
+    for x in (usual, np.r_[usual, 0.], np.r_[usual, 5e-324, 1e308, np.inf], np.r_[usual, np.nan, -1.], usual[:3]):
+        one_by_one = np.array([functions.power(v, y) for v in x])
+        assert np.array_equal(functions.power(x, y), one_by_one, equal_nan=True)
+        mixed = np.where(np.arange(len(x)) % 50 < 25, y, 0.5)
+        assert np.array_equal(functions.power(x, mixed)[mixed == y], one_by_one[mixed == y], equal_nan=True)
+
+
 def test_angles():
     y, x = RNG.normal(size=(2, 5000))*10**RNG.uniform(-8, 8, 5000)
     np.testing.assert_allclose(functions.angle(y, x), np.arctan2(y, x), rtol=4*LAST)
