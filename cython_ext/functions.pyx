@@ -248,20 +248,25 @@ def of_each(str name, const double[::1] x):
 def power(const double[::1] x, const double[::1] y):
     """Powers x^y, shape (n,), float64; NaN of negative x where y is no whole number.
 
+    Parameters
+    ----------
+    x : memoryview, shape (n,), float64
+    y : memoryview, shape (n,) or (1,), float64
+
     Raises
     ------
     ValueError
-        When there are not as many of both.
+        When there are not as many of both, nor one power for all.
     """
-    if y.shape[0] != x.shape[0]:
+    if y.shape[0] != x.shape[0] and y.shape[0] != 1:
         raise ValueError(f"there are {x.shape[0]} numbers and {y.shape[0]} powers")
     out = np.empty(x.shape[0])
     cdef double[::1] to = out
-    cdef Py_ssize_t i, start = 0
+    cdef Py_ssize_t i, start = 0, step = y.shape[0] > 1
     with nogil:
         for i in range(1, x.shape[0]+1):
-            if i == x.shape[0] or y[i] != y[start]:
-                powers_of(&x[start], y[start], &to[start], i-start)
+            if i == x.shape[0] or y[i*step] != y[start*step]:
+                powers_of(&x[start], y[start*step], &to[start], i-start)
                 start = i
     return out
 

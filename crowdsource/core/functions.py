@@ -75,7 +75,10 @@ def erf(x):
 
 def power(x, y):
     """Powers of x, float64, by multiplications where the power y is a small whole number; arrays are broadcast."""
-    x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    # most often one power of many numbers, which needs no array of powers
+    if y.size != 1 or y.ndim > x.ndim:
+        x, y = np.broadcast_arrays(x, y)
     out = kernel.power(np.ascontiguousarray(x).ravel(), np.ascontiguousarray(y).ravel()).reshape(x.shape)
     return out if out.ndim else float(out)
 

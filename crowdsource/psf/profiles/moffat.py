@@ -41,7 +41,13 @@ def moffat(dx, dy, fwhm, e1, e2, beta):
     scale = 1/(1-g1*g1-g2*g2)
     a2 = fwhm**2/(4*(functions.power(2, 1/beta)-1))
     u, v = (1-g1)*dx-g2*dy, (1+g1)*dy-g2*dx
-    return (beta-1)/(np.pi*a2)*functions.power(1+scale*(u*u+v*v)/a2, -beta)
+    # in place, as these arrays are large and many
+    u *= u
+    v *= v
+    u += v
+    u = scale*u/a2
+    u += 1
+    return (beta-1)/(np.pi*a2)*functions.power(u, -beta)
 
 
 def moffat_transform(frequency, fwhm, beta):
