@@ -51,7 +51,8 @@ def _arrow_type(dtype):
         return pa.dictionary(pa.int32(), pa.string())
     dtype = np.dtype(dtype)
     if dtype.subdtype is not None:
-        return pa.list_(_arrow_type(dtype.base), int(np.prod(dtype.shape)))
+        # of no fixed size: before pyarrow 26 Parquet with nulls among such lists was neither written nor read
+        return pa.list_(_arrow_type(dtype.base))
     return pa.string() if dtype.kind in "SU" else pa.from_numpy_dtype(dtype)
 
 
@@ -70,9 +71,10 @@ def arrow_array(values, kind):
     mask = np.ma.getmask(values)
     mask, values = None if mask is np.ma.nomask else mask, np.ma.getdata(values)
     if values.ndim > 1:
-        flat = pa.array(values.reshape(-1), kind.value_type)
-        lost = None if mask is None else pa.array(mask.reshape(len(values), -1).any(axis=1))
-        return pa.FixedSizeListArray.from_arrays(flat, kind.list_size, mask=lost)
+        lost = np.zeros(len(values), bool) if mask is None else mask.reshape(len(values), -1).any(axis=1)
+        ends = np.cumsum(np.where(lost, 0, np.prod(values.shape[1:])), dtype=np.int32)
+        flat = pa.array(values[~lost].reshape(-1), kind.value_type)
+        return pa.ListArray.from_arrays(pa.array(np.r_[np.int32(0), ends]), flat, kind, mask=pa.array(lost))
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     return pa.array(values, kind, mask=mask)
@@ -109,7 +111,7 @@ def _leaves(schema):
     for f in schema:
         if pa.types.is_struct(f.type):
             yield from ((f"{f.name}.{g.name}.list.element", g.name, g.type.value_type) for g in f.type)
-        elif pa.types.is_fixed_size_list(f.type):
+        elif pa.types.is_list(f.type):
             yield f"{f.name}.list.element", f.name, f.type.value_type
         else:
             yield f.name, f.name, f.type
