@@ -1,6 +1,8 @@
 """Maps the rooms to one import namespace and lists the kernels; everything else stands in pyproject.toml."""
 import os
 import shutil
+import sysconfig
+import tomllib
 from pathlib import Path
 
 import numpy
@@ -25,6 +27,12 @@ GNU += [] if "CFLAGS" in os.environ else ["-g0"]
 FLAGS = {"unix": GNU, "mingw32": GNU, "msvc": ["/O2"]}
 # the last one is what MSVC's math.h wants before it tells M_PI
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_USE_MATH_DEFINES", None)]
+# one wheel serves every Python from the oldest on (abi3): fits take as long and are the same bits. Python without its global lock
+# has no such interface
+OLDEST = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"].removeprefix(">=")
+LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
+if LIMITED:
+    MACROS.append(("Py_LIMITED_API", "0x{:02x}{:02x}0000".format(*map(int, OLDEST.split(".")))))
 DIRECTIVES = dict(language_level=3, boundscheck=CHECKED, wraparound=False, cdivision=True, initializedcheck=CHECKED,
                   embedsignature=True, freethreading_compatible=True)
 
@@ -51,7 +59,7 @@ def extension(name):
     source = f"cython_ext/{name}.pyx"
     headers = HEADERS if '.h"' in Path(source).read_text(encoding="utf-8") else []
     return Extension(f"crowdsource.cython_ext.{name}", [source], define_macros=MACROS, depends=["setup.py", *headers],
-                     include_dirs=["cython_ext", numpy.get_include()])
+                     include_dirs=["cython_ext", numpy.get_include()], py_limited_api=LIMITED)
 
 
 class BuildKernels(build_ext):
@@ -67,6 +75,10 @@ class BuildKernels(build_ext):
         if self.inplace or self.editable_mode:
             self.inplace = True
             super(build_ext, self).run()
+            for extension in self.extensions:
+                built = Path(self.get_ext_fullpath(extension.name))
+                for other in {*built.parent.glob(f"{built.name.partition('.')[0]}.*{built.suffix}")}-{built}:
+                    other.unlink()  # of another Python or another interface: it would be loaded, as old as it is
         else:
             super().run()
 
@@ -77,7 +89,7 @@ class BuildKernels(build_ext):
         super().build_extensions()
 
 
-extensions = [*map(extension, KERNELS), Extension(COMMON, ["cython_ext/_cyutility.c"], define_macros=MACROS)]
+common = Extension(COMMON, ["cython_ext/_cyutility.c"], define_macros=MACROS, py_limited_api=LIMITED)
 
 setup(
     packages=packages(),
@@ -85,7 +97,8 @@ setup(
     package_data={"crowdsource": ["py.typed", "*.pyi"], "crowdsource.cython_ext": ["*.pxd", "*.pyx", "*.h"],
                   "crowdsource.report.templates": ["*.html", "*.css", "*.js"], "crowdsource.data": ["**/*"]},
     exclude_package_data={"": ["*.c", "**/*.py[co]", "**/__pycache__"]},
-    ext_modules=cythonize(extensions, include_path=[shared_declarations()], compiler_directives=DIRECTIVES,
-                          shared_utility_qualified_name=COMMON),
+    ext_modules=cythonize([*map(extension, KERNELS), common], include_path=[shared_declarations()],
+                          compiler_directives=DIRECTIVES, shared_utility_qualified_name=COMMON),
     cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": "cp"+OLDEST.replace(".", "")}} if LIMITED else {},
 )

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib import import_module
 from importlib.metadata import distributions
@@ -225,6 +226,22 @@ def test_wheels_are_configured_for_every_python_and_processor(project):
     assert min(versions, key=lambda v: int(v[2:])) == project["project"]["requires-python"].removeprefix(">=")
     assert wheels["linux"]["archs"] == ["x86_64", "aarch64"] and wheels["macos"]["archs"] == ["x86_64", "arm64"]
     assert "--import-mode=importlib" in wheels["test-command"]
+
+
+@pytest.mark.skipif(sysconfig.get_config_var("Py_GIL_DISABLED") == 1, reason="such a Python has no stable interface")
+def test_kernels_are_for_every_python_from_the_oldest_on():
+    kernels = [Path(import_module(f"crowdsource.cython_ext.{p.stem}").__file__) for p in (ROOT/"cython_ext").glob("*.pyx")]
+    assert len(kernels) > 15
+    assert {"".join(k.suffixes) for k in kernels} <= {".abi3.so", ".pyd"}
+
+
+@source
+def test_the_oldest_dependencies_are_tested_at_the_bounds_of_pyproject():
+    workflow = ROOT/".github"/"workflows"/"tests.yml"
+    if not workflow.exists():
+        pytest.skip("a source archive has no .github")
+    job = re.search(r"^  oldest:\n(.*?)^  \w+:$", workflow.read_text(encoding="utf-8"), re.M | re.S).group(1)
+    assert "--resolution lowest-direct '.[all]'" in job
 
 
 @source
