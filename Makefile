@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL = $(PIP) install --no-build-isolation --no-compile --editable
+# what pip would do with one processor; some packages hold files that are not meant for this Python
+COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 DEMO_OUTPUT ?= demo-output
 FIELD = --shape 512 512 --stars 3000 --bad-columns 1 --seed 2018
 KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd cython_ext/*.h)
@@ -95,6 +98,7 @@ $(VENV)/.python:
 	@$(PYTHON) -c "$$PREREQUISITES"
 	@echo "making the environment in $(VENV): this takes a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip  # the one that Python 3.11 brings takes three times as long to choose versions
 	@touch $@
 
 # what pyproject.toml asks to install; changes of its other tables, such as a tool's settings, install nothing
@@ -114,19 +118,23 @@ $(VENV)/.kernels: $(VENV)/.builder setup.py $(KERNELS)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.requirements | $(VENV)/.kernels
-	@$(PIP) install --no-build-isolation --editable '.[plot]'
+	@$(INSTALL) '.[plot]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.requirements | $(VENV)/.kernels
-	@$(PIP) install --no-build-isolation --editable '.[test]'
+	@$(INSTALL) '.[test]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.requirements | $(VENV)/.kernels
-	@$(PIP) install --no-build-isolation --editable '.[docs]'
+	@$(INSTALL) '.[docs]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.requirements | $(VENV)/.kernels
-	@$(PIP) install --no-build-isolation --editable '.[test,lint]'
+	@$(INSTALL) '.[test,lint]'
+	@$(COMPILE)
 	@touch $@
 
 clean:
