@@ -29,6 +29,8 @@ from crowdsource.production.executors import JobLost, Workers, open_workers
 from crowdsource.production.joint_run import TiledFit
 
 IMAGES, TILES, SIDE = 3, 2, 190
+SHORT = dict(first_passes=1, min_passes=2, max_passes=2, psf_passes=0)
+"""Of the joint fit, where a test is of the tasks of a run and not of what they find."""
 OPTIONS = "--option", "ivar={path}:IVAR", "--option", f"gain={FIELD.gain:g}"
 
 
@@ -75,6 +77,14 @@ def tiled(folder):
     """The folder of a fit in tiles."""
     assert in_tiles(folder, "tiled") == 0
     return folder/"tiled"
+
+
+@pytest.fixture(scope="module")
+def short(folder):
+    """The options for fits of as few passes as can be."""
+    path = folder/"short.toml"
+    path.write_text("[joint]\n"+"".join(f"{name} = {value}\n" for name, value in SHORT.items()))
+    return "--config", path
 
 
 def same_folders(first, second):
@@ -170,13 +180,13 @@ def test_a_stopped_run_goes_on_where_it_was(folder, tiled, monkeypatch):
     assert same_folders(tiled, folder/out) and not (folder/f".{out}.tiles").exists()
 
 
-def test_a_broken_image_is_named_and_left_out(folder):
+def test_a_broken_image_is_named_and_left_out(folder, short):
     (folder/"broken.fits").write_text("this is no image")
     (folder/"noise.fits").unlink(missing_ok=True)
     noise = np.random.default_rng(1).normal(100, 5, (180, 250)).astype(np.float32)
     fits.HDUList([fits.PrimaryHDU(noise), fits.ImageHDU(np.full_like(noise, 1/25), name="IVAR")]).writeto(folder/"noise.fits")
     images = [*sorted(folder.glob("night*.fits")), folder/"broken.fits", folder/"noise.fits"]
-    assert in_tiles(folder, "odd", images=images) == 1
+    assert in_tiles(folder, "odd", *short, images=images) == 1
     header = fits.getheader(folder/"odd/objects.fits")
     assert "broken.fits" in header["LEFT001"] and "noise" in header["LEFT002"] and header["NIMAGES"] == IMAGES
 
@@ -201,7 +211,7 @@ def test_a_task_that_fails_stops_nothing_else(folder, monkeypatch):
 
     monkeypatch.setattr(executors, "outcomes", one_fails)
     with pytest.raises(Exception, match="tile-00-00: too large.*run again"):
-        TiledFit(files=files(folder), config={}, joint=JointConfig(), out=folder/"failing", side=SIDE,
+        TiledFit(files=files(folder), config={}, joint=JointConfig(**SHORT), out=folder/"failing", side=SIDE,
                  workers=open_workers("threads", 1))()
     assert len(done) == IMAGES+TILES and not (folder/"failing").exists()
 
