@@ -15,6 +15,7 @@ from .ledger import ledger_from_columns, ledger_rows
 from .segments import (
     divide,
     group_by_schema,
+    joined,
     pixel_from_uniq,
     read_segment,
     schema_id,
@@ -127,6 +128,7 @@ def _write_files(store, state, accepted):
         if outcome.rows:
             catalog.rows["source"] = number
             arrays.append(catalog.rows)
+    arrays = joined(arrays)
     dead = [n for _, o in accepted for n in o.replaces]
     alive = np.append(state.alive(), np.ones(len(ledger), bool))
     alive[dead] = False

@@ -11,7 +11,7 @@ from ...io.fits_rows import hdu_checksum, locate_hdus, read_fields, table_fields
 from ...io.tables import PREFERRED, read_table
 from ..sorting import order_by
 from .columns import IMAGE_COLUMNS, IMAGE_IDENTITY, JOINT_FIT, JOINT_ID, label_text, plain_values, stored_dtype, stored_names
-from .image_catalog import ImageMetadata, content_checksum, image_catalog
+from .image_catalog import ImageMetadata, content_checksum, image_catalog, spatial_indices
 from .older_catalogs import corrections, system_in_comment
 
 FITS_ENDINGS = ".fits", ".fit", ".fts"
@@ -36,8 +36,7 @@ class ReadRequest:
 
     def with_options(self, metadata):
         """Metadata with what the user states in their place."""
-        options = self.options
-        return replace(metadata, **{n: getattr(options, n) for n in IMAGE_COLUMNS if getattr(options, n) is not None})
+        return replaced(metadata, {n: v for n in IMAGE_COLUMNS if (v := getattr(self.options, n)) is not None})
 
     def image_columns(self, names):
         """Which of some columns describe a row's image; not those that the user states for all rows."""
@@ -263,31 +262,84 @@ def _images_of_rows(metadata, rows, has_ids, described, request):
             if request.known(own):
                 yield own
                 return
-        yield image_catalog(own, rows, file_rows, None if has_ids else file_rows)
+        yield image_catalog(own, rows, file_rows, spatial_indices(own.file, rows), None if has_ids else file_rows)
         return
     if has_ids and len(np.unique(rows["detection_id"])) < len(rows):
         raise StoreError(f"{metadata.file}: several rows have the same identifier; have new ones made: --map detection_id=")
-    text = [label_text(described[n]) if n in described else np.full(len(rows), getattr(metadata, n)) for n in IMAGE_IDENTITY]
-    identities, number = np.unique(np.rec.fromarrays(text, names=list(IMAGE_IDENTITY)), return_inverse=True)
-    ranks = None if has_ids else _ranks(np.unique(np.rec.fromarrays(text[:2]), return_inverse=True)[1].ravel())
-    for k, identity in enumerate(identities):
-        at = np.flatnonzero(number.ravel() == k)
-        stated = {n: _value_of(described[n][at]) for n in ("mjd", "zeropoint", "system") if n in described}
+    parts = _RowsByImage(metadata, described, len(rows))
+    ranks = None if has_ids else parts.ranks()
+    # sorted by image once: looking for each image's rows among all would take as long as images times rows
+    rows, described = rows[parts.order], {n: column[parts.order] for n, column in described.items()}
+    index = spatial_indices(metadata.file, rows)
+    for identity, own_rows in parts:
+        stated = {n: _value_of(described[n][own_rows]) for n in ("mjd", "zeropoint", "system") if n in described}
         if "system" in stated:
             stated["system"] = checked_system(metadata.file, stated["system"])
-        own = replace(metadata, **{n: str(identity[n]) for n in IMAGE_IDENTITY}, **stated)
-        own = request.with_options(replace(own, **corrections(own.instrument, own.exposure, own.band)))
-        own = replace(own, checksum=content_checksum(own, rows[at], request.options))
-        yield own if request.known(own) else replace(image_catalog(own, rows[at], at, None if has_ids else ranks[at]),
-                                                     from_mixed_table=len(identities) > 1)
+        own = request.with_options(replace(metadata, **identity, **stated))
+        own = replaced(own, corrections(own.instrument, own.exposure, own.band))
+        own = replace(own, checksum=content_checksum(own, rows[own_rows], request.options))
+        yield own if request.known(own) else image_catalog(
+            own, rows[own_rows], parts.order[own_rows], index[own_rows], None if has_ids else ranks[own_rows],
+            from_mixed_table=len(parts) > 1)
 
 
-def _ranks(group):
-    """The rank of each row among those of its group."""
-    order = order_by(group)
-    out = np.empty(len(group), np.int64)
-    out[order] = np.arange(len(group))-np.searchsorted(group[order], group[order])
-    return out
+class _RowsByImage:
+    """Rows of a table by the images that they belong to: iterates over (identity, slice of the sorted rows), sorted by identity.
+
+    Parameters
+    ----------
+    metadata : ImageMetadata
+        Parts of the identity that no column describes.
+    described : dict of str to ndarray, shape (n,)
+        Columns that describe a row's image.
+    n : int
+        Number of rows.
+
+    Attributes
+    ----------
+    order : ndarray, shape (n,)
+        The rows by image, those of an image in the order of the table.
+    """
+
+    def __init__(self, metadata, described, n):
+        self.labels, numbers = [], []
+        for name in IMAGE_IDENTITY:
+            labels, number = np.array([getattr(metadata, name)]), np.zeros(n, np.int64)
+            if name in described:
+                # names are compared as text, but there are as few of them as images
+                values, of_row = np.unique(described[name], return_inverse=True)
+                labels, of_value = np.unique(label_text(values), return_inverse=True)
+                number = of_value[of_row]
+            self.labels.append(labels)
+            numbers.append(number)
+        self.order = order_by(*numbers)
+        self.numbers = np.stack(numbers)[:, self.order]
+        self.begins = np.flatnonzero(self._differs(len(IMAGE_IDENTITY)))
+
+    def _differs(self, parts):
+        """Which of the sorted rows differ from the row before in the first parts of the identity."""
+        own = self.numbers[:parts]
+        return np.r_[True, (own[:, 1:] != own[:, :-1]).any(axis=0)][:own.shape[1]]
+
+    def __len__(self):
+        return len(self.begins)
+
+    def __iter__(self):
+        for a, b in zip(self.begins.tolist(), [*self.begins[1:].tolist(), len(self.order)]):
+            yield {n: str(labels[k]) for n, labels, k in zip(IMAGE_IDENTITY, self.labels, self.numbers[:, a])}, slice(a, b)
+
+    def ranks(self):
+        """The rank, in the table, of each of the sorted rows among those of its exposure and detector."""
+        group = np.cumsum(self._differs(2))-1
+        again = order_by(group, self.order)
+        out = np.empty(len(group), np.int64)
+        out[again] = np.arange(len(group))-np.searchsorted(group, group)
+        return out
+
+
+def replaced(metadata, values):
+    """Metadata with other values; itself where there are none."""
+    return replace(metadata, **values) if values else metadata
 
 
 def _value_of(column):

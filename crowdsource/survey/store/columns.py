@@ -56,9 +56,9 @@ class IngestOptions:
         return b"" if self == IngestOptions() else f"Given({assignments(self)})".encode()
 
 
-def assignments(record):
-    """The fields of a dataclass as text, ``name=value, ...``."""
-    return ", ".join(f"{f.name}={getattr(record, f.name)!r}" for f in fields(record))
+def assignments(record, **others):
+    """The fields of a dataclass as text, ``name=value, ...``, some of them with other values."""
+    return ", ".join(f"{f.name}={others.get(f.name, getattr(record, f.name))!r}" for f in fields(record))
 
 
 def stored_names(path, names, mapping):
@@ -130,10 +130,10 @@ def plain_values(path, column):
     if isinstance(column, np.ma.MaskedArray):
         values = np.asarray(column.data)
     if values.dtype.kind == "O":
-        if not all(isinstance(v, str | bytes | None) for v in values):
+        if not all(issubclass(kind, str | bytes | None) for kind in set(map(type, values))):
             log.warning("%s: column %s holds neither numbers nor text and is left out", path, column.name)
             return None
-        values = np.array(["" if v is None else v.decode() if isinstance(v, bytes) else v for v in values], str)
+        values = np.array([b"" if v is None else v.encode() if isinstance(v, str) else v for v in values], "S")
     if values.dtype.kind == "U":
         values = np.char.encode(values, "utf-8") if len(values) else values.astype("S1")
     if values.dtype.kind not in "fiubS":

@@ -2,6 +2,7 @@
 import hashlib
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,8 @@ ID_BITS = 32
 """Lower bits of ``detection_id``, which number the rows of an image; the bits above are the same in all rows of an image."""
 HASH_BITS = 31
 NO_POSITION, OUT_OF_RANGE = "position is not a number", "declination beyond a pole, or right ascension beyond 360 degrees"
+NO_INDEX = -1
+"""Spatial index of a row without a position on the sphere."""
 MOST_FITTED_ROWS = 2000
 """Rows to which a pixel scale is fitted, at most."""
 
@@ -51,7 +54,7 @@ class ImageMetadata:
     checksum: str = ""
     file: str = ""
 
-    @property
+    @cached_property
     def key(self):
         """The identity as in the ledger: a tuple of bytes."""
         return tuple(getattr(self, n).encode() for n in IMAGE_IDENTITY)
@@ -90,11 +93,33 @@ class ImageCatalog:
 def content_checksum(metadata, rows, options):
     """SHA-256 of an image's rows, of its metadata but for the file's name, and of the user's options."""
     # the text is part of checksums in stores: it stays the same, whatever the class is called
-    text = f"Facts({assignments(replace(metadata, file=''))})"
+    text = f"Facts({assignments(metadata, file='')})"
     return hashlib.sha256(rows.tobytes()+text.encode()+options.key()).hexdigest()
 
 
-def image_catalog(metadata, rows, file_rows, ranks=None):
+def spatial_indices(file, rows):
+    """Spatial indices of rows of a file; `NO_INDEX` of those that have no position on the sphere.
+
+    Parameters
+    ----------
+    file : str
+    rows : ndarray, shape (n,)
+        Structured, with ``ra`` and ``dec``, degrees.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+    """
+    if rows["ra"].dtype.itemsize < 8:
+        log.warning("%s: right ascension is %s: positions are good to 0.1 arcsec at best", file, rows["ra"].dtype)
+    ra, dec = rows["ra"].astype("f8"), rows["dec"].astype("f8")
+    out = np.full(len(rows), NO_INDEX, np.int64)
+    good = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90) & (ra >= -360) & (ra <= 360)
+    out[good] = index_of(ra[good], dec[good])
+    return out
+
+
+def image_catalog(metadata, rows, file_rows, index, ranks=None, *, from_mixed_table=False):
     """The `ImageCatalog` of all rows of an image, with identifiers, spatial indices and pixel scale.
 
     Parameters
@@ -103,8 +128,12 @@ def image_catalog(metadata, rows, file_rows, ranks=None):
     rows : ndarray, shape (n,)
     file_rows : ndarray, shape (n,)
         Row in the file.
+    index : ndarray, shape (n,), int64
+        From `spatial_indices`.
     ranks : ndarray, shape (n,), optional
         Lower bits of identifiers, for rows that have no identifiers.
+    from_mixed_table : bool
+        As in `ImageCatalog`.
 
     Returns
     -------
@@ -117,18 +146,17 @@ def image_catalog(metadata, rows, file_rows, ranks=None):
     """
     if ranks is not None:
         rows["detection_id"] = np.int64(hashed_id_prefix(metadata)) << np.int64(ID_BITS) | ranks
-    if rows["ra"].dtype.itemsize < 8:
-        log.warning("%s: right ascension is %s: positions are good to 0.1 arcsec at best", metadata.file, rows["ra"].dtype)
-    ra, dec = rows["ra"].astype("f8"), rows["dec"].astype("f8")
-    finite = np.isfinite(ra) & np.isfinite(dec)
-    good = finite & (np.abs(dec) <= 90) & (ra >= -360) & (ra <= 360)
-    rejected = tuple((int(file_rows[k]), OUT_OF_RANGE if finite[k] else NO_POSITION) for k in np.flatnonzero(~good))
-    if rejected:
-        rows, file_rows, ra, dec = rows[good], file_rows[good], ra[good], dec[good]
-    rows[SPATIAL_INDEX] = index_of(ra, dec)
-    scale = metadata.pixel_scale if np.isfinite(metadata.pixel_scale) else fitted_pixel_scale(rows)
-    return ImageCatalog(metadata=replace(metadata, pixel_scale=scale), rows=rows,
-                        id_prefix=_id_prefix(metadata, rows["detection_id"]), rejected=rejected, file_rows=file_rows)
+    good, rejected = index != NO_INDEX, ()
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        finite = np.isfinite(rows["ra"][bad]) & np.isfinite(rows["dec"][bad])
+        rejected = tuple((int(k), OUT_OF_RANGE if f else NO_POSITION) for k, f in zip(file_rows[bad], finite))
+        rows, file_rows, index = rows[good], file_rows[good], index[good]
+    rows[SPATIAL_INDEX] = index
+    if not np.isfinite(metadata.pixel_scale) and np.isfinite(scale := fitted_pixel_scale(rows)):
+        metadata = replace(metadata, pixel_scale=scale)
+    return ImageCatalog(metadata=metadata, rows=rows, id_prefix=_id_prefix(metadata, rows["detection_id"]), rejected=rejected,
+                        file_rows=file_rows, from_mixed_table=from_mixed_table)
 
 
 def hashed_id_prefix(metadata):
@@ -145,7 +173,7 @@ def _id_prefix(metadata, ids):
     if prefixes.min() != prefixes.max() or prefixes[0] < 0:
         raise StoreError(f"{metadata.file}: the identifiers of {metadata} are not those of one image, as their upper 31 bits "
                          "differ or they are negative; have new ones made: --map detection_id=")
-    if not (np.diff(ids) > 0).all() and len(np.unique(ids)) < len(ids):
+    if not (ids[1:] > ids[:-1]).all() and len(np.unique(ids)) < len(ids):
         raise StoreError(f"{metadata.file}: several rows of {metadata} have the same identifier; have new ones made: "
                          "--map detection_id=")
     return int(prefixes[0])

@@ -2,6 +2,8 @@
 
 An image stands here for the detections of one (exposure, detector, band). Its number is called ``source`` in the store's files.
 """
+from math import isnan
+
 import numpy as np
 
 LEDGER_COLUMNS = (
@@ -40,8 +42,12 @@ def ledger_from_columns(columns):
     """Rows of the ledger from lists by name; strings become bytes, None becomes NaN."""
     arrays = {}
     for name, kind in LEDGER_COLUMNS:
-        values = [v.encode() if isinstance(v, str) else np.nan if v is None else v for v in columns[name]]
-        arrays[name] = np.array(values, f"S{max([1, *map(len, values)])}" if kind == "S" else kind)
+        values = columns[name]
+        if kind == "S":
+            values = [v.encode() for v in values]
+            arrays[name] = np.array(values, f"S{max(1, max(map(len, values), default=0))}")
+        else:
+            arrays[name] = np.array([np.nan if v is None else v for v in values] if kind == "f8" else values, kind)
     out = np.zeros(len(arrays["source"]), [(n, a.dtype) for n, a in arrays.items()])
     for name, array in arrays.items():
         out[name] = array
@@ -50,10 +56,10 @@ def ledger_from_columns(columns):
 
 def columns_from_ledger(rows):
     """The opposite of `ledger_from_columns`, for JSON."""
-    return {n: [_for_json(v) for v in rows[n].tolist()] for n, _ in LEDGER_COLUMNS}
-
-
-def _for_json(value):
-    if isinstance(value, bytes):
-        return value.decode()
-    return None if isinstance(value, float) and np.isnan(value) else value
+    out = {n: rows[n].tolist() for n, _ in LEDGER_COLUMNS}
+    for name, kind in LEDGER_COLUMNS:
+        if kind == "S":
+            out[name] = [v.decode() for v in out[name]]
+        elif kind == "f8":
+            out[name] = [None if isnan(v) else v for v in out[name]]
+    return out

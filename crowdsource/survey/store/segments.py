@@ -1,6 +1,7 @@
 """Segments: files with rows of one HEALPix pixel, written once; many are merged, and pixels with too many rows are divided."""
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ LEADING_COLUMNS = (SPATIAL_INDEX, "i8"), ("source", "i4"), ("detection_id", "i8"
 """The first columns of every row; ``source`` is the image number."""
 MOST_SEGMENTS = 8
 """Number of segments of one pixel and schema above which some are merged."""
+FEW_ROWS = 1000
+"""Arrays with fewer rows are joined before they are divided among pixels."""
 FEWEST_MERGED = 5
 """Lowest number of segments that are merged."""
 
 
+@lru_cache(maxsize=256)
 def schema_id(dtype):
     """An identifier that is equal for equal columns; strings may differ in length."""
     columns = [(n, t.base.kind if t.base.kind == "S" else t.base.str, t.shape) for n, (t, *_) in
@@ -69,6 +73,21 @@ def sorted_for_segment(parts, pixel, border_order):
     order = order_by(index, ids)
     order = np.concatenate([order[border[order]], order[~border[order]]])
     return take_rows(parts, order, np.result_type(*{rows.dtype for rows, _ in parts})), int(border.sum())
+
+
+def joined(arrays):
+    """Structured arrays with those of few rows and the same columns in one, since each part of a segment costs time."""
+    out, small = [a for a in arrays if len(a) >= FEW_ROWS], {}
+    for a in arrays:
+        if len(a) < FEW_ROWS:
+            small.setdefault(a.dtype, []).append(a)
+    for dtype, group in small.items():
+        rows, at = np.empty(sum(map(len, group)), dtype), 0
+        for a in group:
+            rows[at:at+len(a)] = a
+            at += len(a)
+        out.append(rows)
+    return out
 
 
 def trim_strings(table):
