@@ -1,4 +1,7 @@
 """Two catalogs: columns of any naming, pairs by the sky and by the stars' pattern, known zero points and colour terms."""
+from importlib import import_module
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -6,18 +9,20 @@ from astropy.table import QTable, Table
 from small_fields import NOISE, star_image, tan_wcs, write_fits
 
 import crowdsource as cs
+from crowdsource.catalogs import calibrated_files
 from crowdsource.catalogs.calibrate import aperture_corrections, fitted
 from crowdsource.catalogs.calibrated_files import calibrate_file
 from crowdsource.catalogs.catalog import read_rows
 from crowdsource.catalogs.columns import band_word, colour_for, magnitudes_of
 from crowdsource.cli.main import main
-from crowdsource.core.errors import DataFileError, InputError
+from crowdsource.core.errors import DataFileError, InputError, OutputError
 from crowdsource.io.fits_tables import table_hdu
 from crowdsource.io.tables import write_catalog
 from crowdsource.psf.formats.native import read_hdus
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.profiles.moffat import MoffatProfile
 
+match_command = import_module("crowdsource.cli.commands.match")
 SCALE = 0.26/3600
 SHAPE = (200, 220)
 
@@ -113,9 +118,26 @@ def test_the_command_matches_files_of_any_form(tmp_path, monkeypatch, capsys):
     assert np.median(table["mag_1"]-table["mag_2"]) == pytest.approx(-25, abs=1e-6)
     assert main(["match", "a.ecsv", "b.csv"]) == 0
     assert "stars by the sky" in capsys.readouterr().out
-    # the same again is there already, another is not put in its place
-    assert main(["match", "a.ecsv", "b.csv", "-o", "m.fits"]) == 0
-    assert main(["match", "a.ecsv", "b.csv", "-o", "m.fits", "--all-columns"]) == 2
+
+
+@pytest.mark.parametrize("ending", ["fits", "ecsv", "vot", "parquet", "csv"])
+def test_another_match_is_refused_before_it_is_made(tmp_path, monkeypatch, capsys, ending):
+    monkeypatch.chdir(tmp_path)
+    for name, band in (("a", "g"), ("b", "r")):
+        listed(slice(0, 200), band).write(f"{name}.ecsv")
+    out, made = Path(f"m.{ending}"), []
+    monkeypatch.setattr(match_command, "match", lambda *a, **k: made.append(a) or cs.match(*a, **k))
+    argv = ["match", "a.ecsv", "b.ecsv", "-o", str(out)]
+    assert main(argv) == 0
+    before = out.read_bytes()
+    # the same again is a success that changes nothing; CSV does not tell what it is made of
+    assert main(argv) == (2 if ending == "csv" else 0) and out.read_bytes() == before
+    made.clear()
+    assert main([*argv, "--all-columns"]) == 2 and main([*argv, "--radius", "0.5"]) == 2
+    listed(slice(0, 100), "r").write("b.ecsv", overwrite=True)
+    assert main(argv) == 2
+    assert made == [] and out.read_bytes() == before and "exists already" in capsys.readouterr().err
+    assert main([*argv, "--overwrite"]) == 0 and len(made) == 1 and out.read_bytes() != before
 
 
 def test_fits_of_zero_points_have_the_errors_that_they_say():
@@ -207,6 +229,23 @@ def test_calibrated_files(field, tmp_path, ending):
         # once more: the same columns, replaced
         assert calibrate_file(out, field/"ref.vot").zeropoint == found.zeropoint
         assert Table.read(out).colnames == after.colnames
+
+
+@pytest.mark.parametrize("ending", ["cat.fits", "vot"])
+def test_another_calibration_is_refused_before_it_is_made(field, tmp_path, monkeypatch, ending):
+    out, made = tmp_path/f"a.{ending}", []
+    monkeypatch.setattr(calibrated_files, "calibrate", lambda *a, **k: made.append(a) or cs.calibrate(*a, **k))
+    calibrate_file(field/"im.cat.fits", field/"ref.vot", out=out)
+    before = out.read_bytes()
+    calibrate_file(field/"im.cat.fits", field/"ref.vot", out=out)
+    assert out.read_bytes() == before
+    made.clear()
+    for other in (dict(radius=0.7), dict(band="g", colour="g-r")):
+        with pytest.raises(OutputError, match="exists already"):
+            calibrate_file(field/"im.cat.fits", field/"ref.vot", out=out, **other)
+    assert made == [] and out.read_bytes() == before
+    calibrate_file(field/"im.cat.fits", field/"ref.vot", out=out, radius=0.7, overwrite=True)
+    assert len(made) == 1
 
 
 def test_a_fit_calibrates_its_catalog(field, capsys):

@@ -6,13 +6,14 @@ from astropy.io import fits
 
 from ..core.errors import DataFileError
 from ..exposure.results import FIGURES, ROWS, detectors_in, hdu_prefix
-from ..io.atomic import atomic_path, check_output
+from ..io.atomic import atomic_path
 from ..io.fits_tables import FITS_ENDINGS, read_hdu, table_hdu
 from ..io.hdus import opened, printable
-from ..io.tables import check_ending, write_catalog
+from ..io.tables import write_catalog
 from ..psf.formats.native import holds_psf, read_hdus
 from .calibrate import aperture_corrections, calibrate
 from .catalog import StarCatalog
+from .published import KEY, check_published, key_of
 
 PSF, HEADER = "PSF", "HDR"
 ROOM = 60
@@ -45,21 +46,23 @@ def calibrate_file(path, reference, *, band=None, colour=None, radius=None, out=
     InputError
         As `crowdsource.catalogs.calibrate.calibrate`.
     OutputError
-        When the output exists already or cannot be written.
+        When the output exists already and is not of the same inputs and options, which is found before any work is done, or
+        cannot be written.
     """
     path = str(path)
     target, replace = (Path(path), True) if out is None else (Path(out), overwrite)
-    check_ending(target)
-    check_output(target, overwrite=True)
+    # a catalog that is replaced by itself is another one afterwards, of which a key would tell nothing
+    key = {} if out is None else {KEY: key_of((path, reference), band=band, colour=colour, radius=radius)}
+    check_published(target, key.get(KEY), replace)
     ours, detectors = StarCatalog.of(path), detectors_of(path)
     as_fits = str(target).lower().endswith(FITS_ENDINGS)
     if out is None and as_fits and not detectors:
         raise DataFileError(path, "is no catalog of crowdsource: name a new file for the calibrated one (`out`)")
     found = calibrate(ours, reference, band=band, colour=colour, radius=radius, aperture=_aperture(path, ours, detectors))
     if as_fits and detectors:
-        _rewrite(path, target, found, found.magnitudes(*ours.fluxes), detectors, replace)
+        _rewrite(path, target, found, found.magnitudes(*ours.fluxes), detectors, replace, key)
         return found
-    write_catalog(found.apply(ours.table), target, overwrite=replace)
+    write_catalog(found.apply(ours.table), target, key, overwrite=replace)
     return found
 
 
@@ -98,11 +101,11 @@ def _cards(found):
     return [fits.Card(k, v, comment if len(str(v))+len(comment) < ROOM else "") for k, v, comment in cards if v is not None]
 
 
-def _rewrite(path, target, found, magnitudes, detectors, overwrite):
+def _rewrite(path, target, found, magnitudes, detectors, overwrite, key):
     """The file with calibrated magnitudes in its catalogs, and cards in their headers and the first; all else as it is."""
-    cards, start = _cards(found), 0
+    cards, start = [*_cards(found), *(fits.Card(k, v, "of inputs and options") for k, v in key.items())], 0
     with fits.open(path, memmap=False, disable_image_compression=True, do_not_scale_image_data=True) as hdus:
-        for keyword in found.cards():
+        for keyword in (*found.cards(), KEY):
             hdus[0].header.remove(keyword, ignore_missing=True)
         hdus[0].header.update(cards)
         for detector in detectors:

@@ -26,7 +26,7 @@ from ..io.checksums import checksums
 from ..io.fits import read_header
 from ..io.fits_tables import FITS_ENDINGS, table_hdu
 from ..io.hdus import opened, printable
-from ..io.tables import check_ending, read_table, write_catalog
+from ..io.tables import check_ending, read_meta, write_catalog
 from ..psf.export import curve_of_growth
 from ..psf.formats.native import to_hdus as psf_hdus
 
@@ -404,7 +404,5 @@ def made_by(path):
     if str(path).lower().endswith(FITS_ENDINGS):
         header = read_header(path)
         return header.get("VERSION"), header.get(RUN)
-    meta = read_table(str(path)).meta
-    # of a VOTable astropy reads the description, which tells all that is short
-    meta = {**dict(part.partition(": ")[::2] for part in str(meta.get("description", "")).split("; ")), **meta}
+    meta = read_meta(str(path))
     return meta.get("version"), meta.get("run")

@@ -82,6 +82,15 @@ def read_table(name):
                             "give FITS, ECSV, CSV, VOTable or Parquet") from problem
 
 
+def read_meta(name):
+    """What a table's file says of itself, by names in small letters. Parameters and errors as `read_table`."""
+    meta = read_table(name).meta
+    # of a VOTable astropy reads the description, which tells all that is short, with ends of lines in the place of blanks
+    text = " ".join(str(meta.get("description", "")).split())
+    meta = {**dict(part.partition(": ")[::2] for part in text.split("; ")), **meta}
+    return {str(k).lower(): v for k, v in meta.items()}
+
+
 def _with_booleans(table):
     """The table with booleans in the place of their words, which are all that plain text has."""
     for name in table.colnames:

@@ -1,7 +1,7 @@
 """``crowdsource match``: the stars that two catalogs have in common."""
 from ...catalogs.match import match
-from ...io.atomic import check_output
-from ...io.tables import check_ending, write_catalog
+from ...catalogs.published import KEY, check_published, key_of
+from ...io.tables import write_catalog
 from ..arguments import add_verbosity
 
 SHOWN = 10
@@ -26,12 +26,13 @@ def add_arguments(parser):
 
 def run(args, console):
     """Match and write; see `crowdsource.cli.commands`."""
+    options, key = dict(radius=args.radius, magnitudes=(args.mag_a, args.mag_b), all_columns=args.all_columns), None
     if args.out is not None:
-        check_ending(args.out)
-        check_output(args.out, overwrite=True)
-    table = match(args.first, args.second, radius=args.radius, magnitudes=(args.mag_a, args.mag_b), all_columns=args.all_columns)
+        key = key_of((args.first, args.second), **options)
+        check_published(args.out, key, args.overwrite)
+    table = match(args.first, args.second, **options)
     if args.out is not None:
-        write_catalog(table, args.out, overwrite=args.overwrite)
+        write_catalog(table, args.out, {KEY: key}, overwrite=args.overwrite)
         return [f"{args.out}: {len(table)} stars by the {table.meta['matched_by']}, {table['mag_1'].description} and "
                 f"{table['mag_2'].description}"], 0
     table.sort("mag_1")
