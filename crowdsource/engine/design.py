@@ -225,7 +225,12 @@ def sizes(state, sources):
     solve = state.config.solve
     guarded = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(state.tiles))
     size = stamp_sizes(sources.flux, state.psf, state.noise, guarded, sources.bright)
-    return size if state.spent.largest == np.inf else np.minimum(size, int(state.spent.largest))
+    return within_largest(size, state.spent)
+
+
+def within_largest(size, spent):
+    """Stamp sizes, no larger than the budget allows by what is `crowdsource.engine.state.Spent`."""
+    return size if spent.largest == np.inf else np.minimum(size, int(spent.largest))
 
 
 def stamp_sizes(flux, psf, noise, config, bright=None):

@@ -43,18 +43,56 @@ def within_budget(state):
     if most == np.inf:
         return state
     every = state.sources.joined(state.candidates)
-    size = sizes(state, every)
-    while (work := overlap(every, size, state.image.shape)) > most and size.max(initial=0) > state.config.solve.stamp_sizes[0]:
-        state = replace(state, spent=replace(state.spent, largest=_smaller(state.config.solve.stamp_sizes, int(size.max()))))
-        size = sizes(state, every)
+    state, size, work = with_small_stamps(state, every, most)
     if work > most:
         state, work = _brightest(state, every, size, most), most
-    total = before.overlap+work
-    over = state.spent.over or (state.kind == SEARCH and total > ALL_SOLVES*share(state))
-    state = replace(state, spent=replace(state.spent, overlap=total, over=over))
-    if (state.spent.over, state.spent.largest) != (before.over, before.largest):
+    state = after_solve(state, work)
+    if state.spent.cuts != before.cuts:
         log.warning("%s", told(state))
     return state
+
+
+def with_small_stamps(state, sources, most, sizes_of=sizes):
+    """The state with stamps of sources so small that their overlap is within a bound, where any are.
+
+    Parameters
+    ----------
+    state : crowdsource.engine.state.PassState
+    sources : crowdsource.engine.sources.Sources
+    most : float
+        The bound.
+    sizes_of : callable
+        As `crowdsource.engine.design.sizes`.
+
+    Returns
+    -------
+    state : PassState
+    size : ndarray of int, shape (n,)
+        Stamp sizes, pixels.
+    work : float
+        Their overlap.
+    """
+    size, stamp_sizes = sizes_of(state, sources), state.config.solve.stamp_sizes
+    while (work := overlap(sources, size, state.image.shape)) > most and size.max(initial=0) > stamp_sizes[0]:
+        state = replace(state, spent=replace(state.spent, largest=_smaller(stamp_sizes, int(size.max()))))
+        size = sizes_of(state, sources)
+    return state, size, work
+
+
+def after_solve(state, work):
+    """The state whose ``spent`` counts a solve of some overlap; a search ends when all is spent."""
+    total = state.spent.overlap+work
+    over = state.spent.over or (state.kind == SEARCH and total > ALL_SOLVES*share(state))
+    return replace(state, spent=replace(state.spent, overlap=total, over=over))
+
+
+def most_within(number, fits):
+    """So many of the first of a number fit, when fewer do where more do; `fits` is called with how many."""
+    low, high = 0, number
+    while high-low > 1:
+        middle = (low+high)//2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _smaller(stamp_sizes, size):
@@ -65,20 +103,22 @@ def _smaller(stamp_sizes, size):
 def _brightest(state, every, size, most):
     """The state with only so many of its sources and candidates, the brightest, that their overlap is within a bound."""
     if state.forced:
-        ny, nx = state.image.shape
-        raise InputError(f"{len(every)} positions on {nx} x {ny} pixels overlap more than a fit can tell apart: give fewer, or "
-                         f"allow more work (max_work, {state.config.max_work:g})")
-    order, low, high = np.argsort(np.where(every.bright, -np.inf, -every.flux), kind="stable"), 0, len(every)
-    while high-low > 1:
-        middle = (low+high)//2
-        some = order[:middle]
-        low, high = (middle, high) if overlap(every.subset(some), size[some], state.image.shape) <= most else (low, middle)
+        raise too_many(len(every), state)
+    order = np.argsort(np.where(every.bright, -np.inf, -every.flux), kind="stable")
+    number = most_within(len(every), lambda n: overlap(every.subset(order[:n]), size[order[:n]], state.image.shape) <= most)
     keep = np.zeros(len(every), bool)
-    keep[order[:low]] = True
+    keep[order[:number]] = True
     first = len(state.sources)
     candidates = state.candidates.subset(keep[first:])
     state = state if keep[:first].all() else stages.without(state, ~keep[:first])
     return replace(state, candidates=candidates, spent=replace(state.spent, over=True))
+
+
+def too_many(number, state):
+    """The `InputError` of so many positions that are given for an image, and are too many for its budget."""
+    ny, nx = state.image.shape
+    return InputError(f"{number} positions on {nx} x {ny} pixels overlap more than a fit can tell apart: give fewer, or "
+                      f"allow more work (max_work, {state.config.max_work:g})")
 
 
 def told(state):

@@ -83,6 +83,11 @@ class Spent:
     largest: float = np.inf
     over: bool = False
 
+    @property
+    def cuts(self):
+        """What is done without."""
+        return self.over, self.largest
+
     def tried(self, pixels, won):
         """What is spent after one more profile."""
         return replace(self, **{"won" if won else "lost": (self.won if won else self.lost)+pixels})

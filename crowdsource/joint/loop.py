@@ -30,6 +30,7 @@ from .parallax import facing
 from .reference import Reference
 from .register import Registration, StarList, register
 from .results import joint_result
+from .savings import within_budget
 from .shelf import shelf_for
 from .state import FLOOR, Epoch, JointState
 from .transients import with_transients
@@ -387,7 +388,7 @@ def joint_pass(state):
     clock.stop("sky")
     candidates = find_stars(state) if kind == SEARCH else Sources.new([], [])
     clock.stop("peaks")
-    state, bands, figures = fitted(state, candidates)
+    state, bands, figures = fitted(*within_budget(state, candidates))
     clock.stop("fit")
     state = pruned(state, bands)
     clock.stop("cull")
@@ -433,6 +434,6 @@ def next_kind(state):
     if shared >= most-1 or (state.history and state.history[-1]["kind"] == PRUNE):
         return LAST
     few = shared >= state.joint.min_passes-2 and state.grown < state.config.stop_fraction*len(state.stars)
-    return PRUNE if few or shared >= most-2 else SEARCH
+    return PRUNE if few or shared >= most-2 or any(e.state.spent.over for e in state.epochs) else SEARCH
 
 

@@ -1,11 +1,12 @@
 """The result of a joint fit as tables: objects, light curves, images, and a catalog of each image."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Column, QTable
 
 from ..core.selection import is_good
 from ..engine.catalog import image_catalog
+from ..engine.savings import told
 from ..engine.schema import magnitudes
 from ..engine.state import FitResult
 from ..exposure.results import add_columns
@@ -126,7 +127,9 @@ def _put(table, name, values, dtype, unit, description):
 
 def fit_result(epoch, catalog, first_row=0):
     """The `FitResult` of one image."""
-    state = epoch.state
+    state, cut = epoch.state, told(epoch.state)
+    if cut:
+        state = replace(state, image=state.image.with_finding(cut))
     result = FitResult(catalog=catalog, model=state.model, sky=state.sky, psf=state.psf, history=list(state.history),
                      config=state.config, image=state.image, probabilities=state.probabilities, first_row=first_row)
     add_columns(catalog, epoch.columns(state.image, result))

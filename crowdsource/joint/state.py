@@ -6,7 +6,7 @@ import numpy as np
 from ..config import FitConfig
 from ..core.tiles import Box, Tile
 from ..engine.cull import off_image
-from ..engine.design import stamp_sizes
+from ..engine.design import stamp_sizes, within_largest
 from ..engine.joint_fit import whole_problem
 from ..engine.model_error import with_model_error
 from ..engine.sources import Sources
@@ -100,7 +100,8 @@ class Epoch:
         """Stamp sizes of stars of some fluxes on this image, odd, pixels; as large as where the image is fitted in tiles."""
         solve = self.state.config.solve
         whole = replace(solve, max_stamp_pixels=solve.max_stamp_pixels*len(self.state.tiles))
-        return stamp_sizes(np.asarray(flux), self.state.psf, self.state.noise, whole)
+        size = stamp_sizes(np.asarray(flux), self.state.psf, self.state.noise, whole)
+        return within_largest(size, self.state.spent)
 
     def problem(self, sources, first):
         """The linear problem of the whole image as one tile.
