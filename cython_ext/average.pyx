@@ -4,6 +4,7 @@ The members of object k are ``member[start[k]:start[k+1]]``, numbers of detectio
 """
 import numpy as np
 
+from crowdsource.cython_ext.order import order_of
 from libc.math cimport fabs, sqrt
 from libc.stdlib cimport free, malloc
 from crowdsource.cython_ext.middle cimport median
@@ -118,37 +119,30 @@ def roles(const Py_ssize_t[::1] start, const Py_ssize_t[::1] member, const int[:
         raise ValueError(f"policy is {policy}: choose FLAG, SUM or CLOSEST")
     use_ = np.zeros(visit.shape[0], dtype=np.uint8)
     cdef unsigned char[::1] use = use_
-    cdef Py_ssize_t k, a, b, most = most_members(start, member, visit.shape[0])
-    cdef Py_ssize_t *own = <Py_ssize_t *>malloc(most*sizeof(Py_ssize_t))
-    if own == NULL:
-        raise MemoryError("no memory for the members of an object")
+    most_members(start, member, visit.shape[0])
+    cdef Py_ssize_t[::1] arranged = by_visit(start, member, visit, source)
+    cdef Py_ssize_t k, a, b
     with nogil:
         for k in range(start.shape[0]-1):
-            if start[k+1] == start[k]:
-                continue
-            arrange(&member[start[k]], start[k+1]-start[k], visit, source, own)
-            a = 0
-            while a < start[k+1]-start[k]:
+            a = start[k]
+            while a < start[k+1]:
                 b = a+1
-                while b < start[k+1]-start[k] and visit[own[b]] == visit[own[a]]:
+                while b < start[k+1] and visit[arranged[b]] == visit[arranged[a]]:
                     b += 1
                 if b > a+1:
-                    one_visit(own+a, b-a, source, usable, sigma, separation, policy, use)
+                    one_visit(&arranged[a], b-a, source, usable, sigma, separation, policy, use)
                 a = b
-    free(own)
     return use_
 
 
-cdef void arrange(const Py_ssize_t *member, Py_ssize_t n, const int[::1] visit, const int[::1] source,
-                  Py_ssize_t *own) noexcept nogil:
-    """Members by visit, source and number: nearly sorted already, so that insertion is fast."""
-    cdef Py_ssize_t i, j, m
-    for i in range(n):
-        m, j = member[i], i
-        while j > 0 and (visit[own[j-1]] > visit[m] or (visit[own[j-1]] == visit[m] and source[own[j-1]] > source[m])):
-            own[j] = own[j-1]
-            j -= 1
-        own[j] = m
+cdef by_visit(start, member, visit, source):
+    """The members of each object by visit, source and number, in the objects' places."""
+    member = np.asarray(member)[:start[len(start)-1]]
+    owner = np.repeat(np.arange(len(start)-1), np.diff(start))
+    own = member[start[0]:]
+    order = order_of(np.take(source, own).astype(np.int64))
+    order = order_of(owner, order_of(np.take(visit, own).astype(np.int64), order))
+    return np.concatenate([member[:start[0]], own[order]])
 
 
 cdef void one_visit(const Py_ssize_t *own, Py_ssize_t n, const int[::1] source, const unsigned char[::1] usable,

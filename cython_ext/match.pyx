@@ -20,13 +20,13 @@ cdef struct Found:
 
 
 cdef struct Proposals:
-    # of each detection: the centre that keeps it, the next of that centre's, how many refused it, and the last round of that
+    # of each detection: the centre that keeps it, how many refused it, and the last round of that
     Py_ssize_t *owner
-    Py_ssize_t *after
     int *refused
     int *when
-    # the first detection of each centre
-    Py_ssize_t *head
+    # detections that are kept, at places by centre and source; -1 for a free place, of which there are as many at least
+    Py_ssize_t *kept
+    Py_ssize_t mask
 
 
 cdef int room(Found *found, Py_ssize_t n) except -1:
@@ -240,15 +240,15 @@ def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssiz
         raise ValueError("near and d2 must have one shape, and rank and source be as many as their rows")
     if near.shape[1] == 0 or np.max(near, initial=-1) >= centres:
         raise ValueError(f"near needs at least one column, and numbers below that of the centres, {centres}")
-    cdef Py_ssize_t[::1] owner = np.full(count, -1, dtype=np.intp), after = np.full(count, -1, dtype=np.intp)
-    cdef Py_ssize_t[::1] head = np.full(centres, -1, dtype=np.intp)
+    cdef Py_ssize_t[::1] owner = np.full(count, -1, dtype=np.intp)
+    cdef Py_ssize_t[::1] kept = np.full(2 << max(count, 1).bit_length(), -1, dtype=np.intp)
     cdef int[::1] refused = np.zeros(count, dtype=np.intc), when = np.full(count, -1, dtype=np.intc)
     cdef unsigned char[::1] extra = np.zeros(count, dtype=np.uint8)
     cdef Proposals state
     cdef int turn
     if count == 0 or centres == 0:
         return np.asarray(owner), np.asarray(extra).view(bool)
-    state.owner, state.after, state.head, state.refused, state.when = &owner[0], &after[0], &head[0], &refused[0], &when[0]
+    state.owner, state.refused, state.when, state.kept, state.mask = &owner[0], &refused[0], &when[0], &kept[0], len(kept)-1
     with nogil:
         for turn in range(rounds):
             if not all_propose(near, d2, rank, source, &state, turn):
@@ -263,7 +263,7 @@ def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssiz
 cdef bint all_propose(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int[::1] source,
                   Proposals *state, int turn) noexcept nogil:
     """One round: each detection without a centre proposes itself to one. Returns whether any did."""
-    cdef Py_ssize_t i, c, rival
+    cdef Py_ssize_t i, c, rival, place
     cdef bint moved = False
     for i in range(near.shape[0]):
         # one that was refused in this round proposes itself again in the next: else the order would matter
@@ -271,25 +271,27 @@ cdef bint all_propose(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, co
             continue
         moved = True
         c = near[i, state.refused[i]]
-        rival = held(state, source, c, source[i])
+        place = place_of(state, source, c, source[i])
+        rival = state.kept[place]
         if rival >= 0 and not nearer(d2, rank, state.refused, i, rival):
             refuse(state, i, turn)
             continue
         if rival >= 0:
-            take_off(state, c, rival)
             refuse(state, rival, turn)
         state.owner[i] = c
-        state.after[i] = state.head[c]
-        state.head[c] = i
+        state.kept[place] = i
     return moved
 
 
-cdef Py_ssize_t held(const Proposals *state, const int[::1] source, Py_ssize_t centre, int wanted) noexcept nogil:
-    """The detection of a source that a centre has, -1 for none."""
-    cdef Py_ssize_t i = state.head[centre]
-    while i >= 0 and source[i] != wanted:
-        i = state.after[i]
-    return i
+cdef Py_ssize_t place_of(const Proposals *state, const int[::1] source, Py_ssize_t centre, int wanted) noexcept nogil:
+    """Where the detection of a source that a centre has is kept; a free place for none. What is kept there is only replaced."""
+    cdef unsigned long long hashed = (<unsigned long long>centre*0x9E3779B97F4A7C15ULL) ^ (
+        <unsigned long long>wanted*0xC2B2AE3D27D4EB4FULL)
+    cdef Py_ssize_t place = <Py_ssize_t>((hashed ^ (hashed >> 32)) & <unsigned long long>state.mask), i = state.kept[place]
+    while i >= 0 and (source[i] != wanted or state.owner[i] != centre):
+        place = (place+1) & state.mask
+        i = state.kept[place]
+    return place
 
 
 cdef bint nearer(const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int *refused, Py_ssize_t i,
@@ -304,17 +306,6 @@ cdef void refuse(Proposals *state, Py_ssize_t who, int turn) noexcept nogil:
     state.owner[who] = -1
     state.refused[who] += 1
     state.when[who] = turn
-
-
-cdef void take_off(Proposals *state, Py_ssize_t centre, Py_ssize_t who) noexcept nogil:
-    """Take a detection off a centre's list."""
-    cdef Py_ssize_t i = state.head[centre]
-    if i == who:
-        state.head[centre] = state.after[who]
-        return
-    while state.after[i] != who:
-        i = state.after[i]
-    state.after[i] = state.after[who]
 
 
 def absorb(Points centres not None, members, const double[:, ::1] xyz, const double[::1] limit, const int[::1] source,
