@@ -8,6 +8,7 @@ import numpy as np
 
 from crowdsource.cython_ext.average cimport most_members
 from crowdsource.cython_ext.sphere cimport Points
+from libc.math cimport isnan
 from libc.stdlib cimport free, malloc
 
 NEAREST = 4
@@ -17,16 +18,6 @@ NEAREST = 4
 cdef struct Found:
     int *number
     double *d2
-
-
-cdef struct Proposals:
-    # of each detection: the centre that keeps it, how many refused it, and the last round of that
-    Py_ssize_t *owner
-    int *refused
-    int *when
-    # detections that are kept, at places by centre and source; -1 for a free place, of which there are as many at least
-    Py_ssize_t *kept
-    Py_ssize_t mask
 
 
 cdef int room(Found *found, Py_ssize_t n) except -1:
@@ -44,7 +35,8 @@ cdef void give_back(Found *found) noexcept:
     free(found.d2)
 
 
-def density(Points points not None, const double[::1] half, const double[::1] weight, double part):
+def density(Points points not None, const double[::1] half, const double[::1] weight, double part,
+            const unsigned char[::1] where):
     """Weight of the points around each, itself included, falling as (1-d^2/(part*link)^2)^2 of the distance.
 
     Parameters
@@ -55,65 +47,104 @@ def density(Points points not None, const double[::1] half, const double[::1] we
     weight : ndarray, shape (n,)
     part : float
         Reach of the weight in units of the link.
+    where : ndarray, shape (n,), uint8
+        Which are wanted.
 
     Returns
     -------
     ndarray, shape (n,)
+        NaN where not wanted.
     """
-    if half.shape[0] != points.n or weight.shape[0] != points.n:
-        raise ValueError("half and weight must be as many as the points")
-    out = np.zeros(points.n)
+    if not points.n == half.shape[0] == weight.shape[0] == where.shape[0]:
+        raise ValueError("half, weight and where must be as many as the points")
+    out = np.full(points.n, np.nan)
     cdef double[::1] total = out
-    cdef double u
-    cdef Py_ssize_t i, k, n
+    cdef Py_ssize_t i
     cdef Found found
     room(&found, points.n)
     with nogil:
         for i in range(points.n):
-            n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
-            for k in range(n):
-                u = found.d2[k]/(part*part*(half[i]+half[found.number[k]]))
-                if u < 1:
-                    total[i] += weight[found.number[k]]*(1-u)*(1-u)
+            if where[i]:
+                total[i] = around_it(points, half, weight, part, i, &found, look(points, i, &found))
     give_back(&found)
     return out
 
 
-def cover(Points points not None, const double[::1] half, const double[::1] dense, Py_ssize_t[::1] owner,
-          const int[::1] family, int rounds):
+cdef Py_ssize_t look(Points points, Py_ssize_t i, Found *found) noexcept nogil:
+    """Find what lies within reach of a point; returns how many do."""
+    return points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
+
+
+cdef double around_it(Points points, const double[::1] half, const double[::1] weight, double part, Py_ssize_t i,
+                      const Found *found, Py_ssize_t n) noexcept nogil:
+    """The density at a point, from what lies within its reach."""
+    cdef double u, total = 0
+    cdef Py_ssize_t k
+    for k in range(n):
+        u = found.d2[k]/(part*part*(half[i]+half[found.number[k]]))
+        if u < 1:
+            total += weight[found.number[k]]*(1-u)*(1-u)
+    return total
+
+
+def cover(Points points not None, const double[::1] half, const double[::1] weight, double part, double[::1] dense,
+          const double[::1] bound, Py_ssize_t[::1] owner, const int[::1] family, int rounds):
     """Make the densest free points seeds, and give the free points linked to one to the nearest; so many times.
+
+    Where many points lie together few densities matter: those of points that are not surely less dense than a seed beside them.
 
     Parameters
     ----------
     points : Points
-    half, dense : ndarray, shape (n,)
-        As in `density`, and what that gave; points where it is negative are never seeds.
+    half, weight, part
+        As in `density`.
+    dense : ndarray, shape (n,)
+        What `density` gave; NaN where it is not known: worked out, in place, where it matters. Points where it is negative are
+        never seeds.
+    bound : ndarray, shape (n,)
+        No density that is not known is larger.
     owner : ndarray, shape (n,)
         The point's seed, -1 for a free point, other negative numbers for one that does not take part; changed in place.
     family : ndarray, shape (n,)
         Points of one family, if that is not negative, are not linked, and a seed takes the nearest of another family only.
     rounds : int
     """
-    if not points.n == half.shape[0] == dense.shape[0] == owner.shape[0] == family.shape[0]:
-        raise ValueError("half, dense, owner and family must be as many as the points")
-    cdef Py_ssize_t i, k, n, turn, seeds
+    if not points.n == half.shape[0] == weight.shape[0] == dense.shape[0] == bound.shape[0] == owner.shape[0] == family.shape[0]:
+        raise ValueError("half, weight, dense, bound, owner and family must be as many as the points")
+    cdef Py_ssize_t i, j, k, n, turn, seeds
     cdef Py_ssize_t[::1] chosen = np.empty(points.n, dtype=np.intp), taken = np.full(points.n, -1, dtype=np.intp)
+    # the densest first: those around them need not be looked at
+    cdef Py_ssize_t[::1] visit = np.argsort(-np.where(np.isnan(dense), bound, dense), kind="stable")
     cdef double[::1] nearest = np.empty(points.n)
-    cdef Found found
+    # the densest seed so far beside each point
+    cdef Py_ssize_t[::1] beside = np.empty(points.n, dtype=np.intp)
+    cdef Found found, other
     room(&found, points.n)
+    room(&other, points.n)
     with nogil:
         for turn in range(rounds):
             seeds = 0
             for i in range(points.n):
-                if owner[i] == -1 and dense[i] >= 0:
-                    n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
-                    if highest(points, half, dense, owner, family, i, &found, n):
-                        chosen[seeds] = i
-                        seeds += 1
+                beside[i] = -1
+            for j in range(points.n):
+                i = visit[j]
+                if owner[i] != -1 or dense[i] < 0 or (beside[i] >= 0 and (
+                        bound[i] < dense[beside[i]] if isnan(dense[i]) else before(points, dense, beside[i], i))):
+                    continue
+                n = look(points, i, &found)
+                if isnan(dense[i]):
+                    dense[i] = around_it(points, half, weight, part, i, &found, n)
+                    share_with_equals(points, half, dense, i)
+                if highest(points, half, weight, part, dense, bound, owner, family, i, &found, n, &other):
+                    chosen[seeds] = i
+                    seeds += 1
+                    for k in range(n):
+                        if linked(half, family, i, &found, k) and (
+                                beside[found.number[k]] < 0 or before(points, dense, i, beside[found.number[k]])):
+                            beside[found.number[k]] = i
             for k in range(seeds):
                 i = chosen[k]
-                n = points.around(&points.xyz[i, 0], points.ra[i], points.dec[i], points.reach2, found.number, found.d2)
-                claim(points, half, owner, family, taken, nearest, i, &found, n)
+                claim(points, half, owner, family, taken, nearest, i, &found, look(points, i, &found))
             for i in range(points.n):
                 if taken[i] >= 0:
                     owner[i] = taken[i]
@@ -121,19 +152,46 @@ def cover(Points points not None, const double[::1] half, const double[::1] dens
             if seeds == 0:
                 break
     give_back(&found)
+    give_back(&other)
 
 
-cdef bint highest(Points points, const double[::1] half, const double[::1] dense, const Py_ssize_t[::1] owner,
-                  const int[::1] family, Py_ssize_t i, const Found *found, Py_ssize_t n) noexcept nogil:
+cdef bint linked(const double[::1] half, const int[::1] family, Py_ssize_t i, const Found *found, Py_ssize_t k) noexcept nogil:
+    """Whether what was found is another point that is linked to i."""
+    cdef Py_ssize_t j = found.number[k]
+    return j != i and found.d2[k] <= half[i]+half[j] and (family[i] < 0 or family[j] != family[i])
+
+
+cdef bint highest(Points points, const double[::1] half, const double[::1] weight, double part, double[::1] dense,
+                  const double[::1] bound, const Py_ssize_t[::1] owner, const int[::1] family, Py_ssize_t i, const Found *found,
+                  Py_ssize_t n, Found *other) noexcept nogil:
     """Whether no free point linked to i is denser, or as dense and before it."""
     cdef Py_ssize_t k, j
     for k in range(n):
         j = found.number[k]
-        if j != i and owner[j] == -1 and found.d2[k] <= half[i]+half[j] and (
-                family[i] < 0 or family[j] != family[i]) and (
-                dense[j] > dense[i] or (dense[j] == dense[i] and points.rank[j] < points.rank[i])):
+        if owner[j] != -1 or not linked(half, family, i, found, k) or (isnan(dense[j]) and bound[j] < dense[i]):
+            continue
+        if isnan(dense[j]):
+            dense[j] = around_it(points, half, weight, part, j, other, look(points, j, other))
+            share_with_equals(points, half, dense, j)
+        if before(points, dense, j, i):
             return False
     return True
+
+
+cdef bint before(Points points, const double[::1] dense, Py_ssize_t j, Py_ssize_t i) noexcept nogil:
+    """Whether j is denser than i, or as dense and before it; both densities are known."""
+    return dense[j] > dense[i] or (dense[j] == dense[i] and points.rank[j] < points.rank[i])
+
+
+cdef void share_with_equals(Points points, const double[::1] half, double[::1] dense, Py_ssize_t i) noexcept nogil:
+    """Give a point's density to those beside it in the order that have its very position, and so the same density."""
+    cdef Py_ssize_t j, step
+    for step in range(-1, 2, 2):
+        j = i+step
+        while 0 <= j < points.n and isnan(dense[j]) and half[j] == half[i] and points.ra[j] == points.ra[i] and \
+                points.dec[j] == points.dec[i]:
+            dense[j] = dense[i]
+            j += step
 
 
 cdef void claim(Points points, const double[::1] half, const Py_ssize_t[::1] owner, const int[::1] family,
@@ -208,104 +266,6 @@ cdef void insert(Py_ssize_t *near, double *d2, Py_ssize_t slots, Py_ssize_t numb
     if k < slots:
         near[k] = number
         d2[k] = distance
-
-
-def settle(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int[::1] source,
-           Py_ssize_t centres, int rounds):
-    """Give each detection a centre, so that a centre gets one of each source, the nearest, where there is another for the rest.
-
-    In each round each detection without a centre proposes itself to the nearest that has not refused it; a centre keeps the
-    nearest one of a source and refuses the others. Those left at the end are given to their nearest centre as more than one of a source.
-
-    Parameters
-    ----------
-    near, d2 : ndarray, shape (n, m)
-        From `nearest_centres`.
-    rank : ndarray, shape (n,)
-        Decides between equal distances.
-    source : ndarray, shape (n,)
-    centres : int
-        How many there are.
-    rounds : int
-
-    Returns
-    -------
-    owner : ndarray, shape (n,)
-        Number of the centre; -1 where none is near.
-    extra : ndarray, shape (n,), bool
-        Given to a centre that has a nearer one of the same source.
-    """
-    cdef Py_ssize_t count = near.shape[0], i
-    if d2.shape[0] != count or d2.shape[1] != near.shape[1] or rank.shape[0] != count or source.shape[0] != count:
-        raise ValueError("near and d2 must have one shape, and rank and source be as many as their rows")
-    if near.shape[1] == 0 or np.max(near, initial=-1) >= centres:
-        raise ValueError(f"near needs at least one column, and numbers below that of the centres, {centres}")
-    cdef Py_ssize_t[::1] owner = np.full(count, -1, dtype=np.intp)
-    cdef Py_ssize_t[::1] kept = np.full(2 << max(count, 1).bit_length(), -1, dtype=np.intp)
-    cdef int[::1] refused = np.zeros(count, dtype=np.intc), when = np.full(count, -1, dtype=np.intc)
-    cdef unsigned char[::1] extra = np.zeros(count, dtype=np.uint8)
-    cdef Proposals state
-    cdef int turn
-    if count == 0 or centres == 0:
-        return np.asarray(owner), np.asarray(extra).view(bool)
-    state.owner, state.refused, state.when, state.kept, state.mask = &owner[0], &refused[0], &when[0], &kept[0], len(kept)-1
-    with nogil:
-        for turn in range(rounds):
-            if not all_propose(near, d2, rank, source, &state, turn):
-                break
-        for i in range(count):
-            if owner[i] == -1 and near[i, 0] >= 0:
-                owner[i] = near[i, 0]
-                extra[i] = 1
-    return np.asarray(owner), np.asarray(extra).view(bool)
-
-
-cdef bint all_propose(const Py_ssize_t[:, ::1] near, const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int[::1] source,
-                  Proposals *state, int turn) noexcept nogil:
-    """One round: each detection without a centre proposes itself to one. Returns whether any did."""
-    cdef Py_ssize_t i, c, rival, place
-    cdef bint moved = False
-    for i in range(near.shape[0]):
-        # one that was refused in this round proposes itself again in the next: else the order would matter
-        if state.owner[i] != -1 or state.when[i] == turn or state.refused[i] >= near.shape[1] or near[i, state.refused[i]] < 0:
-            continue
-        moved = True
-        c = near[i, state.refused[i]]
-        place = place_of(state, source, c, source[i])
-        rival = state.kept[place]
-        if rival >= 0 and not nearer(d2, rank, state.refused, i, rival):
-            refuse(state, i, turn)
-            continue
-        if rival >= 0:
-            refuse(state, rival, turn)
-        state.owner[i] = c
-        state.kept[place] = i
-    return moved
-
-
-cdef Py_ssize_t place_of(const Proposals *state, const int[::1] source, Py_ssize_t centre, int wanted) noexcept nogil:
-    """Where the detection of a source that a centre has is kept; a free place for none. What is kept there is only replaced."""
-    cdef unsigned long long hashed = (<unsigned long long>centre*0x9E3779B97F4A7C15ULL) ^ (
-        <unsigned long long>wanted*0xC2B2AE3D27D4EB4FULL)
-    cdef Py_ssize_t place = <Py_ssize_t>((hashed ^ (hashed >> 32)) & <unsigned long long>state.mask), i = state.kept[place]
-    while i >= 0 and (source[i] != wanted or state.owner[i] != centre):
-        place = (place+1) & state.mask
-        i = state.kept[place]
-    return place
-
-
-cdef bint nearer(const double[:, ::1] d2, const Py_ssize_t[::1] rank, const int *refused, Py_ssize_t i,
-                 Py_ssize_t rival) noexcept nogil:
-    """Whether i is nearer to the centre to which both propose themselves than its rival."""
-    cdef double a = d2[i, refused[i]], b = d2[rival, refused[rival]]
-    return a < b or (a == b and rank[i] < rank[rival])
-
-
-cdef void refuse(Proposals *state, Py_ssize_t who, int turn) noexcept nogil:
-    """Leave a detection without a centre, until it proposes itself to the next in another round."""
-    state.owner[who] = -1
-    state.refused[who] += 1
-    state.when[who] = turn
 
 
 def absorb(Points centres not None, members, const double[:, ::1] xyz, const double[::1] limit, const int[::1] source,

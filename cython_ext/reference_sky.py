@@ -61,15 +61,16 @@ def links(points, half):
     return d2, (d2 <= np.add.outer(half, half)) & (d2 <= chord2(points.reach))
 
 
-def density(points, half, weight, part):
+def density(points, half, weight, part, where):
     """Twin of `match.density`."""
     d2 = squares(points.vectors, points.vectors)
     fall = 1-d2/(part**2*np.add.outer(half, half))
-    return np.where((fall > 0) & (d2 <= chord2(points.reach)), fall**2, 0)@weight
+    return np.where(where, np.where((fall > 0) & (d2 <= chord2(points.reach)), fall**2, 0)@weight, np.nan)
 
 
-def cover(points, half, dense, owner, family, rounds):
-    """Twin of `match.cover`."""
+def cover(points, half, weight, part, dense, bound, owner, family, rounds):
+    """Twin of `match.cover`; needs no bounds."""
+    dense = np.where(np.isnan(dense), density(points, half, weight, part, np.ones(len(half), bool)), dense)
     d2, linked = links(points, half)
     rank = points.order
     related = (family[:, None] == family) & (family >= 0)
@@ -98,7 +99,7 @@ def nearest_centres(centres, xyz, ra, dec, half):
 
 
 def settle(near, d2, rank, source, centres, rounds):
-    """Twin of `match.settle`: what each centre has of each source in a dict, the detections' lists of centres as lists."""
+    """Twin of `settling.settle`: what each centre has of each source in a dict, the detections' lists of centres as lists."""
     wanted = [[(int(c), d) for c, d in zip(*row) if c >= 0] for row in zip(near, d2)]
     kept = {}
     for _ in range(rounds):

@@ -15,6 +15,7 @@ from crowdsource.cython_ext import (
     order,
     positions,
     render,
+    settling,
     shared,
     sky,
     solve,
@@ -22,8 +23,8 @@ from crowdsource.cython_ext import (
 )
 
 SHAPE = (40, 37)
-MODULES = (artifacts, average, centroid, design, detect, match, measure, merge, near, order, positions, render, shared, sky,
-           solve, sphere)
+MODULES = (artifacts, average, centroid, design, detect, match, measure, merge, near, order, positions, render, settling, shared,
+           sky, solve, sphere)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +159,8 @@ def sky_calls(rng):
     ra, dec = rng.uniform(10, 10+9*link, n), rng.uniform(-9*link, 9*link, n)
     points, half = sphere.Points(ra, dec, link), np.full(n, 0.5*sphere.chord2(link))
     at, ones = dict(zip(("ra", "dec"), points.sorted_positions)), np.ones(n)
-    dense, source = match.density(points, half, ones, 1.), rng.integers(0, 7, n).astype(np.intc)
+    wanted = np.ones(n, np.uint8)
+    dense, source = match.density(points, half, ones, 1., wanted), rng.integers(0, 7, n).astype(np.intc)
     near_, d2 = match.nearest_centres(points, points.vectors, *at.values(), half)
     members = dict(zip(("start", "member"), average.members_of(rng.integers(-1, 50, n), 50)))
     own = average.members_of(rng.integers(-1, n, n), n)
@@ -169,11 +171,11 @@ def sky_calls(rng):
         Call(sphere.unit_vectors, at), Call(sphere.ra_dec, dict(vectors=points.vectors)),
         Call(sphere.offsets, dict(vectors=points.vectors, which=rng.integers(-1, n, n), **at)),
         Call(sphere.moved, dict(**at, offset=offset)), Call(sphere.chord2, dict(angle=1.)),
-        Call(match.density, dict(points=points, half=half, weight=ones, part=1.)),
-        Call(match.cover, dict(points=points, half=half, dense=dense, owner=np.full(n, -1), family=source-1, rounds=5),
-             ("owner",)),
+        Call(match.density, dict(points=points, half=half, weight=ones, part=1., where=wanted)),
+        Call(match.cover, dict(points=points, half=half, weight=ones, part=1., dense=np.where(rng.random(n) < 0.5, np.nan, dense),
+                               bound=dense+1e-9, owner=np.full(n, -1), family=source-1, rounds=5), ("dense", "owner")),
         Call(match.nearest_centres, dict(centres=points, xyz=points.vectors, **at, half=half)),
-        Call(match.settle, dict(near=near_, d2=d2, rank=np.arange(n), source=source, centres=n, rounds=9)),
+        Call(settling.settle, dict(near=near_, d2=d2, rank=np.arange(n), source=source, centres=n, rounds=9)),
         Call(match.absorb, dict(centres=points, members=own, xyz=points.vectors, limit=half, source=source, counted=usable,
                                 ratio=1)),
         Call(average.members_of, dict(owner=rng.integers(-1, 50, n), objects=50)),

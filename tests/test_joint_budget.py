@@ -1,4 +1,4 @@
-"""Joint fits that would take more work than their images deserve: passes that all images share end, and say which input looks wrong."""
+"""Joint fits that would take more work than their images deserve: shared passes end, and say which input looks wrong."""
 from dataclasses import replace
 
 import numpy as np

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from crowdsource.cython_ext import average, match, reference_sky, sphere
+from crowdsource.cython_ext import average, match, reference_sky, settling, sphere
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,7 +114,7 @@ def test_searches_are_complete(ra, dec, reach):
     points = sphere.Points(*places, reach)
     # weights whose sum tells which points were found; a part so large counts those within reach in full
     weight = np.random.default_rng(7).integers(0, 2**40, n).astype(float)
-    found = match.density(points, np.full(n, 0.5*sphere.chord2(reach)), weight, 1e9)
+    found = match.density(points, np.full(n, 0.5*sphere.chord2(reach)), weight, 1e9, np.ones(n, np.uint8))
     near = reference_sky.squares(points.vectors, points.vectors) <= sphere.chord2(reach)
     assert near.sum() > 10*n
     assert np.array_equal(np.round(found), near@weight)
@@ -154,8 +154,9 @@ def test_density(field, full):
     points = sphere.Points(*FIELDS[field], LINK)
     half = np.full(len(points), 0.5*sphere.chord2(LINK)) if full else halves(len(points))
     weight = np.random.default_rng(10).uniform(0, 2, len(points))
-    for part in (0.6, 1., 1.7):
-        assert same([match.density(points, half, weight, part)], [reference_sky.density(points, half, weight, part)])
+    for part, share in ((0.6, 1.), (1., 0.5), (1.7, 0.)):
+        args = points, half, weight, part, (np.random.default_rng(12).random(len(points)) < share).astype(np.uint8)
+        assert same([match.density(*args)], [reference_sky.density(*args)])
 
 
 @fields
@@ -169,9 +170,26 @@ def test_cover(field, rounds, levels):
     fast = np.where(rng.random(len(points)) < 0.1, -2, -1).astype(np.intp)
     slow, family = fast.copy(), np.maximum(rng.integers(-9, 3, len(points)), -1).astype(np.intc)
     for turn in range(2):
-        match.cover(points, halves(len(points), turn), dense, fast, family, rounds)
-        reference_sky.cover(points, halves(len(points), turn), dense, slow, family, rounds)
+        args = points, halves(len(points), turn), dense, 1., dense, dense
+        match.cover(*args, fast, family, rounds)
+        reference_sky.cover(*args, slow, family, rounds)
         assert np.array_equal(fast, slow)
+
+
+@fields
+@pytest.mark.parametrize("loose", [1e-9, 0.3, np.inf])
+def test_cover_by_bounds_of_densities_is_that_by_densities(field, loose):
+    points, rng = sphere.Points(*FIELDS[field], LINK), np.random.default_rng(13)
+    n = len(points)
+    half, weight, family = halves(n), rng.uniform(0, 2, n), np.maximum(rng.integers(-9, 3, n), -1).astype(np.intc)
+    known = match.density(points, half, weight, 0.6, np.ones(n, np.uint8))
+    some = np.where(rng.random(n) < 0.7, np.nan, known)
+    owners = [np.full(n, -1) for _ in range(2)]
+    match.cover(points, half, weight, 0.6, known.copy(), known, owners[0], family, 4)
+    match.cover(points, half, weight, 0.6, some, known+loose*rng.random(n)+1e-9, owners[1], family, 4)
+    assert np.array_equal(*owners)
+    # those that were worked out have the very bits
+    assert np.array_equal(some[np.isfinite(some)], known[np.isfinite(some)])
 
 
 @fields
@@ -187,7 +205,7 @@ def test_nearest_centres_and_who_goes_to_which(field, rounds):
     for sources in (1, 3, 1000):
         source = rng.integers(0, sources, len(ra)).astype(np.intc)
         fast, slow = (where.settle(near, d2, points.order.astype(np.intp), source, len(some), rounds)
-                      for where in (match, reference_sky))
+                      for where in (settling, reference_sky))
         assert same(fast, slow) and fast[1].dtype == bool
         one_each = set(zip(fast[0][~fast[1]].tolist(), source[~fast[1]].tolist()))
         assert len(one_each-{(-1, s) for s in range(sources)}) == ((fast[0] >= 0) & ~fast[1]).sum()
@@ -219,21 +237,21 @@ def test_many_columns_of_centres():
     n, m = 400, 300
     near, d2 = np.tile(np.arange(m), (n, 1)), np.tile(np.arange(n)[:, None]*1., (1, m))
     args = near, d2, np.arange(n), np.zeros(n, np.intc), m, 500
-    assert same(match.settle(*args), reference_sky.settle(*args))
+    assert same(settling.settle(*args), reference_sky.settle(*args))
 
 
 def test_association_kernels_check_their_arguments():
     points, two, three = sphere.Points([1., 1.], [2., 2.], LINK), np.zeros(2), np.zeros(3)
     with pytest.raises(ValueError, match="as many as the points"):
-        match.density(points, three, two, 1.)
+        match.density(points, three, two, 1., np.ones(2, np.uint8))
     with pytest.raises(ValueError, match="as many as the points"):
-        match.cover(points, two, two, np.zeros(3, np.intp), np.zeros(2, np.intc), 1)
+        match.cover(points, two, two, 1., two, two, np.zeros(3, np.intp), np.zeros(2, np.intc), 1)
     with pytest.raises(ValueError, match="as they are"):
         match.nearest_centres(points, np.zeros((2, 3)), two, two, three)
     with pytest.raises(ValueError, match="ra must be"):
         match.nearest_centres(points, np.zeros((2, 3)), two, two*np.nan, two)
     with pytest.raises(TypeError, match="None"):
-        match.density(None, two, two, 1.)
+        match.density(None, two, two, 1., np.ones(2, np.uint8))
     near, source = np.zeros((2, 4), np.intp), np.zeros(2, np.intc)
     for members, limit in (((np.array([0, 1]), np.array([0])), two), ((np.array([0, 1, 2]), np.array([0, 1])), three),
                            ((np.array([0, 1, 2]), np.array([0, 2])), two)):
@@ -243,9 +261,9 @@ def test_association_kernels_check_their_arguments():
                          ((near+1, np.zeros((2, 4)), near[:, 0].copy(), source, 1, 1), "below"),
                          ((near[:, :0].copy(), np.zeros((2, 0)), near[:, 0].copy(), source, 1, 1), "column")):
         with pytest.raises(ValueError, match=message):
-            match.settle(*bad)
+            settling.settle(*bad)
     with pytest.raises(ValueError, match="dtype"):
-        match.settle(near, np.zeros((2, 4)), near[:, 0].copy(), source.astype(np.int64), 1, 1)
+        settling.settle(near, np.zeros((2, 4)), near[:, 0].copy(), source.astype(np.int64), 1, 1)
     with pytest.raises(ValueError, match="contiguous"):
         sphere.unit_vectors(np.zeros(4)[::2], two)
     vectors, which = np.zeros((2, 3)), np.zeros(2, np.intp)
@@ -297,13 +315,13 @@ def kernels(points, half, weight, source):
     """What the kernels give one after the other; arrays and owners' numbers are in the order in which the points were given."""
     order = points.order
     half, weight, source = half[order], weight[order], source[order]
-    dense = match.density(points, half, weight, 0.6)
+    dense = match.density(points, half, weight, 0.6, np.ones(len(points), np.uint8))
     owner = np.full(len(points), -1, np.intp)
-    match.cover(points, half, dense, owner, np.where(source < 2, source, -1), 3)
+    match.cover(points, half, weight, 0.6, dense, dense, owner, np.where(source < 2, source, -1), 3)
     seeds = np.flatnonzero(owner == np.arange(len(points)))
     ra, dec = (v[seeds].copy() for v in points.sorted_positions)
     near, d2 = match.nearest_centres(sphere.Points(ra, dec, LINK), points.vectors, *points.sorted_positions, half)
-    own, extra = match.settle(near, d2, order.astype(np.intp), source, len(seeds), 3)
+    own, extra = settling.settle(near, d2, order.astype(np.intp), source, len(seeds), 3)
     out = np.full((len(points), 5), -1.)
     out[order, 0], out[order, 1], out[order, 4] = dense, np.where(owner >= 0, order[owner], owner), extra
     out[order, 2] = np.where(own >= 0, order[seeds[own]], own) if len(seeds) else own

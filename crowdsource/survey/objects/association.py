@@ -9,14 +9,17 @@ Detections of a joint fit that are the same star there are one point, with the w
 one object: as if the fit were one image that resolves them.
 """
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ...core.errors import ConfigError
 from ...cython_ext import match as kernel
 from ...cython_ext import sphere
+from ...cython_ext.settling import settle
 from ..sorting import order_by
 from .average import POLICIES, members_of
+from .crowded import density_bounds
 
 ARCSEC = 1/3600.
 SEED_ROUNDS, MORE_ROUNDS, SETTLING_ROUNDS = 4, 2, 2
@@ -146,13 +149,13 @@ def associate(positions, config):
     weight, precision, count = (_sums(point, v)[order] for v in (positions.weight, shares, positions.weight > 0))
     family, source = (v[order] for v in _families(positions, first))
     half = _halves(variance, config)
-    dense = np.where(weight > 0, kernel.density(points, half, weight, config.seed_part), -1.)
+    cover = partial(kernel.cover, points, half, weight, config.seed_part, *_densities(points, half, weight, config.seed_part))
     owner = np.full(len(order), -1, dtype=np.intp)
-    kernel.cover(points, half, dense, owner, family, SEED_ROUNDS)
+    cover(owner, family, SEED_ROUNDS)
     number, owner = _numbered(owner)
     ra, dec = sphere.ra_dec(_centres(points, owner, precision, number))
     near, d2 = kernel.nearest_centres(sphere.Points(ra, dec, points.reach), points.vectors, *points.sorted_positions, half)
-    owner, extra = kernel.settle(near, d2, order.astype(np.intp), source, number, SETTLING_ROUNDS)
+    owner, extra = settle(near, d2, order.astype(np.intp), source, number, SETTLING_ROUNDS)
     # a star of a joint fit is no second detection of another
     owner, extra = np.where(extra & (family >= 0), -1, owner), extra & (family < 0)
     if config.stray_sigmas > 0 and number:
@@ -161,7 +164,7 @@ def associate(positions, config):
         into = kernel.absorb(centres, members_of(owner, number), points.vectors, np.where(family < 0, limit, -1), source,
                              np.minimum(count, MOST_COUNTED).astype(np.uint8), STRAY_RATIO)
         owner = np.where(owner >= 0, into[owner], owner)
-    owner = _with_leftovers(points, half, dense, owner, family, number)
+    owner = _with_leftovers(cover, weight, owner, family, number)
     place = np.empty(len(order), dtype=np.intp)
     place[order] = np.arange(len(order))
     owner, extra = owner[place][point], extra[place][point]
@@ -237,11 +240,18 @@ def _centres(points, owner, precision, number):
     return np.stack([_sums(owner[some], precision[some]*points.vectors[some, k], number) for k in range(3)], axis=1)
 
 
-def _with_leftovers(points, half, dense, owner, family, number):
+def _densities(points, half, weight, part):
+    """Densities, negative where a point makes no object and NaN where many lie together, and upper bounds of the latter."""
+    bound = density_bounds(points.vectors, half, weight, part)
+    some = weight > 0
+    return np.where(some, kernel.density(points, half, weight, part, (some & (bound == np.inf)).astype(np.uint8)), -1.), bound
+
+
+def _with_leftovers(cover, weight, owner, family, number):
     """Give detections that the settled centres left behind to seeds of their own; the last ones stand alone."""
     free = np.where(owner >= 0, -2, -1).astype(np.intp)
-    kernel.cover(points, half, dense, free, family, MORE_ROUNDS)
-    alone = (free == -1) & (dense >= 0)
+    cover(free, family, MORE_ROUNDS)
+    alone = (free == -1) & (weight > 0)
     free[alone] = np.flatnonzero(alone)
     return np.where(free >= 0, free+number, owner)
 
