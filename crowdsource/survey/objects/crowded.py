@@ -13,6 +13,8 @@ CELLS = 8, 4, 2
 """On the reach of a density: small cells have close bounds, larger ones bound what is left on the outskirts."""
 CROWD, PAIRS = 32, 50_000
 """Densities in a cell are bounded where it has so many detections, and with those around it so many pairs."""
+NEXT, FAR = 74, 5
+"""Where a cell has so many pairs, the last of so many next detections lies within so many reaches."""
 SLACK = 1e-9
 """Relative error of a bound by rounding, at most: moments have 1e-12, sums over a million detections 1e-10."""
 
@@ -23,7 +25,7 @@ def density_bounds(vectors, half, weight, part):
     Parameters
     ----------
     vectors : ndarray, shape (n, 3)
-        Unit vectors.
+        Unit vectors, as of `crowdsource.cython_ext.sphere.Points`.
     half, weight, part
         As there; weights are not negative.
 
@@ -33,15 +35,19 @@ def density_bounds(vectors, half, weight, part):
         Infinite where a density is quickly worked out.
     """
     out = np.full(len(vectors), np.inf)
-    if len(vectors) >= CROWD:
+    if len(vectors) > NEXT:
         reach = part*np.sqrt(2*half.max())
-        for cells in CELLS:
-            _bound_cells(out, vectors, reach, weight, cells)
+        close = ((vectors[NEXT:]-vectors[:-NEXT])**2).sum(axis=1) < (FAR*reach)**2
+        if close.any():
+            # points of such a run; in most fields there is none
+            runs = np.cumsum(np.r_[close, np.zeros(NEXT+1, int)]-np.r_[np.zeros(NEXT+1, int), close])[:-1] > 0
+            for cells in CELLS:
+                _bound_cells(out, vectors, reach, weight, cells, np.flatnonzero(runs))
     return out
 
 
-def _bound_cells(out, vectors, reach, weight, cells):
-    """Bound densities that are not bounded yet in crowded cells, of which so many lie on the reach; in place."""
+def _bound_cells(out, vectors, reach, weight, cells, some):
+    """Bound densities that are not bounded yet in crowded cells that hold some points, so many cells on the reach; in place."""
     cell = np.floor(vectors*(cells/reach)).astype(np.int64)
     cell -= cell.min(axis=0)-cells-1
     _, high, deep = (int(n) for n in cell.max(axis=0)+cells+2)
@@ -54,7 +60,9 @@ def _bound_cells(out, vectors, reach, weight, cells):
     keys, ends = key[order][first], np.r_[first, len(key)]
     side = np.arange(-cells-1, cells+2)
     columns = ((side[:, None]*high+side)*deep).ravel()
-    for k in np.flatnonzero(np.diff(ends) >= CROWD):
+    # of the points in runs
+    which = np.unique(np.searchsorted(keys, key[some]))
+    for k in which[np.diff(ends)[which] >= CROWD]:
         low, top = (ends[np.searchsorted(keys, keys[k]+columns+d)] for d in (side[0], side[-1]+1))
         own = order[ends[k]:ends[k+1]]
         own = own[out[own] == np.inf]
