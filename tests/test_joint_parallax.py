@@ -15,7 +15,7 @@ from crowdsource.core.parallax import parallax_factors
 from crowdsource.core.world import pixels_of, sky_of
 from crowdsource.joint.config import JointConfig, checked_joint
 from crowdsource.joint.frame import Frame
-from crowdsource.joint.loop import ImageSource, Placement, fit_joint, fit_sources
+from crowdsource.joint.loop import ImageSource, fit_joint, fit_sources
 from crowdsource.joint.motion import YEAR, change_of_motion, proper_motions
 from crowdsource.joint.parallax import (
     LARGEST_CONDITION,
@@ -26,7 +26,7 @@ from crowdsource.joint.parallax import (
     factors_of,
     motions_and_parallaxes,
 )
-from crowdsource.joint.reference import BandUnits, Reference
+from crowdsource.joint.reference import BandUnits, Placement, Reference
 from crowdsource.joint.register import Registration
 
 MIDDLE = 266.4, -29.

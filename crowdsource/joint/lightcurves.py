@@ -143,6 +143,35 @@ def scaled_positions(state):
         (state.stars.x, state.grid.u0, state.grid.shape[1]), (state.stars.y, state.grid.v0, state.grid.shape[0]))], axis=1)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScaleMap:
+    """Flux of a star on an image over that on the reference, by the place of the star.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (terms,)
+        Of a polynomial of the reference position, by `crowdsource.joint.frame.powers`.
+    middle, half : tuple of float
+        Reference position at which it is expanded, and lengths by which distances from there are divided, pixels.
+    """
+
+    coefficients: np.ndarray
+    middle: tuple
+    half: tuple
+
+    def __call__(self, u, v):
+        """Ratios at reference positions, float64 of their shape (n,)."""
+        place = [(np.asarray(p, float)-m)/h for p, m, h in zip((u, v), self.middle, self.half)]
+        return linear.products(self.coefficients[None], powers(*place, MAP_DEGREE))[0]
+
+
+def scale_map(state, curves, number):
+    """The `ScaleMap` of an image of a joint fit."""
+    half = tuple(max(1, n-1)/(2*state.grid.steps) for n in state.grid.shape[::-1])
+    return ScaleMap(coefficients=state.epochs[number].scale*curves.scales[number], half=half,
+                    middle=(state.grid.u0+half[0], state.grid.v0+half[1]))
+
+
 def calibrated(curves, place, bands):
     """Light curves on one scale all over each image, as bright constant stars have it, with what is left in their errors.
 

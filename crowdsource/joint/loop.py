@@ -27,7 +27,6 @@ from .known import known_stars
 from .last import last_pass
 from .motion import years_of
 from .parallax import facing
-from .reference import Reference
 from .register import Registration, StarList, register
 from .results import joint_result
 from .savings import within_budget
@@ -126,7 +125,7 @@ def fit_sources(sources, joint, threads=1, progress=None, known=None, placement=
         As `fit_joint`.
     known : crowdsource.joint.known.KnownStars, optional
         Stars of an earlier fit.
-    placement : Placement, optional
+    placement : crowdsource.joint.reference.Placement, optional
         How the images lie, where that is known.
     """
     report = progress or (lambda *_: None)
@@ -203,26 +202,6 @@ class ImageSource:
         return state
 
 
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """How images lie to a reference, found before.
-
-    Attributes
-    ----------
-    registrations : dict of str to Registration
-        By their names, the one that keeps its frame and scale first.
-    reference : crowdsource.joint.reference.Reference
-        Of the larger field that they are parts of.
-    """
-
-    registrations: dict
-    reference: Reference
-
-    def of(self, names):
-        """Registrations of some images, in their order here."""
-        return {n: r for n, r in self.registrations.items() if n in names}
-
-
 def joint_state(sources, joint, run=map, known=None, placement=None):
     """The state before the first shared pass: images fitted alone and registered, and the list that they start from.
 
@@ -233,7 +212,7 @@ def joint_state(sources, joint, run=map, known=None, placement=None):
     run : callable
     known : crowdsource.joint.known.KnownStars, optional
         Stars whose frame is the reference.
-    placement : Placement, optional
+    placement : crowdsource.joint.reference.Placement, optional
         Where images need no registration.
 
     Returns

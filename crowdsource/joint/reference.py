@@ -100,6 +100,32 @@ class Reference:
         return sky_of(self.wcs, x+self.wcs_origin[0], y+self.wcs_origin[1])
 
 
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """How images lie to a reference, found before.
+
+    Attributes
+    ----------
+    registrations : dict of str to crowdsource.joint.register.Registration
+        By their names, the one that keeps its frame and scale first.
+    reference : Reference
+        Of them, or of the larger field that they are parts of.
+    """
+
+    registrations: dict
+    reference: Reference
+
+    @classmethod
+    def of_state(cls, state, reference):
+        """How the images of a state lie now."""
+        found = {e.name: replace(e.registration, frame=e.frame, scale=e.scale) for e in state.epochs}
+        return cls(found, reference)
+
+    def of(self, names):
+        """Registrations of some images, in their order here."""
+        return {n: r for n, r in self.registrations.items() if n in names}
+
+
 def band_units(epochs):
     """The `BandUnits` of each band, from its first image."""
     first = {e.image.band: e for e in reversed(epochs)}

@@ -11,10 +11,10 @@ from ..engine.schema import magnitudes
 from ..engine.state import FitResult
 from ..exposure.results import add_columns
 from ..io.tables import plain
-from .lightcurves import amplitude, light_curves, mean_fluxes, stetson_j
+from .lightcurves import amplitude, light_curves, mean_fluxes, scale_map, stetson_j
 from .motion import YEAR, proper_motions
 from .parallax import factors_of, motions_and_parallaxes
-from .reference import Reference
+from .reference import Placement, Reference
 
 LEAST_VISIBLE = 0.5
 """An image shows an object where so much of its PSF lies on good pixels."""
@@ -41,6 +41,10 @@ class JointResult:
         Of these images; the reference is ``objects.meta["reference"]``.
     frames : tuple of crowdsource.joint.frame.Frame
         From the reference to each image.
+    scales : tuple of crowdsource.joint.lightcurves.ScaleMap
+        Of each image.
+    placement : crowdsource.joint.reference.Placement
+        How the images lie, and in what positions and fluxes are given: another fit of them may start from it.
     refused : dict of str to str
         Images that were left out, and why.
     history : list of dict
@@ -55,6 +59,8 @@ class JointResult:
     fits: tuple
     names: tuple
     frames: tuple
+    scales: tuple
+    placement: object
     refused: dict
     history: list
     shelf: object = None
@@ -87,6 +93,7 @@ def joint_result(state, fits, refused, order):
         images=images_table(state, curves, wanted),
         fits=tuple(fit_result(state.opened(state.epochs[k]), catalogs[k], reference.first_row) for k in wanted),
         names=tuple(state.epochs[k].name for k in wanted), frames=tuple(state.epochs[k].frame for k in wanted),
+        scales=tuple(scale_map(state, curves, k) for k in wanted), placement=Placement.of_state(state, reference),
         refused=dict(refused), history=list(state.history), shelf=state.shelf)
 
 

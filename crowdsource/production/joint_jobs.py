@@ -16,8 +16,8 @@ from ..joint.gather import SLACK
 from ..joint.inputs import ImageFile, opened_images
 from ..joint.known import known_stars
 from ..joint.look import FirstLook
-from ..joint.loop import NoImageError, Placement, fit_sources
-from ..joint.reference import BandUnits, Reference
+from ..joint.loop import NoImageError, fit_sources
+from ..joint.reference import BandUnits, Placement, Reference
 from ..joint.register import Registration
 from ..joint.tiles import MARGIN, FieldTile, within
 from .records import output_facts

@@ -30,9 +30,9 @@ def plain_columns(table, optional=()):
     if missing:
         raise InputError(f"the table has no column {', '.join(missing)}; it has {', '.join(names)}")
     rows = len(np.atleast_1d(table["x"]))
-    return {n: _plain(table[n]) if n in names else np.full(rows, np.nan) for n in (*NEEDED, *optional)}
+    return {n: plain_column(table[n]) if n in names else np.full(rows, np.nan) for n in (*NEEDED, *optional)}
 
 
-def _plain(column):
+def plain_column(column):
     """A column without unit and mask."""
     return np.atleast_1d(np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan))

@@ -12,12 +12,13 @@ from .measured import Completeness
 
 FORMAT = "completeness 1"
 """What the keyword ``FORMAT`` of the first header says."""
-TABLES = dict(table="STARS", surface="SURFACE", curve="CURVE", factor="FACTOR", purity="PURITY")
+TABLES = dict(table="STARS", surface="SURFACE", curve="CURVE", factor="FACTOR", purity="PURITY", colour="COLOUR")
 """Names of the HDUs of tables, by attributes of `Completeness`."""
 COMMENTS = dict(FWHM="of the PSF in the middle, pixels", RADIUS="of the match, pixels", RUNS="images with artificial stars",
                 PERRUN="artificial stars of a run", SPACING="smallest distance of two in a run, pixels", FAINTEST="smallest flux",
                 BRIGHTES="largest flux", LAYOUT="of the artificial stars", SEED="of random numbers",
-                LOCAL="cut-outs around the stars were fitted", XORIGIN="first pixel of the image in its parent",
+                LOCAL="cut-outs around the stars were fitted", FORCED="positions were given to the fit",
+                BAND="of a joint fit", NIMAGES="images of the joint fit", XORIGIN="first pixel of the image in its parent",
                 YORIGIN="first pixel of the image in its parent", SOURCES="rows of the image's own catalog",
                 ZPKNOWN="whether the image has a zero point", MAGZERO="magnitude of a flux of 1",
                 DEPTHSTP="pixels of a square of DEPTH",

@@ -36,6 +36,9 @@ class Completeness:
         By which errors are to be multiplied, by flux and density.
     purity : astropy.table.Table or None
         By brightness, as in `crowdsource.validate.completeness.purity.DESCRIPTIONS`; None where it was not measured.
+    colour : astropy.table.Table or None
+        Of a band of a joint fit of several: colours with the other bands by brightness, as in
+        `crowdsource.validate.completeness.colours.DESCRIPTIONS`.
     depth, depth_error : ndarray, float32, or None
         Magnitude at which half of the stars is found, by squares of ``figures["DEPTHSTP"]`` pixels, and its error. None where all
         or none were found.
@@ -46,7 +49,7 @@ class Completeness:
     figures : dict
         What was done, by keywords of FITS: ``MAGZERO`` (zero point of magnitudes, 0 where the image has none), ``FWHM``,
         ``RADIUS`` (of the match, pixels), ``RUNS``, ``PERRUN``, ``SPACING``, ``FAINTEST``, ``BRIGHTES``, ``LAYOUT``, ``SEED``,
-        ``LOCAL``, ``XORIGIN``, ``YORIGIN``, ``DEPTHSTP`` and more.
+        ``LOCAL``, ``FORCED``, ``XORIGIN``, ``YORIGIN``, ``DEPTHSTP``, ``BAND`` and ``NIMAGES`` (of a joint fit) and more.
     """
 
     table: Table
@@ -54,6 +57,7 @@ class Completeness:
     curve: Table
     factor: Table
     purity: Table = None
+    colour: Table = None
     depth: np.ndarray = None
     depth_error: np.ndarray = None
     depth_header: object = None
@@ -122,11 +126,13 @@ class Completeness:
 
     def lines(self):
         """What was found, in lines of text."""
-        rows = [f"{len(self.table)} artificial stars in {self.figures['RUNS']} runs, {int(np.sum(self.table['found']))} found",
-                "region         stars      50 %           80 %           95 %   mag"]
-        for r in self.curve:
-            limits = "  ".join(f"{r[f'm{p}']:6.2f} +- {r[f'm{p}_error']:4.2f}" for p in (50, 80, 95))
-            rows.append(f"{r['region']:<12s} {r['stars']:6d}  {limits}")
+        band = f"band {self.figures['BAND']}: " if self.figures.get("BAND") else ""
+        what = "with a flux" if self.figures.get("FORCED") else "found"
+        rows = [f"{band}{len(self.table)} artificial stars in {self.figures['RUNS']} runs, {int(np.sum(self.table['found']))} {what}",
+                *(self._accuracy(self.surface[self.surface["density_class"] == 0], "%", 100) if self.figures.get("FORCED") else
+                  self._limits())]
+        for name in dict.fromkeys([] if self.colour is None else self.colour["colour"]):
+            rows += [f"colour {name}", *self._accuracy(self.colour[self.colour["colour"] == name], "mag", 1)]
         known = self.factor[self.factor["density_class"] == 0]
         if len(known):
             middles = self.magnitude(np.sqrt(np.asarray(known["flux_low"])*np.asarray(known["flux_high"])))
@@ -136,6 +142,21 @@ class Completeness:
             share = 1-np.sum(self.purity["false"])/np.sum(self.purity["rows"])
             rows.append(f"purity of all rows, by repeated noise: {100*share:.1f} %")
         return rows
+
+    def _limits(self):
+        """Limits of all regions, in lines of text."""
+        yield "region         stars      50 %           80 %           95 %   mag"
+        for r in self.curve:
+            limits = "  ".join(f"{r[f'm{p}']:6.2f} +- {r[f'm{p}_error']:4.2f}" for p in (50, 80, 95))
+            yield f"{r['region']:<12s} {r['stars']:6d}  {limits}"
+
+    def _accuracy(self, bins, unit, factor):
+        """Bias, scatter and pull of bins of brightness, in lines of text, the brightest first."""
+        yield f"      mag    rows  bias, {unit}          scatter, {unit}  pull"
+        for r in bins[::-1]:
+            middle = float(self.magnitude(np.sqrt(r["flux_low"]*r["flux_high"])))
+            yield (f"{middle:9.2f}  {r['matched']:6d}  {factor*r['bias']:+7.3f} +- {factor*r['bias_error']:5.3f}"
+                   f"  {factor*r['scatter']:10.3f}  {r['pull']:4.2f} +- {r['pull_error']:4.2f}")
 
     def __repr__(self):
         m50 = self.curve["m50"][0] if len(self.curve) else np.nan

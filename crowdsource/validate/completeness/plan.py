@@ -42,6 +42,9 @@ class StarOptions:
         Of positions, fluxes and noise.
     local : bool
         Fit cut-outs around the stars instead of the whole image.
+    colours : tuple of (str, float, float)
+        Of a joint fit of several bands: names of two as ``g-r``, and the range of that colour, magnitudes. Where there are none
+        the colours are those of the catalog's own stars.
     """
 
     runs: int = 10
@@ -51,6 +54,7 @@ class StarOptions:
     layout: str = "grid"
     seed: int = 0
     local: bool = False
+    colours: tuple = ()
 
     def __post_init__(self):
         rules = [(self.runs >= 1, "runs must be at least 1"), (self.stars is None or self.stars >= 1, "stars must be at least 1"),
@@ -60,7 +64,9 @@ class StarOptions:
                  (self.fluxes is None or (len(self.fluxes) == 2 and min(self.fluxes) > 0 and all(map(isfinite, self.fluxes))),
                   "fluxes must be two positive numbers, of the faintest and the brightest star"),
                  (self.magnitudes is None or (len(self.magnitudes) == 2 and all(map(isfinite, self.magnitudes))),
-                  "magnitudes must be two numbers, of the brightest and the faintest star")]
+                  "magnitudes must be two numbers, of the brightest and the faintest star"),
+                 (all(isfinite(low) and isfinite(high) and low <= high for _, low, high in self.colours),
+                  "a colour must be a number, or two, of which the first is the smaller")]
         for holds, message in rules:
             if not holds:
                 raise ConfigError(message)
@@ -82,6 +88,9 @@ class StarPlan:
         Smallest distance of two of a run, pixels.
     layout : str
     seed : int
+    local : bool
+    colours : tuple of (str, float, float)
+        As of `StarOptions`.
     """
 
     shape: tuple
@@ -91,6 +100,13 @@ class StarPlan:
     spacing: float
     layout: str = "grid"
     seed: int = 0
+    local: bool = False
+    colours: tuple = ()
+
+    @classmethod
+    def from_lists(cls, values):
+        """From a mapping in which tuples have become lists, as JSON has them."""
+        return cls(**{n: tuple(map(tuple, v) if n == "colours" else v) if isinstance(v, list) else v for n, v in values.items()})
 
     def stars(self, run, good):
         """The stars of a run.
@@ -164,7 +180,8 @@ def star_plan(image, catalog, fwhm, options):
     # cut-outs have one star each, however many a run has
     usual = room if options.local else int(np.ceil(max(SHARE*len(catalog), area/(LEAST_AREA*fwhm**2))))
     return StarPlan(shape=tuple(image.shape), origin=tuple(map(int, image.origin)), count=options.stars or min(usual, room),
-                    fluxes=_fluxes(image, catalog, options), spacing=float(spacing), layout=options.layout, seed=options.seed)
+                    fluxes=_fluxes(image, catalog, options), spacing=float(spacing), layout=options.layout, seed=options.seed,
+                    local=options.local, colours=options.colours)
 
 
 def _fluxes(image, catalog, options):

@@ -98,13 +98,23 @@ def accuracy(stars):
     error = np.asarray(rows["flux_found"])-flux
     relative, pull = error/flux, error/np.asarray(rows["dflux"])
     shift = np.r_[rows["x_found"]-rows["x"], rows["y_found"]-rows["y"]]
-    scatter, spread = robust_scatter(relative), robust_scatter(pull)
-    few = n < FEWEST
-    return dict(matched=n, bias=np.nan if few else float(np.median(relative)),
-                bias_error=np.nan if few else MEDIAN_ERROR*scatter/np.sqrt(n), scatter=scatter, pull=spread,
-                pull_error=np.nan if few else SCATTER_ERROR*spread/np.sqrt(n),
-                tails=np.nan if few else float(np.mean(np.abs(pull) > 3)),
+    return dict(**bias_and_scatter(relative, pull), tails=np.nan if n < FEWEST else float(np.mean(np.abs(pull) > 3)),
                 position_scatter=robust_scatter(shift), position_pull=robust_scatter(shift/np.r_[rows["dx"], rows["dy"]]))
+
+
+def bias_and_scatter(off, pull):
+    """How many rows there are, and the bias, scatter and pull of what they measure; NaN where there are fewer than five.
+
+    Parameters
+    ----------
+    off, pull : ndarray, shape (n,)
+        What is found less the truth, and the same in units of its error.
+    """
+    n, scatter, spread = len(off), robust_scatter(off), robust_scatter(pull)
+    few = n < FEWEST
+    return dict(matched=n, bias=np.nan if few else float(np.median(off)),
+                bias_error=np.nan if few else MEDIAN_ERROR*scatter/np.sqrt(n), scatter=scatter, pull=spread,
+                pull_error=np.nan if few else SCATTER_ERROR*spread/np.sqrt(n))
 
 
 def factors(stars, bounds, densities, slope=1., fewest=FEWEST_OF_FACTOR):

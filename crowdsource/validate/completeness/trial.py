@@ -1,4 +1,7 @@
-"""One run of artificial stars: they are added to the image, the image is fitted, and each is looked for in the catalog."""
+"""One run of artificial stars: they are added to the image, the image is fitted, and each is looked for in the catalog.
+
+In a forced fit their positions are given with the others, and nothing is looked for.
+"""
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +12,7 @@ from scipy import ndimage
 from ...psf.base import pixel
 from ...psf.export import curve_of_growth
 from ..artificial_stars import inject
-from ..columns import plain_columns
+from ..columns import plain_column, plain_columns
 from ..evaluate import FLUX_FACTOR, MATCH_RADIUS, match_stars
 
 RADIUS = 0.25
@@ -30,8 +33,22 @@ DESCRIPTIONS = dict(
 UNITS = dict(x="pix", y="pix", x_found="pix", y_found="pix", dx="pix", dy="pix", distance="pix", density="pix-2")
 
 
+class Surroundings:
+    """What follows from an image, its catalog and its FWHM, which a subclass has as attributes."""
+
+    @cached_property
+    def density(self):
+        """`DensityMap` of the image's own catalog."""
+        return DensityMap.of(usable(self.catalog), self.image, self.fwhm)
+
+    @property
+    def radius(self):
+        """Largest distance of a star's row, pixels."""
+        return max(MATCH_RADIUS, RADIUS*self.fwhm)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Scene:
+class Scene(Surroundings):
     """An image that artificial stars are added to, and what is known of it.
 
     Attributes
@@ -43,9 +60,11 @@ class Scene:
     psf : crowdsource.psf.base.PSF
         That of the image's own fit: the stars have it.
     fit : callable
-        Called with an Image; gives its catalog, or a result that has one.
+        Called with an Image; gives its catalog, or a result that has one. In a forced fit called with ``sources`` as well.
     norm_radius : float
         Of the circle to which the catalog's fluxes refer, pixels; 0 where they are those of the PSF.
+    given : mapping or None
+        x and y of the positions of a forced fit, the parent's pixels.
     """
 
     image: object
@@ -53,6 +72,7 @@ class Scene:
     psf: object
     fit: object
     norm_radius: float = 0.
+    given: object = None
 
     @property
     def light(self):
@@ -63,16 +83,6 @@ class Scene:
     def fwhm(self):
         """Of the PSF in the middle, pixels."""
         return float(self.psf.fwhm())
-
-    @cached_property
-    def density(self):
-        """`DensityMap` of the image's own catalog."""
-        return DensityMap.of(usable(self.catalog), self.image, self.fwhm)
-
-    @property
-    def radius(self):
-        """Largest distance of a star's row, pixels."""
-        return max(MATCH_RADIUS, RADIUS*self.fwhm)
 
     def with_stars(self, stars, seed):
         """The Image with stars added, fluxes as the catalog counts, with their photons' noise."""
@@ -94,8 +104,15 @@ def one_run(scene, plan, run):
         One row a star, as `recovered`.
     """
     stars = plan.stars(run, scene.image.good)
-    fitted = scene.fit(scene.with_stars(stars, (plan.seed, run, 1)))
-    return recovered(scene, stars, getattr(fitted, "catalog", fitted), run)
+    image = scene.with_stars(stars, (plan.seed, run, 1))
+    if scene.given is None:
+        fitted = scene.fit(image)
+        return recovered(scene, stars, getattr(fitted, "catalog", fitted), run)
+    given = {n: plain_column(scene.given[n]) for n in "xy"}
+    fitted = scene.fit(image, sources={n: np.r_[given[n], stars[n]] for n in "xy"})
+    rows = {n: v[len(given["x"]):] for n, v in all_rows(getattr(fitted, "catalog", fitted)).items()}
+    match = np.where(np.isfinite(rows["flux"]), np.arange(len(stars["x"])), -1)
+    return outcomes(scene, stars, rows, match, run, any_flux=True)
 
 
 def recovered(scene, stars, catalog, run=0):
@@ -122,18 +139,34 @@ def recovered(scene, stars, catalog, run=0):
     """
     own, rows = usable(scene.catalog), usable(catalog)
     there = {n: np.r_[stars[n], own[n]] for n in ("x", "y", "flux")}
-    match = match_stars(there, rows, scene.radius)[:len(stars["x"])]
+    return outcomes(scene, stars, rows, match_stars(there, rows, scene.radius)[:len(stars["x"])], run)
+
+
+def outcomes(scene, stars, rows, match, run, any_flux=False):
+    """What became of artificial stars whose rows are known.
+
+    Parameters
+    ----------
+    scene, stars, run
+        As `recovered`.
+    rows : dict of str to ndarray
+        As `all_rows`.
+    match : ndarray of int, shape (n,)
+        The row of each star, -1 where it has none.
+    any_flux : bool
+        A star with a row is found, whatever the row's flux.
+    """
     hit = match >= 0
     out = Table(dict(run=np.full(len(hit), run, np.int32), **{n: np.asarray(stars[n], np.float64) for n in ("x", "y", "flux")}))
     out["density"] = scene.density.at(stars["x"], stars["y"])
     for name, column in OF_ROW.items():
-        out[name] = _of_rows(rows[column], match, np.nan)
+        out[name] = of_rows(rows[column], match, np.nan)
     out["distance"] = np.hypot(out["x_found"]-out["x"], out["y_found"]-out["y"])
     with np.errstate(invalid="ignore"):
-        right = np.abs(np.log(out["flux_found"]/out["flux"])) < np.log(FLUX_FACTOR)
+        right = any_flux | (np.abs(np.log(out["flux_found"]/out["flux"])) < np.log(FLUX_FACTOR))
     out["matched"], out["found"] = hit, hit & right
-    out["good"] = out["found"] & _of_rows(rows["good"] == 1, match, False)
-    out["flags"] = _of_rows(rows["flags"].astype(np.int64), match, 0)
+    out["good"] = out["found"] & of_rows(rows["good"] == 1, match, False)
+    out["flags"] = of_rows(rows["flags"].astype(np.int64), match, 0)
     for name in out.colnames:
         out[name].info.description, out[name].info.unit = DESCRIPTIONS[name], UNITS.get(name)
     return out
@@ -141,17 +174,23 @@ def recovered(scene, stars, catalog, run=0):
 
 def usable(catalog):
     """Columns of the rows of a catalog that have a position and a positive flux."""
+    rows = all_rows(catalog)
+    use = np.isfinite(rows["x"]+rows["y"]+rows["flux"]) & (rows["flux"] > 0)
+    return {n: v[use] for n, v in rows.items()}
+
+
+def all_rows(catalog):
+    """x, y, flux, dflux, dx, dy, flags and good of all rows of a catalog, a dict of arrays."""
     rows = plain_columns(catalog, ("dflux", "dx", "dy", "flags", "good"))
     rows["flags"] = np.nan_to_num(rows["flags"])
     if "flags" in catalog.keys():
         rows["flags"] = np.atleast_1d(np.asarray(catalog["flags"]))
     if "good" not in catalog.keys():
         rows["good"] = np.ones(len(rows["x"]))
-    use = np.isfinite(rows["x"]+rows["y"]+rows["flux"]) & (rows["flux"] > 0)
-    return {n: v[use] for n, v in rows.items()}
+    return rows
 
 
-def _of_rows(values, match, nothing):
+def of_rows(values, match, nothing):
     """The values of the rows that stars have; `nothing` for those that have none."""
     return np.append(values, np.full(1, nothing, values.dtype))[match]
 
