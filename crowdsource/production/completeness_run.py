@@ -1,4 +1,4 @@
-"""Completeness of a detector by jobs: the image's own fit, then runs of artificial stars and of new noise by any executor.
+"""Completeness by jobs: the fit of what is given itself, then runs of artificial stars and of new noise by any executor.
 
 Each leaves its table in a folder, with a record; what is there is not done again, also when more runs are asked for.
 """
@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..core.errors import CrowdsourceError, OutputError
-from ..exposure.results import config_lines
 from ..io.locks import take_lock
-from ..validate.completeness.measured import measured
-from ..validate.completeness.plan import StarOptions, star_plan
-from .completeness_jobs import context_of, read_run, scene_of_job
+from ..validate.completeness.plan import StarOptions
+from .completeness_jobs import key_of, read_run, runs_of_job
 from .executors import records_of
 from .records import DONE, ENDING, FAILED, FIRST_FIT, NOISE_RUN, STAR_RUN, content_key
 
@@ -20,13 +18,15 @@ PROGRESS = "runs"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CompletenessRun:
-    """What is to be done of one detector.
+    """What is to be done of one detector, or of one field.
 
     Attributes
     ----------
     job : dict
-        What all jobs are given, as JSON has it: ``instrument``, ``image``, ``options``, ``detector``, ``settings`` (of the fit:
-        ``catalogs``, ``earlier``, ``config``, ``threads``) and ``sums``, path and SHA-256 of the files that are read.
+        What all jobs are given, as JSON has it: ``sums``, path and SHA-256 of the files that are read, and of a detector
+        ``instrument``, ``image``, ``options``, ``detector`` and ``settings`` (of the fit: ``catalogs``, ``earlier``, ``config``,
+        ``threads``), of a field ``files`` (of each image what `crowdsource.joint.inputs.ImageFile` has), ``config``, ``joint``,
+        ``objects`` and ``threads``.
     options : crowdsource.validate.completeness.plan.StarOptions
     purity : int
         Images of new noise.
@@ -50,14 +50,15 @@ class CompletenessRun:
 
         Returns
         -------
-        completeness : crowdsource.validate.completeness.measured.Completeness
+        completeness : dict of str to crowdsource.validate.completeness.measured.Completeness
+            By band; without a name that of a single image.
         config : list of str
             The configuration of the fits.
 
         Raises
         ------
         CrowdsourceError
-            When the image cannot be fitted, a run has failed (all others are done then), or the folder cannot be written.
+            When what is given cannot be fitted, a run has failed (all others are done then), or the folder cannot be written.
         """
         folder = Path(self.folder).absolute()
         try:
@@ -75,22 +76,19 @@ class CompletenessRun:
 
     def _measured(self, folder, workers, progress):
         job = {**self.job, "folder": str(folder)}
-        context = context_of(job)
-        first = content_key([context.finished.fingerprint, job["detector"]])
-        job["first"] = first
+        job["first"] = first = key_of(job)
         self._done(workers, [self._job(job, FIRST_FIT, "fit", first)], lambda *_: None)
-        scene, base = scene_of_job(job)
-        plan = star_plan(scene.image, scene.catalog, scene.fwhm, self.options)
-        stars = dict(job, plan=asdict(plan), local=self.options.local)
+        runs, config = runs_of_job(job)
+        plan = runs.plan(self.options)
+        stars = dict(job, plan=asdict(plan))
         # as JSON has them: tuples are lists in a worker's process
         stars, seed = json.loads(json.dumps(stars)), self.options.seed
-        of_stars, of_noise = content_key([first, stars["plan"], stars["local"]]), content_key([first, seed])
+        of_stars, of_noise = content_key([first, stars["plan"]]), content_key([first, seed])
         jobs = [self._job(dict(stars, run=k), STAR_RUN, f"run-{k:04d}", of_stars) for k in range(self.options.runs)]
         jobs += [self._job(dict(job, run=k, seed=seed), NOISE_RUN, f"noise-{k:04d}", of_noise) for k in range(self.purity)]
         self._done(workers, jobs, progress)
         tables = [read_run(job["table"]) for job in jobs]
-        found = measured(tables[:self.options.runs], scene, plan, self.options, tables[self.options.runs:])
-        return found, config_lines(base.config, context.provenance)
+        return runs.measured(tables[:self.options.runs], plan, self.options, tables[self.options.runs:]), config
 
     def _job(self, common, kind, name, key):
         """A job that writes a table, or for the first fit a catalog, under a name."""
@@ -112,4 +110,5 @@ class CompletenessRun:
         if failed:
             name, why = next(iter(failed.items()))
             others = f" ({len(failed)-1} others failed, too)" if len(failed) > 1 else ""
-            raise CrowdsourceError(f"{self.job['image']}: {name}: {why}{others}")
+            what = self.job.get("image") or f"{len(self.job['files'])} images"
+            raise CrowdsourceError(f"{what}: {name}: {why}{others}")

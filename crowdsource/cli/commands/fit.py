@@ -223,9 +223,19 @@ def _settings(args, exposure, config, image):
 def configured(args, instrument, image):
     """The instrument's options and the fit's configuration: from the file, replaced where the command line gives them."""
     own, config = _from_file(args.config, instrument) if args.config else ({}, {})
+    return {**own, **given_options(args, image)}, with_fit_options(args, config)
+
+
+def given_options(args, image):
+    """The instrument's options that the command line gives, for an image."""
     given = {o.name: getattr(args, f"option_{o.name}", None) for o in args.instrument.options}
     path = ImageName.parse(image).path
-    own.update({n: with_parts_of(v, path) if isinstance(v, str) else v for n, v in given.items() if v is not None})
+    return {n: with_parts_of(v, path) if isinstance(v, str) else v for n, v in given.items() if v is not None}
+
+
+def with_fit_options(args, config):
+    """A configuration, nested as in a TOML file, with what the command line gives by `add_fit_options`."""
+    config = dict(config)
     if args.preset is not None:
         config["preset"] = args.preset
     if args.threshold is not None:
@@ -237,7 +247,7 @@ def configured(args, instrument, image):
     nebulosity = {n: v for n, v in (("method", args.nebulosity), ("mode", args.nebulosity_mode)) if v is not None}
     if nebulosity:
         config["nebulosity"] = {**config.get("nebulosity", {}), **nebulosity}
-    return own, config
+    return config
 
 
 def _from_file(path, instrument):

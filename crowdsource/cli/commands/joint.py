@@ -34,16 +34,9 @@ def add_arguments(parser):
                         help=f"new folder of the results: {OBJECTS}, {CURVES} and a catalog of each image")
     parser.add_argument("--instrument", metavar="NAME", help="adapter that reads all images; default the one that claims each, "
                         "generic where none does")
-    parser.add_argument("--option", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
-                        help="options of the adapter, as gain=1.9; {path}, {folder}, {name} and {stem} stand for parts of each "
-                        "file's name, as in ivar={path}:IVAR")
-    parser.add_argument("--objects", metavar="FILE", help=f"{OBJECTS} of an earlier joint fit of this field: its stars stay, at "
-                        "their positions and with their identifiers, and only what is new is looked for")
+    add_field_options(parser)
     parser.add_argument("--config", metavar="FILE", help="TOML file of options; an instrument's options stand under its name, "
                         "those of joint fits under joint")
-    parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
-    parser.add_argument("--parallax", action="store_true", help="fit the parallax of each star, and its proper motion; images "
-                        "need dates at different times of the year, and the reference world coordinates")
     parser.add_argument("--memory", type=float, metavar="MB", help="memory that images may take: where they need more, those "
                         "that are not worked on are kept in temporary files; default no limit")
     parser.add_argument("--threads", type=count, default=1, metavar="N",
@@ -51,8 +44,6 @@ def add_arguments(parser):
     parser.add_argument("--hats", metavar="DIR", help="also write objects with their light curves as a HATS catalog, which lsdb "
                         "opens; the reference image needs world coordinates")
     parser.add_argument("--plot", metavar="FILE", help="write a picture of scatter, images and the most variable stars (PNG)")
-    parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
-                        help="folders in which a manifest's files may lie, in addition to its own")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier joint fit")
     tiles = parser.add_argument_group("large fields")
     tiles.add_argument("--tile", type=count, metavar="PIXELS", help="fit the field in tiles of about this side, pixels of the "
@@ -61,12 +52,25 @@ def add_arguments(parser):
     add_verbosity(parser)
 
 
+def add_field_options(parser):
+    """Add the options that say how the images of a field are read and fitted at once, to a parser or a group of arguments."""
+    parser.add_argument("--option", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+                        help="options of the adapter, as gain=1.9; {path}, {folder}, {name} and {stem} stand for parts of each "
+                        "file's name, as in ivar={path}:IVAR")
+    parser.add_argument("--objects", metavar="FILE", help=f"{OBJECTS} of an earlier joint fit of this field: its stars stay, at "
+                        "their positions and with their identifiers, and only what is new is looked for")
+    parser.add_argument("--motion", action="store_true", help="fit the proper motion of each star; images need dates")
+    parser.add_argument("--parallax", action="store_true", help="fit the parallax of each star, and its proper motion; images "
+                        "need dates at different times of the year, and the reference world coordinates")
+    parser.add_argument("--root", nargs="+", action="extend", default=[], metavar="DIR",
+                        help="folders in which a manifest's files may lie, in addition to its own")
+
+
 def run(args, console):
     """Fit and write; see `crowdsource.cli.commands`."""
     config = {} if args.config is None else read_toml(args.config)
-    joint = joint_config(config.pop("joint", {}), args)
-    own = {name: config.pop(name) for name in ([args.instrument] if args.instrument else registered()) if name in config}
-    files = from_manifest(args.images[0], args.root) if is_manifest(args.images) else given(args, own)
+    joint = joint_config(config.pop("joint", {}), motion=args.motion, parallax=args.parallax, memory=args.memory)
+    files = image_files(args.images, config, args.instrument, args.option, args.root)
     images, refused = opened_images(files)
     key = fit_key(args, files, images, config, joint)
     there = published(args.out_dir, OBJECTS, key)
@@ -138,13 +142,36 @@ def write_hats(args, key):
         write_nested(objects, light_curves, made, Path(args.hats).name)
 
 
-def joint_config(values, args):
-    """The `JointConfig` of a table of values and what the command line gives."""
-    given = {"motion": args.motion or None, "parallax": args.parallax or None, "memory": args.memory}
+def joint_config(values, **given):
+    """The `JointConfig` of a table of values and what the command line gives, None or False where it gives nothing."""
     try:
-        return checked_joint(JointConfig(**{**values, **{n: v for n, v in given.items() if v is not None}}))
+        return checked_joint(JointConfig(**{**values, **{n: v for n, v in given.items() if v is not None and v is not False}}))
     except TypeError as problem:
         raise ConfigError(f"joint: {problem}") from problem
+
+
+def image_files(images, config, instrument, words, roots):
+    """The images of a field.
+
+    Parameters
+    ----------
+    images : sequence of str
+        Names of files, or that of a manifest.
+    config : dict
+        As a TOML file has it, from which the tables of instruments are taken away.
+    instrument : str or None
+        Name of the one that reads all.
+    words : sequence of str
+        Its options, NAME=VALUE.
+    roots : sequence of str
+        Folders of a manifest's files.
+
+    Returns
+    -------
+    list of crowdsource.joint.inputs.ImageFile
+    """
+    own = {name: config.pop(name) for name in ([instrument] if instrument else registered()) if name in config}
+    return from_manifest(images[0], roots) if is_manifest(images) else given(images, instrument, words, own)
 
 
 def is_manifest(images):
@@ -158,9 +185,9 @@ def from_manifest(path, roots):
             for e in read_manifest(path, roots) if not e.problem]
 
 
-def given(args, tables):
+def given(images, instrument, words, tables):
     """The images that the command line names; `tables` are options of instruments by their names."""
-    request = PlanRequest(args.instrument, tuple((name.replace("-", "_"), value) for name, value in option_pairs(args.option)))
-    readers = [args.instrument or recognised(image).name for image in args.images]
+    request = PlanRequest(instrument, tuple((name.replace("-", "_"), value) for name, value in option_pairs(words)))
+    readers = [instrument or recognised(image).name for image in images]
     return [ImageFile(path=image, instrument=reader, options={**tables.get(reader, {}), **request.options_of(image)})
-            for image, reader in zip(args.images, readers)]
+            for image, reader in zip(images, readers)]

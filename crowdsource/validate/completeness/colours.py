@@ -15,9 +15,10 @@ NEAR = 50
 DESCRIPTIONS = dict(
     colour="of this band and another, as the bands are named", flux_low="faint end of the bin, this band",
     flux_high="bright end of the bin, this band", stars="artificial stars of the bin",
-    found="those that were found in both bands", matched="stars with a row of positive fluxes in both, of which all that follows is",
+    found="those that were found in both bands", matched="stars with positive fluxes in both, of which all that follows is",
     bias="median of the colour found less the true one", bias_error="its error",
-    scatter="robust standard deviation of the same", pull="the same in units of the error by dflux of both", pull_error="its error")
+    scatter="robust standard deviation of the same",
+    pull="the same in units of the error, by dflux of both", pull_error="its error")
 """What the columns of a table of colours mean."""
 UNITS = dict(bias="mag", bias_error="mag", scatter="mag")
 
@@ -49,8 +50,8 @@ class Colours:
         if self.asked or len(self.zeropoints) == 1:
             self._steps()
         elif not len(self.own[self.bands[0]]):
-            raise ConfigError(f"no star of the catalog is {CERTAIN:g} sigma in all bands, so that there are no colours to draw from: "
-                              "give `colours`")
+            raise ConfigError(f"no star of the catalog is {CERTAIN:g} sigma in all bands: there are no colours to draw from; "
+                              "give them (`colours`)")
 
     @property
     def bands(self):

@@ -197,7 +197,7 @@ class FieldRuns:
         """
         stars = plan.stars(run, self.footprint.good)
         fluxes = self.colours(plan.colours).fluxes(stars["flux"], np.random.default_rng((plan.seed, run, 3)))
-        images = [partial(self.with_stars, number, stars, fluxes, (plan.seed, run, 1, number)) for number in range(len(self.images))]
+        images = [partial(self.with_stars, k, stars, fluxes, (plan.seed, run, 1, k)) for k in range(len(self.images))]
         return self.recovered(stars, fluxes, band_catalogs(self.fit(images, self.placement), self.bands), run)
 
     def with_stars(self, number, stars, fluxes, seed):
@@ -295,9 +295,12 @@ def band_catalogs(result, bands):
     Returns
     -------
     dict of str to astropy.table.Table
-        x, y, flux, dflux, dx, dy, flags of the objects; ``good`` where the row of an image of the band is.
+        x, y, flux, dflux, dx, dy, flags of the objects; ``dflux_iso``, what the images of the band together have; ``good`` where
+        the row of one of them is.
     """
     objects, out = result.objects, {}
+    x, y = (np.asarray(plain(objects[n]), float)-o for n, o in zip("xy", result.placement.reference.origin))
+    order = np.argsort(objects["object_id"])
     several = len(result.placement.reference.bands) > 1
     for band in bands:
         of = f"_{band}" if several else ""
@@ -305,10 +308,15 @@ def band_catalogs(result, bands):
             raise InputError(f"no image of band {band!r} could be fitted with artificial stars")
         table = Table({n: np.asarray(plain(objects[n]), float) for n in ("x", "y", "dx", "dy")})
         table["flux"], table["dflux"] = (np.asarray(plain(objects[n+of]), float) for n in ("flux", "dflux"))
-        # what the range of fluxes follows from
-        table["dflux_iso"], table["flags"] = table["dflux"], np.asarray(objects["flags"])
-        good = [np.asarray(f.catalog["object_id"])[np.asarray(f.catalog["good"])] for f in result.fits if f.image.band == band]
-        table["good"] = np.isin(np.asarray(objects["object_id"]), np.concatenate([np.empty(0, int), *good]))
+        table["flags"], table["good"], weight = np.asarray(objects["flags"]), False, np.zeros(len(objects))
+        for fit, scale in zip(result.fits, result.scales):
+            if fit.image.band == band:
+                row = order[np.searchsorted(objects["object_id"], fit.catalog["object_id"], sorter=order)]
+                table["good"][row] |= np.asarray(fit.catalog["good"])
+                error = np.asarray(plain(fit.catalog["dflux_iso"]), float)/scale(x[row], y[row])
+                weight[row] += np.where(error > 0, 1/np.where(error > 0, error, 1)**2, 0)
+        with np.errstate(divide="ignore"):
+            table["dflux_iso"] = result.placement.reference.bands[band].scale/np.sqrt(weight)
         out[band] = table
     return out
 

@@ -13,16 +13,15 @@ from ...joint.known import known_stars
 from ...joint.loop import ImageSource, fit_sources
 from .field import field_runs
 from .plan import StarOptions
-from .runs import ImageRuns
-from .trial import Scene
+from .runs import ImageRuns, scene_of
 
 NO_PLANES = ("lacks what purity and cut-outs need, its model and sky: give purity=0 and local=False, or a fit_function that "
              "gives a result as crowdsource.fit does")
 
 
 def completeness(image, psf=None, fit_function=None, fluxes=None, *, magnitudes=None, runs=10, stars=None, layout="grid", seed=0,
-                 local=False, purity=None, colours=None, sources=None, result=None, config=None, joint=None, objects=None, threads=1,
-                 executor=None, progress=None, instrument=None, detector=None, **options):
+                 local=False, purity=None, colours=None, sources=None, result=None, config=None, joint=None, objects=None,
+                 threads=1, executor=None, progress=None, instrument=None, detector=None, **options):
     """Completeness, biases and errors of the photometry of an image, or of many images of one field, by artificial stars.
 
     The image is fitted. Stars of its PSF are added to it with the noise of their photons, so few that they do not change the
@@ -56,8 +55,8 @@ def completeness(image, psf=None, fit_function=None, fluxes=None, *, magnitudes=
     local : bool
         Fit cut-outs around the stars, with the PSF and the sky of the image, instead of the whole image each time.
     purity : int, optional
-        Images of the model with new noise that are fitted, to see how many rows are false; 0 for none. When not given: 1, and 0 in
-        a forced fit, which looks for nothing.
+        Images of the model with new noise that are fitted, to see how many rows are false; 0 for none. When not given: 1, and
+        none in a forced fit, which looks for nothing.
     colours : mapping of str to float or (float, float), optional
         Of images of several bands: magnitude in one band less that in another by the names of both, as ``{"g-r": 0.6}``, or its
         range, as ``{"g-r": (0.2, 1.4)}``. Those of the catalog's own stars when not given.
@@ -148,23 +147,6 @@ def _field(images, psfs, settings, joint, objects, threads, result):
     known = None if objects is None else known_stars(objects)
     base = fit_sources(sources, joint, threads, known=known) if result is None else result
     return field_runs(base, sources, joint, threads, known)
-
-
-def scene_of(image, base, fit, psf=None, given=None):
-    """The `Scene` of an image and its own fit, a result or a catalog; of a forced fit with the positions that were given.
-
-    Raises
-    ------
-    InputError
-        When no PSF is known.
-    """
-    catalog = base.catalog if hasattr(base, "catalog") else base
-    found = getattr(base, "psf", None)
-    if found is None and psf is None:
-        raise InputError("fit_function gives a catalog without a PSF: give psf, that of the artificial stars")
-    used = getattr(base, "config", None)
-    return Scene(image=image, catalog=catalog, psf=psf if found is None else found, fit=fit, given=given,
-                 norm_radius=0. if used is None else used.psf.norm_radius)
 
 
 def _done(jobs, executor, progress):

@@ -128,9 +128,9 @@ class Completeness:
         """What was found, in lines of text."""
         band = f"band {self.figures['BAND']}: " if self.figures.get("BAND") else ""
         what = "with a flux" if self.figures.get("FORCED") else "found"
-        rows = [f"{band}{len(self.table)} artificial stars in {self.figures['RUNS']} runs, {int(np.sum(self.table['found']))} {what}",
-                *(self._accuracy(self.surface[self.surface["density_class"] == 0], "%", 100) if self.figures.get("FORCED") else
-                  self._limits())]
+        rows = [f"{band}{len(self.table)} artificial stars in {self.figures['RUNS']} runs, {np.sum(self.table['found'])} {what}"]
+        forced, all_densities = self.figures.get("FORCED"), self.surface["density_class"] == 0
+        rows += self._accuracy(self.surface[all_densities], "%", 100) if forced else self._limits()
         for name in dict.fromkeys([] if self.colour is None else self.colour["colour"]):
             rows += [f"colour {name}", *self._accuracy(self.colour[self.colour["colour"] == name], "mag", 1)]
         known = self.factor[self.factor["density_class"] == 0]
@@ -151,9 +151,9 @@ class Completeness:
             yield f"{r['region']:<12s} {r['stars']:6d}  {limits}"
 
     def _accuracy(self, bins, unit, factor):
-        """Bias, scatter and pull of bins of brightness, in lines of text, the brightest first."""
-        yield f"      mag    rows  bias, {unit}          scatter, {unit}  pull"
-        for r in bins[::-1]:
+        """Bias, scatter and pull of bins of brightness that have enough rows, in lines of text, the brightest first."""
+        yield f"      mag    rows   bias, {unit:17s}scatter  pull"
+        for r in bins[np.isfinite(bins["bias"])][::-1]:
             middle = float(self.magnitude(np.sqrt(r["flux_low"]*r["flux_high"])))
             yield (f"{middle:9.2f}  {r['matched']:6d}  {factor*r['bias']:+7.3f} +- {factor*r['bias_error']:5.3f}"
                    f"  {factor*r['scatter']:10.3f}  {r['pull']:4.2f} +- {r['pull_error']:4.2f}")
