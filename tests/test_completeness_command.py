@@ -1,10 +1,13 @@
 """``crowdsource completeness``: from an image to a file, and on from where a run was cut off."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_fields import star_image, write_fits
 
 import crowdsource as cs
 from crowdsource.cli.main import main
+from crowdsource.production import completeness_jobs
 
 SHAPE = (96, 96)
 FAST = "--local", "--executor", "threads", "--purity", "0", "--fluxes", "40", "4000", "--gain", "4", "--quiet"
@@ -44,6 +47,16 @@ def test_what_is_done_is_not_done_again(image, tmp_path, capsys):
     assert not np.isin(other["x"], first.table["x"]).any() and written(tmp_path)["fit.cat.fits"] == before["fit.cat.fits"]
 
 
+@pytest.mark.parametrize("name, other", [("installed_version", lambda: "0"), ("kinds", SimpleNamespace(KIND="another"))])
+def test_another_program_makes_all_anew(image, tmp_path, monkeypatch, name, other):
+    assert main(["completeness", image, *FAST, "--runs", "1"]) == 0
+    before = written(tmp_path)
+    monkeypatch.setattr(completeness_jobs, name, other)
+    assert main(["completeness", image, *FAST, "--runs", "1", "--overwrite"]) == 0
+    after = written(tmp_path)
+    assert set(after) == set(before) and not [n for n in after if after[n] == before[n]]
+
+
 def test_processes_and_whole_images_give_what_python_gives(image, tmp_path):
     words = ["--runs", "1", "--stars", "9", "--purity", "1", "--fluxes", "60", "4000", "--gain", "4", "--quiet"]
     assert main(["completeness", "generic", image, *words, "--workers", "2", "--out", "c.fits"]) == 0
@@ -55,7 +68,7 @@ def test_processes_and_whole_images_give_what_python_gives(image, tmp_path):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--force", "a.fits"], "there is nothing to be complete"), (["--stars", "10000"], "have room in a run"),
+    (["--force", "a.fits"], "leave --local out"), (["--stars", "10000"], "have room in a run"),
     (["--out", "c.csv"], "ends with .fits"), (["--fluxes", "-1", "5"], "two positive numbers"),
     (["--magnitudes", "1", "5"], "zero point"), (["--purity", "-1"], "must not be negative"),
     (["--out", "field.fits"], "exists already")])
