@@ -34,7 +34,7 @@ from crowdsource.simulate.survey import SurveyConfig
 from crowdsource.survey.objects import columns as sky_columns
 from crowdsource.survey.objects.association import AssociationConfig
 from crowdsource.survey.objects.average import USES, AverageConfig
-from crowdsource.validate.completeness import curve, purity, surfaces, trial
+from crowdsource.validate.completeness import colours, curve, purity, surfaces, trial
 
 ROOT = Path(__file__).parent.parent
 OTHER_PARTS = {"`psf` of `fit`": PSF_MODELS, "`--psf`": PSF_FORMATS, "`--file-format`": IMAGE_FORMATS, "`--executor`": EXECUTORS,
@@ -325,6 +325,7 @@ PARTS = {
     "columns": columns,
     "completeness_stars": lambda: described(trial), "completeness_surface": lambda: described(surfaces),
     "completeness_curve": lambda: described(curve), "completeness_purity": lambda: described(purity),
+    "completeness_colour": lambda: described(colours),
     "object_columns": lambda: sky_table((sky_columns.OBJECT_COLUMNS, sky_columns.MOTION_COLUMNS, sky_columns.BAND_COLUMNS), "_*"),
     "member_columns": lambda: sky_table((sky_columns.MEMBER_COLUMNS,)),
     "uses": lambda: table(["`use`", "meaning"], USES.items()),

@@ -216,7 +216,7 @@ def test_what_a_field_cannot_have(folder, words, message, capsys):
 def test_options_of_many_images_and_of_one(field):
     image = field.images[0]
     given = dict(x=[1.], y=[1.])
-    for how, message in ((dict(colours=COLOURS), "colours are of a joint fit"),
+    for how, message in ((dict(colours=COLOURS), "colours are of a joint fit"), (dict(colours={"g-r": "red"}), "must be numbers"),
                          (dict(joint=cs.JointConfig()), "joint is of many"), (dict(sources=given, purity=1), "has no purity"),
                          (dict(sources=given, local=True, result=field.result.fits[0]), "takes the whole image")):
         with pytest.raises(cs.ConfigError, match=message):

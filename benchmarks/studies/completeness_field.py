@@ -40,7 +40,7 @@ def true_rows(truth, epochs, result):
 def figures(tables, slope):
     """Parts that are found in each band and in both, and bias, scatter and pull of colours, as texts.
 
-    Stars count for the former as flux^(1-slope): artificial ones, of which as many are in each interval of magnitude, as true ones.
+    Stars count for the former as flux^(1-slope): of artificial ones as many are in each interval of magnitude.
     """
     g, r = (tables[b] for b in BANDS)
     weight = np.asarray(g["flux"])**(1-slope)

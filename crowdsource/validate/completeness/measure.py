@@ -89,9 +89,8 @@ def completeness(image, psf=None, fit_function=None, fluxes=None, *, magnitudes=
         only, or of many.
     """
     wanted = None if fluxes is None else (min(fluxes, default=0), max(fluxes, default=0))
-    ranges = [(name, *np.broadcast_to(value, 2).tolist()) for name, value in (colours or {}).items()]
     asked = StarOptions(runs=runs, stars=stars, fluxes=wanted, magnitudes=magnitudes, layout=layout, seed=seed, local=local,
-                        colours=tuple(ranges))
+                        colours=_ranges(colours or {}))
     many = isinstance(image, list | tuple)
     purity = (0 if sources is not None else 1) if purity is None else purity
     if sources is not None and (purity or many):
@@ -111,6 +110,14 @@ def completeness(image, psf=None, fit_function=None, fluxes=None, *, magnitudes=
         tables = _done(jobs, executor, shown)
     found = done.measured(tables[:runs], plan, asked, tables[runs:])
     return found if many else found[""]
+
+
+def _ranges(colours):
+    """Colours as `StarOptions` has them."""
+    try:
+        return tuple((str(name), *np.broadcast_to(np.asarray(value, float), 2).tolist()) for name, value in dict(colours).items())
+    except (TypeError, ValueError) as problem:
+        raise ConfigError('colours must be numbers or ranges by the names of two bands, as {"g-r": (0.2, 1.4)}') from problem
 
 
 def _image_and_config(image, config, instrument, detector, options):
