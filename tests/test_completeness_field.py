@@ -83,7 +83,8 @@ def test_stars_are_added_at_the_same_places_on_the_sky_with_the_scale_of_each_im
     for k, epoch in enumerate(epochs):
         added = runs.with_stars(k, stars, {"g": 100*np.array([true[first]])}, 0).data-images[k].data
         y, x = np.indices(added.shape)
-        assert added.sum() == pytest.approx(100*true[k], rel=0.02)
+        # the scale itself is as right as some 40 stars tell
+        assert added.sum() == pytest.approx(100*true[k], rel=0.03)
         for value, place in ((x, epoch.x[star]), (y, epoch.y[star])):
             assert (added*value).sum()/added.sum() == pytest.approx(place, abs=0.1)
     assert true[1]/true[0] < 0.75 and runs.footprint.origin != (0, 0) and 0.6 < runs.footprint.good.mean() < 0.95

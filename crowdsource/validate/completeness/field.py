@@ -130,16 +130,16 @@ class FieldRuns:
     @cached_property
     def footprint(self):
         """The `Footprint` of the field."""
-        read = [i.read() for i in self.images]
-        # FWHM from which the points of a grid are pixels
-        grid = Grid.around([i.frame for i in self.images], [image.shape for image in read], np.inf)
+        # one image at a time is in memory
+        used = [(i.frame, image.band, image.good) for i in self.images for image in [i.read()]]
+        # of the widest of images the points of a grid are pixels
+        grid = Grid.around([frame for frame, *_ in used], [good.shape for *_, good in used], np.inf)
         u, v = grid.u0+np.arange(grid.shape[1]), grid.v0+np.arange(grid.shape[0])
         shown = {band: np.zeros(grid.shape, bool) for band in self.bands}
-        for one, image in zip(self.images, read):
-            x, y = (pixel(p) for p in one.frame.on_grid(u, v))
-            ny, nx = image.shape
-            on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
-            shown[image.band][on] |= image.good[y[on], x[on]]
+        for frame, band, good in used:
+            x, y = (pixel(p) for p in frame.on_grid(u, v))
+            on = (x >= 0) & (x < good.shape[1]) & (y >= 0) & (y < good.shape[0])
+            shown[band][on] |= good[y[on], x[on]]
         wcs = None if self.reference.name == GIVEN else self.reference.wcs
         return Footprint(good=np.logical_and.reduce(list(shown.values())), wcs=wcs,
                          origin=tuple(int(o+p) for o, p in zip(self.reference.origin, (grid.u0, grid.v0))))
