@@ -1,6 +1,6 @@
 """Artificial stars in all images of a field against the true stars of it, with their colours; and forced fits of one image.
 
-python -m benchmarks.studies.completeness_field [--side 256] [--stars 300] [--fields 2] [--runs 20]
+python -m benchmarks.studies.completeness_field [--side 256] [--stars 300] [--fields 1] [--runs 16]
 """
 import argparse
 import sys
@@ -78,7 +78,7 @@ def forced(rows, snr):
 def main():
     """Run all."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name, value in (("side", 256), ("stars", 300), ("fields", 2), ("runs", 20), ("seed", 1)):
+    for name, value in (("side", 256), ("stars", 300), ("fields", 1), ("runs", 16), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
     o = parser.parse_args()
     true, artificial, true_snr, snr, given = [], [], [], [], []
