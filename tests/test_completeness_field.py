@@ -163,6 +163,7 @@ def folder(epochs, tmp_path, monkeypatch):
         header = fits.Header(dict(FILTER=epoch.band, MJD=epoch.mjd))
         hdus = [fits.PrimaryHDU(epoch.simulation.data, header), fits.ImageHDU(epoch.simulation.ivar, name="IVAR")]
         fits.HDUList(hdus).writeto(tmp_path/f"{epoch.band}.fits")
+    (tmp_path/"broken.fits").write_text("this is no image")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -172,7 +173,8 @@ FAST = ("--executor", "threads", "--purity", "0", "--fluxes", "300", "30000", "-
 
 
 def command(*more, runs=2):
-    return main(["completeness", "g.fits", "r.fits", "--option", "ivar={path}:IVAR", *FAST, "--runs", str(runs), *more])
+    images = "g.fits", "r.fits", "broken.fits"
+    return main(["completeness", *images, "--option", "ivar={path}:IVAR", *FAST, "--runs", str(runs), *more])
 
 
 def written(folder):
@@ -183,7 +185,9 @@ def test_a_field_goes_on_from_where_it_was_stopped(folder, epochs):
     assert command("--colour", "g-r", "0.2", "1", "--plot", "c.png") == 0
     first, before = {b: cs.read_completeness(f"field.completeness-{b}.fits") for b in BANDS}, written(folder)
     assert set(before) == {"fit.fits", "run-0000.fits", "run-0001.fits"} and (folder/"c-r.png").stat().st_size > 10000
-    assert first["r"].figures["BAND"] == "r" and set(first["g"].colour["colour"]) == {"g-r"}
+    # what is no image is left out, as of a joint fit
+    assert first["r"].figures["BAND"] == "r" and first["r"].figures["NIMAGES"] == 2
+    assert set(first["g"].colour["colour"]) == {"g-r"}
     # one run is lost
     (folder/"field.completeness.runs"/"run-0001.fits").unlink()
     assert command("--colour", "g-r", "0.2", "1", "--overwrite") == 0

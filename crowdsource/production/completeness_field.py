@@ -54,12 +54,9 @@ def first_fit(job):
         hdus += [fits.ImageHDU(plane, name=f"{name}{k}") for name, plane in zip(("MODEL", "SKY"), image.planes())]
     with atomic_path(folder/FIT, overwrite=True) as temporary:
         fits.HDUList(hdus).writeto(temporary)
-    refused = {**refused, **result.refused}
-    places = dict(refused=refused, config=config_lines(result.fits[0].config), **places_of(runs))
+    places = dict(refused={**refused, **result.refused}, config=config_lines(result.fits[0].config), **places_of(runs))
     with atomic_path(folder/PLACES, overwrite=True) as temporary:
         temporary.write_text(json.dumps(places), encoding="utf-8")
-    for name, why in refused.items():
-        log.warning("%s is left out: %s", name, why)
     return [folder/FIT, folder/PLACES], len(result.objects)
 
 
@@ -85,6 +82,8 @@ def read_runs(job):
     """
     (sources, _, known), folder = sources_of(job), Path(job["folder"])
     places = read_json(folder/PLACES)
+    for name, why in places["refused"].items():
+        log.warning("%s is left out: %s", name, why)
     by_name = {s.name: s for s in sources}
     if lacking := [name for name in places["scales"] if name not in by_name]:
         raise InputError(f"{', '.join(lacking)}: cannot be opened now; run again when it is there")

@@ -2,7 +2,7 @@
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ...core.errors import ConfigError, OutputError
+from ...core.errors import ConfigError, CrowdsourceError, OutputError
 from ...exposure.instrument import load, recognised, registered
 from ...exposure.settings import EarlierRun, OutputFiles, RunSettings, UserCatalogs
 from ...exposure.tasks import path_of_detector
@@ -12,6 +12,7 @@ from ...io.file_names import distinct_name
 from ...io.image_name import ImageName
 from ...io.toml import read_toml
 from ...joint.inputs import opened_images
+from ...joint.loop import check_some
 from ...production.completeness_run import CompletenessRun
 from ...production.executors import open_workers
 from ...validate.completeness.colours import Colours
@@ -186,9 +187,8 @@ def _field(args, images, options):
     files = image_files(images, config, named, args.option, args.root)
     files = [replace(f, path=_absolute(f.path), options={**f.options, **_own(args, f)}) for f in files]
     config = with_fit_options(args, config)
-    # each image is read: its band is part of the names of outputs
     opened, _ = opened_images(files)
-    bands = list(dict.fromkeys(i.source(config).read().band for i in opened))
+    bands = _bands([i.source(config) for i in opened])
     # wrong colours are told before any work
     Colours(zeropoints=dict.fromkeys(bands, 0.), asked=options.colours, own={band: [1.] for band in bands})
     outputs = {band: _outputs(args, FIELD, distinct_name(band) if len(bands) > 1 else "") for band in bands}
@@ -198,6 +198,18 @@ def _field(args, images, options):
     job = dict(files=[asdict(f) for f in files], config=config, joint=asdict(joint), objects=objects, threads=args.threads,
                sums=_sums(read))
     return [Subject(job=job, outputs=outputs, folder=_folder(_outputs(args, FIELD, "")[0]), label=f"{len(opened)} images")]
+
+
+def _bands(sources):
+    """Bands of the images that can be read, which are parts of the names of outputs; a fit leaves out and names the others."""
+    bands, refused = {}, {}
+    for source in sources:
+        try:
+            bands.setdefault(source.read().band)
+        except CrowdsourceError as problem:
+            refused[source.name] = str(problem)
+    check_some(bands, "read", refused)
+    return list(bands)
 
 
 def _own(args, file):
