@@ -1,6 +1,7 @@
 """PSFs of telescopes in space, found from the image: core, wings and spikes, and what their errors add to those of fluxes."""
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -22,6 +23,8 @@ from crowdsource.psf.export import write_stdpsf
 from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.model import FieldPSF
 from crowdsource.psf.refit.effective import is_effective, over_pixel
+from crowdsource.psf.refit.linear import ScaledStamps
+from crowdsource.psf.refit.uncertainty import with_uncertainty
 from crowdsource.simulate import SimulationConfig
 from crowdsource.simulate.optics import Telescope, optical_psf, optical_stamp, pupil, simulate_optical_field
 from crowdsource.validate.evaluate import compare
@@ -180,6 +183,15 @@ def test_few_stars_and_no_bright_ones():
     result = fit(image)
     right = compare(result.catalog, truth, flux5=truth.meta["FLUX5"], shape=image.shape, edge=5)
     assert right.found > 70 and right.spurious < 12
+
+
+def test_stamps_wider_than_the_uncertainty_have_that_of_its_edge():
+    error = np.full((5, 5), 0.02, np.float32)
+    error[2, 2] = 0.3
+    one = np.ones((2, 81), np.float32)
+    psf = SimpleNamespace(uncertainty=error)
+    doubted = with_uncertainty(ScaledStamps(one, one), psf, 2.).weight.reshape(2, 9, 9)
+    assert doubted[:, 4, 4] == pytest.approx(1/(1+0.6**2)) and doubted[:, 0, 8] == pytest.approx(1/(1+0.04**2))
 
 
 def test_optics():

@@ -6,7 +6,7 @@ from scipy import fft, ndimage
 
 from ..core import functions
 from ..psf.base import pixel
-from ..psf.grid import middle_samples
+from ..psf.grid import middle_continued
 from ..psf.refit.uncertainty import distances
 from .detection import refined
 from .sources import Sources
@@ -102,7 +102,7 @@ def frame_of(state, light):
     outside &= known > 1e-12*known.max()
     if state.psf.uncertainty is not None:
         seen, doubt = (weight > 0).astype(np.float64), np.square(state.psf.uncertainty.astype(np.float64))
-        doubt = middle_samples(np.pad(doubt, max(0, half-len(doubt)//2), mode="edge"), 2*half+1, 1)
+        doubt = middle_continued(doubt, 2*half+1)
         # the ends of wings tell of no star: they fit errors of the model at the edge, with fluxes beyond all others
         outside &= correlated(seen, stamp**2) > correlated(seen, doubt)
     root = np.sqrt(np.where(outside, known, np.inf))

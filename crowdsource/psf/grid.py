@@ -141,6 +141,11 @@ def middle_samples(samples, size, oversampling):
     return samples[..., m-reach:m+reach+1, m-reach:m+reach+1]
 
 
+def middle_continued(plane, size):
+    """The central size x size pixels of a plane, whose edge goes on where it has fewer."""
+    return middle_samples(np.pad(plane, max(0, (size-len(plane))//2), mode="edge"), size, 1)
+
+
 def resampled(samples, old, new):
     """A sampled stamp at another sampling, by quintic splines.
 

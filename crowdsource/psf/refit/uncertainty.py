@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from ...core.calibration import calibration
 from ..base import MODEL_ERROR
-from ..grid import middle_samples
+from ..grid import middle_continued
 from .linear import nuisance_columns, scaled, solve_robustly
 
 WIDE = 149
@@ -63,8 +63,7 @@ def measured_uncertainty(psf, stamps):
     """
     size = psf.wide_stamp
     wings = psf.uncertainty if stamps.wide is None else scatter_around(psf, stamps.wide)
-    core, wings = (middle_samples(np.pad(v, max(0, (size-len(v))//2), mode="edge"), size, 1)
-                   for v in (scatter_around(psf, stamps), wings))
+    core, wings = (middle_continued(v, size) for v in (scatter_around(psf, stamps), wings))
     distance = distances(size)
     around = ndimage.uniform_filter(ndimage.maximum_filter(np.abs(psf.stamp(size)), 3), 3)
     least = WING_SHARE*around*np.clip((distance-WINGS_FROM/2)/WINGS_FROM, 0, 1)
@@ -108,5 +107,5 @@ def with_uncertainty(data, psf, share):
     share : float
     """
     size = round(np.sqrt(data.weight.shape[1]))
-    error = share*middle_samples(psf.uncertainty, size, 1).reshape(1, -1)
+    error = share*middle_continued(psf.uncertainty, size).reshape(1, -1)
     return type(data)(data.data, data.weight/(1+data.weight*error**2))
