@@ -19,6 +19,7 @@ from crowdsource.validate.completeness.local import LocalFit, Mosaic
 from crowdsource.validate.completeness.measure import scene_of
 from crowdsource.validate.completeness.plan import StarOptions, StarPlan, star_plan
 from crowdsource.validate.completeness.purity import noise_run, purity_table
+from crowdsource.validate.completeness.rivals import decided
 from crowdsource.validate.completeness.surfaces import (
     counts,
     density_edges,
@@ -105,7 +106,10 @@ def test_what_counts_as_found():
     # on a brighter star, whose row it is; on a fainter star: the row is its own; right; too far; too bright
     assert found["matched"].tolist() == [False, True, True, False, True]
     assert found["found"].tolist() == [False, True, True, False, False]
-    assert found["flux_found"][1] == 1100 and np.isnan(found["flux_found"][0]) and found["distance"][2] == pytest.approx(0.2)
+    assert found["flux_found"][1] == 1100 and found["distance"][2] == pytest.approx(0.2)
+    # the row of the first is another one's, and the fourth has none
+    assert found["rival"][0] == 1000 and np.isnan(found["rival"][1:]).all()
+    assert found["flux_found"][0] == 1090 and np.isnan(found["flux_found"][3])
     # without the image's own stars the first would have been taken for found
     alone = recovered(scene(own[:0]), dict(x=stars["x"][:1], y=stars["y"][:1], flux=np.array([1000.])), after)
     assert alone["found"].tolist() == [True]
@@ -121,6 +125,31 @@ def test_density_does_not_depend_on_edges_or_masked_pixels():
     at = DensityMap.of(rows, image, 4.).at([1., 100., 195.], [1., 200., 398.])
     # 0.05 in a square pixel; a surrounding holds some 100
     assert at == pytest.approx(0.05, rel=0.3)
+    # around a star alone there is nothing, wherever it lies
+    for place in (100., 1., 199.):
+        alone = DensityMap.of(rows_of([place], [place], [1.]), image, 4.)
+        assert alone.at([place], [place]) > 5e-4 and alone.of_others([place], [place]) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_row_of_a_blend_is_that_of_the_brightest_star():
+    """Rows of the image are blends as those of artificial stars are: half of these have rows twice as bright as they are."""
+    n = 4000
+    rng = np.random.default_rng(6)
+    flux = np.r_[10**rng.uniform(1, 3, n), np.full(1000, 60.)]
+    ratio = np.where(rng.random(len(flux)) < 0.5, 2., 1.)
+    table = Table(dict(flux=flux, flux_found=flux*ratio, matched=np.arange(n+1000) < n, found=np.zeros(n+1000, bool),
+                       rival=np.where(np.arange(n+1000) < n, np.nan, 100.), flags=np.full(n+1000, 3),
+                       **dict.fromkeys(("x_found", "y_found", "dflux", "dx", "dy", "distance"), np.ones(n+1000))))
+    found = decided(table, 1.)
+    # a rival of 100 is a star of 100 or of 50; real stars of 50 are more
+    won = found["matched"][n:]
+    assert found["matched"][:n].all() and np.mean(won) == pytest.approx(0.5, abs=0.1)
+    assert np.mean(decided(table, 3.)["matched"][n:]) == pytest.approx(0.8, abs=0.1)
+    assert np.isnan(found["flux_found"][n:][~won]).all() and (found["flux_found"][n:][won] >= 60).all()
+    assert not found["flags"][n:][~won].any() and found["flags"][n:][won].all()
+    assert np.array_equal(decided(table, 1.)["matched"], found["matched"])
+    table["flux"][n:] = 40.
+    assert not decided(table, 1.)["matched"][n:].any()
 
 
 def test_figures_by_brightness_and_density():

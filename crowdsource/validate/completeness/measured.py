@@ -10,6 +10,7 @@ from .curve import Curve, curve_row, curve_table, fit_curve
 from .depth import depth_map
 from .pictures import completeness_figure
 from .purity import purity_table
+from .rivals import decided
 from .surfaces import classes_of, density_edges, factors, flux_edges, interpolated_factor, slope_of, surface
 from .trial import usable
 
@@ -102,7 +103,7 @@ class Completeness:
         return interpolated_factor(self.factor, flux, density)
 
     def density_of(self, catalog):
-        """Sources in a square pixel around each row of a catalog of the image.
+        """Other sources in a square pixel around each row of a catalog of the image.
 
         Raises
         ------
@@ -111,8 +112,8 @@ class Completeness:
         """
         if self.density is None:
             raise InputError("the file of a completeness does not hold the map of densities: make it of the image's catalog by "
-                             "crowdsource.validate.completeness.trial.DensityMap.of(catalog, image, fwhm)")
-        return self.density.at(*(getattr(catalog[n], "value", catalog[n]) for n in "xy"))
+                             "crowdsource.validate.completeness.trial.DensityMap.of(catalog, image, fwhm).of_others(x, y)")
+        return self.density.of_others(*(getattr(catalog[n], "value", catalog[n]) for n in "xy"))
 
     def plot(self, title=""):
         """A page of pictures as a matplotlib Figure.
@@ -199,10 +200,12 @@ def measured(tables, scene, plan, options, noise=()):
     mags = magnitude(stars["flux"], zeropoint)
     bounds, densities = flux_edges(np.asarray(stars["flux"])), density_edges(np.asarray(stars["density"]))
     whole = fit_curve(mags, stars["found"])
+    slope = _slope(scene, whole, zeropoint)
+    stars = decided(stars, slope, options.seed)
     depth, error, step = (None, None, 0) if whole is None else depth_map(stars, mags, whole, image.shape, image.origin)
     return Completeness(
         table=stars, surface=surface(stars, bounds, densities), curve=_curves(stars, mags, image, densities),
-        factor=factors(stars, bounds, densities, _slope(scene, whole, zeropoint)), purity=_purity(noise),
+        factor=factors(stars, bounds, densities, slope), purity=_purity(noise),
         depth=depth, depth_error=error, depth_header=plane_header(image, max(step, 1)),
         density=scene.density,
         figures=_figures(scene, plan, options, dict(MAGZERO=zeropoint, DEPTHSTP=step, NOISERUN=len(noise))))

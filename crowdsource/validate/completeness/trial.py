@@ -28,7 +28,7 @@ DESCRIPTIONS = dict(
     found="whether that row has the flux within the factor", good="whether it is found and the row is good",
     distance="distance of the row from where the star was put", x_found="x of the row", y_found="y of the row",
     flux_found="flux of the row", dflux="error of flux_found", dx="error of x_found", dy="error of y_found",
-    flags="flags of the row")
+    flags="flags of the row", rival="flux of the star of the image's own catalog that had the row, where this is fainter")
 """What the columns of a table of artificial stars mean."""
 UNITS = dict(x="pix", y="pix", x_found="pix", y_found="pix", dx="pix", dy="pix", distance="pix", density="pix-2")
 
@@ -119,9 +119,10 @@ def recovered(scene, stars, catalog, run=0):
     """What became of artificial stars in a catalog.
 
     The stars that are there already take part: rows are given to both kinds of stars one to one, brighter stars choose first,
-    among the free rows within the radius the one that is nearest in position and flux. So a row that a brighter star of the image
-    has without the artificial one is not taken for this, and where it is brighter itself the row is its own, with what the other
-    adds. It is found when its row's flux is right within a factor of 1.5.
+    among the free rows within the radius the one that is nearest in position and flux. Where an artificial star is brighter the
+    row is its own, with what the other adds. A row that a brighter star of the image has is not matched, but kept with the flux
+    of this star, ``rival``, for `crowdsource.validate.completeness.rivals.decided`. A star is found when its row's flux is right
+    within a factor of 1.5.
 
     Parameters
     ----------
@@ -135,14 +136,21 @@ def recovered(scene, stars, catalog, run=0):
     Returns
     -------
     astropy.table.Table
-        Columns as in `DESCRIPTIONS`; those of the row are NaN, and flags 0, where there is none.
+        Columns as in `DESCRIPTIONS`; those of the row, and the rival, are NaN, and flags 0, where there is none.
     """
     own, rows = usable(scene.catalog), usable(catalog)
     there = {n: np.r_[stars[n], own[n]] for n in ("x", "y", "flux")}
-    return outcomes(scene, stars, rows, match_stars(there, rows, scene.radius)[:len(stars["x"])], run)
+    match, of_own = np.split(match_stars(there, rows, scene.radius), [len(stars["x"])])
+    rival, left = np.full(len(match), np.nan), np.flatnonzero(match < 0)
+    held = np.full(len(rows["x"])+1, np.nan)
+    held[of_own[of_own >= 0]] = own["flux"][of_own >= 0]
+    wanted = match_stars({n: np.asarray(stars[n])[left] for n in ("x", "y", "flux")}, rows, scene.radius)
+    rival[left] = held[wanted]
+    match[left] = np.where(np.isfinite(rival[left]), wanted, -1)
+    return outcomes(scene, stars, rows, match, run, rival=rival)
 
 
-def outcomes(scene, stars, rows, match, run, any_flux=False):
+def outcomes(scene, stars, rows, match, run, any_flux=False, rival=np.nan):
     """What became of artificial stars whose rows are known.
 
     Parameters
@@ -155,8 +163,10 @@ def outcomes(scene, stars, rows, match, run, any_flux=False):
         The row of each star, -1 where it has none.
     any_flux : bool
         A star with a row is found, whatever the row's flux.
+    rival : ndarray, shape (n,)
+        Flux of the brighter star that has the row; NaN where there is none.
     """
-    hit = match >= 0
+    hit = (match >= 0) & ~np.isfinite(rival)
     out = Table(dict(run=np.full(len(hit), run, np.int32), **{n: np.asarray(stars[n], np.float64) for n in ("x", "y", "flux")}))
     out["density"] = scene.density.at(stars["x"], stars["y"])
     for name, column in OF_ROW.items():
@@ -166,7 +176,7 @@ def outcomes(scene, stars, rows, match, run, any_flux=False):
         right = any_flux | (np.abs(np.log(out["flux_found"]/out["flux"])) < np.log(FLUX_FACTOR))
     out["matched"], out["found"] = hit, hit & right
     out["good"] = out["found"] & of_rows(rows["good"] == 1, match, False)
-    out["flags"] = of_rows(rows["flags"].astype(np.int64), match, 0)
+    out["flags"], out["rival"] = of_rows(rows["flags"].astype(np.int64), match, 0), rival
     for name in out.colnames:
         out[name].info.description, out[name].info.unit = DESCRIPTIONS[name], UNITS.get(name)
     return out
@@ -206,11 +216,14 @@ class DensityMap:
     side : int
     origin : tuple of int
         (x0, y0) of the first pixel in the parent.
+    own : ndarray, shape (n, m), float64
+        What a source adds to the density where it lies.
     """
 
     cells: np.ndarray
     side: int
     origin: tuple
+    own: np.ndarray
 
     @classmethod
     def of(cls, catalog, image, fwhm):
@@ -230,10 +243,20 @@ class DensityMap:
         x, y = (pixel(np.asarray(getattr(catalog[n], "value", catalog[n]))-o) for n, o in zip("xy", image.origin))
         on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
         counts = np.bincount(place[y[on], x[on]], minlength=shape[0]*shape[1]).reshape(shape).astype(np.float64)
-        smooth, area = (ndimage.gaussian_filter(plane, DENSITY_WIDTH*fwhm/side, mode="constant") for plane in (counts, area))
-        return cls(smooth/np.maximum(area, 1e-3), side, tuple(image.origin))
+        width = DENSITY_WIDTH*fwhm/side
+        smooth, area = (ndimage.gaussian_filter(plane, width, mode="constant") for plane in (counts, area))
+        peak = ndimage.gaussian_filter1d(np.eye(1, 2*int(5*width)+3, int(5*width)+1)[0], width).max()**2
+        return cls(smooth/np.maximum(area, 1e-3), side, tuple(image.origin), peak/np.maximum(area, 1e-3))
 
     def at(self, x, y):
         """Densities at positions, the parent's pixels; of the nearest square for those off the image."""
-        return self.cells[tuple(np.clip(pixel(np.asarray(v)-o)//self.side, 0, n-1)
-                                for v, o, n in zip((y, x), self.origin[::-1], self.cells.shape))]
+        return self.cells[self._square(x, y)]
+
+    def of_others(self, x, y):
+        """Densities around sources of the catalog, without themselves: as around artificial stars."""
+        here = self._square(x, y)
+        return np.maximum(self.cells[here]-self.own[here], 0)
+
+    def _square(self, x, y):
+        return tuple(np.clip(pixel(np.asarray(v)-o)//self.side, 0, n-1)
+                     for v, o, n in zip((y, x), self.origin[::-1], self.cells.shape))
