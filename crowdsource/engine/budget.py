@@ -12,7 +12,8 @@ SOLVE, ALL_SOLVES = 250., 1200.
 """Most overlap of stamps in one solve, and in all of a fit: the mean over the image's pixels of the square of the number of
 stamps that each lies in, for each `max_work`. 20,000 stars above 5 sigma in 1,024 x 1,024 px have 45 in a solve, 270 in all."""
 TRIALS = 6.
-"""Most pixels of profiles that were tried in vain, on each pixel of the image, for each `max_work`: 40 for many galaxies."""
+"""Most pixels of profiles that were tried in vain, on each pixel of the image, for each `max_work`. Fields of a dozen galaxies
+have up to 25 in all."""
 PSF_PIXELS = 2.
 """Most pixels of stamps of PSF stars on each pixel of the image, for each `max_work`: 0.4 for as many usual ones as may be."""
 SMALL = 256**2

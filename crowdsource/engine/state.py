@@ -70,7 +70,7 @@ class Spent:
     overlap : float
         Of stamps in all solves, on each pixel.
     lost, won : float
-        Pixels of profiles that were tried in vain, and of those that took the place of sources.
+        Pixels of profiles that were tried in vain, and of those that took the place of sources, as `ProfileFit.work`.
     largest : float
         Largest stamp that sources get from now on, pixels.
     over : bool
