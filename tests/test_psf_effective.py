@@ -185,6 +185,13 @@ def test_few_stars_and_no_bright_ones():
     assert right.found > 70 and right.spurious < 12
 
 
+def test_narrow_stars_are_found_from_a_wide_start():
+    few = replace(CONFIG, shape=(150, 150), stars=60., saturated_stars=0)
+    image, _ = simulate_optical_field(optical_psf(CROSS, few.shape), few)
+    result = fit(image, FieldPSF.moffat(image.shape, 6.), replace(FitConfig(), max_passes=5))
+    assert result.psf.fwhm() == pytest.approx(1.5, abs=0.1) and len(result.catalog) > 40
+
+
 def test_stamps_wider_than_the_uncertainty_have_that_of_its_edge():
     error = np.full((5, 5), 0.02, np.float32)
     error[2, 2] = 0.3

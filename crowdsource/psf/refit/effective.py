@@ -70,6 +70,9 @@ def fit_effective(psf, stamps, order):
     """
     sampling = psf.profile.oversampling if is_effective(psf.profile) else sampling_of(psf)
     radius = min(RADIUS, (stamps.size-3)//2)
+    if stamps.wide is not None:
+        # they may have been cut out for a wider PSF
+        stamps = replace(stamps, wide=stamps.wide.middle(psf.wide_stamp))
     for _ in range(ITERATIONS):
         core = problem_of(psf, stamps.with_sky, order, sampling, core_prior(psf, sampling, radius))
         psf = _corrected(psf, core.solution(), sampling, order)

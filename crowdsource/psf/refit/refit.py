@@ -1,6 +1,5 @@
 """Which refit a PSF gets: profile and core, an effective PSF or a core for narrow stars, or the median of the stars."""
 import logging
-from dataclasses import replace
 
 import numpy as np
 
@@ -89,7 +88,7 @@ def refitted(psf, stamps, config):
     wide = profile.width >= WIDEST
     if doubtful and not wide and psf.uncertainty is not None:
         log.info("PSF: no Moffat profile fits the stars; an effective PSF is fitted")
-        return fit_effective(bare, replace(stamps, wide=stamps.wide.middle(psf.wide_stamp)), order)
+        return fit_effective(bare, stamps, order)
     if doubtful and wide:
         wings = radial_correction(psf.with_parts(profile), stamps.wide.with_sky)
     size = max(config.core, 2*round(config.core_widths*float(psf.fwhm())/2)+1)
