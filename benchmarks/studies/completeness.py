@@ -22,8 +22,8 @@ from benchmarks.peers.fields import SLOPE
 from benchmarks.shared import table
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.validate.completeness.local import LocalFit
-from crowdsource.validate.completeness.runs import scene_of
 from crowdsource.validate.completeness.plan import StarOptions, star_plan
+from crowdsource.validate.completeness.runs import scene_of
 from crowdsource.validate.completeness.trial import one_run
 from crowdsource.validate.evaluate import FLUX_FACTOR, match_stars, robust_scatter
 

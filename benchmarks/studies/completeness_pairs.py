@@ -18,9 +18,9 @@ from benchmarks.studies.completeness import PULL_SNR, SCALED, plain
 from crowdsource.api.fitting import divided
 from crowdsource.api.images import as_image, image_options
 from crowdsource.validate.completeness.local import LocalFit
-from crowdsource.validate.completeness.runs import scene_of
 from crowdsource.validate.completeness.measured import measured
 from crowdsource.validate.completeness.plan import StarOptions, StarPlan, star_plan
+from crowdsource.validate.completeness.runs import scene_of
 from crowdsource.validate.completeness.trial import one_run
 from crowdsource.validate.evaluate import robust_scatter
 

@@ -41,29 +41,53 @@ def density_bounds(vectors, half, weight, part):
         if close.any():
             # points of such a run; in most fields there is none
             runs = np.cumsum(np.r_[close, np.zeros(NEXT+1, int)]-np.r_[np.zeros(NEXT+1, int), close])[:-1] > 0
+            # with all that lies around them
+            near = np.flatnonzero(_beside(vectors, 2*reach, runs))
+            found = out[near]
             for cells in CELLS:
-                _bound_cells(out, vectors, reach, weight, cells, np.flatnonzero(runs))
+                _bound_cells(found, vectors[near], reach, weight[near], cells, np.flatnonzero(runs[near]))
+            out[near] = found
     return out
+
+
+def _beside(vectors, side, some):
+    """Which points lie in the same cells as some, or in one beside; a boolean array."""
+    key, columns = _keys(vectors, side, 1)
+    if key is None:
+        return np.ones(len(vectors), bool)
+    wanted = np.unique((np.unique(key[some])[:, None]+columns).ravel())
+    return wanted[np.minimum(np.searchsorted(wanted, key), len(wanted)-1)] == key
+
+
+def _keys(vectors, side, reach):
+    """Numbers of the cells in which points lie, and by how much those of the cells within a reach differ; None of too many cells.
+
+    Those that differ in the last axis alone follow each other.
+    """
+    cell = np.floor(vectors/side).astype(np.int64)
+    cell -= cell.min(axis=0)-reach
+    _, high, deep = (int(n) for n in cell.max(axis=0)+reach+1)
+    # those of one pixel and those around it span 2**19 cells at most
+    if float(cell[:, 0].max())*high*deep >= 2**62:
+        return None, None
+    steps = np.arange(-reach, reach+1)
+    return (cell[:, 0]*high+cell[:, 1])*deep+cell[:, 2], (((steps[:, None]*high+steps)*deep)[..., None]+steps).ravel()
 
 
 def _bound_cells(out, vectors, reach, weight, cells, some):
     """Bound densities that are not bounded yet in crowded cells that hold some points, so many cells on the reach; in place."""
-    cell = np.floor(vectors*(cells/reach)).astype(np.int64)
-    cell -= cell.min(axis=0)-cells-1
-    _, high, deep = (int(n) for n in cell.max(axis=0)+cells+2)
-    # those of one pixel and those around it span 2**19 cells at most; where they span more nothing is bounded
-    if float(cell[:, 0].max())*high*deep >= 2**62:
+    key, columns = _keys(vectors, reach/cells, cells+1)
+    if key is None:
         return
-    key = (cell[:, 0]*high+cell[:, 1])*deep+cell[:, 2]
+    # the first and the last of each row of cells
+    columns = columns.reshape(-1, 2*cells+3)[:, [0, -1]]
     order = order_by(key)
     first = np.flatnonzero(np.r_[True, np.diff(key[order]) > 0])
     keys, ends = key[order][first], np.r_[first, len(key)]
-    side = np.arange(-cells-1, cells+2)
-    columns = ((side[:, None]*high+side)*deep).ravel()
     # of the points in runs
     which = np.unique(np.searchsorted(keys, key[some]))
     for k in which[np.diff(ends)[which] >= CROWD]:
-        low, top = (ends[np.searchsorted(keys, keys[k]+columns+d)] for d in (side[0], side[-1]+1))
+        low, top = (ends[np.searchsorted(keys, keys[k]+c)] for c in (columns[:, 0], columns[:, 1]+1))
         own = order[ends[k]:ends[k+1]]
         own = own[out[own] == np.inf]
         if len(own) < CROWD or len(own)*int((top-low).sum()) < PAIRS:
