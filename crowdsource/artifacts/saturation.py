@@ -47,23 +47,38 @@ def empty_cores(light, error, good, fwhm):
     -------
     ndarray of bool, shape (ny, nx)
     """
-    out = np.zeros(light.shape, bool)
     if not kernel.any_beside(light, error, EMPTY, BRIGHT):
-        return out
-    empty = good & (light < EMPTY*error)
-    label, count = ndimage.label(empty)
-    largest = max(LEAST_CORE, LARGEST_CORE*fwhm)
-    for k, box in enumerate(ndimage.find_objects(label), 1):
-        if max(s.stop-s.start for s in box) > largest:
-            continue
-        wide = tuple(slice(max(0, s.start-1), s.stop+1) for s in box)
-        core = label[wide] == k
-        # between undersampled stars single pixels are dark, but not below the sky
-        if core.sum() < LEAST_EMPTY and not (light[wide][core] < -EMPTY*error[wide][core]).all():
-            continue
-        rim = ndimage.binary_dilation(core, BOX) & ~core & good[wide]
-        out[wide] |= core & bool(rim.any() and np.mean(light[wide][rim] > RIM*error[wide][rim]) > ENCLOSED)
-    return out
+        return np.zeros(light.shape, bool)
+    label, count = ndimage.label(good & (light < EMPTY*error))
+    sides = np.array([[s.stop-s.start for s in box] for box in ndimage.find_objects(label)]).reshape(count, 2)
+    small = np.r_[False, sides.max(axis=1) <= max(LEAST_CORE, LARGEST_CORE*fwhm)]
+    y, x = np.nonzero(small[label])
+    core = label[y, x].astype(np.int64)
+    # between undersampled stars single pixels are dark, but not below the sky
+    light_there = np.bincount(core, light[y, x] >= -EMPTY*error[y, x], minlength=count+1) > 0
+    small &= (np.bincount(core, minlength=count+1) >= LEAST_EMPTY) | ~light_there
+    y, x, core = (v[small[core]] for v in (y, x, core))
+    enclosed = _bright_rims(light, error, good, label, y, x, core, count) > ENCLOSED
+    return (small & enclosed)[label]
+
+
+def _bright_rims(light, error, good, label, y, x, core, count):
+    """Part of the good pixels around each core that are bright, of numbers from 0 to `count`; 0 of those that have none.
+
+    The cores are given by their pixels and the number of each.
+    """
+    (ny, nx), around = light.shape, []
+    for down, right in np.argwhere(BOX)-1:
+        j, i = y+down, x+right
+        on = (j >= 0) & (j < ny) & (i >= 0) & (i < nx)
+        j, i, of = j[on], i[on], core[on]
+        beside = good[j, i] & (label[j, i] != of)
+        around.append((of*light.size+j*nx+i)[beside])
+    # a pixel is beside several of a core
+    of, place = np.divmod(np.unique(np.concatenate(around)), light.size)
+    bright = light.ravel()[place] > RIM*error.ravel()[place]
+    number = np.bincount(of, minlength=count+1)
+    return np.bincount(of, bright, minlength=count+1)/np.maximum(number, 1)
 
 
 def flat_cores(light, error, good, fwhm):
