@@ -8,10 +8,10 @@ keeps to it.
 """
 import numpy as np
 
-SOLVE, ALL_SOLVES = 250., 1200.
+SOLVE, ALL_SOLVES = 150., 1000.
 """Most overlap of stamps in one solve, and in all of a fit: the mean over the image's pixels of the square of the number of
 stamps that each lies in, for each `max_work`. 20,000 stars above 5 sigma in 1,024 x 1,024 px have 45 in a solve, 270 in all."""
-TRIALS = 6.
+TRIALS = 3.
 """Most pixels of profiles that were tried in vain, on each pixel of the image, for each `max_work`. Fields of a dozen galaxies
 have up to 25 in all."""
 PSF_PIXELS = 2.
