@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
-INSTALL = $(PIP) install --no-build-isolation --no-compile --editable
+# setuptools warns of what any editable installation is
+INSTALL = PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --no-compile --editable
 # what pip would do with one processor; some packages hold files that are not meant for this Python
 COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 DEMO_OUTPUT ?= demo-output
