@@ -20,6 +20,7 @@ from astropy.table import Table, vstack
 import crowdsource as cs
 from benchmarks.peers.fields import SLOPE
 from benchmarks.shared import table
+from crowdsource.psf.base import pixel
 from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.validate.completeness.local import LocalFit
 from crowdsource.validate.completeness.plan import StarOptions, star_plan
@@ -37,6 +38,14 @@ SCALED = 50
 def plain(catalog, *names):
     """Columns as plain arrays."""
     return {n: np.asarray(getattr(catalog[n], "value", catalog[n])) for n in names}
+
+
+def on_good(good, x, y):
+    """Which positions lie on pixels that are used."""
+    x, y, (ny, nx) = pixel(x), pixel(y), good.shape
+    on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+    on[on] = good[y[on], x[on]]
+    return on
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,11 +74,7 @@ class Field:
 
     def used(self, stars):
         """Which stars are on pixels that are used, as artificial ones are."""
-        x, y = (np.round(stars[n]).astype(int) for n in ("x", "y"))
-        ny, nx = self.image.shape
-        on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
-        on[on] = self.image.good[y[on], x[on]]
-        return on
+        return on_good(self.image.good, stars["x"], stars["y"])
 
 
 def simulated(side, number, seed):

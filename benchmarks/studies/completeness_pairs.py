@@ -14,14 +14,11 @@ import numpy as np
 
 import crowdsource as cs
 from benchmarks.shared import table
-from benchmarks.studies.completeness import PULL_SNR, SCALED, plain
+from benchmarks.studies.completeness import PULL_SNR, SCALED, on_good, plain
 from crowdsource.api.fitting import divided
 from crowdsource.api.images import as_image, image_options
-from crowdsource.validate.completeness.local import LocalFit
-from crowdsource.validate.completeness.measured import measured
-from crowdsource.validate.completeness.plan import StarOptions, StarPlan, star_plan
-from crowdsource.validate.completeness.runs import scene_of
-from crowdsource.validate.completeness.trial import one_run
+from crowdsource.validate.completeness.plan import StarOptions
+from crowdsource.validate.completeness.runs import ImageRuns, scene_of
 from crowdsource.validate.evaluate import robust_scatter
 
 PAIR_RADIUS, MOST_VARIABLE = 1., 0.1
@@ -55,13 +52,16 @@ class Moved:
         """Of the noise of their photons."""
         return self.plan.seed+1
 
+    @property
+    def local(self):
+        """Whether cut-outs are fitted."""
+        return self.plan.local
+
     def stars(self, run, good):
         """As of `StarPlan`."""
         stars = self.plan.stars(run, self.good)
         x, y = self.place(stars["x"], stars["y"])
-        px, py, (ny, nx) = np.round(x).astype(int), np.round(y).astype(int), good.shape
-        use = (px >= 0) & (px < nx) & (py >= 0) & (py < ny)
-        use[use] = good[py[use], px[use]]
+        use = on_good(good, x, y)
         return dict(x=x[use], y=y[use], flux=self.scale*stars["flux"][use])
 
 
@@ -69,9 +69,8 @@ class Moved:
 class Frame:
     """A real image, its own fit and its artificial stars."""
 
-    image: object
     result: object
-    fit: object
+    runs: ImageRuns
 
     @classmethod
     def of(cls, name, options):
@@ -79,18 +78,12 @@ class Frame:
         of_image, of_fit = divided(options, image_options(name, None))
         image = as_image(name, instrument=None, detector=None, **of_image)
         fit = partial(cs.fit, **of_fit)
-        return cls(image, fit(image), fit)
+        result = fit(image)
+        return cls(result, ImageRuns(scene_of(image, result, fit), result))
 
-    @property
-    def scene(self):
-        """The `Scene`."""
-        return scene_of(self.image, self.result, self.fit)
-
-    def measured(self, plan, asked):
-        """What became of the stars of a plan: a `Completeness`."""
-        one = LocalFit(self.scene, self.result) if asked.local else partial(one_run, self.scene)
-        count = plan if isinstance(plan, StarPlan) else plan.plan
-        return measured([one(plan, k) for k in range(asked.runs)], self.scene, count, asked)
+    def measured(self, stars, plan, asked):
+        """What became of the stars of a plan, or of those of another image's: a `Completeness`."""
+        return self.runs.measured([self.runs.star_run(stars, k) for k in range(asked.runs)], plan, asked)[""]
 
     def rows(self, found):
         """Columns of the catalog, and the factor of each row's error."""
@@ -111,8 +104,8 @@ def repeats(names, options, how):
     first, second = (Frame.of(name, options) for name in names)
     asked = StarOptions(layout="random", **how)
     pairs = cs.match(first.result.catalog, second.result.catalog, radius=PAIR_RADIUS)
-    plan = star_plan(first.image, first.scene.catalog, first.scene.fwhm, asked)
-    found = first.measured(plan, asked)
+    plan = first.runs.plan(asked)
+    found = first.measured(plan, plan, asked)
     one, two = (taken(plain(f.result.catalog, *COLUMNS), pairs[n]) for f, n in ((first, "row_1"), (second, "row_2")))
     snr, ratio = one["flux"]/one["dflux"], np.log(np.abs(two["flux"]/one["flux"]))
     bright = snr > SCALED
@@ -120,8 +113,8 @@ def repeats(names, options, how):
     # transparency and flat fields: a plane through the ratios of bright stars
     scale = fitted_plane(one["x"], one["y"], ratio, same)
     to_x, to_y = (fitted_plane(one["x"], one["y"], two[n], bright) for n in "xy")
-    moved = Moved(plan, first.image.good, lambda x, y: (to_x(x, y), to_y(x, y)), float(np.exp(np.median(ratio[same]))))
-    again = second.measured(moved, asked)
+    moved = Moved(plan, first.runs.scene.image.good, lambda x, y: (to_x(x, y), to_y(x, y)), float(np.exp(np.median(ratio[same]))))
+    again = second.measured(moved, plan, asked)
     for name, completeness in zip(names, (found, again)):
         sys.stdout.write(f"{name}\n\n"+"\n".join(completeness.lines())+"\n\n")
     one, two = taken(first.rows(found), pairs["row_1"]), taken(second.rows(again), pairs["row_2"])

@@ -20,11 +20,11 @@ from ..joint.inputs import ImageFile, opened_images
 from ..joint.known import known_stars
 from ..joint.lightcurves import ScaleMap
 from ..joint.loop import fit_sources
-from ..joint.reference import BandUnits, Placement, Reference
+from ..joint.reference import Placement
 from ..psf.formats.native import read_hdus, to_hdus
 from ..validate.completeness.field import FieldImage, FieldRuns, JointAgain, field_runs
 from ..validate.completeness.files import plain_table
-from .joint_jobs import frame_of, frame_values, registration
+from .joint_jobs import frame_values, reference_at, registration
 
 log = logging.getLogger(__name__)
 FIT, PLACES = "fit.fits", "fit.json"
@@ -67,7 +67,7 @@ def places_of(runs):
            for name, r in placement.registrations.items()}
     told = dict(name=reference.name, origin=list(map(int, reference.origin)), frame=frame_values(reference.frame),
                 band=reference.band, bands={band: asdict(units) for band, units in reference.bands.items()},
-                next_id=reference.next_id)
+                next_id=reference.next_id, first_row=reference.first_row)
     scales = {i.name: {**vars(i.scale), "coefficients": i.scale.coefficients.tolist()} for i in runs.images}
     return dict(bands=runs.bands, registrations=lie, scales=scales, reference=told)
 
@@ -89,10 +89,7 @@ def read_runs(job):
         raise InputError(f"{', '.join(lacking)}: cannot be opened now; run again when it is there")
     used = [by_name[name] for name in places["scales"]]
     lie = {name: registration(values) for name, values in places["registrations"].items()}
-    told, first = places["reference"], by_name[next(iter(lie))].read()
-    bands = {band: BandUnits(**units) for band, units in told["bands"].items()}
-    reference = Reference(**{**told, "origin": tuple(told["origin"]), "frame": frame_of(told["frame"]), "bands": bands},
-                          wcs=first.wcs, wcs_origin=first.origin)
+    reference = reference_at(places["reference"], by_name[next(iter(lie))].read())
     images = []
     with opened(folder/FIT) as hdus:
         catalogs = {band: plain_table(hdus[f"CATALOG{k}"]) for k, band in enumerate(places["bands"])}

@@ -89,8 +89,12 @@ def registration(values):
 
 def reference(values):
     """The `Reference` of a job; world coordinates come from a first look."""
+    return reference_at(values, FirstLook.read(values["look"]).stars)
+
+
+def reference_at(values, first):
+    """The `Reference` of values as JSON has them, with the world coordinates and the origin of its first image or look."""
     bands = {name: BandUnits(**units) for name, units in values["bands"].items()}
-    stars = FirstLook.read(values["look"]).stars
-    return Reference(name=values["name"], origin=tuple(values["origin"]), wcs=stars.wcs, wcs_origin=stars.origin,
+    return Reference(name=values["name"], origin=tuple(values["origin"]), wcs=first.wcs, wcs_origin=first.origin,
                      frame=frame_of(values["frame"]), band=values["band"], bands=bands,
                      next_id=values["next_id"], first_row=values["first_row"])
