@@ -2,6 +2,7 @@
 import numpy as np
 
 from libc.math cimport INFINITY, NAN, fabs, ldexp
+from crowdsource.cython_ext.kinds cimport number
 
 # pi/2 in parts, of which the leading ones have so few bits that small multiples of them are exact
 cdef double QUARTER_HIGH = 1.57079632673412561417e+00, QUARTER_MIDDLE = 6.07710050630396597660e-11
@@ -37,79 +38,15 @@ cdef void fill_factors() noexcept:
 fill_factors()
 
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-    /* The fraction of a positive normal number, from 1 to 2, and its power of two. */
-    static inline double cs_fraction(double x, int *power)
-    {
-        uint64_t bits;
-        memcpy(&bits, &x, 8);
-        *power = (int)(bits >> 52)-1023;
-        bits = (bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL;
-        memcpy(&x, &bits, 8);
-        return x;
-    }
-    /* 2^k for k from -1022 to 1023. */
-    static inline double cs_power_of_two(int k)
-    {
-        uint64_t bits = (uint64_t)(k+1023) << 52;
-        double x;
-        memcpy(&x, &bits, 8);
-        return x;
-    }
-    /* Added and taken away, it rounds to whole numbers. */
-    #define CS_ROUNDS 6755399441055744.
-    /* ln 2 in parts, of which the leading one has so few bits that small multiples of it are exact. */
-    #define CS_LN2_HIGH 6.93147180369123816490e-01
-    #define CS_LN2_LOW 1.90821492927058770002e-10
-    #define CS_PER_LN2 1.4426950408889634074
-    #define CS_ROOT_HALF 0.70710678118654752440
-    /* Polynomial of x with an even number of terms; even and odd ones apart, which a processor does side by side. */
-    static inline double cs_series(double x, const double *factors, int count)
-    {
-        double square = x*x, even = factors[count-2], odd = factors[count-1];
-        int i;
-        for (i = count-4; i >= 0; i -= 2) {
-            even = factors[i]+square*even;
-            odd = factors[i+1]+square*odd;
-        }
-        return even+x*odd;
-    }
-    /* What power_of gives for a power that is no whole number and numbers that are not extreme, in its order but without its
-       branches, so that compilers make vectors of it: whole numbers are made and read by their bits beside a large one. */
-    static void cs_powers(const double *x, double y, double *out, ptrdiff_t n, const double *of_log, const double *of_exp)
-    {
-        const uint64_t whole_bits = 0x4338000000000000ULL;
-        ptrdiff_t i;
-        for (i = 0; i < n; i++) {
-            uint64_t bits;
-            double fraction, power, f, log, shifted, whole, r, scale;
-            memcpy(&bits, &x[i], 8);
-            uint64_t of_power = (bits >> 52)+whole_bits, of_fraction = (bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL;
-            memcpy(&power, &of_power, 8);
-            memcpy(&fraction, &of_fraction, 8);
-            power -= CS_ROUNDS+1023;
-            power = fraction > 2*CS_ROOT_HALF ? power+1 : power;
-            fraction = fraction > 2*CS_ROOT_HALF ? fraction/2 : fraction;
-            f = (fraction-1)/(fraction+1);
-            log = y*(power*CS_LN2_HIGH+(power*CS_LN2_LOW+f*cs_series(f*f, of_log, 12)));
-            shifted = log*CS_PER_LN2+CS_ROUNDS;
-            whole = shifted-CS_ROUNDS;
-            r = (log-whole*CS_LN2_HIGH)-whole*CS_LN2_LOW;
-            memcpy(&bits, &shifted, 8);
-            bits = (bits-whole_bits+1023) << 52;
-            memcpy(&scale, &bits, 8);
-            out[i] = cs_series(r, of_exp, 14)*scale;
-        }
-    }
-    """
+cdef extern from "simd.h" nogil:
+    int cs_kind
     const double ROUNDS "CS_ROUNDS", LN2_HIGH "CS_LN2_HIGH", LN2_LOW "CS_LN2_LOW", PER_LN2 "CS_PER_LN2", ROOT_HALF "CS_ROOT_HALF"
-    double series "cs_series"(double x, const double *factors, int count) noexcept nogil
-    void cs_powers(const double *x, double y, double *out, Py_ssize_t n, const double *of_log, const double *of_exp) noexcept nogil
-    double cs_fraction(double x, int *power) noexcept nogil
-    double cs_power_of_two(int k) noexcept nogil
+    double series "cs_series"(double x, const double *factors, int count) noexcept
+    void cs_powers(const double *x, double y, double *out, Py_ssize_t n, const double *of_log, const double *of_exp) noexcept
+    double cs_fraction(double x, int *power) noexcept
+    double cs_power_of_two(int k) noexcept
+
+cs_kind = number
 
 
 cdef double exp_of(double x) noexcept nogil:

@@ -1,12 +1,21 @@
 """Small groups of stars fitted on boxes of their own. No global mutable state."""
 import numpy as np
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+from crowdsource.cython_ext.kinds cimport number
 from crowdsource.cython_ext.smallchol cimport cholesky
 from crowdsource.cython_ext.stamps cimport LARGEST, Part, part_on_image
 
+cdef extern from "simd.h" nogil:
+    int cs_kind
+    void cs_row_products_float(const float *a, int a_rows, const float *b, int b_rows, int n, double *sums) noexcept
+
+cs_kind = number
+
 MOST = 8
 """Stars of a group at most."""
+# pixels are counted with an int
+cdef Py_ssize_t LARGEST_SIDE = 46340
 cdef double RIDGE = 1e-3
 
 
@@ -63,25 +72,19 @@ cdef inline void spread(const float *stamp, Py_ssize_t size, Py_ssize_t x0, Py_s
             column[(y0+j)*side+x0+i] = stamp[j*size+i]
 
 
-cdef inline void products(const float *columns, const float *residual, const float *weight, Py_ssize_t pixels, int terms,
+cdef inline void products(const float *columns, const float *weight, float *weighted, Py_ssize_t pixels, int terms,
                           double *normal, double *rhs) noexcept nogil:
-    """Lower triangle of the normal matrix, in rows of `terms`, and the right-hand side."""
-    cdef int a, b
+    """Normal matrix, in rows of `terms`, and right-hand side; the residual stands behind the columns."""
+    cdef double[600] sums
+    cdef int a
     cdef Py_ssize_t i
-    cdef float s
-    cdef const float *p
-    cdef const float *q
     for a in range(terms):
-        p = columns+a*pixels
-        s = 0
         for i in range(pixels):
-            s += p[i]*weight[i]*residual[i]
-        rhs[a] = s
-        for b in range(a+1):
-            q, s = columns+b*pixels, 0
-            for i in range(pixels):
-                s += p[i]*weight[i]*q[i]
-            normal[a*terms+b] = s
+            weighted[a*pixels+i] = weight[i]*columns[a*pixels+i]
+    cs_row_products_float(weighted, terms, columns, terms+1, <int> pixels, sums)
+    for a in range(terms):
+        memcpy(normal+a*terms, sums+a*(terms+1), terms*sizeof(double))
+        rhs[a] = sums[a*(terms+1)+terms]
 
 
 cdef inline double solved(double *normal, double *rhs, int terms) noexcept nogil:
@@ -110,7 +113,7 @@ cdef inline double solved(double *normal, double *rhs, int terms) noexcept nogil
 cdef inline double equations_of(const float[:, ::1] residual, const float[:, ::1] weight, const float[:, :, ::1] value,
                                const float[:, :, ::1] ddx, const float[:, :, ::1] ddy, const Py_ssize_t[::1] x0,
                                const Py_ssize_t[::1] y0, float[:, ::1] column, double *normal, double *rhs) noexcept nogil:
-    """chi2 of a group's box, and its normal matrix, lower triangle, and right-hand side."""
+    """chi2 of a group's box, its normal matrix and right-hand side. `column` has room for twice as many, and the residual."""
     cdef Py_ssize_t members = value.shape[0], size = value.shape[1], side = residual.shape[0], pixels = side*side, k, i
     cdef int terms = <int> (3*members)
     cdef double s = 0
@@ -123,7 +126,8 @@ cdef inline double equations_of(const float[:, ::1] residual, const float[:, ::1
         spread(&value[k, 0, 0], size, x0[k], y0[k], side, &column[3*k, 0])
         spread(&ddx[k, 0, 0], size, x0[k], y0[k], side, &column[3*k+1, 0])
         spread(&ddy[k, 0, 0], size, x0[k], y0[k], side, &column[3*k+2, 0])
-    products(&column[0, 0], &residual[0, 0], &weight[0, 0], pixels, terms, normal, rhs)
+    memcpy(&column[terms, 0], &residual[0, 0], pixels*sizeof(float))
+    products(&column[0, 0], &weight[0, 0], &column[terms+1, 0], pixels, terms, normal, rhs)
     return s
 
 
@@ -134,8 +138,8 @@ cdef int check_groups(const float[:, :, ::1] residual, const float[:, :, ::1] we
         raise ValueError(f"there are {len(stamps)} arrays of stamps: the PSF and its two derivatives are needed")
     cdef const float[:, :, :, ::1] value = stamps[0], one
     cdef Py_ssize_t n = value.shape[0], members = value.shape[1], size = value.shape[2], side = residual.shape[1]
-    if members > MOST:
-        raise ValueError(f"a group has at most {MOST} stars")
+    if members > MOST or side > LARGEST_SIDE:
+        raise ValueError(f"a group has at most {MOST} stars, and its box a side of {LARGEST_SIDE} pixels")
     if not (residual.shape[0] == weight.shape[0] == x0.shape[0] == y0.shape[0] == n and x0.shape[1] == y0.shape[1] == members
             and residual.shape[2] == weight.shape[1] == weight.shape[2] == side):
         raise ValueError("residual, weight, stamps, x0 and y0 must be of as many groups and stars, and boxes square")
@@ -175,7 +179,7 @@ def group_steps(const float[:, :, ::1] residual, const float[:, :, ::1] weight, 
     cdef Py_ssize_t n = value.shape[0], members = value.shape[1], side = residual.shape[1], g, i
     cdef int terms = <int> (3*members)
     change, before, less = np.zeros((n, members, 3)), np.zeros(n), np.zeros(n)
-    scratch = np.empty((max(1, terms), side*side), np.float32)
+    scratch = np.empty((2*terms+1, side*side), np.float32)
     cdef double[:, :, ::1] out = change
     cdef double[::1] chi2 = before, gain = less
     cdef float[:, ::1] column = scratch
@@ -210,7 +214,7 @@ def group_equations(const float[:, :, ::1] residual, const float[:, :, ::1] weig
     cdef Py_ssize_t n = value.shape[0], members = value.shape[1], side = residual.shape[1], g
     cdef int terms = <int> (3*members), a, b
     matrices, right, before = np.zeros((n, terms, terms)), np.zeros((n, terms)), np.zeros(n)
-    scratch = np.empty((max(1, terms), side*side), np.float32)
+    scratch = np.empty((2*terms+1, side*side), np.float32)
     cdef double[:, :, ::1] normal = matrices
     cdef double[:, ::1] rhs = right
     cdef double[::1] chi2 = before
@@ -222,6 +226,7 @@ def group_equations(const float[:, :, ::1] residual, const float[:, :, ::1] weig
                 continue
             chi2[g] = equations_of(residual[g], weight[g], value[g], ddx[g], ddy[g], x0[g], y0[g], column, &normal[g, 0, 0],
                                    &rhs[g, 0])
+            # rounding differs between the halves, as weights multiply the columns of one side
             for a in range(terms):
                 for b in range(a):
                     normal[g, b, a] = normal[g, a, b]

@@ -10,6 +10,8 @@
 #ifndef CROWDSOURCE_SIMD_H
 #define CROWDSOURCE_SIMD_H
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 /* Sums over pixels, named by their factors; d is the residual with the source's own light. */
 struct cs_measured {
@@ -35,6 +37,71 @@ static inline int cs_can(int kind)
     return kind == CS_PLAIN;
 }
 
+/* The fraction of a positive normal number, from 1 to 2, and its power of two. */
+static inline double cs_fraction(double x, int *power)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, 8);
+    *power = (int)(bits >> 52)-1023;
+    bits = (bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL;
+    memcpy(&x, &bits, 8);
+    return x;
+}
+
+/* 2^k for k from -1022 to 1023. */
+static inline double cs_power_of_two(int k)
+{
+    uint64_t bits = (uint64_t)(k+1023) << 52;
+    double x;
+    memcpy(&x, &bits, 8);
+    return x;
+}
+
+/* Added and taken away, it rounds to whole numbers. */
+#define CS_ROUNDS 6755399441055744.
+/* ln 2 in parts, of which the leading one has so few bits that small multiples of it are exact. */
+#define CS_LN2_HIGH 6.93147180369123816490e-01
+#define CS_LN2_LOW 1.90821492927058770002e-10
+#define CS_PER_LN2 1.4426950408889634074
+#define CS_ROOT_HALF 0.70710678118654752440
+
+/* Polynomial of x with an even number of terms; even and odd ones apart, which a processor does side by side. */
+static inline double cs_series(double x, const double *factors, int count)
+{
+    const double square = x*x;
+    double even = factors[count-2], odd = factors[count-1];
+    for (int i = count-4; i >= 0; i -= 2) {
+        even = factors[i]+square*even;
+        odd = factors[i+1]+square*odd;
+    }
+    return even+x*odd;
+}
+
+/* One number to the power y, if that is no whole number and neither is extreme: without branches, so that compilers make vectors
+   of many; whole numbers are made and read by their bits beside a large one. */
+static inline double cs_one_power(double x, double y, const double *of_log, const double *of_exp)
+{
+    const uint64_t whole_bits = 0x4338000000000000ULL;
+    uint64_t bits;
+    double fraction, power;
+    memcpy(&bits, &x, 8);
+    const uint64_t of_power = (bits >> 52)+whole_bits, of_fraction = (bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL;
+    memcpy(&power, &of_power, 8);
+    memcpy(&fraction, &of_fraction, 8);
+    power -= CS_ROUNDS+1023;
+    power = fraction > 2*CS_ROOT_HALF ? power+1 : power;
+    fraction = fraction > 2*CS_ROOT_HALF ? fraction/2 : fraction;
+    const double f = (fraction-1)/(fraction+1);
+    const double log = y*(power*CS_LN2_HIGH+(power*CS_LN2_LOW+f*cs_series(f*f, of_log, 12)));
+    const double shifted = log*CS_PER_LN2+CS_ROUNDS, whole = shifted-CS_ROUNDS;
+    const double r = (log-whole*CS_LN2_HIGH)-whole*CS_LN2_LOW;
+    double scale;
+    memcpy(&bits, &shifted, 8);
+    bits = (bits-whole_bits+1023) << 52;
+    memcpy(&scale, &bits, 8);
+    return cs_series(r, of_exp, 14)*scale;
+}
+
 #if defined(__GNUC__)
 typedef float cs_v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float cs_v8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -48,11 +115,14 @@ static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 #define CS_STORE(V, p, v) (*(V *)(p) = (v))
 /* The first lanes of a vector, and zeros from lane `keep` on. */
 #define CS_FIRST(V, I, v, keep) ((V)((I)(v) & (CS_LOAD(I, cs_lanes) < (int)(keep))))
+/* The last `new` lanes of eight, where the others were added already, and zeros: rows need no end without vectors. */
+#define CS_LAST(v, new) ((cs_v8)((cs_i8)(v) & (CS_LOAD(cs_i8, cs_lanes) >= (int)(8-(new)))))
 
 #define CS_UNROLL _Pragma("GCC unroll 8")
 
 #define CS_NAME(loop) cs_plain_##loop
 #define CS_TARGET
+#define CS_DOUBLES(v) __builtin_convertvector(v, cs_d4)
 #define CS_V cs_v8
 #define CS_I cs_i8
 #define CS_W 8
@@ -62,6 +132,11 @@ static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 #undef CS_TARGET
 #define CS_NAME(loop) cs_avx2_##loop
 #define CS_TARGET __attribute__((target("avx2")))
+/* one instruction, of which GCC makes four by itself */
+#if !defined(__clang__)
+#undef CS_DOUBLES
+#define CS_DOUBLES(v) (cs_d4)__builtin_ia32_cvtps2pd256(v)
+#endif
 #include "simd_loops.h"
 #undef CS_NAME
 #undef CS_TARGET
@@ -155,8 +230,11 @@ static void cs_plain_row_products_double(const double *a, int a_rows, const doub
 
 static void cs_plain_combine_double(const double *a, const double *f, int count, int n, double *out)
 {
-    for (int k = 0; k < count; k++)
-        for (int i = 0; i < n; i++) out[i] += f[k]*a[k*(ptrdiff_t)n+i];
+    for (int i = 0; i < n; i++) {
+        double s = 0;
+        for (int k = 0; k < count; k++) s += f[k]*a[k*(ptrdiff_t)n+i];
+        out[i] = s;
+    }
 }
 
 static void cs_plain_weigh(const float *w, const float *r, ptrdiff_t row, const float *p, ptrdiff_t p_plane, ptrdiff_t p_row,
@@ -207,6 +285,10 @@ static void cs_plain_add(const float *a, ptrdiff_t a_row, float f, int rows, int
 {
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < n; i++) out[r*out_row+i] += f*a[r*a_row+i];
+}
+static void cs_plain_powers(const double *x, double y, double *out, ptrdiff_t n, const double *of_log, const double *of_exp)
+{
+    for (ptrdiff_t i = 0; i < n; i++) out[i] = cs_one_power(x[i], y, of_log, of_exp);
 }
 #define CS_CALL(name, ...) cs_plain_##name(__VA_ARGS__)
 #endif
@@ -276,5 +358,10 @@ static inline void cs_measure_sums(const float *p, const float *g, const float *
 static inline void cs_add(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
 {
     CS_CALL(add, a, a_row, f, rows, n, out, out_row);
+}
+
+static inline void cs_powers(const double *x, double y, double *out, ptrdiff_t n, const double *of_log, const double *of_exp)
+{
+    CS_CALL(powers, x, y, out, n, of_log, of_exp);
 }
 #endif

@@ -21,7 +21,7 @@
 CS_TARGET static inline double CS_NAME(total)(const cs_v8 *v)
 {
     const cs_v4 *half = (const cs_v4 *)v;
-    cs_d4 d = __builtin_convertvector(half[0]+half[1], cs_d4);
+    cs_d4 d = CS_DOUBLES(half[0]+half[1]);
     return (d[0]+d[2]) + (d[1]+d[3]);
 }
 
@@ -149,7 +149,9 @@ CS_TARGET static void CS_NAME(dot)(const float *a, ptrdiff_t a_row, const float 
     for (int r = 0; r < rows; r++, a += a_row, b += b_row) {
         int i = 0;
         for (; i+8 <= n; i += 8) s += CS_LOAD(cs_v8, a+i)*CS_LOAD(cs_v8, b+i);
-        for (; i < n; i++) rest += (double)a[i]*b[i];
+        if (i < n && n >= 8) s += CS_LOAD(cs_v8, a+n-8)*CS_LAST(CS_LOAD(cs_v8, b+n-8), n-i);
+        else
+            for (; i < n; i++) rest += (double)a[i]*b[i];
     }
     *sum = CS_NAME(total)(&s)+rest;
 }
@@ -171,12 +173,20 @@ CS_TARGET static void CS_NAME(weigh)(const float *w, const float *r, ptrdiff_t r
                 s[q] += v*left;
             }
         }
-        for (; i < n; i++)
+        if (i < n && n >= 8) {
+            const cs_v8 weight = CS_LOAD(cs_v8, w+n-8), left = CS_LAST(CS_LOAD(cs_v8, r+n-8), n-i);
             for (int q = 0; q < 3; q++) {
-                float v = w[i]*p[q*p_plane+i];
-                t[q*t_plane+i] = v;
-                rest[q] += (double)v*r[i];
+                const cs_v8 v = weight*CS_LOAD(cs_v8, p+q*p_plane+n-8);
+                CS_STORE(cs_v8, t+q*t_plane+n-8, v);
+                s[q] += v*left;
             }
+        } else
+            for (; i < n; i++)
+                for (int q = 0; q < 3; q++) {
+                    const float v = w[i]*p[q*p_plane+i];
+                    t[q*t_plane+i] = v;
+                    rest[q] += (double)v*r[i];
+                }
     }
     for (int q = 0; q < 3; q++) sums[q] = CS_NAME(total)(&s[q]) + rest[q];
 }
@@ -191,9 +201,9 @@ CS_TARGET static void CS_NAME(block_row)(const float *blocks, const int *others,
     for (ptrdiff_t m = 0; m < count; m++, blocks += 9) {
         double *out = y + 4*(ptrdiff_t)others[m];
         cs_d4 b = CS_LOAD(cs_d4, x + 4*(ptrdiff_t)others[m]);
-        cs_d4 c0 = __builtin_convertvector(CS_LOAD(cs_v4, blocks), cs_d4);
-        cs_d4 c1 = __builtin_convertvector(CS_LOAD(cs_v4, blocks+3), cs_d4);
-        cs_d4 c2 = __builtin_convertvector(CS_LOAD(cs_v4, blocks+6), cs_d4);
+        cs_d4 c0 = CS_DOUBLES(CS_LOAD(cs_v4, blocks));
+        cs_d4 c1 = CS_DOUBLES(CS_LOAD(cs_v4, blocks+3));
+        cs_d4 c2 = CS_DOUBLES(CS_LOAD(cs_v4, blocks+6));
         y0 += c0*b; y1 += c1*b; y2 += c2*b;
         CS_STORE(cs_d4, out, CS_LOAD(cs_d4, out)+c0*x0+c1*x1+c2*x2);
     }
@@ -206,56 +216,74 @@ CS_TARGET static void CS_NAME(block_row)(const float *blocks, const int *others,
 #define CS_ROW_PRODUCTS(TYPE, V, W, total) { \
     for (int i = 0; i < a_rows; i += 2) \
         for (int j = 0; j < b_rows; j += 4) { \
-            /* rows past the last are the last once more */ \
-            const TYPE *p[2], *q[4]; \
-            for (int r = 0; r < 2; r++) p[r] = a+(i+r < a_rows ? i+r : a_rows-1)*(ptrdiff_t)n; \
-            for (int r = 0; r < 4; r++) q[r] = b+(j+r < b_rows ? j+r : b_rows-1)*(ptrdiff_t)n; \
-            V s[2][4] = {{{0}}}; \
-            int k = 0; \
-            for (; k+W <= n; k += W) \
-                CS_UNROLL for (int r = 0; r < 2; r++) \
-                    CS_UNROLL for (int t = 0; t < 4; t++) s[r][t] += CS_LOAD(V, p[r]+k)*CS_LOAD(V, q[t]+k); \
-            if (k < n) { \
-                TYPE left[6][W] = {{0}}; \
-                for (int m = 0; k+m < n; m++) { \
-                    for (int r = 0; r < 2; r++) left[r][m] = p[r][k+m]; \
-                    for (int t = 0; t < 4; t++) left[2+t][m] = q[t][k+m]; \
-                } \
-                for (int r = 0; r < 2; r++) \
-                    for (int t = 0; t < 4; t++) s[r][t] += CS_LOAD(V, left[r])*CS_LOAD(V, left[2+t]); \
-            } \
-            for (int r = 0; r < 2 && i+r < a_rows; r++) \
-                for (int t = 0; t < 4 && j+t < b_rows; t++) sums[(i+r)*(ptrdiff_t)b_rows+j+t] = total(&s[r][t]); \
+            if (i+1 < a_rows && j+1 < b_rows) CS_BLOCK(2, 4, TYPE, V, W, total) \
+            else if (i+1 < a_rows) CS_BLOCK(2, 1, TYPE, V, W, total) \
+            else if (j+1 < b_rows) CS_BLOCK(1, 4, TYPE, V, W, total) \
+            else CS_BLOCK(1, 1, TYPE, V, W, total) \
         } \
 }
+/* R rows of a with T rows of b; rows past the last are the last once more. */
+#define CS_BLOCK(R, T, TYPE, V, W, total) { \
+        const TYPE *p[R], *q[T]; \
+        for (int r = 0; r < R; r++) p[r] = a+(i+r)*(ptrdiff_t)n; \
+        for (int t = 0; t < T; t++) q[t] = b+(j+t < b_rows ? j+t : b_rows-1)*(ptrdiff_t)n; \
+        V s[R][T] = {{{0}}}; \
+        int k = 0; \
+        for (; k+W <= n; k += W) \
+            CS_UNROLL for (int r = 0; r < R; r++) \
+                CS_UNROLL for (int t = 0; t < T; t++) s[r][t] += CS_LOAD(V, p[r]+k)*CS_LOAD(V, q[t]+k); \
+        if (k < n) { \
+            TYPE left[R+T][W] = {{0}}; \
+            for (int m = 0; k+m < n; m++) { \
+                for (int r = 0; r < R; r++) left[r][m] = p[r][k+m]; \
+                for (int t = 0; t < T; t++) left[R+t][m] = q[t][k+m]; \
+            } \
+            for (int r = 0; r < R; r++) \
+                for (int t = 0; t < T; t++) s[r][t] += CS_LOAD(V, left[r])*CS_LOAD(V, left[R+t]); \
+        } \
+        for (int r = 0; r < R; r++) \
+            for (int t = 0; t < T && j+t < b_rows; t++) sums[(i+r)*(ptrdiff_t)b_rows+j+t] = total(&s[r][t]); \
+    }
 #define CS_TOTAL_D4(v) (((*(v))[0]+(*(v))[2])+((*(v))[1]+(*(v))[3]))
 CS_TARGET static void CS_NAME(row_products_float)(const float *a, int a_rows, const float *b, int b_rows, int n, double *sums)
 CS_ROW_PRODUCTS(float, cs_v8, 8, CS_NAME(total))
 CS_TARGET static void CS_NAME(row_products_double)(const double *a, int a_rows, const double *b, int b_rows, int n, double *sums)
 CS_ROW_PRODUCTS(double, cs_d4, 4, CS_TOTAL_D4)
+#undef CS_BLOCK
 #undef CS_ROW_PRODUCTS
 #undef CS_TOTAL_D4
 
-/* out[i] += f a[i], of n numbers, for each of `count` rows of a and its factor f. */
+/* out[i] = sum over k of f[k] a[k*n + i], of n numbers; vectors that overlap write some twice, the same. */
 CS_TARGET static void CS_NAME(combine_double)(const double *a, const double *f, int count, int n, double *out)
 {
-    int i = 0;
-    for (; i+16 <= n; i += 16) {
-        cs_d4 s[4];
-        for (int m = 0; m < 4; m++) s[m] = CS_LOAD(cs_d4, out+i+4*m);
-        for (int k = 0; k < count; k++)
-            for (int m = 0; m < 4; m++) s[m] += f[k]*CS_LOAD(cs_d4, a+k*(ptrdiff_t)n+i+4*m);
-        for (int m = 0; m < 4; m++) CS_STORE(cs_d4, out+i+4*m, s[m]);
+#define CS_COLUMNS(VECTORS) { \
+        cs_d4 s[VECTORS] = {{0}}; \
+        for (int k = 0; k < count; k++) \
+            CS_UNROLL for (int m = 0; m < VECTORS; m++) s[m] += f[k]*CS_LOAD(cs_d4, a+k*(ptrdiff_t)n+i+4*m); \
+        CS_UNROLL for (int m = 0; m < VECTORS; m++) CS_STORE(cs_d4, out+i+4*m, s[m]); \
     }
-    for (; i < n; i++)
-        for (int k = 0; k < count; k++) out[i] += f[k]*a[k*(ptrdiff_t)n+i];
+    int i = 0;
+    for (; i+16 <= n; i += 16) CS_COLUMNS(4)
+    for (; i+8 <= n; i += 8) CS_COLUMNS(2)
+    for (; i+4 <= n; i += 4) CS_COLUMNS(1)
+    if (i < n && n >= 4) {
+        i = n-4;
+        CS_COLUMNS(1)
+        i = n;
+    }
+    for (; i < n; i++) {
+        double s = 0;
+        for (int k = 0; k < count; k++) s += f[k]*a[k*(ptrdiff_t)n+i];
+        out[i] = s;
+    }
+#undef CS_COLUMNS
 }
 
 /* Adds to the sums s, in the order of struct cs_measured, what four pixels give. */
 CS_TARGET static inline void CS_NAME(measure_four)(const float *p, const float *g, const float *dx, const float *dy, const float *r,
                                                    const float *m, const float *w, double flux, cs_d4 *s)
 {
-#define CS_FOUR(a) __builtin_convertvector(CS_LOAD(cs_v4, a), cs_d4)
+#define CS_FOUR(a) CS_DOUBLES(CS_LOAD(cs_v4, a))
     const cs_d4 v = CS_FOUR(p), wide = CS_FOUR(g), x = CS_FOUR(dx), y = CS_FOUR(dy), left = CS_FOUR(r), weight = CS_FOUR(w);
     const cs_d4 d = left+flux*v, wv = weight*v, wx = weight*x, wy = weight*y, wg = weight*wide;
     s[0] += v; s[1] += v*v; s[2] += (cs_d4)((cs_l4)v & (cs_l4)(weight > 0)); s[3] += wv*left*left;
@@ -284,7 +312,7 @@ CS_TARGET static void CS_NAME(measure_sums)(const float *p, const float *g, cons
     for (int k = 0; k < 20; k++) sums[k] = (s[k][0]+s[k][1])+(s[k][2]+s[k][3]);
 }
 
-/* In each row, out[i] += f*a[i]. */
+/* In each row, out[i] += f*a[i]. No vector overlaps another: what was just written would be read across vectors, which stalls. */
 CS_TARGET static void CS_NAME(add)(const float *a, ptrdiff_t a_row, float f, int rows, int n, float *out, ptrdiff_t out_row)
 {
     for (int r = 0; r < rows; r++, a += a_row, out += out_row) {
@@ -293,5 +321,11 @@ CS_TARGET static void CS_NAME(add)(const float *a, ptrdiff_t a_row, float f, int
         for (; i+8 <= n; i += 8) CS_STORE(cs_v8, out+i, CS_LOAD(cs_v8, out+i)+f*CS_LOAD(cs_v8, a+i));
         for (; i < n; i++) out[i] += f*a[i];
     }
+}
+
+/* `cs_one_power` of many numbers. */
+CS_TARGET static void CS_NAME(powers)(const double *x, double y, double *out, ptrdiff_t n, const double *of_log, const double *of_exp)
+{
+    for (ptrdiff_t i = 0; i < n; i++) out[i] = cs_one_power(x[i], y, of_log, of_exp);
 }
 #undef CS_ACROSS

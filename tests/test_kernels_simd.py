@@ -29,7 +29,8 @@ LOOPS = {
     "combine_double": "(a, f, c, n, o) const double *a, const double *f, int c, int n, double *o",
     "measure_sums": "(p, g, x, y, r, m, w, n, f, s) const float *p, const float *g, const float *x, const float *y, "
                     "const float *r, const float *m, const float *w, int n, double f, struct cs_measured *s",
-    "add": "(a, r, f, m, n, o, q) const float *a, ptrdiff_t r, float f, int m, int n, float *o, ptrdiff_t q"}
+    "add": "(a, r, f, m, n, o, q) const float *a, ptrdiff_t r, float f, int m, int n, float *o, ptrdiff_t q",
+    "powers": "(x, y, o, n, l, e) const double *x, double y, double *o, ptrdiff_t n, const double *l, const double *e"}
 """Arguments of each loop, and their types."""
 
 
@@ -175,11 +176,12 @@ def test_add(libraries, n):
 
 
 @pytest.mark.parametrize("kind", ["float", "double"])
+@pytest.mark.parametrize("rows, others", [(3, 6), (1, 1), (2, 5)])
 @pytest.mark.parametrize("n", [1, 7, 8, 21, 32])
-def test_row_products(libraries, kind, n):
-    a, b = (floats(rows, n, seed=rows).astype(f"f{4 if kind == 'float' else 8}") for rows in (3, 6))
-    out = np.zeros((3, 6))
-    given = results(libraries, f"row_products_{kind}", [a, 3, b, 6, n, out], out)
+def test_row_products(libraries, kind, rows, others, n):
+    a, b = (floats(count, n, seed=count+k).astype(f"f{4 if kind == 'float' else 8}") for k, count in enumerate((rows, others)))
+    out = np.zeros((rows, others))
+    given = results(libraries, f"row_products_{kind}", [a, rows, b, others, n, out], out)
     np.testing.assert_allclose(given["plain"], a.astype(float)@b.T.astype(float), rtol=1e-4, atol=1e-4)
     same(given)
 
@@ -188,5 +190,15 @@ def test_row_products(libraries, kind, n):
 def test_combine_doubles(libraries, n):
     rows, factors, out = floats(6, n).astype(float), floats(6, seed=1).astype(float), np.ones(n)
     given = results(libraries, "combine_double", [rows, factors, 6, n, out], out)
-    np.testing.assert_allclose(given["plain"], 1+factors@rows, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(given["plain"], factors@rows, rtol=1e-12, atol=1e-12)
+    same(given)
+
+
+@pytest.mark.parametrize("n", [1, 4, 37])
+def test_powers(libraries, n):
+    x, y, out = np.exp(3*floats(n).astype(float)), -2.7, np.zeros(n)
+    # the factors of the series of the logarithm, in f^2, and of the exponential
+    of_log, of_exp = 2/np.arange(1., 24, 2), 1/np.cumprod(np.r_[1., np.arange(1., 14)])
+    given = results(libraries, "powers", [x, y, out, n, of_log, of_exp], out)
+    np.testing.assert_allclose(given["plain"], x**y, rtol=1e-14)
     same(given)

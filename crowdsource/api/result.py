@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.nddata import extract_array
 
 from ..core.errors import InputError
 from ..core.flags import combine
 from ..engine.profiles import add_profiles
 from ..engine.state import FitResult
 from ..exposure.model_files import model_hdus, plane_header
-from ..exposure.pages import write_detector_page
 from ..exposure.results import Provenance, detector_header, run_header, write_result
 from ..io.atomic import atomic_path, check_output
 from ..psf.base import pixel
@@ -100,6 +98,8 @@ class Result(FitResult):
         ny, nx = self.image.shape
         if not (-0.5 <= x < nx-0.5 and -0.5 <= y < ny-0.5):
             raise InputError(f"row {row} is off the image, at ({x:.1f}, {y:.1f}) of {nx} x {ny} pixels")
+        from astropy.nddata import extract_array  # slow to import, and needed here alone
+
         x0, y0 = int(pixel(x))-size//2, int(pixel(y))-size//2
         data, sky, model, light = (extract_array(plane, (size, size), (pixel(y), pixel(x)), fill_value=np.nan)
                                    for plane in (self.image.data, self.sky, self.model, self._light(row, x, y, size)))
@@ -132,6 +132,8 @@ class Result(FitResult):
         InputError
             As `residual`.
         """
+        from ..exposure.pages import write_detector_page  # slow to import, and needed here alone
+
         self._require("image", "model", "sky", "psf")
         provenance = self.image.meta.get("provenance", Provenance(exposure=self.image.exposure))
         header = run_header(self, provenance)

@@ -3,6 +3,8 @@
 A BLAS adds in the order that suits the vectors of the processor that it runs on. Here sums have one order; matrices are small,
 so that little is lost. Fits are the same bits anywhere.
 """
+from math import prod
+
 import numpy as np
 
 from ..cython_ext import linear as kernel
@@ -61,7 +63,7 @@ def combined(factors, planes):
     factors, planes = np.asarray(factors), np.asarray(planes)
     shape = factors.shape[:-1]+planes.shape[1:]
     # sizes in full: -1 is none where there are no values
-    many, wide = int(np.prod(factors.shape[:-1])), int(np.prod(planes.shape[1:]))
+    many, wide = prod(factors.shape[:-1]), prod(planes.shape[1:])
     return matmul(factors.reshape(many, len(planes)), planes.reshape(len(planes), wide)).reshape(shape)
 
 
@@ -229,7 +231,7 @@ def _of_one_type(a, b):
 
 def _stack(matrices):
     """Matrices as one stack of them, shape (n, i, j)."""
-    return matrices.reshape((int(np.prod(matrices.shape[:-2])), *matrices.shape[-2:]))
+    return matrices.reshape((prod(matrices.shape[:-2]), *matrices.shape[-2:]))
 
 
 def _longer(a, b):

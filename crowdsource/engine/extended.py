@@ -229,10 +229,12 @@ def alike(state, x, y, members, reach):
     at = np.arange(side)-side//2
     circle = (at[None, :]**2+at[:, None]**2 <= (side/2)**2).ravel()
     shapes, t = templates(state.psf, reach, side)
-    t = t.reshape(len(t), -1)[:, circle].astype(np.float32)
+    # picked out by numbers, rows stay rows in memory; by a mask they would become columns
+    circle = np.flatnonzero(circle)
+    t = t.reshape(len(t), -1).take(circle, axis=1).astype(np.float32)
     light = stages.rendered(state, state.sources.subset(members))
-    residual, ivar = (v.reshape(len(x), -1)[:, circle] for v in boxes(state, x, y, side))
-    data = residual+cutouts(light, x, y, side).reshape(len(x), -1)[:, circle]
+    residual, ivar = (v.reshape(len(x), -1).take(circle, axis=1) for v in boxes(state, x, y, side))
+    data = residual+cutouts(light, x, y, side).reshape(len(x), -1).take(circle, axis=1)
     weighted = ivar*data
     w, wd = ivar.sum(axis=1)[:, None], weighted.sum(axis=1)[:, None]
     w = np.where(w > 0, w, 1)

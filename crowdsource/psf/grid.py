@@ -6,7 +6,6 @@ from itertools import accumulate
 
 import numpy as np
 from scipy import ndimage
-from scipy.interpolate import BSpline
 
 from ..core import functions, linear
 from ..cython_ext import render as kernel
@@ -81,6 +80,8 @@ def through_nodes(nodes, positions):
     nodes, order = np.asarray(nodes, dtype=np.float64), min(SPLINE_ORDER, len(nodes)-1)
     if order == 0:
         return np.ones((len(positions), 1))
+    from scipy.interpolate import BSpline  # slow to import, and needed for PSFs on grids alone
+
     # "not a knot": none at the third nodes from either end and beyond
     knots = np.r_[np.repeat(nodes[0], order+1), nodes[3:-3], np.repeat(nodes[-1], order+1)]
     matrix = BSpline(knots, np.eye(len(nodes)), order)(nodes)

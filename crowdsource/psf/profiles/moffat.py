@@ -8,6 +8,7 @@ from ...core import functions, linear
 from ..grid import basis, middle, middle_samples, nodes, planes_through, terms
 from .base import PolynomialProfile
 
+LN2 = functions.log(2)
 PARAMETERS = ("fwhm", "e1", "e2", "beta")
 CLOSE = 12, 3
 """The profile is integrated over pixels up to this distance from the centre, in pixels or in FWHM, whichever is larger."""
@@ -39,7 +40,7 @@ def moffat(dx, dy, fwhm, e1, e2, beta):
     """
     g1, g2 = 0.5*e1, 0.5*e2
     scale = 1/(1-g1*g1-g2*g2)
-    a2 = fwhm**2/(4*(functions.power(2, 1/beta)-1))
+    a2 = fwhm**2/(4*(functions.exp(LN2/beta)-1))
     u, v = (1-g1)*dx-g2*dy, (1+g1)*dy-g2*dx
     # in place, as these arrays are large and many
     u *= u
@@ -64,7 +65,7 @@ def moffat_transform(frequency, fwhm, beta):
     fwhm, beta : float
         Pixels; power.
     """
-    u = 2*np.pi*frequency*fwhm/(2*np.sqrt(functions.power(2, 1/beta)-1))
+    u = 2*np.pi*frequency*fwhm/(2*np.sqrt(functions.exp(LN2/beta)-1))
     square, order = u*u/4, beta-1
     least = np.min(square, where=square > 0, initial=1.)
     # below the first no Gaussian, or no weight, is left; above the last no weight

@@ -124,7 +124,7 @@ def normal_equations(columns, weight, data):
     weight, data : ndarray, shape (n, pixels)
     """
     weighted = columns*weight[:, None]
-    return NormalEquations(linear.products(weighted, columns), linear.products(weighted, data[:, None])[:, :, 0])
+    return NormalEquations(linear.products(weighted, columns), linear.products(data[:, None], weighted)[:, 0])
 
 
 def without_nuisances(normal):
