@@ -1,4 +1,4 @@
-/* Innermost loops of the kernels on eight or sixteen floats at a time.
+/* Innermost loops of the kernels on four, eight or sixteen floats at a time.
 
    GCC and Clang compile each loop three times on x86-64: for any processor, for those with AVX2, and for those with AVX-512; which
    one runs is decided at each call by `cs_kind` (a load and a predicted branch). On other processors the vector types become
@@ -106,6 +106,7 @@ static inline double cs_one_power(double x, double y, const double *of_log, cons
 typedef float cs_v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float cs_v8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float cs_v16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int cs_i4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int cs_i8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int cs_i16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef double cs_d4 __attribute__((vector_size(32), aligned(8), may_alias));
@@ -123,15 +124,22 @@ static const int cs_lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 #define CS_NAME(loop) cs_plain_##loop
 #define CS_TARGET
 #define CS_DOUBLES(v) __builtin_convertvector(v, cs_d4)
-#define CS_V cs_v8
-#define CS_I cs_i8
-#define CS_W 8
+/* GCC keeps vectors that are wider than the processor's in memory; sums have eight lanes nevertheless */
+#define CS_V cs_v4
+#define CS_I cs_i4
+#define CS_W 4
 #include "simd_loops.h"
 #if defined(__x86_64__)
 #undef CS_NAME
 #undef CS_TARGET
+#undef CS_V
+#undef CS_I
+#undef CS_W
 #define CS_NAME(loop) cs_avx2_##loop
 #define CS_TARGET __attribute__((target("avx2")))
+#define CS_V cs_v8
+#define CS_I cs_i8
+#define CS_W 8
 /* one instruction, of which GCC makes four by itself */
 #if !defined(__clang__)
 #undef CS_DOUBLES
