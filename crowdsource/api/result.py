@@ -11,6 +11,7 @@ from ..core.flags import combine
 from ..engine.profiles import add_profiles
 from ..engine.state import FitResult
 from ..exposure.model_files import model_hdus, plane_header
+from ..exposure.pages import write_detector_page
 from ..exposure.results import Provenance, detector_header, run_header, write_result
 from ..io.atomic import atomic_path, check_output
 from ..psf.base import pixel
@@ -132,8 +133,6 @@ class Result(FitResult):
         InputError
             As `residual`.
         """
-        from ..exposure.pages import write_detector_page  # slow to import, and needed here alone
-
         self._require("image", "model", "sky", "psf")
         provenance = self.image.meta.get("provenance", Provenance(exposure=self.image.exposure))
         header = run_header(self, provenance)
