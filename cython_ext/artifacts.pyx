@@ -194,7 +194,8 @@ def axis_widths(const float[:, ::1] light, const Py_ssize_t[:] y, const Py_ssize
     cdef Py_ssize_t ny = light.shape[0], nx = light.shape[1], n = len(y), i
     cdef double one_side, width
     cdef float top, before, now
-    cdef int k, sign
+    cdef int k
+    cdef Py_ssize_t sign
     if len(x) != n:
         raise ValueError("y and x must have the same length")
     out = np.empty(n)
