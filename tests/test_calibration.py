@@ -1,6 +1,7 @@
 """The tuned constants: they come from one file, as the numbers that they are."""
 import pytest
 
+from crowdsource.artifacts import sharp
 from crowdsource.config import FitConfig
 from crowdsource.core.calibration import calibration, constants_of
 from crowdsource.engine import confusion, merge
@@ -11,6 +12,7 @@ def test_modules_and_configuration_take_their_values_from_the_file():
     assert calibration.cull.prune == FitConfig().cull.prune == 4.5
     assert calibration.confusion.kept_share == confusion.KEPT_SHARE == 0.85
     assert calibration.merge.min_blending == merge.MIN_BLENDING == 2.5
+    assert calibration.sharp.least == sharp.LEAST == 12.
 
 
 def test_numbers_keep_their_kind():

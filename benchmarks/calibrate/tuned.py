@@ -171,6 +171,16 @@ TUNED = (
     # a given grid
     *(Tuned("psf.refit.narrow", name, unit, "fluxes", scenes="given") for name, unit in (
         ("LARGEST_CORE", ODD), ("MARGIN", PIXELS), ("PRIOR", RATIO), ("SIGNIFICANCE", SIGMA))),
+    # what is neither sky nor star
+    *(Tuned("artifacts.saturation", name, unit, "detection", scenes="artifacts") for name, unit in (
+        ("BRIGHT", SIGMA), ("RIM", SIGMA), ("EMPTY", SIGMA), ("ENCLOSED", RATIO), ("LARGEST_CORE", FWHM), ("LEAST_CORE", PIXELS),
+        ("TOP", RATIO), ("FLAT", RATIO), ("PART", RATIO), ("STEEP", RATIO))),
+    *(Tuned("artifacts.sharp", name, unit, "detection", scenes="artifacts") for name, unit in (
+        ("NARROWER", RATIO), ("SIGNIFICANT", SIGMA), ("LEAST", SIGMA), ("LEAST_BESIDE", SIGMA), ("SHAPE_ERROR", RATIO),
+        ("SUSPECT", SIGMA), ("SLOPE", RATIO), ("TYPICAL", RATIO), ("DARK", RATIO))),
+    *(Tuned("artifacts.width", name, RATIO, "detection", scenes="artifacts") for name in ("ROUND", "ALIKE")),
+    *(Tuned("artifacts.clean", name, unit, "detection", scenes="artifacts") for name, unit in (
+        ("NARROW", PIXELS), ("FADING", RATIO), ("DARK", RATIO))),
     # what is no star
     *(Tuned("engine.extended", name, unit, "detection", scenes="extended") for name, unit in (
         ("REACHES", FWHM), ("BETTER", RATIO), ("LIKE", RATIO), ("WORSE", RATIO), ("LEAST_SNR", SIGMA))),

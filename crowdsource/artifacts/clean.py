@@ -3,6 +3,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..core import linear
+from ..core.calibration import calibration
 from ..core.flags import ENGINE
 from ..core.noise import share
 from ..core.pixels import BOX
@@ -19,16 +20,16 @@ TOLD = {"cosmic": "are sharper than stars, in tracks: cosmic rays or bad columns
 ROUNDS, SETTLED = 12, 1.1
 """Starting from the narrowest stars, what is found makes the width more certain: so many times at most, as long as the width
 grows by this factor, or something is found and it grows."""
-NARROW, STEP_UP = 2., 1.15
+NARROW, STEP_UP = calibration.clean.narrow, 1.15
 """Below this width, pixels, it is made to grow by that factor, up to the second times what is measured: what is left of cosmic
 rays may be round, and as wide."""
-FADING = 0.7
+FADING = calibration.clean.fading
 """Where so few of the peaks that have the width are left after a step they were no stars, and the width grows further."""
 MOST = 0.1
 """Where a larger part of an image would be no star and no sky it is not understood: nothing of it is masked."""
 BLOCK, STEP = 128, 7
 """Side of the blocks in which the sky is measured, pixels; one in so many pixels along each axis counts."""
-DARK = 0.1
+DARK = calibration.clean.dark
 """Quantile of a block's pixels that is its sky: where it is too low all stars look wider, where it is too high sharper."""
 
 

@@ -2,32 +2,33 @@
 import numpy as np
 from scipy import ndimage
 
+from ..core.calibration import calibration
 from ..core.pixels import BOX, values
 from ..cython_ext import artifacts as kernel
 
-BRIGHT = 50.
+BRIGHT = calibration.saturation.bright
 """Saturated stars exceed the sky by far more than so many sigma."""
-RIM, EMPTY = 20., 5.
+RIM, EMPTY = calibration.saturation.rim, calibration.saturation.empty
 """Pixels around an empty core exceed the sky by so many sigma, and none of it by so many."""
 LEAST_EMPTY = 9
 """Fewer pixels are an empty core only where they lie below the sky."""
-ENCLOSED = 0.9
+ENCLOSED = calibration.saturation.enclosed
 """Part of the pixels around an empty core that must do so: cosmic rays may cross it."""
-LARGEST_CORE = 12.
+LARGEST_CORE = calibration.saturation.largest_core
 """Largest diameter of an empty core, FWHM, but at least `LEAST_CORE`."""
-LEAST_CORE = 30
+LEAST_CORE = calibration.saturation.least_core
 """Pixels."""
 STEP = 7
 """One in so many pixels along each axis tells the typical error."""
-TOP = 0.3
+TOP = calibration.saturation.top
 """Flat cores are brighter than this part of the brightest pixel."""
-FLAT = 0.03
+FLAT = calibration.saturation.flat
 """Pixels of a flat core differ by less, relative to its level."""
 WINDOW = 60
 """Half side of the box in which a core is looked for first, pixels."""
-PART = 0.85
+PART = calibration.saturation.part
 """Pixels connected to a flat core that reach this part of its level belong to it."""
-STEEP = 0.35
+STEEP = calibration.saturation.steep
 """At twice the radius of a flat core the light has fallen below this part of its level; at the top of a galaxy, or of a star that
 is not saturated, it has not."""
 

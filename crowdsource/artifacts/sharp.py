@@ -9,26 +9,27 @@ import numpy as np
 from scipy import ndimage
 
 from ..core import functions
+from ..core.calibration import calibration
 from ..core.pixels import BOX, values
 from ..cython_ext import artifacts as kernel
 
-NARROWER = 0.78
+NARROWER = calibration.sharp.narrower
 """Stars of an image may be narrower than most by this factor."""
-SIGNIFICANT = 5.
+SIGNIFICANT = calibration.sharp.significant
 """By how many sigma a pixel must stand out."""
-LEAST, LEAST_BESIDE = 12., 3.
+LEAST, LEAST_BESIDE = calibration.sharp.least, calibration.sharp.least_beside
 """Significance of such a pixel, and of one beside the pixels of a track that is no brighter than these."""
-SHAPE_ERROR = 0.02
+SHAPE_ERROR = calibration.sharp.shape_error
 """Relative error of the light of the narrowest stars beside their peaks."""
 TRACK = 2
 """So many connected pixels are a track, which may be wider than what stands out; fewer are hot pixels."""
-SUSPECT, LONGEST = 4., 30
+SUSPECT, LONGEST = calibration.sharp.suspect, 30
 """By how many sigma a pixel near a track must stand out, of most stars, and how often tracks are followed."""
 GROWTHS = 2
 """Pixels to which a track may extend on each side."""
-AROUND, SLOPE = range(-3, 4), 0.2
+AROUND, SLOPE = range(-3, 4), calibration.sharp.slope
 """Steps to the pixels around, and relative difference from their light that the flank of a star may have."""
-TYPICAL, DARK = 0.5, 0.25
+TYPICAL, DARK = calibration.sharp.typical, calibration.sharp.dark
 """Quantiles of that light: what is typical; and the median of the darker half, since a track across the flank of a star leaves
 little but the side towards this."""
 STEPS = 1., 1., np.sqrt(2), np.sqrt(2)

@@ -3,6 +3,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..core import functions
+from ..core.calibration import calibration
 from ..core.matched_filter import local_maxima
 from ..core.neighbours import pairs
 from ..core.pixels import AXES
@@ -14,9 +15,9 @@ MOST = 4000
 """The brightest peaks beyond this number are left out."""
 REACH = 30
 """Largest distance from a peak at which its half height is looked for, pixels."""
-ROUND = 0.55
+ROUND = calibration.width.round
 """Smallest ratio of a star's narrowest width to its widest, along both axes and diagonals."""
-ALIKE = 0.2
+ALIKE = calibration.width.alike
 """Widths that differ by less, relative to them, are those of stars."""
 NARROWEST = 1.15
 """Stars are wider than this, pixels: a single pixel is 1."""
