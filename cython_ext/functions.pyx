@@ -208,6 +208,26 @@ def power(const double[::1] x, const double[::1] y):
     return out
 
 
+def complex_products(const double[::1] a, const double[::1] b):
+    """Products of complex numbers that stand as pairs of real and imaginary parts, shape (2n,), float64.
+
+    Raises
+    ------
+    ValueError
+        When there are not as many of both, or no pairs.
+    """
+    if b.shape[0] != a.shape[0] or a.shape[0] % 2:
+        raise ValueError(f"there are {a.shape[0]} and {b.shape[0]} parts of complex numbers")
+    out = np.empty(a.shape[0])
+    cdef double[::1] to = out
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(0, a.shape[0], 2):
+            to[i] = a[i]*b[i]-a[i+1]*b[i+1]
+            to[i+1] = a[i]*b[i+1]+a[i+1]*b[i]
+    return out
+
+
 def angle(const double[::1] y, const double[::1] x):
     """Angles of points (x, y) from the x axis, shape (n,), float64; 0 of the origin.
 

@@ -69,4 +69,10 @@ def test_complex_numbers():
     np.testing.assert_allclose(functions.times(a, b), a*b, rtol=1e-14)
     np.testing.assert_allclose(functions.times(a, c.real), a*c.real, rtol=1e-15)
     np.testing.assert_allclose(functions.times(c.real[0], a), a*c.real[0], rtol=1e-15)
+    # parts in any order in memory, and one number alone
+    for one, other in ((a.T, b.T), (a[::2], b[::2]), (a.conj(), b), (a.ravel()[0], b.ravel()[0])):
+        found = functions.times(one, other)
+        assert np.shape(found) == np.shape(one)
+        # the same bits as where one is broadcast
+        assert np.array_equal(found, functions.times(np.array([one, one]), other)[0])
     np.testing.assert_allclose(functions.squared_modulus(a), np.abs(a)**2, rtol=1e-14)

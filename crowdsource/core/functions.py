@@ -95,6 +95,9 @@ def log_gamma(x):
 def times(a, b):
     """Product of two arrays of complex numbers, or of one with real ones."""
     a, b = np.asarray(a), np.asarray(b)
+    if a.dtype == b.dtype == np.complex128 and a.shape == b.shape:
+        parts = (np.ascontiguousarray(v).ravel().view(np.float64) for v in (a, b))
+        return kernel.complex_products(*parts).view(np.complex128).reshape(a.shape)
     out = np.empty(np.broadcast_shapes(a.shape, b.shape), np.complex128)
     if np.iscomplexobj(a) and np.iscomplexobj(b):
         out.real, out.imag = a.real*b.real-a.imag*b.imag, a.real*b.imag+a.imag*b.real

@@ -7,7 +7,7 @@ import numpy as np
 from ...core import functions, linear
 from ...core.errors import InputError
 from ..base import CENTROID_SIZE
-from ..grid import first_moment, middle
+from ..grid import first_moment, middle, middle_samples
 from .moffat import moffat, moffat_transform, pixel_moffat
 
 MARGIN = 32
@@ -166,11 +166,11 @@ class Halo:
         sharp = profile(2*reach+1)
         spectrum, side = _spectrum(self, reach, oversampling)
         wide = irfft2(functions.times(rfft2(sharp, s=(side, side)), spectrum), s=(side, side))
-        # profile and kernel are both centred in their middle, so the centre of the product is twice as far from the corner
-        at = np.arange(reach*oversampling, 3*reach*oversampling+1) % side
-        whole = centred(wide[np.ix_(at, at)], oversampling)
-        cut = np.s_[(reach-size//2)*oversampling:(reach+size//2)*oversampling+1]
-        return whole[cut, cut]
+        # profile and kernel are both centred in their middle, so the centre of the product is twice as far from the corner;
+        # of it, what is asked for and what `centred` looks at
+        half = max(size, CENTROID_SIZE)//2+1
+        at = np.arange((2*reach-half)*oversampling, (2*reach+half)*oversampling+1) % side
+        return middle_samples(centred(wide[np.ix_(at, at)], oversampling), size, oversampling)
 
 
 def centred(samples, oversampling):
