@@ -254,7 +254,7 @@ KINDS = {"psf": (_psf, _used_psf), "catalog": (_catalog, _used_catalog), "plane"
          "config": (_config, _used_config), "manifest": (_manifest, _used_manifest), "record": (_record, _used_record),
          "store": (_store, _used_store), "own": (_own, _used_own)}
 """What makes a sound file in a folder, and what uses one, by kind."""
-KEPT = {**{kind: () for kind in KINDS}, "psf": (1111, 1474), "catalog": (1115, 1149, 3432), "plane": (50334,)}
+KEPT = {**{kind: () for kind in KINDS}, "psf": (1111, 1474), "catalog": (1115, 1149, 3432, 50068), "plane": (50334,)}
 """Seeds that were at fault once."""
 
 

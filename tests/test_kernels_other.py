@@ -79,8 +79,8 @@ def run(compiler, emulator, folder, *flags):
     source, binary = folder/"loops.c", folder/Path(compiler).name
     source.write_text(PROGRAM, encoding="utf-8")
     # as setup.py has the kernels built
-    subprocess.run([compiler, "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off", "-w", "-static",
-                    *flags, f"-I{FOLDER}", str(source), "-o", str(binary)], check=True)
+    options = "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off", "-w", "-static", *flags
+    subprocess.run([compiler, *options, f"-I{FOLDER}", str(source), "-o", str(binary)], check=True)
     return subprocess.run([*emulator, str(binary)], check=True, capture_output=True, text=True).stdout.splitlines()
 
 

@@ -117,8 +117,8 @@ def _from_fits(path, hdu):
             raise DataFileError(path, f"holds no table there; its tables are in HDU {offer}" if tables else
                                 "holds no table; give a file with one", hdu)
         header = hdus[chosen].header
-        _check_rows(path, header["NAXIS2"], header["NAXIS1"]*header["NAXIS2"]+header.get("PCOUNT", 0), chosen)
         try:
+            _check_rows(path, header["NAXIS2"], header["NAXIS1"]*header["NAXIS2"]+header.get("PCOUNT", 0), chosen)
             return described(Table.read(hdus[chosen]), hdus[chosen])
         except DataFileError:
             raise
