@@ -287,7 +287,7 @@ def _interpolated(blocks, shape):
     return linear.matmul(linear.matmul(weights[0], smooth), weights[1].T).astype(np.float32)
 
 
-SAMPLES, SAMPLE = 3, 256
+SAMPLES, SAMPLE = 3, 128
 """Squares along each axis, and their side in pixels, on which a noise map is compared with the image."""
 
 

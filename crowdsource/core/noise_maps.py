@@ -31,10 +31,10 @@ def doubts(values, data, kind, argument=None):
         When it disagrees so much that it must be something else.
     """
     with np.errstate(all="ignore"):
+        own, = scatter_in_units_of([NOISE_OF[kind]], values, data)
+        if not own > 0 or 1/OFF <= own <= OFF:
+            return ()
         found = dict(zip(NOISE_OF, scatter_in_units_of(NOISE_OF.values(), values, data)))
-    own = found[kind]
-    if not own > 0 or 1/OFF <= own <= OFF:
-        return ()
     told = f"the image's background scatters by {own:.3g} times the noise that `{argument or kind}` gives"
     like = [n for n, ratio in found.items() if 1/ALIKE < ratio < ALIKE]
     if like:

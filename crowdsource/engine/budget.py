@@ -42,9 +42,9 @@ def overlap(sources, size, shape):
     (px, py), half = sources.pixels, size//2
     rows, columns = (-(-n//CELL) for n in shape)
     (y0, y1), (x0, x1) = ((np.clip(at-half, 0, n)//CELL, np.clip(at+half+1, 0, n)//CELL) for at, n in zip((py, px), shape))
-    wide, count = columns+1, np.zeros((rows+1)*(columns+1))
-    for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
-        count += sign*np.bincount(y*wide+x, minlength=len(count))
+    wide = columns+1
+    corners = np.concatenate([y0*wide+x0, y1*wide+x1, y0*wide+x1, y1*wide+x0])
+    count = np.bincount(corners, np.repeat([1., -1.], 2*len(half)), (rows+1)*wide)
     count = count.reshape(rows+1, wide).cumsum(axis=0).cumsum(axis=1)
     return float((count**2).sum()*CELL**2/(shape[0]*shape[1]))
 
