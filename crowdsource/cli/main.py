@@ -95,7 +95,9 @@ def build_parser(argv=()):
     parser = Parser(prog="crowdsource", usage=USAGE, description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(prog="crowdsource", metavar="COMMAND", required=True)
-    for name in registered():
+    # a version needs no instrument, and loading them takes longer than all else
+    loaded = () if wanted is None and "--version" in argv else registered()
+    for name in loaded:
         _add_instrument(commands, name, wanted)
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary.capitalize()+".")
