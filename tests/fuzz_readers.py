@@ -10,7 +10,9 @@ import time
 import traceback
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import fuzz_cards
 import numpy as np
@@ -21,6 +23,7 @@ from small_fields import star_image, tan_wcs
 from test_odd_input import psfex
 from test_psf_lsst import cells, exposure
 
+import crowdsource
 from crowdsource.config import from_mapping
 from crowdsource.core.errors import CrowdsourceError
 from crowdsource.core.image import Image
@@ -37,6 +40,7 @@ from crowdsource.psf.export import write_stdpsf
 from crowdsource.psf.formats.native import to_hdus
 from crowdsource.psf.formats.reading import read_psf
 from crowdsource.psf.model import FieldPSF
+from crowdsource.simulate import SimulationConfig, simulate_field
 from crowdsource.survey.store.store import create_store, open_store
 
 SHAPE = 48, 64
@@ -250,11 +254,35 @@ def _used_own(path):
     return ", ".join(said)
 
 
+@cache
+def _fitted():
+    """The file of a small fit, whole: rows, PSF, configuration and history."""
+    config = SimulationConfig(shape=SHAPE, stars=30, brightest=100., saturated_stars=0, bad_columns=0, seed=1)
+    result = crowdsource.fit(simulate_field(config).image(), progress=False)
+    with TemporaryDirectory() as folder:
+        path = Path(folder)/"fitted.cat.fits"
+        result.write(path)
+        return path.read_bytes()
+
+
+def _result(rng, folder):
+    path = folder/"result.cat.fits"
+    path.write_bytes(_fitted())
+    return path
+
+
+def _used_result(path):
+    result = crowdsource.read_result(path)
+    return f"{len(result.catalog)} rows, {len(result.history)} passes, {result.config.max_passes} at most"
+
+
 KINDS = {"psf": (_psf, _used_psf), "catalog": (_catalog, _used_catalog), "plane": (_packed, _used_plane),
          "config": (_config, _used_config), "manifest": (_manifest, _used_manifest), "record": (_record, _used_record),
-         "store": (_store, _used_store), "own": (_own, _used_own)}
+         "store": (_store, _used_store), "own": (_own, _used_own), "result": (_result, _used_result)}
 """What makes a sound file in a folder, and what uses one, by kind."""
-KEPT = {**{kind: () for kind in KINDS}, "psf": (1111, 1474), "catalog": (1115, 1149, 3432, 50068), "plane": (50334,)}
+KEPT = {**{kind: () for kind in KINDS}, "psf": (1111, 1474), "catalog": (1115, 1149, 3432, 50068), "plane": (50334,),
+        "store": (70017, 70049, 70156), "own": (70047, 70110, 70414),
+        "result": (80000, 80002, 80023, 80053, 80084, 80143)}
 """Seeds that were at fault once."""
 
 

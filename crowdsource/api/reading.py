@@ -11,7 +11,7 @@ from ..core.errors import ConfigError, DataFileError
 from ..exposure.results import ROWS, detectors_in, hdu_prefix, history_table, read_config
 from ..io.fits import read_image as read_plane
 from ..io.fits_tables import FITS_ENDINGS, read_hdu
-from ..io.hdus import opened
+from ..io.hdus import damage_told, opened
 from ..io.image_name import ImageName
 from ..io.tables import read_table
 from ..psf.base import PSF
@@ -51,7 +51,7 @@ def read_result(path: str | PathLike[str], *, detector: str | None = None, model
         mapping = config_of(catalog.meta.get("config", ()))
         lacking: dict[str, Any] = dict.fromkeys(("model", "sky", "psf", "image"))
         return Result(catalog=catalog, history=[], config=stored_config(mapping, path), **lacking)
-    with opened(ImageName.parse(str(path)).path) as hdus:
+    with opened(ImageName.parse(str(path)).path) as hdus, damage_told(path, "rows, PSF or history"):
         prefix = hdu_prefix(chosen(hdus, detector, path))
         catalog = read_hdu(hdus[prefix+ROWS])
         psf: Any = read_hdus(hdus, prefix+"PSF") if holds_psf(hdus, prefix+"PSF") else None

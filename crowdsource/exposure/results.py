@@ -25,7 +25,7 @@ from ..io.atomic import atomic_path
 from ..io.checksums import checksums
 from ..io.fits import read_header
 from ..io.fits_tables import FITS_ENDINGS, table_hdu
-from ..io.hdus import opened, printable
+from ..io.hdus import damage_told, opened, printable
 from ..io.tables import check_ending, read_meta, write_catalog
 from ..psf.export import curve_of_growth
 from ..psf.formats.native import to_hdus as psf_hdus
@@ -249,14 +249,14 @@ def read_history(path, detector=""):
     Raises
     ------
     DataFileError
-        When the file has no history of that detector.
+        When the file has no history of that detector, or one that is damaged.
     """
-    with opened(path) as hdus:
-        try:
-            return history_table(hdus[hdu_prefix(detector)+"HIST"])
-        except (KeyError, AttributeError, TypeError) as problem:
+    name = hdu_prefix(detector)+"HIST"
+    with opened(path) as hdus, damage_told(path, "history of passes"):
+        if name not in hdus:
             raise DataFileError(path, f"holds no history of passes of detector {detector!r}; give a catalog that crowdsource "
-                                "wrote") from problem
+                                "wrote")
+        return history_table(hdus[name])
 
 
 def history_table(hdu):
@@ -364,13 +364,15 @@ def read_config(path):
     Raises
     ------
     DataFileError
-        When the file is no such catalog.
+        When the file is no such catalog, or its configuration is damaged.
     """
-    with opened(path) as hdus:
+    with opened(path) as hdus, damage_told(path, "configuration"):
+        # a card that cannot be parsed may not be left out: what is read would be another configuration
         lines = lines_in(hdus[0].header)
+        found = tomllib.loads("\n".join(lines))
     if not lines:
         raise DataFileError(path, "holds no configuration; give a catalog that crowdsource wrote")
-    return tomllib.loads("\n".join(lines))
+    return found
 
 
 def lines_in(header):

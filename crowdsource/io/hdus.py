@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
-from ..core.errors import DataFileError
+from ..core.errors import CrowdsourceError, DataFileError
 from ..core.nearest import did_you_mean
 from .bounded_fits import BoundedFile
 
@@ -72,6 +72,17 @@ def opened(path):
             raise DataFileError(path, f"cannot be read as FITS ({one_line(problem)}); give a FITS image") from problem
         with hdus:
             yield hdus
+
+
+@contextmanager
+def damage_told(path, what):
+    """Within it, anything that reading raises but the project's errors becomes a `DataFileError`: `what` of a file is damaged."""
+    try:
+        yield
+    except CrowdsourceError:
+        raise
+    except UNREADABLE as problem:
+        raise DataFileError(path, f"its {what} cannot be read ({one_line(problem)}): check that the file is whole") from problem
 
 
 def existing(path, what):

@@ -1,7 +1,7 @@
 """Read a PSF from a file of any registered format."""
-from ...core.errors import CrowdsourceError, DataFileError, InputError
+from ...core.errors import DataFileError, InputError
 from ...io.decompress import check_unpacked
-from ...io.hdus import UNREADABLE, existing, one_line, opened
+from ...io.hdus import damage_told, existing, opened
 from ..registry import OWN_FORMATS, PSF_FORMATS
 from .base import PSFFile
 
@@ -41,7 +41,7 @@ def read_psf(path, shape, hdu=None, norm_size=59, file_format=None):
         When the file cannot be read or holds no usable PSF.
     """
     path, shape, formats = existing(path, "a file that holds a PSF"), tuple(shape), _formats(file_format)
-    try:
+    with damage_told(path, "PSF"):
         file = PSFFile(path)
         for each in formats:
             if not each.is_fits and each.claims(file):
@@ -55,10 +55,6 @@ def read_psf(path, shape, hdu=None, norm_size=59, file_format=None):
                 for each in formats:
                     if each.is_fits and each.claims(file):
                         return _read(each, file, shape, norm_size)
-    except CrowdsourceError:
-        raise
-    except UNREADABLE as problem:
-        raise DataFileError(path, f"its PSF cannot be read ({one_line(problem)}): check that the file is whole") from problem
     understood = ", ".join(each.summary for each in formats)
     if hdu is None:
         raise DataFileError(path, f"no HDU holds a PSF: understood are {understood}")

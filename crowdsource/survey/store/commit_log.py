@@ -132,9 +132,10 @@ def read_signed_json(path, kind, version=VERSION):
         digest = content.pop(CHECKSUM)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
         raise StoreError(f"{path}: cannot be read ({problem}); restore it from a copy") from problem
-    if content.get("format") != kind or content.get("version", version+1) > version:
-        raise StoreError(f"{path}: is {content.get('format')} version {content.get('version')}, not {kind} version {version} or "
-                         "earlier; name another store or use a later crowdsource")
+    made = content.get("version")
+    if content.get("format") != kind or not isinstance(made, int) or made > version:
+        raise StoreError(f"{path}: is {content.get('format')} version {made}, not {kind} version {version} or earlier; name "
+                         "another store or use a later crowdsource")
     if signed_json(content) != data:
         raise StoreError(f"{path}: its checksum {digest[:12]} is not that of its content; restore it from a copy")
     return content, hashlib.sha256(data).hexdigest()
