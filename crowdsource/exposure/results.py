@@ -251,8 +251,8 @@ def read_history(path, detector=""):
     DataFileError
         When the file has no history of that detector, or one that is damaged.
     """
-    name = hdu_prefix(detector)+"HIST"
     with opened(path) as hdus, damage_told(path, "history of passes"):
+        name = hdu_prefix(detector)+"HIST"
         if name not in hdus:
             raise DataFileError(path, f"holds no history of passes of detector {detector!r}; give a catalog that crowdsource "
                                 "wrote")

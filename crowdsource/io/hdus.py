@@ -76,7 +76,19 @@ def opened(path):
 
 @contextmanager
 def damage_told(path, what):
-    """Within it, anything that reading raises but the project's errors becomes a `DataFileError`: `what` of a file is damaged."""
+    """Within it, whatever reading a damaged file raises becomes one error that names the file; errors of this project pass.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What is read of the file, for the message.
+
+    Raises
+    ------
+    DataFileError
+        When anything else is raised within.
+    """
     try:
         yield
     except CrowdsourceError:
